@@ -1,0 +1,46 @@
+"""The command line: ``bua COMMAND key=value ...``, every command a Hydra application.
+
+Only this package imports hydra and omegaconf; this module imports neither, so that ``bua --help``
+answers at once.
+"""
+
+import importlib
+import os
+import sys
+
+from bua.cli.commands import COMMANDS, usage
+from bua.errors import InputError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 2 for a user's mistake, 130 when interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if words[0] in ("-V", "--version", "version"):
+        from bua import __version__
+
+        print(f"bua {__version__}")
+        return 0
+    name, rest = words[0], words[1:]
+    if name == "features" and rest and rest[0] in ("info", "check"):
+        name, rest = f"features_{rest[0]}", rest[1:]
+    if name not in COMMANDS:
+        return _fail("bua", f"there is no command {name!r}; the commands are {', '.join(COMMANDS)}")
+    from bua.cli.application import run
+
+    try:
+        run(name, importlib.import_module(f"bua.cli.{name}").main, rest)
+    except InputError as error:
+        if os.environ.get("BUA_TRACEBACK"):
+            raise
+        return _fail(f"bua {name}", str(error))
+    except KeyboardInterrupt:
+        return _fail(f"bua {name}", "interrupted", code=130)
+    return 0
+
+
+def _fail(command: str, message: str, code: int = 2) -> int:
+    print(f"{command}: {' '.join(message.split())}", file=sys.stderr)
+    return code

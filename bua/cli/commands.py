@@ -1,0 +1,35 @@
+"""The commands and what each does, in the order in which a newcomer meets them."""
+
+COMMANDS = {
+    "quickstart": "the whole way on synthetic scenes, ending in a page: out=DIR",
+    "scenes": "write the synthetic data set in the formats of COCO, VQA v2 and Visual Genome: out=DIR",
+    "extract": "region features of photographs: images=DIR_OR_LIST_OR_COCO_JSON out=F.h5",
+    "features_info": "what a feature file holds (bua features info): file=F.h5",
+    "features_check": "find what is damaged in a feature file (bua features check): file=F.h5",
+    "train": "train a captioner, a VQA model or a detector: experiment=NAME",
+    "predict": "captions or answers of a data set in the official result format: run=DIR out=P.json",
+    "score": "the official numbers: task=caption|vqa predictions=P.json ...",
+    "caption": "describe photographs: run=DIR images=PHOTO_OR_DIR",
+    "ask": "answer a question about photographs: run=DIR images=PHOTO_OR_DIR question=TEXT",
+    "ship": "make a trained detector into a file that extract can use: run=DIR out=F.safetensors",
+    "doctor": "what this machine has: torch, devices, Java, free space",
+}
+
+
+def usage() -> str:
+    """Return the help text of ``bua`` itself."""
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name.replace('_', ' '):{width}}{text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: bua COMMAND key=value ...",
+            "",
+            "Bottom-up attention: from photographs to regions to captions and answers.",
+            "",
+            *lines,
+            "",
+            "bua COMMAND --cfg job   shows every key of a command and its value",
+            "bua COMMAND --help      shows the groups to choose from",
+            "BUA_TRACEBACK=1         shows where a mistake was noticed",
+        ]
+    )

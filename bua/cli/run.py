@@ -1,0 +1,153 @@
+"""Run directories: what was asked for, with what, on what, and how it went."""
+
+import csv
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from bua import __version__
+from bua.errors import InputError
+from bua.store.atomic import write_text
+
+
+def sha256(path: Path | str) -> str:
+    """Return the sha256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def provenance(sources: Mapping[str, str], seed: int) -> dict[str, Any]:
+    """Return where a result comes from: code, versions, machine, seed and hashes of the files read."""
+    packages = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "h5py", "nltk")
+    return {
+        "bua": __version__,
+        "git": _git(),
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in packages},
+        "machine": {
+            "platform": platform.platform(),
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpus": [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())],
+        },
+        "seed": seed,
+        "sources": {
+            role: {"file": str(path), "sha256": sha256(path)} for role, path in sources.items()
+        },
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _git() -> dict[str, Any] | None:
+    """Return commit and cleanness of the checkout that bua runs from, if it is one."""
+    here = Path(__file__).parents[2]
+    if not (here / ".git").exists():
+        return None
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "-C", str(here), "status", "--porcelain"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit, "clean": not changed}
+
+
+class RunDirectory:
+    """The folder of one run.
+
+    Holds ``config.yaml``, ``overrides.yaml``, ``status.json``, ``provenance.json``,
+    ``metrics.csv``, ``vocabulary.json`` and ``checkpoints/``.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+
+    def start(self, config: Any, overrides: list[str], origin: Mapping[str, Any], resume: bool) -> None:
+        """Write what is known at the start.
+
+        Raises:
+            InputError: a run is there already and ``resume`` was not asked for.
+        """
+        status = self.path / "status.json"
+        if status.exists() and not resume:
+            state = json.loads(status.read_text())["state"]
+            raise InputError(
+                f"{self.path}: a run is there already ({state}); give resume=true to go on with it, "
+                "or another out="
+            )
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        write_text(self.path / "overrides.yaml", yaml.safe_dump(overrides))
+        write_text(self.path / "provenance.json", json.dumps(origin, indent=2))
+        self.status("running")
+
+    def status(self, state: str, **more: Any) -> None:
+        """Record the state: running, done or failed."""
+        write_text(self.path / "status.json", json.dumps({"state": state, "pid": os.getpid(), **more}))
+
+    def last(self) -> Path | None:
+        """Return the checkpoint to resume from, if there is one."""
+        path = self.checkpoints / "last.ckpt"
+        return path if path.exists() else None
+
+
+class Journal(Callback):
+    """Writes a row to ``metrics.csv`` and a line to the terminal after every epoch."""
+
+    def __init__(self, run: RunDirectory, tell: Any) -> None:
+        self.file, self.tell = run.path / "metrics.csv", tell
+        self.started = self.epoch_started = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock of the epoch."""
+        self.epoch_started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record everything logged in the epoch."""
+        if not trainer.is_global_zero:
+            return
+        now = time.monotonic()
+        values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        row = {
+            "epoch": trainer.current_epoch,
+            "step": trainer.global_step,
+            "seconds": round(now - self.epoch_started, 2),
+            **values,
+        }
+        self._append(row)
+        shown = "  ".join(f"{k} {v:.4g}" for k, v in values.items() if k.count("/") == 1 and _shown(k))
+        ends = trainer.max_epochs or 0
+        left = (now - self.started) / (trainer.current_epoch + 1) * (ends - trainer.current_epoch - 1)
+        self.tell(f"epoch {trainer.current_epoch + 1}/{ends}  {shown}  ({left:.0f} s left)")
+
+    def _append(self, row: dict[str, Any]) -> None:
+        rows = []
+        if self.file.exists():
+            with open(self.file, newline="") as file:
+                rows = [old for old in csv.DictReader(file) if int(old["epoch"]) < row["epoch"]]
+        rows.append(row)
+        names = list(dict.fromkeys(name for r in rows for name in r))
+        with open(self.file, "w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def _shown(name: str) -> bool:
+    return name in ("train/loss", "val/loss") or name.startswith("val/")

@@ -1,0 +1,66 @@
+"""``Regions``: what a detector says about one image, as plain arrays.
+
+Shapes: K regions of the image, D numbers a feature.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bua.errors import InputError
+
+#: Types of the optional arrays, one number a region.
+OPTIONAL = {
+    "class_id": np.int32,
+    "class_score": np.float32,
+    "attribute_id": np.int32,
+    "attribute_score": np.float32,
+}
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The regions of one image.
+
+    Attributes:
+        features: (K, D), float16 or float32, finite.
+        boxes: (K, 4), float32, x1 y1 x2 y2 in pixels of the image after EXIF rotation.
+        size: height and width of that image in pixels.
+        class_id: (K,), position in the detector's class names, background not counted.
+        class_score: (K,), 0 to 1.
+        attribute_id: (K,), position in the detector's attribute names.
+        attribute_score: (K,), 0 to 1.
+    """
+
+    features: NDArray[np.floating]
+    boxes: NDArray[np.float32]
+    size: tuple[int, int]
+    class_id: NDArray[np.int32] | None = None
+    class_score: NDArray[np.float32] | None = None
+    attribute_id: NDArray[np.int32] | None = None
+    attribute_score: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Return every array that is present, by its name in the store."""
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "size"}
+        return {name: array for name, array in named.items() if array is not None}
+
+    def check(self, image_id: int | str) -> None:
+        """Raise ``InputError`` naming ``image_id`` unless shapes agree and numbers are finite."""
+        count = len(self.boxes)
+        if count == 0:
+            raise InputError(f"image {image_id} has no regions; at least one is needed")
+        if self.boxes.shape != (count, 4):
+            raise InputError(f"image {image_id}: boxes are {self.boxes.shape}, not ({count}, 4)")
+        for name, array in self.arrays().items():
+            if len(array) != count:
+                raise InputError(f"image {image_id}: {len(array)} {name} for {count} boxes")
+        if self.features.ndim != 2:
+            raise InputError(f"image {image_id}: features have {self.features.ndim} dimensions, not 2")
+        for name in ("features", "boxes"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise InputError(f"image {image_id}: {name} are not all finite")

@@ -1,0 +1,296 @@
+"""Writing a feature store so that a kill at any moment loses at most the shard in hand.
+
+Shards of some images each are written beside the final file, verified, synced, renamed and listed
+with their hash in ``manifest.jsonl``; when all are there they are packed into one file, which is
+renamed last. HDF5 writes only the few bytes that describe a file; the data go through plain
+writes, because HDF5 ends the process when it meets a full disk.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import resource
+import shutil
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from bua.errors import InputError
+from bua.store.atomic import sync_folder, write_text
+from bua.store.reader import FeatureStore, ImageId, open_store
+from bua.store.regions import Regions
+from bua.store.schema import About
+
+Entry = tuple[ImageId, Regions]
+
+
+class StoreWriter:
+    """Writes one store, shard by shard; use it in a ``with`` statement.
+
+    Args:
+        out: the file to make.
+        about: where its features come from.
+        dtype: of the features, float16 or float32.
+
+    Raises:
+        InputError: another process writes the same file, or shards of another detector lie there.
+    """
+
+    def __init__(self, out: Path, about: About, dtype: str = "float16") -> None:
+        self.out, self.about, self.dtype = Path(out), about, np.dtype(dtype)
+        self.folder = self.out.with_name(f"{self.out.name}.shards")
+        self.manifest = self.folder / "manifest.jsonl"
+        self.shards: list[dict[str, Any]] = []
+        self._lock: IO[str] | None = None
+
+    def __enter__(self) -> "StoreWriter":
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self.out.with_name(f"{self.out.name}.lock"), self.out)
+        self.folder.mkdir(exist_ok=True)
+        for leftover in [*self.folder.glob("*.partial"), self.out.with_name(f"{self.out.name}.partial")]:
+            leftover.unlink(missing_ok=True)
+        self._read_manifest()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._lock is not None
+        Path(self._lock.name).unlink(missing_ok=True)
+        self._lock.close()
+
+    @property
+    def done(self) -> set[ImageId]:
+        """Images that are in a finished shard."""
+        return {image_id for shard in self.shards for image_id in shard["ids"]}
+
+    @property
+    def failed(self) -> dict[ImageId, str]:
+        """Images that could not be read, and why, as noted with the finished shards."""
+        return {e["image_id"]: e["error"] for shard in self.shards for e in shard["errors"]}
+
+    def write(self, images: Sequence[Entry], errors: Mapping[ImageId, str] | None = None) -> None:
+        """Write one shard.
+
+        Args:
+            images: ids and regions; each is checked.
+            errors: images that belong here but could not be read, and why.
+
+        Raises:
+            InputError: regions are not sound, an image comes twice, or the disk is full.
+        """
+        known = self.done
+        for image_id, regions in images:
+            regions.check(image_id)
+            if image_id in known:
+                raise InputError(f"{self.out}: image {image_id!r} comes twice")
+            known.add(image_id)
+        entry: dict[str, Any] = {"shard": None, "ids": [image_id for image_id, _ in images]}
+        entry["errors"] = [{"image_id": i, "error": text} for i, text in (errors or {}).items()]
+        if images:
+            name = f"{len(self.shards):06d}.h5"
+            path = self.folder / name
+            columns = {k: [r.arrays()[k] for _, r in images] for k in images[0][1].arrays()}
+            write_file(
+                path,
+                self.about,
+                ids=entry["ids"],
+                sizes=[regions.size for _, regions in images],
+                counts=[len(regions) for _, regions in images],
+                columns=columns,
+                dtype=self.dtype,
+            )
+            entry |= {"shard": name, "sha256": _sha256(path), "bytes": path.stat().st_size}
+        self._append(entry)
+
+    def pack(self, order: Sequence[ImageId]) -> Path:
+        """Join the shards into the final file, images in the order given, and remove the shards.
+
+        Raises:
+            InputError: a shard is damaged, or there are no images at all.
+        """
+        parts = {s["shard"]: FeatureStore(self._verified(s)) for s in self.shards if s["shard"]}
+        home = {i: parts[s["shard"]] for s in self.shards if s["shard"] for i in s["ids"]}
+        ids = [image_id for image_id in order if image_id in home]
+        if not ids:
+            raise InputError(f"{self.out}: there are no images to write")
+        names = list(home[ids[0]][ids[0]].arrays())
+        write_file(
+            self.out,
+            self.about,
+            ids=ids,
+            sizes=[home[i][i].size for i in ids],
+            counts=[len(home[i][i]) for i in ids],
+            columns={name: _gather(home, ids, name) for name in names},
+            dtype=self.dtype,
+        )
+        shutil.rmtree(self.folder)
+        return self.out
+
+    def _verified(self, shard: dict[str, Any]) -> Path:
+        path: Path = self.folder / shard["shard"]
+        if not path.exists() or _sha256(path) != shard["sha256"]:
+            raise InputError(f"{path}: damaged since it was written; delete {self.folder} and start again")
+        return path
+
+    def _read_manifest(self) -> None:
+        head = {"about": self.about.identity, "dtype": self.dtype.name}
+        if not self.manifest.exists():
+            write_text(self.manifest, json.dumps(head) + "\n")
+            return
+        text = self.manifest.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]  # a line cut short by a crash was never finished
+        lines = [json.loads(line) for line in whole.splitlines()]
+        if lines and lines[0] != json.loads(json.dumps(head)):
+            raise InputError(
+                f"{self.folder}: begun with another detector or other options; delete it or give "
+                "another out="
+            )
+        write_text(self.manifest, whole or json.dumps(head) + "\n")
+        self.shards = lines[1:]
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        with open(self.manifest, "a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.shards.append(entry)
+
+
+def write_file(
+    path: Path,
+    about: About,
+    *,
+    ids: Sequence[ImageId],
+    sizes: Sequence[tuple[int, int]],
+    counts: Sequence[int],
+    columns: Mapping[str, Iterable[NDArray[np.generic]]],
+    dtype: np.dtype[Any],
+) -> None:
+    """Write one file of the format; it appears under its name only when it is whole and verified.
+
+    Args:
+        path: the file.
+        about: its attributes.
+        ids: image ids.
+        sizes: height and width of each image.
+        counts: regions of each image.
+        columns: for each column, the arrays of the images in the order of ``ids``.
+        dtype: of the features.
+
+    Raises:
+        InputError: the disk is full, or features are too large for ``dtype``.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    total = int(np.sum(counts))
+    stop = np.cumsum(counts, dtype=np.int64)
+    firsts = {name: iter(arrays) for name, arrays in columns.items()}
+    heads = {name: next(arrays) for name, arrays in firsts.items()}
+    try:
+        with h5py.File(partial, "w") as file:
+            file.attrs.update(about.attributes())
+            text = isinstance(ids[0], str)
+            file.create_dataset("image_id", data=ids, dtype=h5py.string_dtype() if text else np.int64)
+            file["rows"] = np.stack([stop - counts, stop], 1)
+            file["size"] = np.array(sizes, np.int32)
+            kinds = {name: dtype if name == "features" else head.dtype for name, head in heads.items()}
+            _reserve(partial, sum(total * _width(heads[n]) * k.itemsize for n, k in kinds.items()))
+            offsets = {
+                name: _allocate(file, name, (total, *head.shape[1:]), kinds[name])
+                for name, head in heads.items()
+            }
+        hashes = {}
+        with open(partial, "r+b") as raw:
+            for name, arrays in firsts.items():
+                raw.seek(offsets[name])
+                hashes[name] = _stream(raw, heads[name], arrays, kinds[name])
+        with h5py.File(partial, "r+") as file:
+            file.attrs.update(replace(about, sha256=hashes).attributes())
+        with open_store(partial), open(partial, "rb") as raw:
+            os.fsync(raw.fileno())
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+    except InputError:
+        partial.unlink(missing_ok=True)
+        raise
+    os.replace(partial, path)
+    sync_folder(path.parent)
+
+
+def _gather(
+    home: Mapping[ImageId, FeatureStore], ids: Sequence[ImageId], name: str
+) -> Iterable[NDArray[np.generic]]:
+    for image_id in ids:
+        yield home[image_id][image_id].arrays()[name]
+
+
+def _stream(
+    raw: IO[bytes], head: NDArray[Any], rest: Iterable[NDArray[Any]], kind: np.dtype[Any]
+) -> str:
+    """Write arrays one behind the other and return the sha256 of what was written."""
+    digest = hashlib.sha256()
+    for array in chain([head], rest):
+        with np.errstate(over="ignore"):
+            cast = np.ascontiguousarray(array, kind)
+        if kind == np.float16 and not np.isfinite(cast).all():
+            raise InputError("features beyond 65504 do not fit float16; give dtype=float32")
+        digest.update(cast.data)
+        raw.write(cast.data)
+    return digest.hexdigest()
+
+
+def _width(array: NDArray[Any]) -> int:
+    return int(np.prod(array.shape[1:], dtype=int))
+
+
+def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> int:
+    """Make a contiguous dataset without writing it and return where in the file it lies."""
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_layout(h5py.h5d.CONTIGUOUS)
+    plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    space = h5py.h5s.create_simple(shape)
+    dataset = h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(kind), space, dcpl=plan)
+    return int(dataset.get_offset())
+
+
+def _reserve(partial: Path, count: int) -> None:
+    """Raise ``OSError`` if so many bytes cannot be written, before HDF5 finds out."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    needed = count + 2**20
+    if limit != resource.RLIM_INFINITY and needed > limit:
+        raise OSError(27, f"{needed:,} bytes are needed, files of at most {limit:,} are allowed")
+    free = shutil.disk_usage(partial.parent).free
+    if free < needed + 64 * 2**20:
+        raise OSError(28, f"{needed:,} bytes are needed, {free:,} are free")
+
+
+def _lock(path: Path, out: Path) -> IO[str]:
+    """Take the writer's lock, which the system releases when the process ends, however it ends."""
+    file = open(path, "a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        file.close()
+        raise InputError(f"{out}: {holder} is writing it") from None
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}")
+    file.flush()
+    return file
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

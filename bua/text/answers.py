@@ -1,0 +1,133 @@
+"""Answers of visual question answering: their normal form and the list that a model chooses from.
+
+The normal form is that of the official evaluation (VQA v2, vqaEval.py as of 2021), with its quirks.
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from bua.errors import InputError
+from bua.text.contractions import CONTRACTIONS
+
+_NUMBERS = {
+    word: str(n)
+    for n, word in enumerate("zero one two three four five six seven eight nine ten".split())
+} | {"none": "0"}
+_ARTICLES = frozenset(["a", "an", "the"])
+_MARKS = ";/[]\"{}()=+\\_-><@`,?!"
+_DIGIT_COMMA = re.compile(r"\d,\d")
+#: A full stop that no digit follows; the official look-behind is mistyped and never matches.
+_PERIOD = re.compile(r"(?!<=\d)(\.)(?!\d)")
+_MOST_PERIODS = int(re.UNICODE)  # the official code gives the flag as the count: 32
+
+
+def clean(answer: str) -> str:
+    """Turn line breaks and tabs into spaces and strip: what the evaluation does to every answer."""
+    return answer.replace("\n", " ").replace("\t", " ").strip()
+
+
+def remove_punctuation(answer: str) -> str:
+    """Delete or replace punctuation as the evaluation's ``processPunctuation`` does."""
+    out = answer
+    comma = _DIGIT_COMMA.search(answer) is not None
+    for mark in _MARKS:
+        apart = f"{mark} " in answer or f" {mark}" in answer
+        out = out.replace(mark, "" if apart or comma else " ")
+    return _PERIOD.sub("", out, count=_MOST_PERIODS)
+
+
+def unify_words(answer: str) -> str:
+    """Lower-case, write numbers as digits, drop articles, restore apostrophes of contractions."""
+    words = (_NUMBERS.get(word, word) for word in answer.lower().split())
+    return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
+
+
+def normalize(answer: str) -> str:
+    """Return the normal form of an answer; it may be empty."""
+    return unify_words(remove_punctuation(clean(answer)))
+
+
+class AnswerVocabulary:
+    """The answers that a model chooses from.
+
+    Args:
+        answers: normal forms, in the order of their indices.
+        surface: for each, how it is written in predictions: its most frequent raw form. The
+            evaluation compares raw forms where all annotators agree, so this can only gain.
+
+    Raises:
+        InputError: an answer comes twice.
+    """
+
+    def __init__(self, answers: Sequence[str], surface: Sequence[str]) -> None:
+        self.answers, self.surface = tuple(answers), tuple(surface)
+        self._index = {answer: n for n, answer in enumerate(self.answers)}
+        if len(self._index) != len(self.answers):
+            raise InputError(f"{Counter(self.answers).most_common(1)[0][0]!r} is in the answers twice")
+
+    @classmethod
+    def count(
+        cls,
+        questions: Iterable[tuple[str, Sequence[str]]],
+        *,
+        min_count: int,
+        keep_empty: bool,
+    ) -> "AnswerVocabulary":
+        """Take answers that are the most frequent one of at least ``min_count`` questions.
+
+        Args:
+            questions: for each, its most frequent answer and all its answers.
+            min_count: 9 gives the usual 3,129 answers on VQA v2 train and val.
+            keep_empty: keep the empty answer, to which pure articles normalise.
+        """
+        counts: Counter[str] = Counter()
+        raw: dict[str, Counter[str]] = {}
+        for most_frequent, answers in questions:
+            counts[normalize(most_frequent)] += 1
+            for answer in answers:
+                raw.setdefault(normalize(answer), Counter())[clean(answer)] += 1
+        kept = [a for a, n in counts.items() if n >= min_count and (a or keep_empty)]
+        kept.sort(key=lambda answer: (-counts[answer], answer))
+        surface = [min(raw[a].items(), key=lambda form: (-form[1], form[0]))[0] for a in kept]
+        return cls(kept, surface)
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def soft_scores(self, answers: Sequence[str]) -> dict[int, float]:
+        """Return index and score of every answer in the list that an annotator gave.
+
+        The score is the official accuracy of giving it: the mean, over leaving out each
+        annotator, of min(1, others who agree / 3); with ten annotators 0.3, 0.6, 0.9, 1.
+        """
+        total = len(answers)
+        scores = {}
+        for answer, n in Counter(normalize(a) for a in answers).items():
+            if answer in self._index:
+                agree = n * min(1, (n - 1) / 3) + (total - n) * min(1, n / 3)
+                scores[self._index[answer]] = agree / total if total > 1 else 1.0
+        return scores
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the answers in their order."""
+        return hashlib.sha256(json.dumps(self.answers, ensure_ascii=True).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that ``from_dict`` reads."""
+        return {"answers": list(self.answers), "surface": list(self.surface), "sha256": self.sha256}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], source: str = "answers") -> "AnswerVocabulary":
+        """Read what ``to_dict`` returned; raise ``InputError`` if it was changed since."""
+        try:
+            vocabulary = cls(content["answers"], content["surface"])
+        except (KeyError, TypeError):
+            raise InputError(f"{source}: not a list of answers with their surface forms") from None
+        if vocabulary.sha256 != content.get("sha256"):
+            raise InputError(f"{source}: the answers do not have the hash written with them")
+        return vocabulary
