@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from bua.cli.build import build, to_plain
-from bua.cli.run import Journal, RunDirectory, provenance
+from bua.cli.provenance import provenance
+from bua.cli.run import Journal, RunDirectory
 from bua.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -44,14 +45,15 @@ def train(config: Any, out: Path, overrides: list[str]) -> dict[str, float]:
 
 
 def _fit(config: Any, plain: dict[str, Any], data: Any, run: RunDirectory) -> dict[str, float]:
-    record = {"model": plain["model"], "task": plain["task"], **getattr(data, "record", {})}
+    record = {"model": plain["model"], "task": plain["task"], **data.record}
+    data.save(run.path)
     task = build(
         plain["task"],
         model=build(plain["model"]),
         optimizer=build(plain["optimizer"]),
         scheduler=build(plain["scheduler"]) if plain.get("scheduler") else None,
         record=record,
-        **getattr(data, "task_parts", {}),
+        **data.parts,
     )
     checkpoint = run.last() if config.resume else None
     if config.resume and checkpoint is None:

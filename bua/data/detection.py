@@ -4,6 +4,7 @@ Attributes are an extension of that format as in other work on Visual Genome: th
 ``attributes`` of ``{"id", "name"}`` and an annotation may have ``attribute_ids``.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bua.data.json_file import read_json, records
+from bua.json_file import read_json, records
 from bua.data.sampler import EpochSampler, ResumableLoader
 from bua.errors import InputError
 from bua.regions.photo import read_photo
+from bua.store.atomic import write_text
 
 Example = tuple[Tensor, dict[str, Tensor], int]
 
@@ -101,6 +103,20 @@ class DetectionData(LightningDataModule):
     def sizes(self) -> dict[str, Any]:
         """What a detector must know of the data."""
         return {"classes": list(self.train_set.classes), "attributes": list(self.train_set.attributes)}
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What must stand beside the weights for them to be used again."""
+        return {"kind": "detector"}
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What the task needs besides the model: nothing."""
+        return {}
+
+    def save(self, folder: Path) -> None:
+        """Write the names of classes and attributes for people to read."""
+        write_text(folder / "vocabulary.json", json.dumps(self.sizes, indent=1))
 
     @property
     def sources(self) -> dict[str, str]:

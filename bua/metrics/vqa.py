@@ -25,11 +25,12 @@ RULES = ("official", "legacy", "always")
 
 @dataclass(frozen=True)
 class Asked:
-    """What the annotations say of one question."""
+    """What the annotations say of one question; ``most_frequent`` is VQA's multiple_choice_answer."""
 
     answers: Sequence[str]
     answer_type: str
     question_type: str
+    most_frequent: str
 
 
 def question_accuracy(prediction: str, answers: Sequence[str], rule: str = "official") -> float:

@@ -40,8 +40,8 @@ class Detecting(Task):
         """Collect detections and truth."""
         detections = self.model.detect([image for image, *_ in batch])
         for (_, target, image_id), detection in zip(batch, detections, strict=True):
-            self.truth += _records(image_id, target)
-            self.found += _records(image_id, detection)
+            self.truth += coco_records(image_id, target)
+            self.found += coco_records(image_id, detection)
 
     def on_validation_epoch_end(self) -> None:
         """Log COCO's average precisions."""
@@ -57,7 +57,7 @@ class Detecting(Task):
             self.log(f"val/{name}", value, prog_bar=name == "AP50")
 
 
-def _records(image_id: int, boxes: dict[str, Tensor]) -> list[dict[str, Any]]:
+def coco_records(image_id: int, boxes: dict[str, Tensor]) -> list[dict[str, Any]]:
     """Return boxes as COCO annotations, with scores where there are any."""
     records = []
     for n, (x1, y1, x2, y2) in enumerate(boxes["boxes"].tolist()):

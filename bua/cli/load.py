@@ -1,0 +1,105 @@
+"""Loading what was trained: run directories, checkpoints, and the detectors behind them."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+import bua.conf
+from bua.cli.build import build
+from bua.errors import InputError
+from bua.regions.detector import Detector, describe
+from bua.tasks.trained import Trained
+
+
+def load(
+    path: Path | str, *, device: str = "cpu", weights: str | None = None, any_features: bool = False
+) -> Trained:
+    """Load a trained model.
+
+    Args:
+        path: a run directory (its best checkpoint is taken) or a checkpoint.
+        device: to run on.
+        weights: of the detector, where they do not ship with bua.
+        any_features: accept a detector other than the one that the model was trained on.
+
+    Raises:
+        InputError: there is no model, or it is damaged.
+    """
+    checkpoint = find_checkpoint(Path(path))
+    record, state = read_checkpoint(checkpoint)
+    if record.get("kind") not in ("caption", "vqa"):
+        raise InputError(f"{path}: a {record.get('kind')} run; a captioner or a VQA model is needed")
+    model = build(record["model"])
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"{checkpoint}: its weights do not fit its model ({error})") from None
+
+    def detector() -> Detector:
+        made = build_detector(record["features"], weights=weights, device=device)
+        if not any_features:
+            trained.check_features(describe(made).identity, f"detector {made.name}")
+        return made
+
+    trained = Trained(model, record, detector=detector, source=str(path), device=device)
+    return trained
+
+
+def find_checkpoint(path: Path) -> Path:
+    """Return the checkpoint that a path means: the best of a run, or the file itself."""
+    if path.is_file():
+        return path
+    for name in ("best.ckpt", "last.ckpt"):
+        if (path / "checkpoints" / name).is_file():
+            return path / "checkpoints" / name
+    raise InputError(f"{path}: neither a checkpoint nor a run directory with checkpoints/best.ckpt")
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Return the record and the weights of a checkpoint; nothing in the file is executed.
+
+    Raises:
+        InputError: it is damaged, or not a checkpoint of bua.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        record = content["bua"]
+        state = {
+            name.removeprefix("model."): value
+            for name, value in content["state_dict"].items()
+            if name.startswith("model.")
+        }
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        first = str(error).split("\n")[0]
+        raise InputError(f"{path}: a damaged file or not a checkpoint ({first})") from None
+    except (KeyError, TypeError, IndexError, AttributeError):
+        raise InputError(f"{path}: not a checkpoint of bua") from None
+    return record, state
+
+
+def build_detector(identity: Mapping[str, Any], *, weights: str | None, device: str) -> Detector:
+    """Build the detector that made some features, by its name and its selection rule.
+
+    Raises:
+        InputError: there is no detector of that name.
+    """
+    folder = Path(next(iter(bua.conf.__path__))) / "detector"
+    file = folder / f"{identity['detector']}.yaml"
+    if not file.is_file():
+        known = ", ".join(sorted(f.stem for f in folder.glob("*.yaml")))
+        raise InputError(f"there is no detector {identity['detector']!r}; there is {known}")
+    selection = identity["configuration"].get("selection", {})
+    config = OmegaConf.create(
+        {
+            "detector": OmegaConf.load(file),
+            "select": {"_target_": "bua.regions.select.Selection", **selection},
+            "weights": weights,
+            "device": device,
+        }
+    )
+    detector: Detector = build(config.detector)
+    return detector

@@ -1,0 +1,61 @@
+"""Where a result comes from."""
+
+import hashlib
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from bua import __version__
+
+
+def sha256(path: Path | str) -> str:
+    """Return the sha256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def provenance(sources: Mapping[str, str], seed: int) -> dict[str, Any]:
+    """Return where a result comes from: code, versions, machine, seed and hashes of the files read."""
+    import torch  # here, because scoring needs the hashes and not torch
+
+    packages = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "h5py", "nltk")
+    return {
+        "bua": __version__,
+        "git": _git(),
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in packages},
+        "machine": {
+            "platform": platform.platform(),
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpus": [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())],
+        },
+        "seed": seed,
+        "sources": {
+            role: {"file": str(path), "sha256": sha256(path)} for role, path in sources.items()
+        },
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _git() -> dict[str, Any] | None:
+    """Return commit and cleanness of the checkout that bua runs from, if it is one."""
+    here = Path(__file__).parents[2]
+    if not (here / ".git").exists():
+        return None
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "-C", str(here), "status", "--porcelain"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit, "clean": not changed}

@@ -1,0 +1,101 @@
+"""Batches: padded tensors with explicit masks.
+
+Shapes: B examples, K regions (padded), D region features, N captions an image, T words, C answers.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from bua.metrics.vqa import Asked
+from bua.store.reader import FeatureStore, ImageId, Padded
+from bua.text.vocabulary import BOS, EOS, PADDING
+
+#: Numbers of ``geometry`` a region.
+GEOMETRY = 5
+
+
+class CaptionBatch(NamedTuple):
+    """Images with their captions.
+
+    ``words`` begin with BOS and end with EOS, an image with fewer captions than another has rows
+    of padding; ``references`` are the captions as they were written.
+    """
+
+    image_id: list[ImageId]
+    features: Float[Tensor, "B K D"]
+    mask: Bool[Tensor, "B K"]
+    words: Int[Tensor, "B N T"]
+    references: list[list[str]]
+
+
+class QuestionBatch(NamedTuple):
+    """Questions with their regions and, where they are known, their answers.
+
+    ``words`` are padded in front; ``targets`` are soft scores.
+    """
+
+    question_id: list[int]
+    features: Float[Tensor, "B K D"]
+    mask: Bool[Tensor, "B K"]
+    words: Int[Tensor, "B T"]
+    targets: Float[Tensor, "B C"]
+    asked: list[Asked]
+
+
+def region_tensors(padded: Padded, with_geometry: bool) -> tuple[Tensor, Tensor]:
+    """Return features (B, K, D) in single precision and mask; geometry is put behind the features."""
+    features = torch.from_numpy(padded.features).float()
+    mask = torch.from_numpy(padded.mask)
+    if with_geometry:
+        size = torch.from_numpy(padded.size)
+        features = torch.cat([features, geometry(torch.from_numpy(padded.boxes), size)], -1)
+    return features, mask
+
+
+def geometry(boxes: Float[Tensor, "B K 4"], size: Int[Tensor, "B 2"]) -> Float[Tensor, "B K 5"]:
+    """Return corners and area of boxes as shares of the image (x1, y1, x2, y2, area).
+
+    Args:
+        boxes: x1 y1 x2 y2 in pixels.
+        size: height and width.
+    """
+    scale = size.flip(1).repeat(1, 2).unsqueeze(1).to(boxes)
+    shares = boxes / scale
+    area = (shares[..., 2] - shares[..., 0]) * (shares[..., 3] - shares[..., 1])
+    return torch.cat([shares, area.unsqueeze(-1)], -1)
+
+
+def load_regions(
+    store: FeatureStore, image_ids: Sequence[ImageId], with_geometry: bool
+) -> tuple[Tensor, Tensor]:
+    """Return features and mask of a batch of images."""
+    return region_tensors(store.padded(image_ids), with_geometry)
+
+
+def pad_captions(captions: Sequence[Sequence[Sequence[int]]], max_words: int) -> Int[Tensor, "B N T"]:
+    """Frame the captions of each image by BOS and EOS and pad them.
+
+    A caption longer than ``max_words`` is cut and keeps its EOS, as all published recipes do.
+    """
+    cut = [[list(words[:max_words]) for words in image] for image in captions]
+    longest = max((len(words) for image in cut for words in image), default=0)
+    most = max((len(image) for image in cut), default=0)
+    out = torch.full((len(cut), most, longest + 2), PADDING)
+    for b, image in enumerate(cut):
+        for n, words in enumerate(image):
+            out[b, n, : len(words) + 2] = torch.tensor([BOS, *words, EOS])
+    return out
+
+
+def pad_questions(questions: Sequence[Sequence[int]], length: int) -> Int[Tensor, "B T"]:
+    """Cut questions to ``length`` words and pad them in front."""
+    out = torch.full((len(questions), length), PADDING)
+    for b, words in enumerate(questions):
+        kept = list(words[:length])
+        if kept:
+            out[b, length - len(kept) :] = torch.tensor(kept)
+    return out

@@ -1,0 +1,147 @@
+"""Captions and regions as batches for Lightning."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from bua.data.batch import GEOMETRY, CaptionBatch, load_regions, pad_captions
+from bua.data.coco import CaptionFile, read_captions
+from bua.data.sampler import EpochSampler, ResumableLoader
+from bua.errors import InputError
+from bua.store.reader import FeatureStore
+from bua.text.vocabulary import Vocabulary
+
+
+class CaptionDataset(Dataset[CaptionBatch]):
+    """One example an image; a whole batch is read at once."""
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        file: CaptionFile,
+        vocabulary: Vocabulary,
+        *,
+        max_words: int,
+        geometry: bool,
+    ) -> None:
+        self.store, self.file, self.vocabulary = store, file, vocabulary
+        self.max_words, self.geometry = max_words, geometry
+        self.image_ids = [i for i, captions in file.captions.items() if captions]
+        if not self.image_ids:
+            raise InputError(f"{file.path}: there are no captions in it")
+        store.require(self.image_ids, str(file.path))
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def __getitems__(self, indices: Sequence[int]) -> CaptionBatch:
+        """Return a batch."""
+        ids = [self.image_ids[n] for n in indices]
+        references = [self.file.captions[image_id] for image_id in ids]
+        words = [[self.vocabulary.encode(text) for text in texts] for texts in references]
+        features, mask = load_regions(self.store, ids, self.geometry)
+        return CaptionBatch(ids, features, mask, pad_captions(words, self.max_words), references)
+
+
+def whole(batch: Any) -> Any:
+    """Collate what is a batch already."""
+    return batch
+
+
+class CaptionData(LightningDataModule):
+    """COCO captions with the regions of their images.
+
+    Args:
+        features: feature store of all images.
+        train: captions to train on; the vocabulary is theirs.
+        val: captions to validate on.
+        train_ids: list of the images of ``train`` to use, all of them by default.
+        val_ids: the same for ``val``.
+        tokenizer: name of the rule that makes words.
+        min_count: a word occurs at least so often to be known.
+        max_words: longer captions are cut.
+        geometry: put box corners and area behind each region feature.
+        batch_size: images a batch, each with all its captions.
+        workers: processes that read.
+        seed: of the order.
+    """
+
+    def __init__(
+        self,
+        *,
+        features: str,
+        train: str,
+        val: str,
+        train_ids: str | None,
+        val_ids: str | None,
+        tokenizer: str,
+        min_count: int,
+        max_words: int,
+        geometry: bool,
+        batch_size: int,
+        workers: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.store = FeatureStore(features)
+        train_file, val_file = read_captions(train, train_ids), read_captions(val, val_ids)
+        texts = (text for captions in train_file.captions.values() for text in captions)
+        self.vocabulary = Vocabulary.count(texts, tokenizer=tokenizer, min_count=min_count)
+        options = {"max_words": max_words, "geometry": geometry}
+        self.train_set = CaptionDataset(self.store, train_file, self.vocabulary, **options)  # type: ignore[arg-type]
+        self.val_set = CaptionDataset(self.store, val_file, self.vocabulary, **options)  # type: ignore[arg-type]
+        self.geometry, self.batch_size, self.workers, self.seed = geometry, batch_size, workers, seed
+        self.sources = {"features": features, "train": train, "val": val}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What a captioner must know of the data."""
+        return {
+            "feature_size": self.store.feature_size + (GEOMETRY if self.geometry else 0),
+            "vocabulary_size": len(self.vocabulary),
+        }
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What must stand beside the weights for them to be used again."""
+        return {
+            "kind": "caption",
+            "vocabulary": self.vocabulary.to_dict(),
+            "geometry": self.geometry,
+            "features": self.store.about.identity,
+        }
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What the task needs besides the model."""
+        return {"vocabulary": self.vocabulary}
+
+    def save(self, folder: Path) -> None:
+        """Write the vocabulary for people to read."""
+        self.vocabulary.save(folder / "vocabulary.json")
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffle by seed and epoch."""
+        order = EpochSampler(len(self.train_set), seed=self.seed, **ranks(self))
+        return ResumableLoader(
+            self.train_set,
+            sampler=order,
+            batch_size=self.batch_size,
+            num_workers=self.workers,
+            collate_fn=whole,
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Keep the order of the file."""
+        return DataLoader(
+            self.val_set, batch_size=self.batch_size, num_workers=self.workers, collate_fn=whole
+        )
+
+
+def ranks(data: LightningDataModule) -> dict[str, int]:
+    """Return this process's rank and their number, for a sampler."""
+    trainer = data.trainer
+    return {"rank": trainer.global_rank, "ranks": trainer.world_size} if trainer is not None else {}

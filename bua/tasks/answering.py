@@ -1,0 +1,59 @@
+"""Training a VQA model on soft targets, validated by the official accuracy."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bua.data.batch import QuestionBatch
+from bua.metrics.vqa import Asked, vqa_accuracy
+from bua.tasks.optimise import Task
+from bua.text.answers import AnswerVocabulary
+
+
+class Answering(Task):
+    """Binary cross-entropy of every answer, summed over answers and averaged over questions.
+
+    Args:
+        model: a VQA model.
+        answers: the answers that it chooses from.
+        kwargs: of ``Task``.
+    """
+
+    def __init__(self, model: nn.Module, *, answers: AnswerVocabulary, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.model, self.answers = model, answers
+        self.said: dict[int, str] = {}
+        self.asked: dict[int, Asked] = {}
+
+    def training_step(self, batch: QuestionBatch, _: int) -> Tensor:
+        """Return the loss."""
+        loss, _scores = self._loss(batch)
+        self.log("train/loss", loss, batch_size=len(batch.question_id))
+        return loss
+
+    def _loss(self, batch: QuestionBatch) -> tuple[Tensor, Tensor]:
+        logits, _ = self.model(batch.features, batch.mask, batch.words)
+        total = F.binary_cross_entropy_with_logits(logits, batch.targets, reduction="sum")
+        return total / len(logits), logits
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the answers of the last validation."""
+        self.said, self.asked = {}, {}
+
+    def validation_step(self, batch: QuestionBatch, _: int) -> None:
+        """Answer every question."""
+        loss, logits = self._loss(batch)
+        self.log("val/loss", loss, batch_size=len(batch.question_id))
+        for question_id, asked, best in zip(
+            batch.question_id, batch.asked, logits.argmax(1).tolist(), strict=True
+        ):
+            self.said[question_id] = self.answers.surface[best]
+            self.asked[question_id] = asked
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the accuracy in percent, overall and by type of answer."""
+        accuracy = vqa_accuracy(self.said, self.asked)
+        self.log("val/accuracy", float(accuracy["overall"]))  # type: ignore[arg-type]
+        for name, value in accuracy["per_answer_type"].items():  # type: ignore[union-attr]
+            self.log(f"val/accuracy/{name}", value)

@@ -1,0 +1,103 @@
+"""The captioner and beam search against self-critical.pytorch's, on its own weights."""
+
+import functools
+
+import pytest
+import torch
+
+from bua.decode import beam, greedy
+from bua.models.captioner import UpDownCaptioner
+from tests.parity import load, tensor
+
+NAMES = {
+    "embed.0": "word",
+    "fc_embed.0": "mean",
+    "att_embed.0": "region",
+    "ctx2att": "key",
+    "core.att_lstm": "attention_lstm",
+    "core.lang_lstm": "language_lstm",
+    "core.attention.h2att": "attention.query",
+    "core.attention.alpha_net": "attention.score",
+    "logit": "logits",
+}
+
+
+@functools.cache
+def reference():
+    return load("captioner_updown.npz")
+
+
+@pytest.fixture
+def model() -> UpDownCaptioner:
+    file = reference()
+    weights = {}
+    for key in file.files:
+        if key.startswith("weight/"):
+            prefix = next(p for p in NAMES if key.removeprefix("weight/").startswith(p + "."))
+            name = NAMES[prefix] + key.removeprefix(f"weight/{prefix}")
+            weights[name] = tensor(file[key])
+    vocabulary, word = weights["word.weight"].shape
+    hidden, feature = weights["region.weight"].shape
+    model = UpDownCaptioner(
+        feature_size=feature,
+        vocabulary_size=vocabulary,
+        word_size=word,
+        hidden_size=hidden,
+        attention_size=len(weights["key.bias"]),
+        dropout=0.5,
+    )
+    model.load_state_dict(weights, strict=True)
+    return model.eval()
+
+
+@pytest.fixture
+def regions():
+    file = reference()
+    features, count = tensor(file["input/regions"]), tensor(file["input/region_count"])
+    return features, torch.arange(features.shape[1]) < count[:, None]
+
+
+def test_parity_of_teacher_forced_log_probabilities(model, regions) -> None:
+    file = reference()
+    tokens = tensor(file["input/tokens"])
+    inputs = tokens[:, :-1]
+    real = torch.cat([torch.ones_like(inputs[:, :1]), (inputs[:, 1:] != 0).cumprod(1)], 1).bool()
+    ours = model(*regions, inputs.unsqueeze(1)).squeeze(1).log_softmax(-1)
+    theirs = tensor(file["output/log_probs"])
+    torch.testing.assert_close(ours[real], theirs[real], atol=1e-5, rtol=1e-5)
+    said = ours.gather(2, tokens[:, 1:].unsqueeze(2)).squeeze(2)
+    nll = -(said * real).sum(1)
+    torch.testing.assert_close(nll, tensor(file["output/caption_nll"]), atol=1e-4, rtol=1e-5)
+
+
+def search(model, regions, method, **options):
+    memory = model.encode(*regions)
+
+    def step(words, state):
+        logits, weights, state = model.step(words, memory, state)
+        return logits.log_softmax(-1), weights, state
+
+    return method(
+        step, model.start(memory, 1), images=len(regions[0]), bos=0, eos=0, padding=-1, **options
+    )
+
+
+@torch.no_grad()
+def test_parity_of_greedy_captions(model, regions) -> None:
+    theirs = tensor(reference()["output/greedy"])
+    ours = search(model, regions, greedy, max_words=theirs.shape[1]).words[:, 0]
+    ended = (theirs == 0).int().cumsum(1) - (theirs == 0).int() > 0
+    theirs = theirs.masked_fill(ended, -1)
+    assert ours.tolist() == theirs[:, : ours.shape[1]].tolist()
+    assert (theirs[:, ours.shape[1] :] == -1).all()
+
+
+@torch.no_grad()
+def test_parity_of_all_five_beams(model, regions) -> None:
+    file = reference()
+    theirs = tensor(file["output/beam5_tokens"])
+    found = search(model, regions, beam, width=theirs.shape[1], max_words=theirs.shape[2])
+    steps = found.words.shape[2]
+    assert found.words.tolist() == theirs[..., :steps].tolist()
+    assert (theirs[..., steps:] == -1).all()
+    torch.testing.assert_close(found.log_prob, tensor(file["output/beam5_log_prob"]), atol=1e-4, rtol=1e-5)
