@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Sequence
-from importlib.util import find_spec
+from importlib.resources import files
 from pathlib import Path
 
 from bua.errors import InputError
@@ -22,10 +22,7 @@ _FLAGS = ("-Dfile.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US")
 
 def jar(name: str) -> Path:
     """Return the path of a jar by its place in pycocoevalcap."""
-    spec = find_spec("pycocoevalcap")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent / name
+    return Path(str(files("pycocoevalcap") / name))
 
 
 def java() -> str:

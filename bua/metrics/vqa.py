@@ -15,16 +15,15 @@ form first depends on the rule:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
+from typing import NamedTuple
 
 from bua.text.answers import clean, normalize, remove_punctuation
 
 RULES = ("official", "legacy", "always")
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """What the annotations say of one question; ``most_frequent`` is VQA's multiple_choice_answer."""
 
     answers: Sequence[str]

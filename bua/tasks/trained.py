@@ -180,10 +180,10 @@ class Trained:
             raise InputError(f"{self.source}: this model {does.get(self.kind, self.kind)}; another is needed")
 
     def _tensors(self, regions: Regions) -> tuple[torch.Tensor, torch.Tensor]:
-        features = np.asarray(regions.features, np.float32)
+        features = np.array(regions.features, np.float32)
         padded = Padded(
             features[None],
-            np.asarray(regions.boxes)[None],
+            np.array(regions.boxes)[None],
             np.ones((1, len(regions)), np.bool_),
             np.array([regions.size], np.int32),
         )

@@ -1,0 +1,39 @@
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+OUT ?= quickstart
+
+help: ## print this
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(READY): pyproject.toml constraints.txt
+	python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+install: $(READY) ## make .venv with everything that the tests need
+
+demo: $(READY) ## train on synthetic scenes and write a page: about ten minutes, OUT=quickstart
+	$(BIN)/bua quickstart out=$(OUT)
+
+test: $(READY) lint type ## everything: lint, types, all tests
+	$(BIN)/python -m pytest
+
+test-fast: $(READY) ## the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(READY) ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: $(READY) ## mypy --strict
+	$(BIN)/mypy
+
+wheel: $(READY) ## build the wheel into dist/
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+clean: ## remove what was made, the environment too
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: help install demo test test-fast lint type wheel clean

@@ -1,0 +1,60 @@
+"""Where a captioner looks while it is made to say given captions."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bua.data.batch import load_regions, pad_captions
+from bua.data.coco import CaptionFile
+from bua.errors import InputError
+from bua.json_file import read_json
+from bua.store.reader import FeatureStore, ImageId
+from bua.tasks.trained import Trained
+
+Look = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+#: For every caption of an image: position and boxes of each word that names something.
+Named = dict[ImageId, list[list[tuple[int, NDArray[np.float32]]]]]
+
+
+def read_groundings(path: Path | str) -> Named:
+    """Read the boxes that the words of captions name, as ``bua scenes`` writes them.
+
+    Raises:
+        InputError: the file is broken.
+    """
+    named: Named = {}
+    try:
+        for record in read_json(path):
+            words = [(int(w["position"]), np.array(w["boxes"], np.float32)) for w in record["words"]]
+            named.setdefault(record["image_id"], []).append(words)
+    except (TypeError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: not a list of captions with words and boxes ({error!r})") from None
+    return named
+
+
+@torch.no_grad()
+def looks(trained: Trained, store: FeatureStore, captions: CaptionFile, named: Named) -> Iterator[Look]:
+    """Say the reference captions and yield, for each word with a box, where it looked.
+
+    Yields:
+        Weights (K,), the regions' boxes (K, 4) and the boxes that the word names (M, 4).
+    """
+    model: Any = trained.model
+    for image_id, texts in captions.captions.items():
+        encoded = [trained.vocabulary.encode(text) for text in texts]
+        longest = max(map(len, encoded))
+        words = pad_captions([encoded], longest)
+        features, mask = load_regions(store, [image_id], trained.record["geometry"])
+        memory = model.encode(features, mask)
+        state, weights = model.start(memory, len(texts)), []
+        for t in range(longest):
+            _, looked, state = model.step(words[:, :, t], memory, state)
+            weights.append(looked[0])
+        boxes = np.asarray(store[image_id].boxes)
+        for n, nouns in enumerate(named[image_id]):
+            for position, wanted in nouns:
+                yield weights[position][n].numpy(), boxes, wanted

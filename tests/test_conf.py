@@ -1,0 +1,112 @@
+"""Every configuration composes, and everything it names is there and takes its arguments."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from bua.cli.build import ALLOWED, build
+from bua.cli.commands import COMMANDS
+from bua.errors import InputError
+from tests.parity import ROOT
+
+CONF = ROOT / "conf"
+PRIMARY = sorted(f.stem for f in CONF.glob("*.yaml") if f.stem != "command")
+EXPERIMENTS = sorted(f.stem for f in (CONF / "experiment").glob("*.yaml"))
+OPTIONS = sorted((f.parent.name, f.stem) for f in CONF.glob("*/*.yaml") if f.parent.name != "experiment")
+
+
+def composed(name: str, *overrides: str) -> DictConfig:
+    with initialize_config_module("bua.conf", version_base="1.3"):
+        return compose(name, list(overrides), return_hydra_config=False)
+
+
+def nodes(config: Any) -> list[DictConfig]:
+    """Return every node with a ``_target_``."""
+    if not isinstance(config, DictConfig):
+        return []
+    below = [config._get_node(key) for key in config]
+    found = [node for value in below for node in nodes(value)]
+    return found + ([config] if "_target_" in config else [])
+
+
+def check_targets(config: DictConfig) -> int:
+    found = nodes(config)
+    for node in found:
+        target = node["_target_"]
+        assert target.startswith(ALLOWED), target
+        signature = inspect.signature(get_object(target))
+        signature.bind_partial(**{k: None for k in node if k not in ("_target_", "_partial_")})
+    return len(found)
+
+
+def test_there_are_configurations() -> None:
+    assert len(PRIMARY) >= 10
+    assert len(EXPERIMENTS) >= 5
+    assert len(OPTIONS) >= 10
+
+
+def test_every_command_has_a_configuration_and_the_other_way_round() -> None:
+    assert set(PRIMARY) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", PRIMARY)
+def test_primary_configuration_composes_and_its_targets_take_their_arguments(name: str) -> None:
+    check_targets(composed(name))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiment_composes_and_its_targets_take_their_arguments(name: str) -> None:
+    assert check_targets(composed("train", f"experiment={name}")) >= 5
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_of_every_group_is_of_use_somewhere(group: str, option: str) -> None:
+    primary = "extract" if group in ("detector", "select") else "train"
+    assert check_targets(composed(primary, f"{group}={option}")) >= 1
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiment_has_the_last_word(name: str) -> None:
+    own = OmegaConf.load(CONF / "experiment" / f"{name}.yaml")
+    config = composed("train", f"experiment={name}")
+    mine = [(key, own._get_node(key)) for key in own if key not in ("defaults", "scenes")]
+    for key, value in mine:
+        assert key in config
+        decided = OmegaConf.to_container(value, resolve=False) if isinstance(value, DictConfig) else value
+        for inner, wanted in decided.items() if isinstance(decided, dict) else []:
+            there = OmegaConf.to_container(config[key], resolve=False)[inner]
+            assert there == wanted, f"{key}.{inner}"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiment_opens_with_what_command_published_and_measured(name: str) -> None:
+    head = (CONF / "experiment" / f"{name}.yaml").read_text()
+    for word in (f"bua train experiment={name}", "Published", "Measured"):
+        assert word in head
+
+
+def test_command_line_beats_experiment() -> None:
+    assert composed("train", "experiment=caption_scenes", "trainer.max_epochs=77").trainer.max_epochs == 77
+
+
+def test_build_refuses_what_is_not_on_the_list() -> None:
+    for target in ("os.system", "torch.load", "builtins.eval", "subprocess.run", "buax.thing"):
+        with pytest.raises(InputError, match=f"{target} may not be built"):
+            build({"_target_": target})
+
+
+def test_build_refuses_deep_inside_and_in_lists() -> None:
+    evil = {"_target_": "torch.optim.Adam", "_partial_": True, "x": [{"y": {"_target_": "os.system"}}]}
+    with pytest.raises(InputError, match=r"x\[0\]\.y\._target_: os.system"):
+        build(evil)
+
+
+def test_link_to_the_configurations_is_tracked_as_a_link() -> None:
+    link = ROOT / "bua" / "conf"
+    assert link.is_symlink()
+    assert Path(link.readlink()) == Path("../conf")

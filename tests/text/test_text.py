@@ -1,0 +1,167 @@
+import json
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bua.errors import InputError
+from bua.text import BOS, EOS, PADDING, TOKENIZERS, UNKNOWN, AnswerVocabulary, Vocabulary, normalize
+from bua.text.contractions import CONTRACTIONS
+from bua.text.tokenize import PTB_PUNCTUATION, caffe, karpathy, ptb_like, vqa
+
+TEXT = st.text(max_size=60)
+WORDS = st.lists(st.text(string.ascii_lowercase, min_size=1, max_size=4), max_size=12)
+
+
+def test_karpathy_deletes_punctuation_inside_words_too() -> None:
+    assert karpathy("A man's T-shirt, (red).") == ["a", "mans", "tshirt", "red"]
+
+
+def test_caffe_keeps_punctuation_splits_runs_and_drops_one_full_stop_at_the_end() -> None:
+    assert caffe("A dog, sitting.") == ["a", "dog", ",", "sitting"]
+    assert caffe("Wow!? A dog... here") == ["wow", "!", "?", "a", "dog", "...", "here"]
+    assert caffe("the man's hat") == ["the", "man", "'", "s", "hat"]
+
+
+def test_ptb_like_splits_contractions_and_drops_what_the_scorer_drops() -> None:
+    assert ptb_like("A man isn't here; he's (away).") == [
+        "a", "man", "is", "n't", "here", "he", "'s", "away",
+    ]  # fmt: skip
+
+
+def test_vqa_sets_the_genitive_apart() -> None:
+    assert vqa("What's the man's hat, or cap?") == ["what", "'s", "the", "man", "'s", "hat", "or", "cap"]
+
+
+@pytest.mark.parametrize("name", sorted(TOKENIZERS))
+@given(text=TEXT)
+def test_tokens_are_lower_case_without_white_space(name: str, text: str) -> None:
+    for token in TOKENIZERS[name](text):
+        assert token
+        assert not set(token) & set(" \t\n")
+        assert token == token.lower() or name == "ptb_like"
+
+
+def test_tokenizers_are_listed() -> None:
+    assert set(TOKENIZERS) == {"karpathy", "caffe", "ptb_like", "vqa"}
+
+
+@given(text=TEXT)
+def test_ptb_like_never_returns_dropped_punctuation(text: str) -> None:
+    assert not set(ptb_like(text)) & PTB_PUNCTUATION
+
+
+def test_ptb_like_equals_the_java_tokenizer_on_real_captions(shared) -> None:
+    from bua.metrics.java import java, ptb_tokenize
+
+    try:
+        java()
+    except InputError as error:
+        pytest.skip(str(error))
+    content = json.loads((shared / "data/coco_mini/captions.json").read_text())
+    texts = [a["caption"] for a in content["annotations"]]
+    theirs = ptb_tokenize(texts)
+    same = [a == " ".join(ptb_like(b)) for a, b in zip(theirs, texts, strict=True)]
+    assert len(same) == 720
+    assert sum(same) / len(same) > 0.99
+
+
+def test_special_words_have_four_different_indices() -> None:
+    assert sorted({PADDING, BOS, EOS, UNKNOWN}) == [0, 1, 2, 3]
+
+
+@given(texts=st.lists(WORDS.map(" ".join), min_size=1), min_count=st.integers(1, 3))
+def test_vocabulary_holds_exactly_the_words_that_occur_often_enough(texts, min_count) -> None:
+    vocabulary = Vocabulary.count(texts, tokenizer="karpathy", min_count=min_count)
+    tokens = [word for text in texts for word in text.split()]
+    assert set(vocabulary.words[4:]) == {w for w in tokens if tokens.count(w) >= min_count}
+    counts = [tokens.count(w) for w in vocabulary.words[4:]]
+    assert counts == sorted(counts, reverse=True)
+
+
+@given(words=WORDS)
+def test_decoding_undoes_encoding_of_known_words(words) -> None:
+    vocabulary = Vocabulary.count([" ".join(words)], tokenizer="karpathy", min_count=1)
+    assert vocabulary.decode([BOS, *vocabulary.encode(" ".join(words)), EOS, UNKNOWN, PADDING]) == words
+
+
+def test_unknown_words_are_not_padding() -> None:
+    vocabulary = Vocabulary(["a"], "karpathy")
+    assert vocabulary.encode("a zebra") == [4, UNKNOWN]
+
+
+@given(words=st.lists(st.text(min_size=1, max_size=5), unique=True, max_size=8))
+def test_vocabulary_survives_its_json(words, tmp_path_factory) -> None:
+    if set(words) & {"<pad>", "<bos>", "<eos>", "<unk>"}:
+        return
+    path = tmp_path_factory.mktemp("v") / "vocabulary.json"
+    Vocabulary(words, "caffe").save(path)
+    assert Vocabulary.load(path) == Vocabulary(words, "caffe")
+
+
+def test_a_changed_vocabulary_file_is_refused(tmp_path) -> None:
+    path = tmp_path / "v.json"
+    Vocabulary(["cat", "dog"], "vqa").save(path)
+    path.write_text(path.read_text().replace("dog", "cow"))
+    with pytest.raises(InputError, match="v.json.*hash"):
+        Vocabulary.load(path)
+
+
+def test_a_word_twice_is_refused() -> None:
+    with pytest.raises(InputError, match="'cat' twice"):
+        Vocabulary(["cat", "dog", "cat"], "vqa")
+
+
+def test_contractions_miss_exactly_one_apostrophe() -> None:
+    assert len(CONTRACTIONS) > 100
+    for written, form in CONTRACTIONS.items():
+        if written != "somebody'd":
+            assert len(form) == len(written) + 1
+            assert written in {form[:n] + form[n + 1 :] for n, c in enumerate(form) if c == "'"}
+
+
+def test_normal_forms_of_the_official_evaluation(shared) -> None:
+    cases = json.loads((shared / "vqa_accuracy/cases.json").read_text())["normalised"]
+    assert len(cases) > 30
+    wrong = [c for c in cases if normalize(c["answer"]) != c["normalised"]]
+    assert wrong == []
+
+
+ANSWERS = st.lists(st.sampled_from(["yes", "no", "2", "two", "a cat", "cat", "the"]), min_size=1, max_size=12)
+
+
+@given(answers=ANSWERS)
+def test_soft_scores_are_the_official_accuracy_of_giving_the_answer(answers) -> None:
+    from bua.metrics.vqa import question_accuracy
+
+    vocabulary = AnswerVocabulary.count([(a, answers) for a in answers], min_count=1, keep_empty=True)
+    for index, score in vocabulary.soft_scores(answers).items():
+        expected = question_accuracy(vocabulary.answers[index], answers, "always")
+        assert score == pytest.approx(expected if len(answers) > 1 else 1.0)
+
+
+def test_soft_scores_of_ten_annotators() -> None:
+    vocabulary = AnswerVocabulary(["a1", "b1", "c1", "d1"], ["a1", "b1", "c1", "d1"])
+    answers = ["a1"] + ["b1"] * 2 + ["c1"] * 3 + ["d1"] * 4
+    assert vocabulary.soft_scores(answers) == pytest.approx({0: 0.3, 1: 0.6, 2: 0.9, 3: 1.0})
+
+
+def test_answers_are_normalised_before_they_are_counted_and_written_as_people_did() -> None:
+    questions = [("T-shirt", ["T-shirt"]), ("t shirt", ["t shirt", "T-shirt"]), ("no", ["no"])]
+    vocabulary = AnswerVocabulary.count(questions, min_count=2, keep_empty=False)
+    assert vocabulary.answers == ("t shirt",)
+    assert vocabulary.surface == ("T-shirt",)
+
+
+def test_the_empty_answer_is_kept_only_when_asked_for() -> None:
+    questions = [("the", ["the"])] * 3
+    assert AnswerVocabulary.count(questions, min_count=1, keep_empty=True).answers == ("",)
+    assert AnswerVocabulary.count(questions, min_count=1, keep_empty=False).answers == ()
+
+
+def test_changed_answers_are_refused() -> None:
+    content = AnswerVocabulary(["yes", "no"], ["yes", "no"]).to_dict()
+    content["answers"] = ["no", "yes"]
+    with pytest.raises(InputError, match="hash"):
+        AnswerVocabulary.from_dict(content)
