@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bua.data.batch import GEOMETRY, CaptionBatch, load_regions, pad_captions
 from bua.data.coco import CaptionFile, read_captions
-from bua.data.sampler import EpochSampler, ResumableLoader
+from bua.data.sampler import EpochSampler, ResumableLoader, apart
 from bua.errors import InputError
 from bua.store.reader import FeatureStore
 from bua.text.vocabulary import Vocabulary
@@ -137,7 +137,11 @@ class CaptionData(LightningDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         """Keep the order of the file."""
         return DataLoader(
-            self.val_set, batch_size=self.batch_size, num_workers=self.workers, collate_fn=whole
+            self.val_set,
+            batch_size=self.batch_size,
+            num_workers=self.workers,
+            collate_fn=whole,
+            generator=apart(),
         )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bua.json_file import read_json, records
-from bua.data.sampler import EpochSampler, ResumableLoader
+from bua.data.sampler import EpochSampler, ResumableLoader, apart
 from bua.errors import InputError
 from bua.regions.photo import read_photo
 from bua.store.atomic import write_text
@@ -138,5 +138,9 @@ class DetectionData(LightningDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         """Keep the order of the file."""
         return DataLoader(
-            self.val_set, batch_size=self.batch_size, num_workers=self.workers, collate_fn=list
+            self.val_set,
+            batch_size=self.batch_size,
+            num_workers=self.workers,
+            collate_fn=list,
+            generator=apart(),
         )

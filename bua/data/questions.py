@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bua.data.batch import GEOMETRY, QuestionBatch, load_regions, pad_questions
 from bua.data.captions import ranks, whole
-from bua.data.sampler import EpochSampler, ResumableLoader
+from bua.data.sampler import EpochSampler, ResumableLoader, apart
 from bua.data.vqa import Question, read_vqa
 from bua.errors import InputError
 from bua.metrics.vqa import Asked
@@ -206,5 +206,9 @@ class QuestionData(LightningDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         """Keep the order of the file."""
         return DataLoader(
-            self.val_set, batch_size=self.batch_size, num_workers=self.workers, collate_fn=whole
+            self.val_set,
+            batch_size=self.batch_size,
+            num_workers=self.workers,
+            collate_fn=whole,
+            generator=apart(),
         )

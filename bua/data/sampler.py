@@ -1,6 +1,7 @@
 """The order of training examples: a function of seed and epoch alone, resumable within an epoch."""
 
 from collections.abc import Iterator
+from itertools import cycle, islice
 from typing import Any
 
 import torch
@@ -29,8 +30,9 @@ class EpochSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(self.count, generator=generator).tolist()
-        order += order[: len(self) * self.ranks - self.count]
-        yield from order[self.rank :: self.ranks][self.skip :]
+        total = len(self) * self.ranks
+        full = list(islice(cycle(order), total)) if order else []
+        yield from full[self.rank :: self.ranks][self.skip :]
 
 
 class ResumableLoader(DataLoader[Any]):
@@ -40,7 +42,9 @@ class ResumableLoader(DataLoader[Any]):
     """
 
     def __init__(self, dataset: Dataset[Any], *, sampler: EpochSampler, batch_size: int, **kwargs: Any) -> None:
-        super().__init__(dataset, batch_size=batch_size, sampler=sampler, **kwargs)
+        super().__init__(
+            dataset, batch_size=batch_size, sampler=sampler, generator=apart(), **kwargs
+        )
         self._order = sampler
         self._size = batch_size
         self._given = 0
@@ -69,4 +73,9 @@ class ResumableLoader(DataLoader[Any]):
             raise ValueError(
                 f"the checkpoint was taken with batches of {state['batch_size']}, not {self._size}"
             )
-        self._skip = state["given"]
+        self._skip = state["given"] % len(self)  # an epoch that was given whole is not skipped again
+
+
+def apart() -> torch.Generator:
+    """Return random numbers for a loader, so that making it does not use up those of the model."""
+    return torch.Generator().manual_seed(0)

@@ -3,8 +3,11 @@
 The jars are those that pycocoevalcap ships, which are those of the COCO evaluation server.
 """
 
+import contextlib
 import hashlib
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -100,30 +103,51 @@ def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]], timeo
     """
     command = [java(), "-Xmx2G", *_FLAGS, "-jar", str(jar(METEOR_JAR)), "-", "-", "-stdio", "-l", "en", "-norm"]
     asked = [_score_line(h, r) for h, r in zip(hypotheses, references, strict=True)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
         encoding="utf-8",
-    ) as process:
-        watch = threading.Timer(timeout, process.kill)
-        watch.start()
-        try:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            stats = []
-            for line in asked:
-                process.stdin.write(line)
-                process.stdin.flush()
-                stats.append(process.stdout.readline().strip())
-            process.stdin.write("EVAL ||| " + " ||| ".join(stats) + "\n")
-            process.stdin.flush()
-            for _ in asked:  # one score a caption, then that of the corpus
-                process.stdout.readline()
-            return float(process.stdout.readline())
-        except (OSError, ValueError):
-            raise InputError("METEOR failed or ran out of time; leave it out of metrics=[...]") from None
-        finally:
-            watch.cancel()
-            process.kill()
+        start_new_session=True,
+    )
+    watch = threading.Timer(timeout, _end, [process])
+    watch.start()
+    try:
+        return _converse(process, asked)
+    except (OSError, ValueError):
+        raise InputError("METEOR failed or ran out of time; leave it out of metrics=[...]") from None
+    finally:
+        watch.cancel()
+        _end(process)
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+
+def _converse(process: "subprocess.Popen[str]", asked: Sequence[str]) -> float:
+    """Get the statistics of every caption, then the score of all of them together."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    stats = []
+    for line in asked:
+        process.stdin.write(line)
+        process.stdin.flush()
+        stats.append(process.stdout.readline().strip())
+    process.stdin.write("EVAL ||| " + " ||| ".join(stats) + "\n")
+    process.stdin.flush()
+    for _ in asked:  # one score a caption, then that of the corpus
+        process.stdout.readline()
+    return float(process.stdout.readline())
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """Kill a process and its children."""
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _score_line(hypothesis: str, references: Sequence[str]) -> str:

@@ -28,11 +28,12 @@ class Answering(Task):
 
     def training_step(self, batch: QuestionBatch, _: int) -> Tensor:
         """Return the loss."""
-        loss, _scores = self._loss(batch)
+        loss, _scores = self.loss(batch)
         self.log("train/loss", loss, batch_size=len(batch.question_id))
         return loss
 
-    def _loss(self, batch: QuestionBatch) -> tuple[Tensor, Tensor]:
+    def loss(self, batch: QuestionBatch) -> tuple[Tensor, Tensor]:
+        """Return the loss and the logits (B, C)."""
         logits, _ = self.model(batch.features, batch.mask, batch.words)
         total = F.binary_cross_entropy_with_logits(logits, batch.targets, reduction="sum")
         return total / len(logits), logits
@@ -43,7 +44,7 @@ class Answering(Task):
 
     def validation_step(self, batch: QuestionBatch, _: int) -> None:
         """Answer every question."""
-        loss, logits = self._loss(batch)
+        loss, logits = self.loss(batch)
         self.log("val/loss", loss, batch_size=len(batch.question_id))
         for question_id, asked, best in zip(
             batch.question_id, batch.asked, logits.argmax(1).tolist(), strict=True

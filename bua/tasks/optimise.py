@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
@@ -30,6 +31,7 @@ class Task(LightningModule):
     ) -> None:
         super().__init__()
         self._optimizer, self._scheduler, self._record = optimizer, scheduler, dict(record)
+        self._rng: Mapping[str, Tensor] | None = None
 
     def configure_optimizers(self) -> Any:
         """Optimise everything that has a gradient."""
@@ -40,5 +42,27 @@ class Task(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the record: configuration, vocabulary and hashes, as plain values."""
+        """Add the record, as plain values, and the state of the random numbers."""
         checkpoint["bua"] = self._record
+        checkpoint["rng"] = _random_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the state of the random numbers until the first batch asks for it."""
+        self._rng = checkpoint.get("rng")
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Go on with the random numbers (dropout) of the run that was saved."""
+        if self._rng is not None:
+            _restore_random_state(self._rng)
+            self._rng = None
+
+
+def _random_state() -> dict[str, Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    return state | ({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
+
+
+def _restore_random_state(state: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(state["cpu"].cpu())
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"].cpu())

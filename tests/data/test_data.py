@@ -1,0 +1,305 @@
+"""Readers name what is wrong; batches carry their masks; the order can be resumed."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bua.data.batch import geometry, pad_captions, pad_questions
+from bua.data.captions import CaptionData
+from bua.data.coco import read_captions, read_ids
+from bua.data.detection import DetectionData, Instances
+from bua.data.questions import QuestionData
+from bua.data.sampler import EpochSampler, ResumableLoader
+from bua.data.vqa import read_annotations, read_questions, read_vqa
+from bua.errors import InputError
+from bua.text import BOS, EOS, PADDING
+from tests.conftest import regions, write_store
+
+IMAGE = {"id": 1, "file_name": "a.jpg"}
+CAPTION = {"id": 10, "image_id": 1, "caption": "a cat"}
+QUESTION = {"question_id": 7, "image_id": 1, "question": "what?"}
+ANNOTATION = {"question_id": 7, "answers": [{"answer": "cat"}], "answer_type": "other", "question_type": "what"}
+
+BROKEN_CAPTIONS = {
+    "a list": ([], 'a JSON object with a list "images"'),
+    "no annotations": ({"images": [IMAGE]}, 'a list "annotations"'),
+    "an image twice": ({"images": [IMAGE, IMAGE], "annotations": []}, "image 1 is in images twice"),
+    "a caption of no image": (
+        {"images": [IMAGE], "annotations": [CAPTION | {"image_id": 5}]},
+        "caption 10 is about image 5, which is not in images",
+    ),
+    "an empty caption": (
+        {"images": [IMAGE], "annotations": [CAPTION | {"caption": " \n"}]},
+        "caption 10 of image 1 is empty",
+    ),
+    "a caption that is a number": (
+        {"images": [IMAGE], "annotations": [CAPTION | {"caption": 3}]},
+        r"annotations\[0\] \(id 10\): caption is 3, a text is needed",
+    ),
+    "no caption at all": (
+        {"images": [IMAGE], "annotations": [{"id": 10, "image_id": 1}]},
+        "caption is None, a text is needed",
+    ),
+    "an id that is true": ({"images": [IMAGE | {"id": True}], "annotations": []}, "id is True"),
+    "an image that is no object": ({"images": [3], "annotations": []}, r"images\[0\] is not an object"),
+}
+
+
+def written(tmp_path, content) -> str:
+    path = tmp_path / "file.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return str(path)
+
+
+@pytest.mark.parametrize("name", sorted(BROKEN_CAPTIONS))
+def test_broken_captions_are_named(name: str, tmp_path) -> None:
+    content, message = BROKEN_CAPTIONS[name]
+    with pytest.raises(InputError, match=rf"file.json: .*{message}"):
+        read_captions(written(tmp_path, content))
+
+
+BROKEN_TEXT = {
+    "json lines": ('{"a": 1}\n{"a": 2}', "JSON lines"),
+    "cut short": ('{"images": [', "not JSON: .* line 1 column"),
+    "nested too deeply": ("[" * 100_000, "not JSON"),
+    "html": ("<html>", "not JSON"),
+    "empty": ("", "not JSON"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(BROKEN_TEXT))
+def test_broken_json_is_named_with_its_place(name: str, tmp_path) -> None:
+    text, message = BROKEN_TEXT[name]
+    for read in (read_captions, read_questions, read_annotations):
+        with pytest.raises(InputError, match=f"file.json: .*{message}"):
+            read(written(tmp_path, text))
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path) -> None:
+    path = tmp_path / "f.json"
+    path.write_text(json.dumps({"images": [IMAGE], "annotations": [CAPTION]}), encoding="utf-8-sig")
+    assert read_captions(path).captions == {1: ["a cat"]}
+
+
+BROKEN_VQA = {
+    "a question twice": ([QUESTION, QUESTION], [ANNOTATION], "question 7 comes twice"),
+    "an empty question": ([QUESTION | {"question": ""}], [ANNOTATION], "question 7 is empty"),
+    "an id as text": ([QUESTION | {"question_id": "7"}], [ANNOTATION], "question_id is '7', a whole number"),
+    "no annotation": ([QUESTION], [], "1 of the 1 questions .* have no annotation, the first is 7"),
+    "no answers": ([QUESTION], [ANNOTATION | {"answers": []}], "question 7: answers must be"),
+    "answers of numbers": ([QUESTION], [ANNOTATION | {"answers": [{"answer": 3}]}], "question 7: answers must be"),
+    "an annotation twice": ([QUESTION], [ANNOTATION, ANNOTATION], "question 7 comes twice"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(BROKEN_VQA))
+def test_broken_questions_and_annotations_are_named(name: str, tmp_path) -> None:
+    questions, annotations, message = BROKEN_VQA[name]
+    (tmp_path / "q.json").write_text(json.dumps({"questions": questions}))
+    (tmp_path / "a.json").write_text(json.dumps({"annotations": annotations}))
+    with pytest.raises(InputError, match=message):
+        read_vqa(tmp_path / "q.json", tmp_path / "a.json")
+
+
+def test_broken_files_are_listed() -> None:
+    assert len(BROKEN_CAPTIONS) == 9
+    assert len(BROKEN_TEXT) == 5
+    assert len(BROKEN_VQA) == 7
+
+
+def test_annotations_without_types_count_as_unknown(tmp_path) -> None:
+    annotation = {"question_id": 7, "answers": [{"answer": "cat"}, {"answer": "dog"}, {"answer": "dog"}]}
+    asked = read_annotations(written(tmp_path, {"annotations": [annotation]}))[7]
+    assert (asked.answer_type, asked.question_type, asked.most_frequent) == ("unknown", "unknown", "dog")
+
+
+def test_a_list_of_ids_chooses_images_in_its_order(tmp_path) -> None:
+    images = [IMAGE | {"id": n} for n in (1, 2, 3)]
+    path = written(tmp_path, {"images": images, "annotations": [CAPTION]})
+    (tmp_path / "ids.txt").write_text("3\n1\n")
+    assert list(read_captions(path, tmp_path / "ids.txt").captions) == [3, 1]
+    (tmp_path / "ids.txt").write_text("3\n9\n")
+    with pytest.raises(InputError, match=r"ids.txt: image 9 is not in"):
+        read_captions(path, tmp_path / "ids.txt")
+
+
+@pytest.mark.parametrize(("text", "message"), [("\n", "no image ids"), ("4\n4\n", "image 4 is listed twice")])
+def test_broken_lists_of_ids_are_named(text, message, tmp_path) -> None:
+    (tmp_path / "ids.txt").write_text(text)
+    with pytest.raises(InputError, match=f"ids.txt: .*{message}"):
+        read_ids(tmp_path / "ids.txt")
+
+
+WORDS = st.lists(st.integers(4, 99), max_size=9)
+
+
+@given(captions=st.lists(st.lists(WORDS, min_size=1, max_size=4), min_size=1, max_size=4), most=st.integers(1, 9))
+def test_captions_are_framed_cut_and_padded(captions, most) -> None:
+    out = pad_captions(captions, most)
+    for b, image in enumerate(captions):
+        for n in range(out.shape[1]):
+            expected = [BOS, *image[n][:most], EOS] if n < len(image) else []
+            row = out[b, n].tolist()
+            assert row[: len(expected)] == expected
+            assert set(row[len(expected) :]) <= {PADDING}
+
+
+@given(questions=st.lists(WORDS, min_size=1, max_size=5), length=st.integers(1, 9))
+def test_questions_are_cut_and_padded_in_front(questions, length) -> None:
+    for row, words in zip(pad_questions(questions, length).tolist(), questions, strict=True):
+        kept = words[:length]
+        assert row == [PADDING] * (length - len(kept)) + kept
+
+
+def test_geometry_is_a_share_of_width_and_height() -> None:
+    boxes = torch.tensor([[[10.0, 5.0, 30.0, 20.0]]])
+    expected = [[[0.1, 0.1, 0.3, 0.4, 0.06]]]
+    torch.testing.assert_close(geometry(boxes, torch.tensor([[50, 100]])), torch.tensor(expected))
+
+
+@given(count=st.integers(1, 40), seed=st.integers(0, 5), epoch=st.integers(0, 5), ranks=st.integers(1, 4))
+def test_the_order_is_a_permutation_that_depends_on_seed_and_epoch_alone(count, seed, epoch, ranks) -> None:
+    def order(rank: int) -> list[int]:
+        sampler = EpochSampler(count, seed=seed, rank=rank, ranks=ranks)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    shares = [order(rank) for rank in range(ranks)]
+    assert {len(share) for share in shares} == {-(-count // ranks)}
+    assert {n for share in shares for n in share} == set(range(count))
+    assert shares == [order(rank) for rank in range(ranks)]
+
+
+def test_epochs_and_seeds_differ() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        sampler = EpochSampler(50, seed=seed)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    assert len({tuple(order(s, e)) for s in range(3) for e in range(3)}) == 9
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("given_batches", [0, 1, 3, 4])
+def test_a_loader_goes_on_in_the_middle_of_an_epoch(workers: int, given_batches: int) -> None:
+    def loader() -> ResumableLoader:
+        sampler = EpochSampler(19, seed=4)
+        sampler.set_epoch(2)
+        return ResumableLoader(range(19), sampler=sampler, batch_size=4, num_workers=workers)
+
+    whole = [batch.tolist() for batch in loader()]
+    first = loader()
+    running = iter(first)
+    before = [next(running).tolist() for _ in range(given_batches)]
+    second = loader()
+    second.load_state_dict(first.state_dict())
+    assert before + [batch.tolist() for batch in second] == whole
+    assert [batch.tolist() for batch in second] == whole  # the pass after is a whole one again
+
+
+def test_an_epoch_that_was_given_whole_is_not_skipped_again() -> None:
+    loader = ResumableLoader(range(8), sampler=EpochSampler(8, seed=0), batch_size=3)
+    loader.load_state_dict({"given": 3, "batch_size": 3})
+    assert len([*loader]) == 3
+
+
+def test_another_batch_size_is_not_resumed() -> None:
+    loader = ResumableLoader(range(8), sampler=EpochSampler(8, seed=0), batch_size=4)
+    with pytest.raises(ValueError, match="batches of 2, not 4"):
+        loader.load_state_dict({"given": 1, "batch_size": 2})
+
+
+def caption_data(scenes, **more) -> CaptionData:
+    options = {
+        "features": str(scenes / "regions.h5"), "train": str(scenes / "captions_train.json"),
+        "val": str(scenes / "captions_val.json"), "train_ids": None, "val_ids": None, "tokenizer": "karpathy",
+        "min_count": 1, "max_words": 16, "geometry": False, "batch_size": 5, "workers": 0, "seed": 0,
+    }  # fmt: skip
+    return CaptionData(**(options | more))
+
+
+def question_data(scenes, **more) -> QuestionData:
+    options = {
+        "features": str(scenes / "regions.h5"), "train": str(scenes / "questions_train.json"),
+        "train_annotations": str(scenes / "annotations_train.json"), "val": str(scenes / "questions_val.json"),
+        "val_annotations": str(scenes / "annotations_val.json"), "tokenizer": "vqa", "min_count": 1,
+        "min_answer_count": 1, "keep_empty": False, "length": 14, "geometry": True, "batch_size": 9,
+        "workers": 0, "seed": 0,
+    }  # fmt: skip
+    return QuestionData(**(options | more))
+
+
+def test_caption_batches_hold_the_regions_of_their_images(scenes) -> None:
+    data = caption_data(scenes, geometry=True)
+    assert data.sizes == {"feature_size": 17, "vocabulary_size": len(data.vocabulary)}
+    seen = []
+    for batch in data.train_dataloader():
+        seen += batch.image_id
+        for n, image_id in enumerate(batch.image_id):
+            stored = data.store[image_id]
+            assert int(batch.mask[n].sum()) == len(stored)
+            np.testing.assert_array_equal(batch.features[n, : len(stored), :12], stored.features)
+            text = data.vocabulary.decode(batch.words[n, 0].tolist())
+            assert text == data.vocabulary.tokenize(batch.references[n][0])[:16]
+    assert sorted(seen) == sorted(data.train_set.image_ids)
+
+
+def test_question_batches_hold_soft_scores(scenes) -> None:
+    data = question_data(scenes)
+    batch = next(iter(data.val_dataloader()))
+    for n, asked in enumerate(batch.asked):
+        expected = data.answers.soft_scores(asked.answers)
+        found = {int(i): float(batch.targets[n, i]) for i in batch.targets[n].nonzero()}
+        assert found == pytest.approx(expected)
+    assert batch.words.shape == (9, 14)
+
+
+def test_an_image_without_features_is_named_before_training(scenes, tmp_path) -> None:
+    some = write_store(tmp_path / "few.h5", {1000000: regions(3)})
+    with pytest.raises(InputError, match=r"few.h5: 23 of the 24 images of .*captions_train.json have no regions"):
+        caption_data(scenes, features=str(some))
+    with pytest.raises(InputError, match=r"few.h5: .* of .*questions_train.json have no regions"):
+        question_data(scenes, features=str(some))
+
+
+def test_a_threshold_that_leaves_no_answer_is_named(scenes) -> None:
+    with pytest.raises(InputError, match="smaller data.min_answer_count"):
+        question_data(scenes, min_answer_count=10_000)
+
+
+def test_boxes_move_with_a_flipped_picture(scenes) -> None:
+    flipped = Instances(scenes / "instances_val.json", scenes / "images", flip=True)
+    straight = Instances(scenes / "instances_val.json", scenes / "images", flip=False)
+    torch.manual_seed(0)
+    seen = set()
+    for n in range(len(straight)):
+        (a, target_a, _), (b, target_b, _) = straight[n], flipped[n]
+        turned = not torch.equal(a, b)
+        seen.add(turned)
+        boxes = target_a["boxes"]
+        if turned:
+            assert torch.equal(a.flip(-1), b)
+            boxes = torch.stack([160 - boxes[:, 2], boxes[:, 1], 160 - boxes[:, 0], boxes[:, 3]], 1)
+        torch.testing.assert_close(boxes, target_b["boxes"])
+        assert target_a["attributes"].sum() == 3 * len(boxes)
+    assert seen == {True, False}
+
+
+def test_detection_data_of_an_unknown_image_is_named(scenes, tmp_path) -> None:
+    content = json.loads((scenes / "instances_val.json").read_text())
+    content["annotations"][3]["image_id"] = 99
+    (tmp_path / "i.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"i.json: annotation \d+ is about image 99"):
+        Instances(tmp_path / "i.json", scenes / "images", flip=False)
+
+
+def test_detection_batches_are_lists_of_examples(scenes) -> None:
+    files = {"train": str(scenes / "instances_train.json"), "val": str(scenes / "instances_val.json")}
+    data = DetectionData(images=str(scenes / "images"), **files, batch_size=4, workers=0, seed=0)
+    batch = next(iter(data.train_dataloader()))
+    assert [image.shape for image, *_ in batch] == [(3, 160, 160)] * 4
+    assert len(data.sizes["classes"]) == 14

@@ -1,0 +1,199 @@
+"""Every photograph is decoded to what a person sees, or refused in one line that names it."""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bua.errors import InputError
+from bua.regions import photo as module
+from bua.regions.photo import read_photo
+from bua.regions.photos import find_photos
+
+PICTURE = np.zeros((20, 30, 3), np.uint8)
+PICTURE[:, :15] = (250, 10, 10)
+
+
+def saved(tmp_path: Path, name: str, image: Image.Image, **options: object) -> Path:
+    path = tmp_path / name
+    image.save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.webp", "a.gif", "a.jpg"])
+def test_formats_are_decoded_to_rgb(name: str, tmp_path) -> None:
+    pixels = read_photo(saved(tmp_path, name, Image.fromarray(PICTURE)))
+    assert pixels.shape == (20, 30, 3)
+    assert pixels.dtype == np.uint8
+    assert abs(pixels[10, 3].astype(int) - (250, 10, 10)).max() < 25
+    assert pixels.flags.writeable
+
+
+def test_cmyk_and_grey_are_decoded(tmp_path) -> None:
+    cmyk = read_photo(saved(tmp_path, "c.jpg", Image.fromarray(PICTURE).convert("CMYK")))
+    assert cmyk[10, 3, 0] > 200 > cmyk[10, 25, 0] + 100
+    grey = read_photo(saved(tmp_path, "g.png", Image.fromarray(PICTURE).convert("L")))
+    assert (grey[..., 0] == grey[..., 2]).all()
+
+
+def test_transparency_is_laid_over_white(tmp_path) -> None:
+    clear = np.zeros((4, 4, 4), np.uint8)
+    assert (read_photo(saved(tmp_path, "a.png", Image.fromarray(clear))) == 255).all()
+    grey = Image.merge("LA", [Image.new("L", (4, 4), 0), Image.new("L", (4, 4), 0)])
+    assert (read_photo(saved(tmp_path, "la.png", grey)) == 255).all()
+
+
+@pytest.mark.parametrize("value", [0, 300, 20000, 65535])
+def test_16_bit_greys_are_scaled_and_not_clipped(value: int, tmp_path) -> None:
+    image = Image.fromarray(np.full((4, 4), value, np.uint16))
+    pixels = read_photo(saved(tmp_path, "x.png", image))
+    assert abs(int(pixels[0, 0, 0]) - value / 257) <= 1
+
+
+def test_floating_point_greys_are_scaled(tmp_path) -> None:
+    image = Image.fromarray(np.array([[0.0, 0.5], [1.0, 0.25]], np.float32))
+    assert read_photo(saved(tmp_path, "x.tif", image))[..., 0].tolist() == [[0, 127], [255, 63]]
+
+
+def test_the_first_frame_of_an_animation_is_taken(tmp_path) -> None:
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    path = saved(tmp_path, "a.gif", frames[0], save_all=True, append_images=frames[1:])
+    assert read_photo(path)[0, 0].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_is_applied(orientation: int, tmp_path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = read_photo(saved(tmp_path, "r.jpg", Image.fromarray(PICTURE), exif=exif))
+    assert pixels.shape[:2] == ((20, 30) if orientation <= 4 else (30, 20))
+
+
+def png(path: Path, width: int, height: int) -> Path:
+    """A file that says it is so large, and holds nothing."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"x")))
+    return path
+
+
+def bad(tmp_path: Path) -> dict[str, tuple[Path, str]]:
+    """Return files that cannot be read and what must be said of them."""
+    whole = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)).save(whole, "JPEG")
+    files = {
+        "empty.jpg": (b"", "the file is empty"),
+        "page.jpg": (b"<html><body>404</body></html>", "not an image"),
+        "noise.png": (bytes(range(256)), "not an image"),
+        "cut.jpg": (whole.getvalue()[:4000], "damaged image"),
+    }
+    for name, (content, _) in files.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "d.jpg").mkdir()
+    found = {name: (tmp_path / name, message) for name, (_, message) in files.items()}
+    return found | {
+        "missing.jpg": (tmp_path / "missing.jpg", "no such file"),
+        "a folder": (tmp_path / "d.jpg", "is a folder"),
+        "1 x 5000": (saved(tmp_path, "thin.png", Image.new("RGB", (1, 5000))), "1 x 5000 is narrower"),
+        "200 megapixels": (png(tmp_path / "huge.png", 20000, 10000), "100,000,000 pixels"),
+        "short IDAT": (png(tmp_path / "short.png", 10, 10), "damaged image"),
+    }
+
+
+BAD = ["empty.jpg", "page.jpg", "noise.png", "cut.jpg", "missing.jpg", "a folder", "1 x 5000",
+       "200 megapixels", "short IDAT"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_decoded_is_named_in_one_line(name: str, tmp_path) -> None:
+    path, message = bad(tmp_path)[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InputError, match=message) as error:
+            read_photo(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_bad_photographs_are_listed(tmp_path) -> None:
+    assert set(bad(tmp_path)) == set(BAD)
+
+
+def test_a_file_of_too_many_bytes_is_not_opened(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "MAX_BYTES", 100)
+    with pytest.raises(InputError, match="at most 100 are read"):
+        read_photo(saved(tmp_path, "a.bmp", Image.fromarray(PICTURE)))
+
+
+def test_one_by_one_is_a_photograph(tmp_path) -> None:
+    assert read_photo(saved(tmp_path, "a.png", Image.new("RGB", (1, 1)))).shape == (1, 1, 3)
+
+
+def test_all_real_photographs_are_decoded(shared) -> None:
+    photos = find_photos(shared / "data/coco_mini/images")[:40] + find_photos(shared / "data/vqa_v2_mini/images")[:40]
+    assert len(photos) == 80
+    assert all(read_photo(p.path).ndim == 3 for p in photos)
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+
+
+def test_ids_are_the_numbers_of_coco_names(tmp_path) -> None:
+    touch(tmp_path, "COCO_val2014_000000000042.jpg", "000000000007.jpg")
+    assert [p.image_id for p in find_photos(tmp_path)] == [7, 42]
+
+
+def test_ids_are_file_names_otherwise_with_sub_folders(tmp_path) -> None:
+    touch(tmp_path, "000000000007.jpg", "b/cat.PNG", "b/notes.md")
+    assert [p.image_id for p in find_photos(tmp_path)] == ["000000000007.jpg", "b/cat.PNG"]
+
+
+def test_ids_of_a_json_are_its_own_and_files_lie_in_images_beside_it(tmp_path) -> None:
+    touch(tmp_path, "images/x.jpg")
+    (tmp_path / "c.json").write_text('{"images": [{"id": 99, "file_name": "x.jpg"}]}')
+    assert find_photos(tmp_path / "c.json") == [module_photo(99, tmp_path / "images/x.jpg")]
+
+
+def module_photo(image_id, path):
+    from bua.regions.photos import PhotoFile
+
+    return PhotoFile(image_id, path)
+
+
+def test_a_list_names_paths(tmp_path) -> None:
+    touch(tmp_path, "p/x.jpg", "p/y.jpg")
+    (tmp_path / "list.txt").write_text("p/y.jpg\n\np/x.jpg\n")
+    assert [p.image_id for p in find_photos(tmp_path / "list.txt")] == ["p/y.jpg", "p/x.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("c.json", '{"images": []}', "images is empty"),
+        ("c.json", '{"images": [{"id": 1, "file_name": "x"}, {"id": 1, "file_name": "y"}]}', "image 1 comes twice"),
+        ("c.json", '{"images": [{"id": 1.5, "file_name": "x"}]}', r"images\[0\].*id is 1.5"),
+        ("c.json", '{"images": 3}', 'a list "images" is needed'),
+        ("c.json", "{", "not JSON.*line 1"),
+        ("l.txt", "\n", "no paths"),
+    ],
+)  # fmt: skip
+def test_broken_lists_of_photographs_are_named(name, content, message, tmp_path) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=f"{name}: .*{message}"):
+        find_photos(tmp_path / name)
+
+
+def test_a_folder_without_photographs_is_named(tmp_path) -> None:
+    with pytest.raises(InputError, match="there are no photographs"):
+        find_photos(tmp_path)

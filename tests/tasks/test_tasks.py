@@ -1,0 +1,241 @@
+"""Training: first losses are as recorded, a batch can be learnt, an interrupted run ends the same."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from bua.errors import InputError
+from bua.models.answerer import UpDownAnswerer
+from bua.models.attention import ProductAttention
+from bua.models.captioner import UpDownCaptioner
+from bua.tasks.answering import Answering
+from bua.tasks.captioning import Captioning, caption_regions
+from bua.tasks.grounding import looks, read_groundings
+from bua.tasks.trained import Trained
+from bua.text import EOS, PADDING, UNKNOWN
+from tests.data.test_data import caption_data, question_data
+from tests.parity import ROOT
+
+GOLDEN = ROOT / "tests" / "golden" / "losses.json"
+
+
+def captioning(data, dropout: float = 0.0) -> Captioning:
+    torch.manual_seed(0)
+    model = UpDownCaptioner(
+        **data.sizes, word_size=16, hidden_size=24, attention_size=12, dropout=dropout
+    )
+    return Captioning(
+        model, vocabulary=data.vocabulary, width=1, max_words=12,
+        optimizer=lambda p: torch.optim.Adam(p, lr=5e-3), scheduler=None, record=data.record,
+    )  # fmt: skip
+
+
+def answering(data) -> Answering:
+    torch.manual_seed(0)
+    attention = ProductAttention(
+        feature_size=data.sizes["feature_size"], question_size=24, hidden_size=24, dropout=0.0
+    )
+    model = UpDownAnswerer(**data.sizes, word_size=16, hidden_size=24, dropout=0.0, attention=attention)
+    return Answering(
+        model, answers=data.answers, optimizer=lambda p: torch.optim.Adamax(p, lr=5e-3), scheduler=None,
+        record=data.record,
+    )  # fmt: skip
+
+
+class Losses(pl.Callback):
+    """Keeps the loss of every step."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.values.append(float(outputs["loss"]))
+
+
+def fit(task, data, *, steps: int = -1, epochs: int = 100, callbacks=(), **more) -> pl.Trainer:
+    trainer = pl.Trainer(
+        max_steps=steps, max_epochs=epochs, logger=False, enable_checkpointing=False, accelerator="cpu",
+        enable_progress_bar=False, enable_model_summary=False, callbacks=list(callbacks),
+        use_distributed_sampler=False, limit_val_batches=0, num_sanity_val_steps=0,
+    )  # fmt: skip
+    trainer.fit(task, data, weights_only=True, **more)
+    return trainer
+
+
+@pytest.mark.parametrize("name", ["captioning", "answering"])
+def test_the_first_ten_losses_are_golden(name: str, scenes) -> None:
+    """A change of these numbers is a change of behaviour: say why where you change the file."""
+    data = caption_data(scenes) if name == "captioning" else question_data(scenes)
+    losses = Losses()
+    fit(captioning(data) if name == "captioning" else answering(data), data, steps=10, callbacks=[losses])
+    assert losses.values == pytest.approx(json.loads(GOLDEN.read_text())[name], rel=2e-3)
+
+
+def test_an_untrained_captioner_is_as_unsure_as_its_vocabulary_is_large(scenes) -> None:
+    data = caption_data(scenes)
+    batch = next(iter(data.val_dataloader()))
+    loss = float(captioning(data).loss(batch).detach())
+    assert loss == pytest.approx(math.log(len(data.vocabulary)), rel=0.1)
+
+
+def test_padding_and_unknown_words_are_no_targets(scenes) -> None:
+    data = caption_data(scenes, min_count=40)
+    task, batch = captioning(data), next(iter(data.val_dataloader()))
+    assert (batch.words == UNKNOWN).any()
+    logits = task.model(batch.features, batch.mask, batch.words[..., :-1]).log_softmax(-1)
+    total, count = 0.0, 0
+    for b, n, t in (batch.words[..., 1:] >= 0).nonzero().tolist():
+        word = int(batch.words[b, n, t + 1])
+        if word not in (PADDING, UNKNOWN):
+            total, count = total - float(logits[b, n, t, word]), count + 1
+    assert float(task.loss(batch).detach()) == pytest.approx(total / count, rel=1e-4)
+
+
+def test_a_caption_can_be_learnt_by_heart(scenes) -> None:
+    data = caption_data(scenes, batch_size=4)
+    task, batch = captioning(data), next(iter(data.train_dataloader()))
+    one = batch._replace(words=batch.words[:, :1])
+    optimizer = torch.optim.Adam(task.parameters(), lr=2e-2)
+    for _ in range(300):
+        optimizer.zero_grad()
+        task.loss(one).backward()
+        optimizer.step()
+    found = caption_regions(task.model.eval(), batch.features, batch.mask, width=3, max_words=18)
+    said = [data.vocabulary.decode(words) for words in found.words[:, 0].tolist()]
+    assert said == [data.vocabulary.decode(words) for words in one.words[:, 0].tolist()]
+
+
+def test_answers_can_be_learnt_by_heart(scenes) -> None:
+    data = question_data(scenes, batch_size=8)
+    task, batch = answering(data), next(iter(data.train_dataloader()))
+    optimizer = task.configure_optimizers()
+    for _ in range(400):
+        optimizer.zero_grad()
+        task.loss(batch)[0].backward()
+        optimizer.step()
+    _, logits = task.loss(batch)
+    assert batch.targets.gather(1, logits.argmax(1, keepdim=True)).min() == batch.targets.amax(1).min()
+
+
+class Stop(pl.Callback):
+    """Saves a checkpoint after some steps, as if the run had been stopped there."""
+
+    def __init__(self, step: int, path: Path) -> None:
+        self.step, self.path = step, path
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+
+
+def weights(task: Captioning) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in task.state_dict().items()}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("step", [3, 5, 7])
+def test_a_run_resumed_in_the_middle_of_an_epoch_ends_the_same(step: int, workers: int, scenes, tmp_path) -> None:
+    """5 batches an epoch: step 5 is the end of the first, 3 and 7 lie within."""
+    first = captioning(caption_data(scenes), dropout=0.3)
+    stop = Stop(step, tmp_path / "c.ckpt")
+    fit(first, caption_data(scenes, workers=workers), epochs=2, callbacks=[stop])
+    second = captioning(caption_data(scenes), dropout=0.3)
+    losses = Losses()
+    trainer = fit(
+        second, caption_data(scenes, workers=workers), epochs=2, callbacks=[losses], ckpt_path=tmp_path / "c.ckpt"
+    )
+    assert trainer.global_step == 10
+    assert len(losses.values) == 10 - step
+    for name, value in weights(first).items():
+        torch.testing.assert_close(value, weights(second)[name])
+
+
+def test_checkpoints_hold_plain_values_and_load_safely(scenes, tmp_path) -> None:
+    data = caption_data(scenes)
+    fit(captioning(data), data, steps=1, callbacks=[Stop(1, tmp_path / "c.ckpt")])
+    content = torch.load(tmp_path / "c.ckpt", weights_only=True)
+    assert content["bua"]["vocabulary"] == data.vocabulary.to_dict()
+    assert content["bua"]["features"]["detector"] == "random"
+
+
+def trained(scenes) -> tuple[Trained, object]:
+    data = caption_data(scenes)
+    task = captioning(data)
+
+    def no_detector():
+        raise AssertionError("regions were given")
+
+    return Trained(task.model, data.record, detector=no_detector, source="run"), data
+
+
+def test_captions_of_regions_and_of_a_store_agree(scenes) -> None:
+    model, data = trained(scenes)
+    ids = data.val_set.image_ids
+    together = model.caption_store(data.store, ids, width=3, max_words=9)
+    alone = [model.caption(data.store[i], width=3, max_words=9) for i in ids]
+    assert [c.text for c in alone] == together
+    for caption in alone:
+        assert caption.weights.shape == (len(caption.words), len(caption.regions))
+        assert caption.weights.sum(1) == pytest.approx(1, abs=1e-5)
+        assert caption.log_prob < 0
+
+
+def test_answers_of_regions_and_of_a_store_agree(scenes) -> None:
+    data = question_data(scenes)
+    model = Trained(answering(data).model, data.record, detector=lambda: None, source="run")
+    asked = data.val_set.questions[:9]
+    together = model.answer_store(data.store, [q.image_id for q in asked], [q.text for q in asked])
+    alone = [model.ask(data.store[q.image_id], q.text, candidates=3) for q in asked]
+    assert [a.text for a in alone] == together
+    for answer in alone:
+        assert answer.candidates[0] == (answer.text, answer.score)
+        assert [s for _, s in answer.candidates] == sorted((s for _, s in answer.candidates), reverse=True)
+        assert answer.weights.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_wrong_kind_of_model_says_so(scenes) -> None:
+    model, data = trained(scenes)
+    with pytest.raises(InputError, match="run: this model captions; another is needed"):
+        model.ask(data.store[data.val_set.image_ids[0]], "what?")
+
+
+def test_words_that_were_never_seen_can_be_asked(scenes) -> None:
+    data = question_data(scenes)
+    model = Trained(answering(data).model, data.record, detector=lambda: None, source="run")
+    regions = data.store[data.store.image_ids[0]]
+    assert model.ask(regions, "Wozu zebra?").text in data.answers.surface
+    with pytest.raises(InputError, match="question is empty"):
+        model.ask(regions, "  ")
+
+
+def test_features_of_another_detector_are_refused_with_both(scenes) -> None:
+    model, _ = trained(scenes)
+    other = {**model.record["features"], "weights_sha256": "f" * 64}
+    with pytest.raises(InputError, match=f"g.h5: .*weights_sha256 is {'f' * 64}, not"):
+        model.check_features(other, "g.h5")
+
+
+def test_looks_follow_the_words_of_the_references(scenes) -> None:
+    model, data = trained(scenes)
+    file = data.val_set.file
+    named = read_groundings(scenes / "groundings_val.json")
+    found = list(looks(model, data.store, file, named))
+    assert len(found) == sum(len(words) for image in named.values() for words in image)
+    for attention, boxes, wanted in found:
+        assert attention.shape == (len(boxes),)
+        assert attention.sum() == pytest.approx(1, abs=1e-5)
+        assert wanted.shape[1] == 4
+
+
+def test_every_caption_ends_or_is_as_long_as_may_be(scenes) -> None:
+    model, data = trained(scenes)
+    batch = next(iter(data.val_dataloader()))
+    found = caption_regions(model.model, batch.features, batch.mask, width=2, max_words=6)
+    for words in found.words[:, 0].tolist():
+        assert EOS in words or len([w for w in words if w != PADDING]) == 6
+        assert UNKNOWN not in words
