@@ -4,6 +4,7 @@ Only this package imports hydra and omegaconf; this module imports neither, so t
 answers at once.
 """
 
+import contextlib
 import importlib
 import os
 import sys
@@ -16,7 +17,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 2 for a user's mistake, 130 when interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
-        print(usage())
+        with contextlib.suppress(BrokenPipeError):
+            print(usage(), flush=True)
         return 0
     if words[0] in ("-V", "--version", "version"):
         from bua import __version__

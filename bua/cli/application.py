@@ -55,6 +55,8 @@ def _noting(function: Callable[[Any], None], mistakes: list[InputError]) -> Call
             mistakes.append(error)
         except MissingMandatoryValue as error:
             mistakes.append(InputError(explain(error, "")))
+        except BrokenPipeError:  # whoever read our output has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     return noted
 

@@ -61,6 +61,11 @@ class Journal(Callback):
     def __init__(self, run: RunDirectory, tell: Any) -> None:
         self.file, self.tell = run.path / "metrics.csv", tell
         self.started = self.epoch_started = time.monotonic()
+        self.validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that this epoch has numbers of its own to show."""
+        self.validated = True
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock of the epoch."""
@@ -71,7 +76,12 @@ class Journal(Callback):
         if not trainer.is_global_zero:
             return
         now = time.monotonic()
-        values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        values = {
+            name: float(value)
+            for name, value in sorted(trainer.callback_metrics.items())
+            if self.validated or not name.startswith("val/")
+        }
+        self.validated = False
         row = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,

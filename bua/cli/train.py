@@ -45,10 +45,10 @@ def train(config: Any, out: Path, overrides: list[str]) -> dict[str, float]:
 
 
 def _fit(config: Any, plain: dict[str, Any], data: Any, run: RunDirectory) -> dict[str, float]:
-    record = {"model": plain["model"], "task": plain["task"], **data.record}
+    record = {"model": plain["model"], "objective": plain["objective"], **data.record}
     data.save(run.path)
     task = build(
-        plain["task"],
+        plain["objective"],
         model=build(plain["model"]),
         optimizer=build(plain["optimizer"]),
         scheduler=build(plain["scheduler"]) if plain.get("scheduler") else None,
