@@ -1,0 +1,119 @@
+"""Fill the tables of the READMEs from the result files beside them.
+
+    python experiments/readme.py          write them
+    python experiments/readme.py --check  exit with 1 if one is not what its results say
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+Results = dict[str, Any]
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def share(value: float | None) -> str:
+    """Return a share as a percentage; nothing where it was not measured."""
+    return "" if value is None else f"{100 * value:.1f} %"
+
+
+def quickstart(results: Results) -> str:
+    """Return the tables of the quickstart, test and novel side by side."""
+    captions, vqa = results["captions"], results["vqa"]
+    caption_rows = [
+        [
+            name,
+            *(f"{captions[s][name]['CIDEr']:.3f}" for s in captions),
+            *(share(captions[s][name]["grounded"]) for s in captions),
+            *(share(captions[s][name]["chance"]) for s in captions),
+        ]
+        for name in captions["test"]
+    ]
+    vqa_rows = [
+        [name, *(f"{vqa[s][name]['overall']:.2f}" for s in vqa)]
+        + [f"{vqa['test'][name]['per_answer_type'][kind]:.2f}" for kind in ("yes/no", "number", "other")]
+        for name in vqa["test"]
+    ]
+    minutes = sum(stage["seconds"] for stage in results["stages"]) / 60
+    return "\n\n".join(
+        [
+            f"`bua quickstart` drew {results['data']['pictures']:,} pictures and took {minutes:.1f} minutes "
+            "on two cores. *Novel* pictures show combinations of kind and colour that training never did.",
+            markdown(
+                ["captions", "CIDEr", "CIDEr, novel", "words looking at what they name", "the same, novel",
+                 "by chance", "by chance, novel"],
+                caption_rows,
+            ),
+            markdown(
+                ["answers, VQA accuracy", "overall", "novel", "yes/no", "number", "other"], vqa_rows
+            ),
+            "A word that names a thing looks at it if the region of its largest weight overlaps the thing "
+            "with IoU 0.5 or more.",
+        ]
+    )  # fmt: skip
+
+
+def real(results: Results) -> str:
+    """Return what the small experiments gave on real files."""
+    rows = [
+        ["captions of the 100 training photographs", "CIDEr", f"{results['train_captions']['CIDEr']:.3f}"],
+        ["captions of the 44 others", "CIDEr", f"{results['test_captions']['CIDEr']:.3f}"],
+        ["", "BLEU-4", f"{results['test_captions']['BLEU-4']:.3f}"],
+        ["", "METEOR", f"{results['test_captions']['METEOR']:.3f}"],
+        ["answers to the 200 others", "VQA accuracy", f"{results['vqa']['overall']:.2f}"],
+        ["always the most frequent answer", "VQA accuracy", f"{results['vqa_prior']['overall']:.2f}"],
+    ]
+    return markdown(["what", "metric", "measured"], rows)
+
+
+def speed(results: Results) -> str:
+    """Return every measurement with its command's name."""
+    rows = [[r["what"], r["value"], r["wanted"]] for r in results["measurements"]]
+    return markdown(["what", "measured", "wanted"], rows) + f"\n\nOn {results['machine']}."
+
+
+#: Marker in a README -> file with the results, and what makes the text from them.
+TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
+    "quickstart": ("experiments/quickstart/results.json", quickstart),
+    "real": ("experiments/real/results.json", real),
+    "speed": ("experiments/speed/results.json", speed),
+}
+READMES = ["README.md", *(f"experiments/{name}/README.md" for name in TABLES)]
+
+
+def filled(text: str) -> str:
+    """Return a README with the text between each pair of markers made anew."""
+    for name, (source, make) in TABLES.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        if begin in text:
+            before, rest = text.split(begin, 1)
+            _, after = rest.split(end, 1)
+            made = make(json.loads((ROOT / source).read_text()))
+            text = f"{before}{begin}\n{made}\n\n{end}{after}"
+    return text
+
+
+def main() -> int:
+    """Write or check every README."""
+    stale = []
+    for name in READMES:
+        path = ROOT / name
+        wanted = filled(path.read_text())
+        if wanted != path.read_text():
+            stale.append(name)
+            if "--check" not in sys.argv:
+                path.write_text(wanted)
+    print("\n".join(f"{name}: {'stale' if '--check' in sys.argv else 'written'}" for name in stale))
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""A user's mistake ends in one line on stderr that names what is wrong, and exit code 2."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from bua.cli import main
+from bua.cli.commands import COMMANDS
+
+
+def said(capfd, *arguments: object) -> str:
+    """Run a command that must fail and return the one line it said."""
+    code = main([str(a) for a in arguments])
+    captured = capfd.readouterr()
+    lines = captured.err.strip().splitlines()
+    assert code == 2, captured
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("bua")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fly"], "there is no command 'fly'"),
+        (["extract", "imagse=x", "out=y"], "no key 'imagse'; did you mean 'images'?"),
+        (["extract", "out=y"], "images is needed: give images=..."),
+        (["extract", "images=/nowhere", "out=y"], "/nowhere: there is no such file or folder"),
+        (["extract", "images=.", "out=y", "detector=yolo"], "no detector=yolo; there is random, scenes_fpn"),
+        (["extract", "images=.", "out=y", "select=all"], "no select=all; there is adaptive, fixed"),
+        (["extract", "images=.", "out=y", "dtype=int8"], "dtype=int8: float16 or float32"),
+        (["train", "experiment=best"], "no experiment=best; there is"),
+        (["train", "experiment=caption_scenes", "model.hiden_size=3"], "did you mean 'model.hidden_size'?"),
+        (["train", "experiment=caption_scenes"], "scenes is needed"),
+        (["predict", "run=/nowhere", "out=p.json"], "/nowhere: neither a checkpoint nor a run directory"),
+        (["caption", "run=/nowhere", "images=x.jpg"], "/nowhere: neither a checkpoint nor a run"),
+        (["ask", "run=/nowhere", "images=x.jpg"], "question is needed"),
+        (["score", "task=poem", "predictions=p"], "task=poem: caption or vqa"),
+        (["score", "task=caption", "predictions=/p.json"], "/p.json: there is no such file"),
+        (["features", "info", "file=/f.h5"], "/f.h5: there is no such file"),
+        (["features", "check", "file=/f.h5"], "/f.h5: there is no such file"),
+        (["ship", "run=/nowhere", "out=w", "instances=i", "images=j"], "/nowhere: neither a checkpoint"),
+    ],
+)
+def test_mistake_is_told_in_one_line(arguments, message, capfd, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "000000000001.jpg").write_bytes(b"")
+    assert message in said(capfd, *arguments)
+
+
+PREDICTIONS = {
+    "an object": ({"image_id": 1}, "a JSON list of"),
+    "an entry without caption": ([{"image_id": 1}], "entry 0 is not an object with"),
+    "a caption that is a number": ([{"image_id": 1, "caption": 3}], "entry 0"),
+    "an id twice": ([{"image_id": 1, "caption": "a"}] * 2, "image_id 1 comes twice"),
+    "an id that is not there": ([{"image_id": 9, "caption": "a"}], "image 9 is not in"),
+    "nothing": ([], "there are no predictions"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(PREDICTIONS))
+def test_broken_predictions_are_named(name: str, capfd, tmp_path) -> None:
+    content, message = PREDICTIONS[name]
+    (tmp_path / "p.json").write_text(json.dumps(content))
+    references = {
+        "images": [{"id": 1, "file_name": "x"}, {"id": 2, "file_name": "y"}],
+        "annotations": [{"id": n, "image_id": n, "caption": "a cat"} for n in (1, 2)],
+    }
+    (tmp_path / "r.json").write_text(json.dumps(references))
+    line = said(
+        capfd, "score", "task=caption", f"predictions={tmp_path}/p.json", f"references={tmp_path}/r.json",
+        "tokenizer=python", "metrics=[cider]",
+    )  # fmt: skip
+    assert message in line
+    assert "p.json" in line
+
+
+def test_answers_must_cover_exactly_the_questions(capfd, scenes, tmp_path) -> None:
+    questions = json.loads((scenes / "questions_val.json").read_text())["questions"]
+    files = [f"questions={scenes}/questions_val.json", f"annotations={scenes}/annotations_val.json"]
+    every = [{"question_id": q["question_id"], "answer": "yes"} for q in questions]
+    cases = {
+        "is missing (1 in all)": every[1:],
+        "is not asked (1 in all)": [*every, {"question_id": 5, "answer": "yes"}],
+        "comes twice": [*every, every[0]],
+    }
+    for message, content in cases.items():
+        (tmp_path / "p.json").write_text(json.dumps(content))
+        assert message in said(capfd, "score", "task=vqa", f"predictions={tmp_path}/p.json", *files)
+
+
+@pytest.fixture(scope="module")
+def run(scenes, tmp_path_factory) -> Path:
+    """A captioner after one epoch."""
+    out = tmp_path_factory.mktemp("run") / "captioner"
+    code = main(["train", "experiment=caption_scenes", f"scenes={scenes}", f"out={out}", "trainer.max_epochs=1"])
+    assert code == 0
+    return out
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "pickle", "other"])
+def test_damaged_checkpoints_are_named_and_nothing_in_them_is_run(damage: str, run, capfd, tmp_path) -> None:
+    capfd.readouterr()
+    path, witness = tmp_path / "c.ckpt", tmp_path / "witness"
+    content = (run / "checkpoints/best.ckpt").read_bytes()
+    if damage == "pickle":
+
+        class Evil:
+            def __reduce__(self):
+                return (os.system, (f"touch {witness}",))
+
+        torch.save({"bua": Evil(), "state_dict": {}}, path)
+    elif damage == "other":
+        torch.save({"weights": torch.zeros(3)}, path)
+    else:
+        path.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "text": b"hello"}[damage])
+    assert "c.ckpt: " in said(capfd, "caption", f"run={path}", "images=x.jpg")
+    assert not witness.exists()
+
+
+def test_a_checkpoint_whose_model_is_not_ours_is_not_built(run, capfd, tmp_path) -> None:
+    capfd.readouterr()
+    content = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    content["bua"]["model"] = {"_target_": "os.system", "command": f"touch {tmp_path}/witness"}
+    torch.save(content, tmp_path / "c.ckpt")
+    assert "os.system may not be built" in said(capfd, "caption", f"run={tmp_path}/c.ckpt", "images=x.jpg")
+    assert not (tmp_path / "witness").exists()
+
+
+def test_features_of_another_detector_are_refused(run, scenes, capfd, tmp_path) -> None:
+    capfd.readouterr()
+    assert main(["extract", f"images={scenes}/images", f"out={tmp_path}/o.h5", "detector=random",
+                 "detector.feature_size=12"]) == 0  # fmt: skip
+    capfd.readouterr()
+    line = said(capfd, "predict", f"run={run}", f"features={tmp_path}/o.h5", f"out={tmp_path}/p.json")
+    assert "features of another detector" in line
+    assert "any_features=true" in line
+    assert not (tmp_path / "p.json").exists()
+
+
+def test_a_run_is_not_overwritten(run, scenes, capfd) -> None:
+    capfd.readouterr()
+    line = said(capfd, "train", "experiment=caption_scenes", f"scenes={scenes}", f"out={run}")
+    assert "a run is there already (done)" in line
+
+
+def test_one_unreadable_photograph_among_several_is_told_and_passed_over(scenes, bua, tmp_path) -> None:
+    for n, name in enumerate(sorted((scenes / "images").iterdir())[:2]):
+        shutil.copy(name, tmp_path / f"{n}.jpg")
+    (tmp_path / "bad.jpg").write_text("<html>")
+    done = bua("extract", f"images={tmp_path}", f"out={tmp_path}/f.h5", "detector=random")
+    assert done.returncode == 0
+    assert "bad.jpg: not an image" in done.stderr
+    assert "1 photographs could not be read" in done.stderr
+    assert "2 images" in done.stdout
+
+
+def test_help_lists_every_command_at_once(bua) -> None:
+    started = time.monotonic()
+    done = bua("--help")
+    took = time.monotonic() - started
+    assert done.returncode == 0
+    assert all(name.replace("_", " ") in done.stdout for name in COMMANDS)
+    assert took < 2  # half a second on an idle machine: experiments/speed
+
+
+def test_help_imports_neither_torch_nor_hydra() -> None:
+    code = (
+        "import sys; from bua.cli import main; main(['--help'])\n"
+        "print([m for m in ('torch', 'hydra', 'h5py', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")
+
+
+def test_a_traceback_can_be_asked_for(bua) -> None:
+    done = bua("extract", "images=/nowhere", "out=y", env={**os.environ, "BUA_TRACEBACK": "1"})
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr

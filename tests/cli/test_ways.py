@@ -1,0 +1,233 @@
+"""Whole ways through the commands: synthetic scenes, and real photographs in a short form."""
+
+import html.parser
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import bua
+from bua.cli import main
+from bua.cli.stages import Stage, run_stages
+from bua.errors import InputError
+from bua.store import FeatureStore
+
+
+def ran(*arguments: object) -> None:
+    assert main([str(a) for a in arguments]) == 0
+
+
+class Parser(html.parser.HTMLParser):
+    """Collects what a page loads from elsewhere, its words and its tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elsewhere, self.words, self.text, self.open = [], [], [], []
+
+    def handle_starttag(self, tag, attrs) -> None:
+        given = dict(attrs)
+        for key in ("src", "href", "action"):
+            if key in given and not given[key].startswith("data:"):
+                self.elsewhere.append(given[key])
+        if given.get("class") == "word":
+            self.words.append(json.loads(given["data-weights"]))
+
+    def handle_data(self, data) -> None:
+        self.text.append(data)
+
+
+def parsed(path: Path) -> Parser:
+    parser = Parser()
+    parser.feed(path.read_text())
+    return parser
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory) -> Path:
+    """A quickstart in its smallest form."""
+    out = tmp_path_factory.mktemp("quick") / "out"
+    ran("quickstart", f"out={out}", "train=30", "val=6", "test=8", "novel=6", "epochs=1", "workers=1")
+    return out
+
+
+@pytest.mark.slow
+def test_quickstart_ends_in_a_page_that_needs_nothing_else(quick) -> None:
+    page = parsed(quick / "report.html")
+    assert page.elsewhere == []
+    assert len(page.words) >= 12
+    assert all(0 <= w <= 1 for word in page.words for w in word.values())
+    text = " ".join(page.text)
+    for name in ("Up-Down", "mean-pooled regions", "question without image", "answer prior", "by chance"):
+        assert name in text
+
+
+@pytest.mark.slow
+def test_quickstart_started_again_does_nothing_twice(quick, capfd) -> None:
+    before = (quick / "scenes" / "regions.h5").stat().st_mtime_ns
+    ran("quickstart", f"out={quick}", "train=30", "val=6", "test=8", "novel=6", "epochs=1", "workers=1")
+    assert capfd.readouterr().out.count("done before") == 9
+    assert (quick / "scenes" / "regions.h5").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_quickstart_with_other_options_is_refused(quick, capfd) -> None:
+    assert main(["quickstart", f"out={quick}", "train=31"]) == 2
+    assert "begun with other options" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_run_directories_hold_what_is_needed_to_know_what_was_done(quick) -> None:
+    run = quick / "runs" / "vqa_scenes"
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert isinstance(config["model"]["vocabulary_size"], int)
+    assert yaml.safe_load((run / "overrides.yaml").read_text())[0] == "experiment=vqa_scenes"
+    origin = json.loads((run / "provenance.json").read_text())
+    assert set(origin["sources"]) == {"features", "train", "train_annotations", "val", "val_annotations"}
+    assert all(len(source["sha256"]) == 64 for source in origin["sources"].values())
+    assert json.loads((run / "status.json").read_text())["state"] == "done"
+    assert (run / "metrics.csv").read_text().startswith("epoch,step,seconds")
+
+
+@pytest.mark.slow
+def test_predict_and_score_give_the_numbers_of_the_report(quick, tmp_path) -> None:
+    results = json.loads((quick / "results.json").read_text())
+    scenes = quick / "scenes"
+    ran("predict", f"run={quick}/runs/vqa_scenes", f"questions={scenes}/questions_test.json", f"out={tmp_path}/a.json")
+    ran(
+        "score", "task=vqa", f"predictions={tmp_path}/a.json", f"questions={scenes}/questions_test.json",
+        f"annotations={scenes}/annotations_test.json", f"out={tmp_path}/m.json",
+    )  # fmt: skip
+    scored = json.loads((tmp_path / "m.json").read_text())
+    assert scored["overall"] == results["vqa"]["test"]["Up-Down"]["overall"]
+    assert scored["signature"]["rule"] == "official"
+    ran("predict", f"run={quick}/runs/caption_scenes", f"images={scenes}/captions_test.json", f"out={tmp_path}/p.json")
+    ran(
+        "score", "task=caption", f"predictions={tmp_path}/p.json", f"references={scenes}/captions_test.json",
+        "metrics=[bleu,rouge,cider]", "tokenizer=python", "complete=true", f"out={tmp_path}/m.json",
+    )  # fmt: skip
+    scored = json.loads((tmp_path / "m.json").read_text())
+    assert scored["images"] == 8
+    for name in ("CIDEr", "BLEU-4", "ROUGE-L"):
+        assert scored["scores"][name] == pytest.approx(results["captions"]["test"]["Up-Down"][name], abs=1e-9)
+
+
+@pytest.mark.slow
+def test_a_photograph_can_be_described_and_asked_about(quick, tmp_path, capfd) -> None:
+    photo = next(iter(sorted((quick / "scenes/images").iterdir())))
+    ran("caption", f"run={quick}/runs/caption_scenes", f"images={photo}", f"html={tmp_path}/c.html")
+    assert photo.name in capfd.readouterr().out
+    assert parsed(tmp_path / "c.html").elsewhere == []
+    ran("ask", f"run={quick}/runs/vqa_scenes", f"images={photo}", 'question="Is there a <b>cat</b>, or not?"',
+        f"html={tmp_path}/a.html")  # fmt: skip
+    assert "Is there a <b>cat</b>, or not?" in " ".join(parsed(tmp_path / "a.html").text)
+    ran("ask", f"run={quick}/runs/vqa_scenes", f"images={photo}", "question=what", "json=true")
+    answer = json.loads(capfd.readouterr().out.split("pictures\n")[-1])[0]
+    assert answer["candidates"][0]["answer"] == answer["answer"]
+
+
+@pytest.mark.slow
+def test_python_gives_what_the_commands_give(quick) -> None:
+    photo = next(iter(sorted((quick / "scenes/images").iterdir())))
+    said = bua.load(quick / "runs/caption_scenes").caption(photo)
+    assert said.text == " ".join(said.words)
+    assert said.weights.shape == (len(said.words), len(said.regions))
+    store = FeatureStore(quick / "scenes/regions.h5")
+    image_id = int(photo.stem)
+    np.testing.assert_allclose(said.regions.boxes, store[image_id].boxes, atol=1e-2)
+    assert bua.load(quick / "runs/vqa_scenes").ask(photo, "How many stars are there?").text
+
+
+def test_a_failing_stage_is_named_and_the_next_start_goes_on_from_it(tmp_path, caplog) -> None:
+    calls: list[str] = []
+    broken = [True]
+
+    def second() -> int:
+        calls.append("second")
+        if broken[0]:
+            raise OSError("disk on fire")
+        return 2
+
+    def noted(name: str) -> int:
+        calls.append(name)
+        return 1
+
+    stages = [
+        Stage("first", "does one", lambda: noted("first")),
+        Stage("second", "does two", second),
+        Stage("third", "does three", lambda: noted("third")),
+    ]
+    journal = tmp_path / "j.json"
+    with pytest.raises(InputError, match=r"stage \[2/3\] second failed: disk on fire; bua x goes on from there"):
+        run_stages(stages, journal, {"a": 1}, "bua x")
+    broken[0] = False
+    done = run_stages(stages, journal, {"a": 1}, "bua x")
+    assert calls == ["first", "second", "second", "third"]
+    assert done["stages"]["second"]["result"] == 2
+    with pytest.raises(InputError, match="other options"):
+        run_stages(stages, journal, {"a": 2}, "bua x")
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_from_its_last_checkpoint(scenes, tmp_path, capfd) -> None:
+    run = tmp_path / "run"
+    words = ["train", "experiment=caption_scenes", f"scenes={scenes}", f"out={run}"]
+    ran(*words, "trainer.max_epochs=1")
+    ran(*words, "trainer.max_epochs=2", "resume=true")
+    rows = (run / "metrics.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["epoch", "0", "1"]
+    whole = tmp_path / "whole"
+    ran(*words[:-1], f"out={whole}", "trainer.max_epochs=2", "scheduler=null")
+    assert "epoch 2/2" in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_real_photographs_captions_and_questions_go_the_same_way(shared, tmp_path, capfd) -> None:
+    """The short form of the README's way on COCO and VQA v2: 12 photographs, 40 questions."""
+    coco, vqa = shared / "data/coco_mini", shared / "data/vqa_v2_mini"
+    ids = [image["id"] for image in json.loads((coco / "captions.json").read_text())["images"]][:16]
+    (tmp_path / "train.txt").write_text("\n".join(map(str, ids[:12])))
+    (tmp_path / "test.txt").write_text("\n".join(map(str, ids[12:])))
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in ids:
+        shutil.copy(coco / f"images/{i:012d}.jpg", photos)
+    ran("extract", f"images={photos}", f"out={tmp_path}/coco.h5")
+    assert FeatureStore(tmp_path / "coco.h5").image_ids == sorted(ids)
+    ran(
+        "train", "experiment=caption_small", f"features={tmp_path}/coco.h5", f"captions={coco}/captions.json",
+        f"train_ids={tmp_path}/train.txt", f"val_ids={tmp_path}/train.txt", f"out={tmp_path}/cap",
+        "data.min_count=1", "model.dropout=0.0", "optimizer.lr=5e-3", "trainer.max_epochs=80",
+        "data.batch_size=4", "trainer.check_val_every_n_epoch=80",
+    )  # fmt: skip
+    metrics = json.loads((tmp_path / "cap/status.json").read_text())["metrics"]
+    assert metrics["val/CIDEr"] > 1.0
+    ran("predict", f"run={tmp_path}/cap", f"images={tmp_path}/test.txt", f"out={tmp_path}/p.json")
+    ran(
+        "score", "task=caption", f"predictions={tmp_path}/p.json", f"references={coco}/captions.json",
+        "metrics=[bleu,rouge,cider]", "tokenizer=python", f"out={tmp_path}/m.json",
+    )  # fmt: skip
+    assert json.loads((tmp_path / "m.json").read_text())["images"] == 4
+    questions = json.loads((vqa / "questions_train.json").read_text())["questions"][:40]
+    asked = {q["question_id"] for q in questions}
+    annotations = json.loads((vqa / "annotations_train.json").read_text())["annotations"]
+    (tmp_path / "q.json").write_text(json.dumps({"questions": questions}))
+    chosen = [a for a in annotations if a["question_id"] in asked]
+    (tmp_path / "a.json").write_text(json.dumps({"annotations": chosen}))
+    pictures = tmp_path / "vqa"
+    pictures.mkdir()
+    for i in {q["image_id"] for q in questions}:
+        shutil.copy(vqa / f"images/COCO_train2014_{i:012d}.jpg", pictures)
+    ran("extract", f"images={pictures}", f"out={tmp_path}/vqa.h5")
+    ran(
+        "train", "experiment=vqa_small", f"features={tmp_path}/vqa.h5", f"questions={tmp_path}/q.json",
+        f"annotations={tmp_path}/a.json", f"val_questions={tmp_path}/q.json",
+        f"val_annotations={tmp_path}/a.json", f"out={tmp_path}/run", "trainer.max_epochs=3",
+    )  # fmt: skip
+    ran("predict", f"run={tmp_path}/run", f"questions={tmp_path}/q.json", f"out={tmp_path}/pa.json")
+    ran("score", "task=vqa", f"predictions={tmp_path}/pa.json", f"annotations={tmp_path}/a.json")
+    assert "(40 questions)" in capfd.readouterr().out
+    ran("caption", f"run={tmp_path}/cap", f"images={photos}/{ids[0]:012d}.jpg")
+    ran("ask", f"run={tmp_path}/run", f"images={photos}/{ids[0]:012d}.jpg", 'question="What is this?"')

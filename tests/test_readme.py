@@ -1,0 +1,105 @@
+"""The commands of the README are those that there are, and its numbers those of the results."""
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from hydra import compose, initialize_config_module
+
+import bua
+from bua.cli.commands import COMMANDS
+from tests.parity import ROOT
+
+TEXT = (ROOT / "README.md").read_text()
+CONSOLE = [
+    line.removeprefix("$ ")
+    for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL)
+    for line in block.strip().splitlines()
+]
+BUA = [line for line in CONSOLE if line.startswith("bua ")]
+MAKE = [line for line in CONSOLE if line.startswith("make ")]
+
+
+def test_there_are_commands() -> None:
+    assert len(BUA) >= 9
+    assert len(BUA) + len(MAKE) == len(CONSOLE)
+    assert {"make demo", "make test"} <= set(MAKE)
+
+
+@pytest.mark.parametrize("line", BUA)
+def test_command_of_the_readme_composes(line: str) -> None:
+    _, name, *words = shlex.split(line)
+    if name == "features":
+        name, words = f"features_{words[0]}", words[1:]
+    assert name in COMMANDS
+    words = [f'{k}="{v}"' if " " in v else w for w in words for k, _, v in [w.partition("=")]]
+    with initialize_config_module("bua.conf", version_base="1.3"):
+        config = compose(name, words)
+    for word in words:
+        assert word.split("=")[0] in config or word.startswith("experiment=")
+
+
+@pytest.mark.parametrize("line", MAKE)
+def test_target_of_the_readme_is_in_the_makefile(line: str) -> None:
+    assert re.search(rf"^{line.split()[1]}:.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_make_alone_prints_every_target() -> None:
+    done = subprocess.run(["make"], capture_output=True, text=True, cwd=ROOT, check=True)
+    for target in ("demo", "test", "test-fast", "lint", "type", "wheel", "clean"):
+        assert re.search(rf"^{target} ", done.stdout, re.MULTILINE)
+
+
+def test_every_folder_of_the_tree_is_there_and_the_other_way_round() -> None:
+    tree = TEXT.split("```\nbua/")[1].split("```")[0]
+    named = set(re.findall(r"^  (\w+)/", tree, re.MULTILINE))
+    there = {p.name for p in (ROOT / "bua").iterdir() if p.is_dir() and (p / "__init__.py").exists()}
+    assert named == there - {"conf", "__pycache__"}
+
+
+def test_tables_are_made_from_the_results() -> None:
+    done = subprocess.run(
+        [sys.executable, "experiments/readme.py", "--check"], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_picture_is_there() -> None:
+    for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", TEXT):
+        assert (ROOT / path).stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_python_of_the_readme_runs(scenes, tmp_path, monkeypatch) -> None:
+    from bua.cli import main
+
+    for name in ("captioner", "vqa"):
+        experiment = {"captioner": "caption_scenes", "vqa": "vqa_scenes"}[name]
+        features = tmp_path / "regions.h5"
+        assert main(["extract", f"images={scenes}/images", f"out={features}"]) == 0
+        assert main(["train", f"experiment={experiment}", f"scenes={scenes}", f"features={features}",
+                     f"out={tmp_path}/runs/{name}", "trainer.max_epochs=1"]) == 0  # fmt: skip
+    (tmp_path / "photos").mkdir()
+    photo = sorted((scenes / "images").iterdir())[0]
+    (tmp_path / "photos" / "beach.jpg").write_bytes(photo.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    code = re.search(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    assert code is not None
+    done = subprocess.run([sys.executable, "-c", code[1]], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.strip().splitlines()) >= 4
+
+
+def test_changelog_and_citation_know_the_version() -> None:
+    assert f"## {bua.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"version: {bua.__version__}" in (ROOT / "CITATION.cff").read_text()
+    assert f'version = "{bua.__version__}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_constraints_name_versions_and_nothing_else() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert len(pins) > 30
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", pin) for pin in pins)
