@@ -1,6 +1,7 @@
 """Reading JSON files of annotations: every mistake in them becomes one line that names the file."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ def read_json(path: Path | str) -> Any:
         raise InputError(f"{path}: not JSON: nested too deeply") from None
 
 
-def records(content: Any, path: Path | str, key: str, types: dict[str, type | tuple[type, ...]]) -> list[Any]:
+def records(
+    content: Any, path: Path | str, key: str, types: Mapping[str, type | tuple[type, ...]]
+) -> list[Any]:
     """Return the list ``content[key]``, each a dictionary with fields of the ``types`` given.
 
     Raises:
@@ -47,8 +50,7 @@ def records(content: Any, path: Path | str, key: str, types: dict[str, type | tu
             if not isinstance(value, kind) or isinstance(value, bool):
                 known = next((f" (id {record[n]})" for n in ("id", "question_id") if n in record), "")
                 raise InputError(
-                    f"{path}: {key}[{position}]{known}: {field} is {value!r:.80}, "
-                    f"{_name(kind)} is needed"
+                    f"{path}: {key}[{position}]{known}: {field} is {value!r:.80}, {_name(kind)} is needed"
                 )
     return list(content[key])
 

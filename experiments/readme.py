@@ -1,7 +1,7 @@
 """Fill the tables of the READMEs from the result files beside them.
 
-    python experiments/readme.py          write them
-    python experiments/readme.py --check  exit with 1 if one is not what its results say
+python experiments/readme.py          write them
+python experiments/readme.py --check  exit with 1 if one is not what its results say
 """
 
 import json
@@ -48,17 +48,22 @@ def quickstart(results: Results) -> str:
             f"`bua quickstart` drew {results['data']['pictures']:,} pictures and took {minutes:.1f} minutes "
             "on two cores. *Novel* pictures show combinations of kind and colour that training never did.",
             markdown(
-                ["captions", "CIDEr", "CIDEr, novel", "words looking at what they name", "the same, novel",
-                 "by chance", "by chance, novel"],
+                [
+                    "captions",
+                    "CIDEr",
+                    "CIDEr, novel",
+                    "words looking at what they name",
+                    "the same, novel",
+                    "by chance",
+                    "by chance, novel",
+                ],
                 caption_rows,
             ),
-            markdown(
-                ["answers, VQA accuracy", "overall", "novel", "yes/no", "number", "other"], vqa_rows
-            ),
+            markdown(["answers, VQA accuracy", "overall", "novel", "yes/no", "number", "other"], vqa_rows),
             "A word that names a thing looks at it if the region of its largest weight overlaps the thing "
             "with IoU 0.5 or more.",
         ]
-    )  # fmt: skip
+    )
 
 
 def real(results: Results) -> str:

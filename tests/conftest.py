@@ -32,9 +32,15 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_scenes(out, seed=5, counts=counts, questions=6, workers=1, tell=lambda line: None)
     detector = RandomDetector(feature_size=12, min_regions=3, max_regions=7, seed=0)
     extract(
-        find_photos(out / "images"), detector, out / "regions.h5",
-        batch_size=8, shard_size=20, workers=0, dtype="float16", max_errors=0,
-    )  # fmt: skip
+        find_photos(out / "images"),
+        detector,
+        out / "regions.h5",
+        batch_size=8,
+        shard_size=20,
+        workers=0,
+        dtype="float16",
+        max_errors=0,
+    )
     return out
 
 

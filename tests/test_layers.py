@@ -8,8 +8,18 @@ import pytest
 from tests.parity import ROOT
 
 LAYERS = [
-    "text", "store", "metrics", "decode", "models", "regions", "data", "tasks", "explore", "report", "cli",
-]  # fmt: skip
+    "text",
+    "store",
+    "metrics",
+    "decode",
+    "models",
+    "regions",
+    "data",
+    "tasks",
+    "explore",
+    "report",
+    "cli",
+]
 BASE = {"errors", "json_file", "conf"}
 FORBIDDEN = {
     "torch": {"text", "store", "metrics"},

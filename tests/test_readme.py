@@ -61,7 +61,11 @@ def test_every_folder_of_the_tree_is_there_and_the_other_way_round() -> None:
 
 def test_tables_are_made_from_the_results() -> None:
     done = subprocess.run(
-        [sys.executable, "experiments/readme.py", "--check"], capture_output=True, text=True, cwd=ROOT, check=False
+        [sys.executable, "experiments/readme.py", "--check"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
     )
     assert done.returncode == 0, done.stdout
 
@@ -79,8 +83,19 @@ def test_python_of_the_readme_runs(scenes, tmp_path, monkeypatch) -> None:
         experiment = {"captioner": "caption_scenes", "vqa": "vqa_scenes"}[name]
         features = tmp_path / "regions.h5"
         assert main(["extract", f"images={scenes}/images", f"out={features}"]) == 0
-        assert main(["train", f"experiment={experiment}", f"scenes={scenes}", f"features={features}",
-                     f"out={tmp_path}/runs/{name}", "trainer.max_epochs=1"]) == 0  # fmt: skip
+        assert (
+            main(
+                [
+                    "train",
+                    f"experiment={experiment}",
+                    f"scenes={scenes}",
+                    f"features={features}",
+                    f"out={tmp_path}/runs/{name}",
+                    "trainer.max_epochs=1",
+                ]
+            )
+            == 0
+        )
     (tmp_path / "photos").mkdir()
     photo = sorted((scenes / "images").iterdir())[0]
     (tmp_path / "photos" / "beach.jpg").write_bytes(photo.read_bytes())

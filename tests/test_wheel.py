@@ -16,8 +16,9 @@ def wheel(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("dist")
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)],
-        check=True, capture_output=True,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+    )
     return next(out.glob("*.whl"))
 
 
@@ -36,12 +37,24 @@ def test_the_wheel_works_in_a_fresh_environment(wheel, tmp_path) -> None:
     venv = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
     python = venv / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(python),
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+    ]
     subprocess.run([*pip, str(wheel)], check=True)
     inside = subprocess.run(
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     Path(inside.stdout.strip(), "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
     def bua(*words: str) -> str:
@@ -51,8 +64,13 @@ def test_the_wheel_works_in_a_fresh_environment(wheel, tmp_path) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    where = subprocess.run([python, "-c", "import bua; print(bua.__file__)"], capture_output=True, text=True,
-                           cwd=tmp_path, check=True)  # fmt: skip
+    where = subprocess.run(
+        [python, "-c", "import bua; print(bua.__file__)"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
+    )
     assert where.stdout.startswith(str(venv))
     assert "quickstart" in bua("--help")
     assert "bua.tasks.captioning.Captioning" in bua("train", "experiment=caption_scenes", "--cfg", "job")

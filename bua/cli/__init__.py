@@ -38,6 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
         if os.environ.get("BUA_TRACEBACK"):
             raise
         return _fail(f"bua {name}", str(error))
+    except OSError as error:  # a folder that may not be written to, a disk that is full
+        if os.environ.get("BUA_TRACEBACK") or error.filename is None:
+            raise
+        return _fail(f"bua {name}", f"{error.filename}: {error.strerror}")
     except KeyboardInterrupt:
         return _fail(f"bua {name}", "interrupted", code=130)
     return 0

@@ -12,7 +12,7 @@ from typing import Any
 import hydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from bua.errors import InputError
 
@@ -27,38 +27,36 @@ def run(name: str, function: Callable[[Any], None], arguments: list[str]) -> Non
     for noisy in ("pytorch_lightning", "lightning", "PIL", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting
-    mistakes: list[InputError] = []
+    problems: list[BaseException] = []
     command = hydra.main(version_base="1.3", config_path="pkg://bua.conf", config_name=name)(
-        _noting(function, mistakes)
+        _keeping(function, problems)
     )
     before, sys.argv = sys.argv, [f"bua {name}", *arguments]
     try:
         command()
+        if problems:
+            raise problems[0]
     except (HydraException, OmegaConfBaseException) as error:
         if os.environ.get("BUA_TRACEBACK"):
             raise
         raise InputError(explain(error, name)) from None
     finally:
         sys.argv = before
-    if mistakes:
-        raise mistakes[0]
 
 
-def _noting(function: Callable[[Any], None], mistakes: list[InputError]) -> Callable[[Any], None]:
-    """Keep a user's mistake from Hydra, which would print words of its own about it."""
+def _keeping(function: Callable[[Any], None], problems: list[BaseException]) -> Callable[[Any], None]:
+    """Keep from Hydra what has a line of its own; Hydra would print more about it."""
 
     @functools.wraps(function)
-    def noted(config: DictConfig) -> None:
+    def kept(config: DictConfig) -> None:
         try:
             function(config)
-        except InputError as error:
-            mistakes.append(error)
-        except MissingMandatoryValue as error:
-            mistakes.append(InputError(explain(error, "")))
         except BrokenPipeError:  # whoever read our output has read enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (InputError, HydraException, OmegaConfBaseException, OSError, KeyboardInterrupt) as error:
+            problems.append(error)
 
-    return noted
+    return kept
 
 
 def explain(error: Exception, name: str) -> str:
@@ -89,13 +87,13 @@ def _keys(name: str) -> list[str]:
         return _paths(compose(name))
 
 
-def _paths(config: DictConfig, prefix: str = "") -> list[str]:
-    paths = []
-    for key in config:
-        path = f"{prefix}{key}"
-        paths.append(path)
-        if not OmegaConf.is_missing(config, key):
-            value = OmegaConf.to_container(config, resolve=False)[key]  # type: ignore[index, call-overload]
-            if isinstance(value, dict):
-                paths += _paths(OmegaConf.create(value), f"{path}.")
-    return paths
+def _paths(config: DictConfig) -> list[str]:
+    """Return every key with the keys above it, joined by dots."""
+    return _below(OmegaConf.to_container(config, resolve=False), "")
+
+
+def _below(node: Any, prefix: str) -> list[str]:
+    if not isinstance(node, dict):
+        return []
+    here = [(f"{prefix}{key!s}", value) for key, value in node.items()]
+    return [path for path, _ in here] + [p for path, value in here for p in _below(value, f"{path}.")]

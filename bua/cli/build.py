@@ -21,9 +21,7 @@ def build(config: Any, **values: Any) -> Any:
     plain = OmegaConf.create(to_plain(config))
     for key, target in targets(plain):
         if not target.startswith(ALLOWED):
-            raise InputError(
-                f"{key}: {target} may not be built; it must begin with {', '.join(ALLOWED)}"
-            )
+            raise InputError(f"{key}: {target} may not be built; it must begin with {', '.join(ALLOWED)}")
     factory = instantiate(plain, _partial_=True, _convert_="all")
     # The values never become configuration: what they hold is not to be built.
     return functools.partial(factory, **values) if plain.get("_partial_") else factory(**values)
@@ -34,7 +32,7 @@ def targets(config: Any, key: str = "") -> list[tuple[str, str]]:
     if isinstance(config, ListConfig | list):
         pairs = [(f"{key}[{n}]", value) for n, value in enumerate(config)]
     elif isinstance(config, DictConfig | dict):
-        pairs = [(f"{key}.{name}".strip("."), value) for name, value in config.items()]
+        pairs = [(f"{key}.{name!s}".strip("."), value) for name, value in config.items()]
     else:
         return []
     here = [(name, str(value)) for name, value in pairs if name.split(".")[-1] == "_target_"]

@@ -11,7 +11,16 @@ import torch
 from bua import __version__
 from bua.metrics.java import java_version
 
-PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "h5py", "nltk", "pillow", "pycocoevalcap")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "hydra-core",
+    "h5py",
+    "nltk",
+    "pillow",
+    "pycocoevalcap",
+)
 
 
 def main(config: Any) -> None:

@@ -37,9 +37,7 @@ def provenance(sources: Mapping[str, str], seed: int) -> dict[str, Any]:
             "gpus": [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())],
         },
         "seed": seed,
-        "sources": {
-            role: {"file": str(path), "sha256": sha256(path)} for role, path in sources.items()
-        },
+        "sources": {role: {"file": str(path), "sha256": sha256(path)} for role, path in sources.items()},
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 

@@ -170,8 +170,7 @@ class Quickstart:
                 for name, model in captioners.items()
             }
             result["vqa"][split] = {
-                ANSWERERS[name]: self._score_answers(model, store, split)
-                for name, model in answerers.items()
+                ANSWERERS[name]: self._score_answers(model, store, split) for name, model in answerers.items()
             }
             result["vqa"][split][PRIOR] = self._score_prior(split)
         return result

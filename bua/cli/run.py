@@ -50,9 +50,9 @@ class RunDirectory:
         write_text(self.path / "status.json", json.dumps({"state": state, "pid": os.getpid(), **more}))
 
     def last(self) -> Path | None:
-        """Return the checkpoint to resume from, if there is one."""
-        path = self.checkpoints / "last.ckpt"
-        return path if path.exists() else None
+        """Return the newest checkpoint, to resume from, if there is one."""
+        found = [path for name in ("last", "step") if (path := self.checkpoints / f"{name}.ckpt").exists()]
+        return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
 class Journal(Callback):

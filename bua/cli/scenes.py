@@ -21,4 +21,5 @@ def main(config: Any) -> None:
         workers=config.workers,
         tell=log.info,
     )
-    log.info(f"{out}: scenes of {CANVAS} x {CANVAS} pixels; next: bua extract images={out}/images out={out}/regions.h5")
+    follows = f"bua extract images={out}/images out={out}/regions.h5"
+    log.info(f"{out}: scenes of {CANVAS} x {CANVAS} pixels; next: {follows}")

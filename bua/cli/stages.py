@@ -25,7 +25,9 @@ class Stage:
     run: Callable[[], Any]
 
 
-def run_stages(stages: list[Stage], journal: Path, options: Mapping[str, Any], command: str) -> dict[str, Any]:
+def run_stages(
+    stages: list[Stage], journal: Path, options: Mapping[str, Any], command: str
+) -> dict[str, Any]:
     """Run the stages that ``journal`` does not say are done, and return what each gave.
 
     Args:

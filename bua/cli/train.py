@@ -39,7 +39,10 @@ def train(config: Any, out: Path, overrides: list[str]) -> dict[str, float]:
     run.start(plain, overrides, provenance(data.sources, config.seed), config.resume)
     try:
         return _fit(config, plain, data, run)
-    except BaseException as error:
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
+        run.status("interrupted")
+        raise KeyboardInterrupt from None
+    except Exception as error:
         run.status("failed", error=f"{type(error).__name__}: {error}"[:2000])
         raise
 
@@ -62,18 +65,29 @@ def _fit(config: Any, plain: dict[str, Any], data: Any, run: RunDirectory) -> di
     trainer = build(plain["trainer"], callbacks=_callbacks(config, run), logger=False)
     trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    run.status("interrupted" if trainer.interrupted else "done", metrics=metrics)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    run.status("done", metrics=metrics)
     return metrics
 
 
 def _callbacks(config: Any, run: RunDirectory) -> list[Callback]:
     best = ModelCheckpoint(
-        run.checkpoints, filename="best", monitor=config.monitor, mode="max", save_last=True,
+        run.checkpoints,
+        filename="best",
+        monitor=config.monitor,
+        mode="max",
+        save_last=True,
         enable_version_counter=False,
     )
     callbacks: list[Callback] = [best, Journal(run, log.info)]
+    if config.save_every is not None:
+        callbacks.append(
+            ModelCheckpoint(
+                run.checkpoints,
+                filename="step",
+                every_n_train_steps=config.save_every,
+                enable_version_counter=False,
+            )
+        )
     if config.patience is not None:
         callbacks.append(EarlyStopping(config.monitor, patience=config.patience, mode="max"))
     return callbacks

@@ -46,14 +46,32 @@ class QuestionBatch(NamedTuple):
     asked: list[Asked]
 
 
-def region_tensors(padded: Padded, with_geometry: bool) -> tuple[Tensor, Tensor]:
-    """Return features (B, K, D) in single precision and mask; geometry is put behind the features."""
-    features = torch.from_numpy(padded.features).float()
-    mask = torch.from_numpy(padded.mask)
-    if with_geometry:
-        size = torch.from_numpy(padded.size)
-        features = torch.cat([features, geometry(torch.from_numpy(padded.boxes), size)], -1)
-    return features, mask
+class RegionInput(NamedTuple):
+    """How the regions of a store become the input of a model; a checkpoint remembers it.
+
+    Attributes:
+        geometry: put box corners and area, times this number, behind every feature; none of it
+            where there is no number. Features of a detector are often some ten times as large as
+            shares of an image, and a model then overlooks what is not scaled.
+    """
+
+    geometry: float | None
+
+    def size(self, feature_size: int) -> int:
+        """Return how many numbers a region of the store becomes."""
+        return feature_size + (GEOMETRY if self.geometry is not None else 0)
+
+    def tensors(self, padded: Padded) -> tuple[Float[Tensor, "B K D"], Bool[Tensor, "B K"]]:
+        """Return features in single precision, and mask."""
+        features = torch.from_numpy(padded.features).float()
+        if self.geometry is not None:
+            shares = geometry(torch.from_numpy(padded.boxes), torch.from_numpy(padded.size))
+            features = torch.cat([features, self.geometry * shares], -1)
+        return features, torch.from_numpy(padded.mask)
+
+    def load(self, store: FeatureStore, image_ids: Sequence[ImageId]) -> tuple[Tensor, Tensor]:
+        """Return features and mask of a batch of images of a store."""
+        return self.tensors(store.padded(image_ids))
 
 
 def geometry(boxes: Float[Tensor, "B K 4"], size: Int[Tensor, "B 2"]) -> Float[Tensor, "B K 5"]:
@@ -67,13 +85,6 @@ def geometry(boxes: Float[Tensor, "B K 4"], size: Int[Tensor, "B 2"]) -> Float[T
     shares = boxes / scale
     area = (shares[..., 2] - shares[..., 0]) * (shares[..., 3] - shares[..., 1])
     return torch.cat([shares, area.unsqueeze(-1)], -1)
-
-
-def load_regions(
-    store: FeatureStore, image_ids: Sequence[ImageId], with_geometry: bool
-) -> tuple[Tensor, Tensor]:
-    """Return features and mask of a batch of images."""
-    return region_tensors(store.padded(image_ids), with_geometry)
 
 
 def pad_captions(captions: Sequence[Sequence[Sequence[int]]], max_words: int) -> Int[Tensor, "B N T"]:

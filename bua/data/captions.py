@@ -7,7 +7,7 @@ from typing import Any
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from bua.data.batch import GEOMETRY, CaptionBatch, load_regions, pad_captions
+from bua.data.batch import CaptionBatch, RegionInput, pad_captions
 from bua.data.coco import CaptionFile, read_captions
 from bua.data.sampler import EpochSampler, ResumableLoader, apart
 from bua.errors import InputError
@@ -25,10 +25,10 @@ class CaptionDataset(Dataset[CaptionBatch]):
         vocabulary: Vocabulary,
         *,
         max_words: int,
-        geometry: bool,
+        region_input: RegionInput,
     ) -> None:
         self.store, self.file, self.vocabulary = store, file, vocabulary
-        self.max_words, self.geometry = max_words, geometry
+        self.max_words, self.region_input = max_words, region_input
         self.image_ids = [i for i, captions in file.captions.items() if captions]
         if not self.image_ids:
             raise InputError(f"{file.path}: there are no captions in it")
@@ -42,7 +42,7 @@ class CaptionDataset(Dataset[CaptionBatch]):
         ids = [self.image_ids[n] for n in indices]
         references = [self.file.captions[image_id] for image_id in ids]
         words = [[self.vocabulary.encode(text) for text in texts] for texts in references]
-        features, mask = load_regions(self.store, ids, self.geometry)
+        features, mask = self.region_input.load(self.store, ids)
         return CaptionBatch(ids, features, mask, pad_captions(words, self.max_words), references)
 
 
@@ -63,7 +63,7 @@ class CaptionData(LightningDataModule):
         tokenizer: name of the rule that makes words.
         min_count: a word occurs at least so often to be known.
         max_words: longer captions are cut.
-        geometry: put box corners and area behind each region feature.
+        geometry: put box corners and area, times this, behind each region feature.
         batch_size: images a batch, each with all its captions.
         workers: processes that read.
         seed: of the order.
@@ -80,7 +80,7 @@ class CaptionData(LightningDataModule):
         tokenizer: str,
         min_count: int,
         max_words: int,
-        geometry: bool,
+        geometry: float | None,
         batch_size: int,
         workers: int,
         seed: int,
@@ -90,17 +90,18 @@ class CaptionData(LightningDataModule):
         train_file, val_file = read_captions(train, train_ids), read_captions(val, val_ids)
         texts = (text for captions in train_file.captions.values() for text in captions)
         self.vocabulary = Vocabulary.count(texts, tokenizer=tokenizer, min_count=min_count)
-        options = {"max_words": max_words, "geometry": geometry}
+        self.region_input = RegionInput(geometry)
+        options = {"max_words": max_words, "region_input": self.region_input}
         self.train_set = CaptionDataset(self.store, train_file, self.vocabulary, **options)  # type: ignore[arg-type]
         self.val_set = CaptionDataset(self.store, val_file, self.vocabulary, **options)  # type: ignore[arg-type]
-        self.geometry, self.batch_size, self.workers, self.seed = geometry, batch_size, workers, seed
+        self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.sources = {"features": features, "train": train, "val": val}
 
     @property
     def sizes(self) -> dict[str, int]:
         """What a captioner must know of the data."""
         return {
-            "feature_size": self.store.feature_size + (GEOMETRY if self.geometry else 0),
+            "feature_size": self.region_input.size(self.store.feature_size),
             "vocabulary_size": len(self.vocabulary),
         }
 
@@ -110,7 +111,7 @@ class CaptionData(LightningDataModule):
         return {
             "kind": "caption",
             "vocabulary": self.vocabulary.to_dict(),
-            "geometry": self.geometry,
+            "region_input": self.region_input._asdict(),
             "features": self.store.about.identity,
         }
 

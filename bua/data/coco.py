@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bua.json_file import read_json, records
 from bua.errors import InputError
+from bua.json_file import read_json, records
 from bua.store.reader import ImageId
 
 
@@ -40,9 +40,7 @@ def read_captions(path: Path | str, ids: Path | str | None = None) -> CaptionFil
                 "which is not in images"
             )
         if not annotation["caption"].strip():
-            raise InputError(
-                f"{path}: caption {annotation['id']} of image {annotation['image_id']} is empty"
-            )
+            raise InputError(f"{path}: caption {annotation['id']} of image {annotation['image_id']} is empty")
         captions[annotation["image_id"]].append(annotation["caption"])
     if ids is not None:
         wanted = read_ids(ids)

@@ -14,9 +14,9 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bua.json_file import read_json, records
 from bua.data.sampler import EpochSampler, ResumableLoader, apart
 from bua.errors import InputError
+from bua.json_file import read_json, records
 from bua.regions.photo import read_photo
 from bua.store.atomic import write_text
 

@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from bua.data.batch import GEOMETRY, QuestionBatch, load_regions, pad_questions
+from bua.data.batch import QuestionBatch, RegionInput, pad_questions
 from bua.data.captions import ranks, whole
 from bua.data.sampler import EpochSampler, ResumableLoader, apart
 from bua.data.vqa import Question, read_vqa
@@ -31,7 +31,7 @@ class QuestionDataset(Dataset[QuestionBatch]):
         vocabulary: words of questions.
         answers: the answers that can be chosen.
         length: words a question.
-        geometry: put box corners and area behind each region feature.
+        region_input: what becomes of the regions.
         source: the file of the questions, for errors.
     """
 
@@ -44,13 +44,13 @@ class QuestionDataset(Dataset[QuestionBatch]):
         vocabulary: Vocabulary,
         answers: AnswerVocabulary,
         length: int,
-        geometry: bool,
+        region_input: RegionInput,
         source: str,
     ) -> None:
         if not questions:
             raise InputError(f"{source}: there are no questions in it")
         self.store, self.questions, self.annotations = store, questions, annotations
-        self.answers, self.length, self.geometry = answers, length, geometry
+        self.answers, self.length, self.region_input = answers, length, region_input
         self._words = [vocabulary.encode(question.text) for question in questions]
         self._scores = [
             answers.soft_scores(annotations[q.question_id].answers) if q.question_id in annotations else {}
@@ -64,7 +64,7 @@ class QuestionDataset(Dataset[QuestionBatch]):
     def __getitems__(self, indices: Sequence[int]) -> QuestionBatch:
         """Return a batch."""
         asked = [self.questions[n] for n in indices]
-        features, mask = load_regions(self.store, [q.image_id for q in asked], self.geometry)
+        features, mask = self.region_input.load(self.store, [q.image_id for q in asked])
         targets = torch.zeros(len(indices), len(self.answers))
         for row, n in enumerate(indices):
             for answer, score in self._scores[n].items():
@@ -94,7 +94,7 @@ class QuestionData(LightningDataModule):
         min_answer_count: an answer is the most frequent one of at least so many questions.
         keep_empty: keep the answer that is empty in its normal form.
         length: words a question, padded in front.
-        geometry: put box corners and area behind each region feature.
+        geometry: put box corners and area, times this, behind each region feature.
         batch_size: questions a batch.
         workers: processes that read.
         seed: of the order.
@@ -113,7 +113,7 @@ class QuestionData(LightningDataModule):
         min_answer_count: int,
         keep_empty: bool,
         length: int,
-        geometry: bool,
+        geometry: float | None,
         batch_size: int,
         workers: int,
         seed: int,
@@ -135,7 +135,7 @@ class QuestionData(LightningDataModule):
                 f"{train_annotations}: no answer is the most frequent one of {min_answer_count} "
                 "questions; give a smaller data.min_answer_count"
             )
-        self.length, self.geometry = length, geometry
+        self.length, self.region_input = length, RegionInput(geometry)
         self.train_set = self._dataset(questions, annotations, train)
         self.val_set = self._dataset(*read_vqa(val, val_annotations), val)
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
@@ -157,7 +157,7 @@ class QuestionData(LightningDataModule):
             vocabulary=self.vocabulary,
             answers=self.answers,
             length=self.length,
-            geometry=self.geometry,
+            region_input=self.region_input,
             source=source,
         )
 
@@ -165,7 +165,7 @@ class QuestionData(LightningDataModule):
     def sizes(self) -> dict[str, int]:
         """What a VQA model must know of the data."""
         return {
-            "feature_size": self.store.feature_size + (GEOMETRY if self.geometry else 0),
+            "feature_size": self.region_input.size(self.store.feature_size),
             "vocabulary_size": len(self.vocabulary),
             "answers": len(self.answers),
         }
@@ -178,7 +178,7 @@ class QuestionData(LightningDataModule):
             "vocabulary": self.vocabulary.to_dict(),
             "answers": self.answers.to_dict(),
             "length": self.length,
-            "geometry": self.geometry,
+            "region_input": self.region_input._asdict(),
             "features": self.store.about.identity,
         }
 

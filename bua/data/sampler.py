@@ -41,10 +41,10 @@ class ResumableLoader(DataLoader[Any]):
     Lightning saves and restores ``state_dict`` with the checkpoint.
     """
 
-    def __init__(self, dataset: Dataset[Any], *, sampler: EpochSampler, batch_size: int, **kwargs: Any) -> None:
-        super().__init__(
-            dataset, batch_size=batch_size, sampler=sampler, generator=apart(), **kwargs
-        )
+    def __init__(
+        self, dataset: Dataset[Any], *, sampler: EpochSampler, batch_size: int, **kwargs: Any
+    ) -> None:
+        super().__init__(dataset, batch_size=batch_size, sampler=sampler, generator=apart(), **kwargs)
         self._order = sampler
         self._size = batch_size
         self._given = 0

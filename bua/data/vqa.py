@@ -3,9 +3,10 @@
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from bua.json_file import read_json, records
 from bua.errors import InputError
+from bua.json_file import read_json, records
 from bua.metrics.vqa import Asked
 from bua.store.reader import ImageId
 
@@ -55,7 +56,7 @@ def read_annotations(path: Path | str) -> dict[int, Asked]:
         question_id = record["question_id"]
         if question_id in annotations:
             raise InputError(f"{path}: question {question_id} comes twice")
-        answers = [a.get("answer") if isinstance(a, dict) else None for a in record["answers"]]
+        answers: list[Any] = [a.get("answer") if isinstance(a, dict) else None for a in record["answers"]]
         if not answers or not all(isinstance(answer, str) for answer in answers):
             raise InputError(
                 f"{path}: question {question_id}: answers must be a list of objects with a text answer"

@@ -44,8 +44,16 @@ def greedy(
 ) -> Hypotheses:
     """Take the most likely word at every step. Arguments as of ``beam``."""
     return beam(
-        step, state, images=images, bos=bos, eos=eos, padding=padding, width=1, max_words=max_words,
-        banned=banned, device=device,
+        step,
+        state,
+        images=images,
+        bos=bos,
+        eos=eos,
+        padding=padding,
+        width=1,
+        max_words=max_words,
+        banned=banned,
+        device=device,
     )
 
 

@@ -123,9 +123,7 @@ def inline(photo: NDArray[np.uint8]) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def region_names(
-    regions: Regions, class_names: Sequence[str], attribute_names: Sequence[str]
-) -> list[str]:
+def region_names(regions: Regions, class_names: Sequence[str], attribute_names: Sequence[str]) -> list[str]:
     """Return what the detector calls each region, with its attribute where it has one."""
     if regions.class_id is None or not class_names:
         return [f"region {n + 1}" for n in range(len(regions))]

@@ -26,7 +26,8 @@ def iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]
     inside = (high - low).clip(min=0).prod(-1).astype(np.float64)
     area_a, area_b = ((x[:, 2:] - x[:, :2]).clip(min=0).prod(-1) for x in (a, b))
     union = area_a[:, None] + area_b[None, :] - inside
-    return np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
+    shares: NDArray[np.float64] = np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
+    return shares
 
 
 def grounding(

@@ -37,7 +37,8 @@ def java() -> str:
     found = shutil.which("java")
     if found is None:
         raise InputError(
-            "Java was not found; install a Java runtime, or give tokenizer=python and leave METEOR and SPICE out"
+            "Java was not found; install a Java runtime, or give tokenizer=python and leave METEOR "
+            "out of metrics=[...]"
         )
     return found
 
@@ -101,7 +102,19 @@ def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]], timeo
     Raises:
         InputError: Java is missing, or the program fails or does not end in time.
     """
-    command = [java(), "-Xmx2G", *_FLAGS, "-jar", str(jar(METEOR_JAR)), "-", "-", "-stdio", "-l", "en", "-norm"]
+    command = [
+        java(),
+        "-Xmx2G",
+        *_FLAGS,
+        "-jar",
+        str(jar(METEOR_JAR)),
+        "-",
+        "-",
+        "-stdio",
+        "-l",
+        "en",
+        "-norm",
+    ]
     asked = [_score_line(h, r) for h, r in zip(hypotheses, references, strict=True)]
     process = subprocess.Popen(
         command,

@@ -45,7 +45,9 @@ class AdditiveAttention(nn.Module):
 
 def normed_linear(in_size: int, out_size: int) -> nn.Module:
     """Return a linear layer whose weight has one learnt norm for the whole matrix."""
-    return weight_norm(nn.Linear(in_size, out_size), dim=None)
+    # "no dimension" gives one norm for the matrix; torch takes -1 for it, too
+    layer: nn.Module = weight_norm(nn.Linear(in_size, out_size), dim=-1)
+    return layer
 
 
 class ProductAttention(nn.Module):

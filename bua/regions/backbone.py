@@ -25,9 +25,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = (
             nn.Identity()
             if same
-            else nn.Sequential(
-                nn.Conv2d(in_size, out_size, 1, stride, bias=False), nn.BatchNorm2d(out_size)
-            )
+            else nn.Sequential(nn.Conv2d(in_size, out_size, 1, stride, bias=False), nn.BatchNorm2d(out_size))
         )
         self.relu = nn.ReLU(inplace=True)
 

@@ -88,8 +88,13 @@ def extract(
         known = writer.done | set(writer.failed)
         todo = [photo for photo in photos if photo.image_id not in known]
         bar = tqdm(
-            total=len(photos), initial=len(photos) - len(todo), unit=" images", disable=None,
-            mininterval=0.5, file=sys.stderr, desc=out.name,
+            total=len(photos),
+            initial=len(photos) - len(todo),
+            unit=" images",
+            disable=None,
+            mininterval=0.5,
+            file=sys.stderr,
+            desc=out.name,
         )
         with bar:
             for start in range(0, len(todo), shard_size):
@@ -105,7 +110,9 @@ def extract(
         errors = {p.image_id: writer.failed[p.image_id] for p in photos if p.image_id in writer.failed}
         _list_errors(out, errors)
         if len(errors) == len(photos):
-            raise InputError(f"none of {len(photos)} photographs can be read; the first: {errors[photos[0].image_id]}")
+            raise InputError(
+                f"none of {len(photos)} photographs can be read; the first: {errors[photos[0].image_id]}"
+            )
         writer.pack([photo.image_id for photo in photos])
     store = FeatureStore(out)
     seconds = time.monotonic() - started

@@ -75,9 +75,7 @@ def _check_dimensions(size: tuple[int, int], label: str) -> None:
     if width * height > MAX_PIXELS:
         raise InputError(f"{label}: {width} x {height} is more than {MAX_PIXELS:,} pixels")
     if max(width, height) > MAX_ASPECT * min(width, height):
-        raise InputError(
-            f"{label}: {width} x {height} is narrower than 1 to {MAX_ASPECT}; crop it first"
-        )
+        raise InputError(f"{label}: {width} x {height} is narrower than 1 to {MAX_ASPECT}; crop it first")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -35,7 +35,9 @@ class PyramidDetector:
     """
 
     def __init__(self, *, name: str, weights: str | None, selection: Selection, device: str = "cpu") -> None:
-        path = Path(weights) if weights else Path(str(files("bua.regions.weights") / "scenes_fpn.safetensors"))
+        path = (
+            Path(weights) if weights else Path(str(files("bua.regions.weights") / "scenes_fpn.safetensors"))
+        )
         self.model, self.sizes = load_weights(path)
         self.model.to(device).eval().requires_grad_(False)
         self.name, self.selection, self.device = name, selection, torch.device(device)

@@ -81,9 +81,7 @@ class PyramidRCNN(nn.Module):
             nms_thresh=0.7,
         )
         self.heads = RoIHeads(
-            MultiScaleRoIAlign(
-                [str(n) for n in range(len(anchors))], 7, 2, canonical_scale=canonical_side
-            ),
+            MultiScaleRoIAlign([str(n) for n in range(len(anchors))], 7, 2, canonical_scale=canonical_side),
             TwoMLPHead(channels * 49, feature_size),
             FastRCNNPredictor(feature_size, labels),
             fg_iou_thresh=0.5,
@@ -112,6 +110,7 @@ class PyramidRCNN(nn.Module):
         """
         batch, resized = self.transform(images, targets)
         maps = self.backbone(batch.tensors)
+        losses: dict[str, Tensor]
         proposals, losses = self.rpn(batch, maps, resized)
         proposals, matched, labels, deltas = self.heads.select_training_samples(proposals, resized)
         features = self._features(maps, proposals, batch.image_sizes)
@@ -138,9 +137,9 @@ class PyramidRCNN(nn.Module):
                 boxes,
                 batch.image_sizes,
                 images,
-                features.split(counts),
-                logits.softmax(1).split(counts),
-                attributes.softmax(1).split(counts),
+                torch.split(features, counts),
+                torch.split(logits.softmax(1), counts),
+                torch.split(attributes.softmax(1), counts),
                 strict=True,
             )
         ]

@@ -14,7 +14,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torchvision.ops import box_iou
 
-
 #: Up to so many pairs of box and class the sparse form is the faster one.
 SPARSE_PAIRS = 2000
 
@@ -82,7 +81,8 @@ class Selection:
 
     def _overlaps(self, boxes: Tensor) -> Tensor:
         grown = boxes + boxes.new_tensor([0, 0, self.pixel, self.pixel])
-        return box_iou(grown, grown) >= self.nms_iou
+        overlaps: Tensor = box_iou(grown, grown) >= self.nms_iou
+        return overlaps
 
 
 def suppress_sparse(

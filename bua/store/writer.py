@@ -152,8 +152,7 @@ class StoreWriter:
         lines = [json.loads(line) for line in whole.splitlines()]
         if lines and lines[0] != json.loads(json.dumps(head)):
             raise InputError(
-                f"{self.folder}: begun with another detector or other options; delete it or give "
-                "another out="
+                f"{self.folder}: begun with another detector or other options; delete it or give another out="
             )
         write_text(self.manifest, whole or json.dumps(head) + "\n")
         self.shards = lines[1:]
@@ -234,9 +233,7 @@ def _gather(
         yield home[image_id][image_id].arrays()[name]
 
 
-def _stream(
-    raw: IO[bytes], head: NDArray[Any], rest: Iterable[NDArray[Any]], kind: np.dtype[Any]
-) -> str:
+def _stream(raw: IO[bytes], head: NDArray[Any], rest: Iterable[NDArray[Any]], kind: np.dtype[Any]) -> str:
     """Write arrays one behind the other and return the sha256 of what was written."""
     digest = hashlib.sha256()
     for array in chain([head], rest):
@@ -277,9 +274,11 @@ def _reserve(partial: Path, count: int) -> None:
 
 def _lock(path: Path, out: Path) -> IO[str]:
     """Take the writer's lock, which the system releases when the process ends, however it ends."""
-    file = open(path, "a+", encoding="utf-8")
+    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - open as long as the lock is held
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+            raise BlockingIOError  # the writer before us was just putting its lock away
     except BlockingIOError:
         file.seek(0)
         holder = file.read().strip() or "another process"

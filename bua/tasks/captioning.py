@@ -71,9 +71,7 @@ class Captioning(Task):
 
 
 @torch.no_grad()
-def caption_regions(
-    model: Any, features: Tensor, mask: Tensor, *, width: int, max_words: int
-) -> Hypotheses:
+def caption_regions(model: Any, features: Tensor, mask: Tensor, *, width: int, max_words: int) -> Hypotheses:
     """Say captions of a batch of images by beam search; the model must be in eval mode.
 
     Args:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from bua.metrics.detection import coco_ap
@@ -26,7 +27,7 @@ class Detecting(Task):
     def training_step(self, batch: list[tuple[Tensor, dict[str, Tensor], int]], _: int) -> Tensor:
         """Return the sum of the losses."""
         losses = self.model.losses([image for image, *_ in batch], [target for _, target, _ in batch])
-        loss: Tensor = sum(losses.values())  # type: ignore[assignment]
+        loss = torch.stack([*losses.values()]).sum()
         self.log("train/loss", loss, batch_size=len(batch), prog_bar=True)
         for name, value in losses.items():
             self.log(f"train/{name}", value, batch_size=len(batch), on_step=False, on_epoch=True)

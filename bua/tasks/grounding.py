@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bua.data.batch import load_regions, pad_captions
+from bua.data.batch import pad_captions
 from bua.data.coco import CaptionFile
 from bua.errors import InputError
 from bua.json_file import read_json
@@ -48,7 +48,7 @@ def looks(trained: Trained, store: FeatureStore, captions: CaptionFile, named: N
         encoded = [trained.vocabulary.encode(text) for text in texts]
         longest = max(map(len, encoded))
         words = pad_captions([encoded], longest)
-        features, mask = load_regions(store, [image_id], trained.record["geometry"])
+        features, mask = trained.region_input.load(store, [image_id])
         memory = model.encode(features, mask)
         state, weights = model.start(memory, len(texts)), []
         for t in range(longest):

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from bua.data.batch import load_regions, pad_questions, region_tensors
+from bua.data.batch import RegionInput, pad_questions
 from bua.errors import InputError
 from bua.regions.detector import Detector, Photo
 from bua.regions.photo import read_photo
@@ -69,7 +69,7 @@ class Trained:
 
     Args:
         model: in the state in which it was saved.
-        record: what its checkpoint says: kind, vocabulary, geometry, features.
+        record: what its checkpoint says: kind, vocabulary, region_input, features.
         detector: makes the detector whose features the model was trained on; called once, when
             a photograph is first given.
         source: what to call it in errors.
@@ -90,6 +90,7 @@ class Trained:
         self.kind = str(record["kind"])
         self.vocabulary = Vocabulary.from_dict(record["vocabulary"], source)
         self.answers = AnswerVocabulary.from_dict(record["answers"], source) if self.kind == "vqa" else None
+        self.region_input = RegionInput(**record["region_input"])
         self._make_detector = detector
         self._detector: Detector | None = None
 
@@ -147,7 +148,7 @@ class Trained:
     ) -> list[str]:
         """Caption images of a store, as one batch."""
         self._must_be("caption")
-        features, mask = load_regions(store, image_ids, self.record["geometry"])
+        features, mask = self.region_input.load(store, image_ids)
         found = caption_regions(
             self.model, features.to(self.device), mask.to(self.device), width=width, max_words=max_words
         )
@@ -158,7 +159,7 @@ class Trained:
     ) -> list[str]:
         """Answer questions about images of a store, as one batch."""
         self._must_be("vqa")
-        features, mask = load_regions(store, image_ids, self.record["geometry"])
+        features, mask = self.region_input.load(store, image_ids)
         scores, _ = self._score(features.to(self.device), mask.to(self.device), questions)
         assert self.answers is not None
         return [self.answers.surface[n] for n in scores.argmax(1).tolist()]
@@ -187,7 +188,7 @@ class Trained:
             np.ones((1, len(regions)), np.bool_),
             np.array([regions.size], np.int32),
         )
-        tensors = region_tensors(padded, self.record["geometry"])
+        tensors = self.region_input.tensors(padded)
         return tensors[0].to(self.device), tensors[1].to(self.device)
 
     @torch.no_grad()

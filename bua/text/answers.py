@@ -15,10 +15,12 @@ from bua.text.contractions import CONTRACTIONS
 
 _NUMBERS = {
     word: str(n)
-    for n, word in enumerate("zero one two three four five six seven eight nine ten".split())
+    for n, word in enumerate(
+        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    )
 } | {"none": "0"}
 _ARTICLES = frozenset(["a", "an", "the"])
-_MARKS = ";/[]\"{}()=+\\_-><@`,?!"
+_MARKS = ';/[]"{}()=+\\_-><@`,?!'
 _DIGIT_COMMA = re.compile(r"\d,\d")
 #: A full stop that no digit follows; the official look-behind is mistyped and never matches.
 _PERIOD = re.compile(r"(?!<=\d)(\.)(?!\d)")

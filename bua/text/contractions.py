@@ -19,6 +19,6 @@ def _without_one_apostrophe(form: str) -> list[str]:
 
 #: What is written -> what it becomes: any one apostrophe of a form may be missing. The last entry
 #: is the wrong way round in the official table, and so here.
-CONTRACTIONS = {
-    written: form for form in _FORMS.split() for written in _without_one_apostrophe(form)
-} | {"somebody'd": "somebodyd"}
+CONTRACTIONS = {written: form for form in _FORMS.split() for written in _without_one_apostrophe(form)} | {
+    "somebody'd": "somebodyd"
+}

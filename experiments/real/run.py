@@ -13,8 +13,8 @@ from bua.metrics.vqa import vqa_accuracy
 COMMANDS = """
 extract images={coco}/captions.json out={out}/coco.h5
 extract images={vqa}/images out={out}/vqa.h5
-train experiment=caption_small features={out}/coco.h5 captions={coco}/captions.json train_ids={out}/train.txt \
-val_ids={out}/train.txt out={out}/captioner
+train experiment=caption_small features={out}/coco.h5 captions={coco}/captions.json \
+train_ids={out}/train.txt val_ids={out}/train.txt out={out}/captioner
 predict run={out}/captioner images={out}/train.txt out={out}/captions_train.json
 predict run={out}/captioner images={out}/test.txt out={out}/captions_test.json
 score task=caption predictions={out}/captions_train.json references={coco}/captions.json out={out}/train.json

@@ -104,6 +104,7 @@ class PlainUpDown(nn.Module):
         self.m = model
 
     def forward(self, features: Tensor, mask: Tensor, words: Tensor) -> Tensor:
+        """Return logits (B x N, T, V)."""
         m, n = self.m, words.shape[1]
         v = m.dropout(m.region(features).relu()).repeat_interleave(n, 0)
         keys = m.key(v)
@@ -127,7 +128,12 @@ def captioner() -> list[dict[str, str]]:
     """Time a cross-entropy step at the size of self-critical.pytorch, and beam search."""
     torch.manual_seed(0)
     model = UpDownCaptioner(
-        feature_size=2048, vocabulary_size=9488, word_size=1000, hidden_size=1000, attention_size=512, dropout=0.5
+        feature_size=2048,
+        vocabulary_size=9488,
+        word_size=1000,
+        hidden_size=1000,
+        attention_size=512,
+        dropout=0.5,
     )
     features, mask = torch.randn(10, 36, 2048), torch.ones(10, 36, dtype=torch.bool)
     words = torch.randint(4, 9488, (10, 5, 18))
@@ -142,8 +148,8 @@ def captioner() -> list[dict[str, str]]:
     ratio = seconds(lambda: step(plain), 3) / seconds(lambda: step(model), 3)
     rows = [
         {
-            "what": "cross-entropy step of the Up-Down captioner (1000/1000/512, 36 x 2048, 9,488 words, 10 x 5 "
-            "captions), against a plain loop of `LSTMCell`",
+            "what": "cross-entropy step of the Up-Down captioner (1000/1000/512, 36 x 2048, 9,488 words, "
+            "10 x 5 captions), against a plain loop of `LSTMCell`",
             "value": f"{ratio:.2f} times as fast",
             "wanted": "1.8 times",
         }

@@ -75,9 +75,14 @@ def test_broken_predictions_are_named(name: str, capfd, tmp_path) -> None:
     }
     (tmp_path / "r.json").write_text(json.dumps(references))
     line = said(
-        capfd, "score", "task=caption", f"predictions={tmp_path}/p.json", f"references={tmp_path}/r.json",
-        "tokenizer=python", "metrics=[cider]",
-    )  # fmt: skip
+        capfd,
+        "score",
+        "task=caption",
+        f"predictions={tmp_path}/p.json",
+        f"references={tmp_path}/r.json",
+        "tokenizer=python",
+        "metrics=[cider]",
+    )
     assert message in line
     assert "p.json" in line
 
@@ -100,7 +105,9 @@ def test_answers_must_cover_exactly_the_questions(capfd, scenes, tmp_path) -> No
 def run(scenes, tmp_path_factory) -> Path:
     """A captioner after one epoch."""
     out = tmp_path_factory.mktemp("run") / "captioner"
-    code = main(["train", "experiment=caption_scenes", f"scenes={scenes}", f"out={out}", "trainer.max_epochs=1"])
+    code = main(
+        ["train", "experiment=caption_scenes", f"scenes={scenes}", f"out={out}", "trainer.max_epochs=1"]
+    )
     assert code == 0
     return out
 
@@ -136,8 +143,18 @@ def test_a_checkpoint_whose_model_is_not_ours_is_not_built(run, capfd, tmp_path)
 
 def test_features_of_another_detector_are_refused(run, scenes, capfd, tmp_path) -> None:
     capfd.readouterr()
-    assert main(["extract", f"images={scenes}/images", f"out={tmp_path}/o.h5", "detector=random",
-                 "detector.feature_size=12"]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "extract",
+                f"images={scenes}/images",
+                f"out={tmp_path}/o.h5",
+                "detector=random",
+                "detector.feature_size=12",
+            ]
+        )
+        == 0
+    )
     capfd.readouterr()
     line = said(capfd, "predict", f"run={run}", f"features={tmp_path}/o.h5", f"out={tmp_path}/p.json")
     assert "features of another detector" in line

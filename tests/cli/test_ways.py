@@ -95,19 +95,39 @@ def test_run_directories_hold_what_is_needed_to_know_what_was_done(quick) -> Non
 def test_predict_and_score_give_the_numbers_of_the_report(quick, tmp_path) -> None:
     results = json.loads((quick / "results.json").read_text())
     scenes = quick / "scenes"
-    ran("predict", f"run={quick}/runs/vqa_scenes", f"questions={scenes}/questions_test.json", f"out={tmp_path}/a.json")
     ran(
-        "score", "task=vqa", f"predictions={tmp_path}/a.json", f"questions={scenes}/questions_test.json",
-        f"annotations={scenes}/annotations_test.json", f"out={tmp_path}/m.json",
-    )  # fmt: skip
+        "predict",
+        f"run={quick}/runs/vqa_scenes",
+        f"questions={scenes}/questions_test.json",
+        f"out={tmp_path}/a.json",
+    )
+    ran(
+        "score",
+        "task=vqa",
+        f"predictions={tmp_path}/a.json",
+        f"questions={scenes}/questions_test.json",
+        f"annotations={scenes}/annotations_test.json",
+        f"out={tmp_path}/m.json",
+    )
     scored = json.loads((tmp_path / "m.json").read_text())
     assert scored["overall"] == results["vqa"]["test"]["Up-Down"]["overall"]
     assert scored["signature"]["rule"] == "official"
-    ran("predict", f"run={quick}/runs/caption_scenes", f"images={scenes}/captions_test.json", f"out={tmp_path}/p.json")
     ran(
-        "score", "task=caption", f"predictions={tmp_path}/p.json", f"references={scenes}/captions_test.json",
-        "metrics=[bleu,rouge,cider]", "tokenizer=python", "complete=true", f"out={tmp_path}/m.json",
-    )  # fmt: skip
+        "predict",
+        f"run={quick}/runs/caption_scenes",
+        f"images={scenes}/captions_test.json",
+        f"out={tmp_path}/p.json",
+    )
+    ran(
+        "score",
+        "task=caption",
+        f"predictions={tmp_path}/p.json",
+        f"references={scenes}/captions_test.json",
+        "metrics=[bleu,rouge,cider]",
+        "tokenizer=python",
+        "complete=true",
+        f"out={tmp_path}/m.json",
+    )
     scored = json.loads((tmp_path / "m.json").read_text())
     assert scored["images"] == 8
     for name in ("CIDEr", "BLEU-4", "ROUGE-L"):
@@ -120,8 +140,13 @@ def test_a_photograph_can_be_described_and_asked_about(quick, tmp_path, capfd) -
     ran("caption", f"run={quick}/runs/caption_scenes", f"images={photo}", f"html={tmp_path}/c.html")
     assert photo.name in capfd.readouterr().out
     assert parsed(tmp_path / "c.html").elsewhere == []
-    ran("ask", f"run={quick}/runs/vqa_scenes", f"images={photo}", 'question="Is there a <b>cat</b>, or not?"',
-        f"html={tmp_path}/a.html")  # fmt: skip
+    ran(
+        "ask",
+        f"run={quick}/runs/vqa_scenes",
+        f"images={photo}",
+        'question="Is there a <b>cat</b>, or not?"',
+        f"html={tmp_path}/a.html",
+    )
     assert "Is there a <b>cat</b>, or not?" in " ".join(parsed(tmp_path / "a.html").text)
     ran("ask", f"run={quick}/runs/vqa_scenes", f"images={photo}", "question=what", "json=true")
     answer = json.loads(capfd.readouterr().out.split("pictures\n")[-1])[0]
@@ -160,7 +185,9 @@ def test_a_failing_stage_is_named_and_the_next_start_goes_on_from_it(tmp_path, c
         Stage("third", "does three", lambda: noted("third")),
     ]
     journal = tmp_path / "j.json"
-    with pytest.raises(InputError, match=r"stage \[2/3\] second failed: disk on fire; bua x goes on from there"):
+    with pytest.raises(
+        InputError, match=r"stage \[2/3\] second failed: disk on fire; bua x goes on from there"
+    ):
         run_stages(stages, journal, {"a": 1}, "bua x")
     broken[0] = False
     done = run_stages(stages, journal, {"a": 1}, "bua x")
@@ -197,18 +224,32 @@ def test_real_photographs_captions_and_questions_go_the_same_way(shared, tmp_pat
     ran("extract", f"images={photos}", f"out={tmp_path}/coco.h5")
     assert FeatureStore(tmp_path / "coco.h5").image_ids == sorted(ids)
     ran(
-        "train", "experiment=caption_small", f"features={tmp_path}/coco.h5", f"captions={coco}/captions.json",
-        f"train_ids={tmp_path}/train.txt", f"val_ids={tmp_path}/train.txt", f"out={tmp_path}/cap",
-        "data.min_count=1", "model.dropout=0.0", "optimizer.lr=5e-3", "trainer.max_epochs=80",
-        "data.batch_size=4", "trainer.check_val_every_n_epoch=80",
-    )  # fmt: skip
+        "train",
+        "experiment=caption_small",
+        f"features={tmp_path}/coco.h5",
+        f"captions={coco}/captions.json",
+        f"train_ids={tmp_path}/train.txt",
+        f"val_ids={tmp_path}/train.txt",
+        f"out={tmp_path}/cap",
+        "data.min_count=1",
+        "model.dropout=0.0",
+        "optimizer.lr=5e-3",
+        "trainer.max_epochs=80",
+        "data.batch_size=4",
+        "trainer.check_val_every_n_epoch=80",
+    )
     metrics = json.loads((tmp_path / "cap/status.json").read_text())["metrics"]
     assert metrics["val/CIDEr"] > 1.0
     ran("predict", f"run={tmp_path}/cap", f"images={tmp_path}/test.txt", f"out={tmp_path}/p.json")
     ran(
-        "score", "task=caption", f"predictions={tmp_path}/p.json", f"references={coco}/captions.json",
-        "metrics=[bleu,rouge,cider]", "tokenizer=python", f"out={tmp_path}/m.json",
-    )  # fmt: skip
+        "score",
+        "task=caption",
+        f"predictions={tmp_path}/p.json",
+        f"references={coco}/captions.json",
+        "metrics=[bleu,rouge,cider]",
+        "tokenizer=python",
+        f"out={tmp_path}/m.json",
+    )
     assert json.loads((tmp_path / "m.json").read_text())["images"] == 4
     questions = json.loads((vqa / "questions_train.json").read_text())["questions"][:40]
     asked = {q["question_id"] for q in questions}
@@ -222,10 +263,16 @@ def test_real_photographs_captions_and_questions_go_the_same_way(shared, tmp_pat
         shutil.copy(vqa / f"images/COCO_train2014_{i:012d}.jpg", pictures)
     ran("extract", f"images={pictures}", f"out={tmp_path}/vqa.h5")
     ran(
-        "train", "experiment=vqa_small", f"features={tmp_path}/vqa.h5", f"questions={tmp_path}/q.json",
-        f"annotations={tmp_path}/a.json", f"val_questions={tmp_path}/q.json",
-        f"val_annotations={tmp_path}/a.json", f"out={tmp_path}/run", "trainer.max_epochs=3",
-    )  # fmt: skip
+        "train",
+        "experiment=vqa_small",
+        f"features={tmp_path}/vqa.h5",
+        f"questions={tmp_path}/q.json",
+        f"annotations={tmp_path}/a.json",
+        f"val_questions={tmp_path}/q.json",
+        f"val_annotations={tmp_path}/a.json",
+        f"out={tmp_path}/run",
+        "trainer.max_epochs=3",
+    )
     ran("predict", f"run={tmp_path}/run", f"questions={tmp_path}/q.json", f"out={tmp_path}/pa.json")
     ran("score", "task=vqa", f"predictions={tmp_path}/pa.json", f"annotations={tmp_path}/a.json")
     assert "(40 questions)" in capfd.readouterr().out

@@ -22,7 +22,12 @@ from tests.conftest import regions, write_store
 IMAGE = {"id": 1, "file_name": "a.jpg"}
 CAPTION = {"id": 10, "image_id": 1, "caption": "a cat"}
 QUESTION = {"question_id": 7, "image_id": 1, "question": "what?"}
-ANNOTATION = {"question_id": 7, "answers": [{"answer": "cat"}], "answer_type": "other", "question_type": "what"}
+ANNOTATION = {
+    "question_id": 7,
+    "answers": [{"answer": "cat"}],
+    "answer_type": "other",
+    "question_type": "what",
+}
 
 BROKEN_CAPTIONS = {
     "a list": ([], 'a JSON object with a list "images"'),
@@ -91,7 +96,11 @@ BROKEN_VQA = {
     "an id as text": ([QUESTION | {"question_id": "7"}], [ANNOTATION], "question_id is '7', a whole number"),
     "no annotation": ([QUESTION], [], "1 of the 1 questions .* have no annotation, the first is 7"),
     "no answers": ([QUESTION], [ANNOTATION | {"answers": []}], "question 7: answers must be"),
-    "answers of numbers": ([QUESTION], [ANNOTATION | {"answers": [{"answer": 3}]}], "question 7: answers must be"),
+    "answers of numbers": (
+        [QUESTION],
+        [ANNOTATION | {"answers": [{"answer": 3}]}],
+        "question 7: answers must be",
+    ),
     "an annotation twice": ([QUESTION], [ANNOTATION, ANNOTATION], "question 7 comes twice"),
 }
 
@@ -137,7 +146,9 @@ def test_broken_lists_of_ids_are_named(text, message, tmp_path) -> None:
 WORDS = st.lists(st.integers(4, 99), max_size=9)
 
 
-@given(captions=st.lists(st.lists(WORDS, min_size=1, max_size=4), min_size=1, max_size=4), most=st.integers(1, 9))
+@given(
+    captions=st.lists(st.lists(WORDS, min_size=1, max_size=4), min_size=1, max_size=4), most=st.integers(1, 9)
+)
 def test_captions_are_framed_cut_and_padded(captions, most) -> None:
     out = pad_captions(captions, most)
     for b, image in enumerate(captions):
@@ -215,26 +226,44 @@ def test_another_batch_size_is_not_resumed() -> None:
 
 def caption_data(scenes, **more) -> CaptionData:
     options = {
-        "features": str(scenes / "regions.h5"), "train": str(scenes / "captions_train.json"),
-        "val": str(scenes / "captions_val.json"), "train_ids": None, "val_ids": None, "tokenizer": "karpathy",
-        "min_count": 1, "max_words": 16, "geometry": False, "batch_size": 5, "workers": 0, "seed": 0,
-    }  # fmt: skip
+        "features": str(scenes / "regions.h5"),
+        "train": str(scenes / "captions_train.json"),
+        "val": str(scenes / "captions_val.json"),
+        "train_ids": None,
+        "val_ids": None,
+        "tokenizer": "karpathy",
+        "min_count": 1,
+        "max_words": 16,
+        "geometry": None,
+        "batch_size": 5,
+        "workers": 0,
+        "seed": 0,
+    }
     return CaptionData(**(options | more))
 
 
 def question_data(scenes, **more) -> QuestionData:
     options = {
-        "features": str(scenes / "regions.h5"), "train": str(scenes / "questions_train.json"),
-        "train_annotations": str(scenes / "annotations_train.json"), "val": str(scenes / "questions_val.json"),
-        "val_annotations": str(scenes / "annotations_val.json"), "tokenizer": "vqa", "min_count": 1,
-        "min_answer_count": 1, "keep_empty": False, "length": 14, "geometry": True, "batch_size": 9,
-        "workers": 0, "seed": 0,
-    }  # fmt: skip
+        "features": str(scenes / "regions.h5"),
+        "train": str(scenes / "questions_train.json"),
+        "train_annotations": str(scenes / "annotations_train.json"),
+        "val": str(scenes / "questions_val.json"),
+        "val_annotations": str(scenes / "annotations_val.json"),
+        "tokenizer": "vqa",
+        "min_count": 1,
+        "min_answer_count": 1,
+        "keep_empty": False,
+        "length": 14,
+        "geometry": 1.0,
+        "batch_size": 9,
+        "workers": 0,
+        "seed": 0,
+    }
     return QuestionData(**(options | more))
 
 
 def test_caption_batches_hold_the_regions_of_their_images(scenes) -> None:
-    data = caption_data(scenes, geometry=True)
+    data = caption_data(scenes, geometry=2.0)
     assert data.sizes == {"feature_size": 17, "vocabulary_size": len(data.vocabulary)}
     seen = []
     for batch in data.train_dataloader():
@@ -260,7 +289,9 @@ def test_question_batches_hold_soft_scores(scenes) -> None:
 
 def test_an_image_without_features_is_named_before_training(scenes, tmp_path) -> None:
     some = write_store(tmp_path / "few.h5", {1000000: regions(3)})
-    with pytest.raises(InputError, match=r"few.h5: 23 of the 24 images of .*captions_train.json have no regions"):
+    with pytest.raises(
+        InputError, match=r"few.h5: 23 of the 24 images of .*captions_train.json have no regions"
+    ):
         caption_data(scenes, features=str(some))
     with pytest.raises(InputError, match=r"few.h5: .* of .*questions_train.json have no regions"):
         question_data(scenes, features=str(some))

@@ -156,7 +156,9 @@ def test_questions_are_of_all_types_with_ten_imperfect_annotators(some) -> None:
 
 
 def test_yes_and_no_are_about_as_frequent(some) -> None:
-    said = Counter(q.annotation()["multiple_choice_answer"] for s in some for q in s.questions if q.kind == "yes/no")
+    said = Counter(
+        q.annotation()["multiple_choice_answer"] for s in some for q in s.questions if q.kind == "yes/no"
+    )
     assert 0.3 < said["yes"] / (said["yes"] + said["no"]) < 0.7
 
 

@@ -10,9 +10,12 @@ from bua.store import Regions
 from tests.cli.test_ways import Parser
 
 REGIONS = Regions(
-    np.zeros((3, 2)), np.array([[0, 0, 5, 5], [1, 2, 3, 4], [2, 2, 9, 9]], np.float32), (10, 20),
-    class_id=np.array([0, 1, 1], np.int32), attribute_id=np.array([1, 0, 0], np.int32),
-)  # fmt: skip
+    np.zeros((3, 2)),
+    np.array([[0, 0, 5, 5], [1, 2, 3, 4], [2, 2, 9, 9]], np.float32),
+    (10, 20),
+    class_id=np.array([0, 1, 1], np.int32),
+    attribute_id=np.array([1, 0, 0], np.int32),
+)
 PHOTO = np.zeros((10, 20, 3), np.uint8)
 
 

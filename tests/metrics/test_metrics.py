@@ -20,7 +20,9 @@ from bua.metrics.java import meteor, ptb_tokenize
 from bua.metrics.vqa import RULES, Asked, percent, question_accuracy, vqa_accuracy
 
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="Java is not installed")
-ANSWERS = st.lists(st.sampled_from(["yes", "Yes", "no", "two", "2", "t-shirt", "t shirt"]), min_size=2, max_size=10)
+ANSWERS = st.lists(
+    st.sampled_from(["yes", "Yes", "no", "two", "2", "t-shirt", "t shirt"]), min_size=2, max_size=10
+)
 
 
 def test_accuracy_of_the_stored_questions_under_both_rules(shared) -> None:
@@ -122,10 +124,18 @@ REFERENCES = {1: ["A cat sits on a mat.", "The cat is sitting."], 2: ["Two dogs 
 
 
 def test_a_perfect_caption_scores_higher_than_a_wrong_one() -> None:
-    good = caption_scores({1: "a cat sits on a mat", 2: "two dogs run"}, REFERENCES,
-                          metrics=("bleu", "rouge", "cider"), tokenizer="python")  # fmt: skip
-    bad = caption_scores({1: "two dogs run", 2: "a cat sits on a mat"}, REFERENCES,
-                         metrics=("bleu", "rouge", "cider"), tokenizer="python")  # fmt: skip
+    good = caption_scores(
+        {1: "a cat sits on a mat", 2: "two dogs run"},
+        REFERENCES,
+        metrics=("bleu", "rouge", "cider"),
+        tokenizer="python",
+    )
+    bad = caption_scores(
+        {1: "two dogs run", 2: "a cat sits on a mat"},
+        REFERENCES,
+        metrics=("bleu", "rouge", "cider"),
+        tokenizer="python",
+    )
     assert set(good) == {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr"}
     assert all(good[name] > bad[name] for name in good)
 
@@ -184,7 +194,9 @@ def test_python_exits_after_meteor_failed() -> None:
         "from bua.metrics.java import meteor\n"
         "try: meteor(['a cat'], [['a cat']], timeout=0.05)\nexcept Exception as e: print(type(e).__name__)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.stdout.strip() == "InputError", done.stderr
     assert done.returncode == 0
 

@@ -77,9 +77,7 @@ def search(model, regions, method, **options):
         logits, weights, state = model.step(words, memory, state)
         return logits.log_softmax(-1), weights, state
 
-    return method(
-        step, model.start(memory, 1), images=len(regions[0]), bos=0, eos=0, padding=-1, **options
-    )
+    return method(step, model.start(memory, 1), images=len(regions[0]), bos=0, eos=0, padding=-1, **options)
 
 
 @torch.no_grad()

@@ -24,10 +24,16 @@ SHIPPED = Path(str(files("bua.regions.weights") / "scenes_fpn.safetensors"))
 
 def small(attributes: int = 3) -> tuple[PyramidRCNN, dict]:
     sizes = {
-        "classes": ["a", "b"], "attributes": ["x", "y", "z"][:attributes], "anchors": [[12], [24]],
-        "feature_size": 16, "proposals": 30, "canonical_side": 32, "side": 48, "longest": 96,
+        "classes": ["a", "b"],
+        "attributes": ["x", "y", "z"][:attributes],
+        "anchors": [[12], [24]],
+        "feature_size": 16,
+        "proposals": 30,
+        "canonical_side": 32,
+        "side": 48,
+        "longest": 96,
         "backbone": {"stem_size": 4, "widths": [6, 8], "depth": 1, "out_channels": 8},
-    }  # fmt: skip
+    }
     torch.manual_seed(0)
     return PyramidRCNN(**(sizes | {"backbone": NarrowPyramid(**sizes["backbone"])})), sizes
 

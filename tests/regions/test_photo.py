@@ -108,8 +108,17 @@ def bad(tmp_path: Path) -> dict[str, tuple[Path, str]]:
     }
 
 
-BAD = ["empty.jpg", "page.jpg", "noise.png", "cut.jpg", "missing.jpg", "a folder", "1 x 5000",
-       "200 megapixels", "short IDAT"]  # fmt: skip
+BAD = [
+    "empty.jpg",
+    "page.jpg",
+    "noise.png",
+    "cut.jpg",
+    "missing.jpg",
+    "a folder",
+    "1 x 5000",
+    "200 megapixels",
+    "short IDAT",
+]
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -138,7 +147,10 @@ def test_one_by_one_is_a_photograph(tmp_path) -> None:
 
 
 def test_all_real_photographs_are_decoded(shared) -> None:
-    photos = find_photos(shared / "data/coco_mini/images")[:40] + find_photos(shared / "data/vqa_v2_mini/images")[:40]
+    photos = (
+        find_photos(shared / "data/coco_mini/images")[:40]
+        + find_photos(shared / "data/vqa_v2_mini/images")[:40]
+    )
     assert len(photos) == 80
     assert all(read_photo(p.path).ndim == 3 for p in photos)
 
@@ -181,13 +193,17 @@ def test_a_list_names_paths(tmp_path) -> None:
     ("name", "content", "message"),
     [
         ("c.json", '{"images": []}', "images is empty"),
-        ("c.json", '{"images": [{"id": 1, "file_name": "x"}, {"id": 1, "file_name": "y"}]}', "image 1 comes twice"),
+        (
+            "c.json",
+            '{"images": [{"id": 1, "file_name": "x"}, {"id": 1, "file_name": "y"}]}',
+            "image 1 comes twice",
+        ),
         ("c.json", '{"images": [{"id": 1.5, "file_name": "x"}]}', r"images\[0\].*id is 1.5"),
         ("c.json", '{"images": 3}', 'a list "images" is needed'),
         ("c.json", "{", "not JSON.*line 1"),
         ("l.txt", "\n", "no paths"),
     ],
-)  # fmt: skip
+)
 def test_broken_lists_of_photographs_are_named(name, content, message, tmp_path) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=f"{name}: .*{message}"):

@@ -60,9 +60,7 @@ def test_sparse_and_dense_form_equal_the_loop_over_classes(
     boxes = np.concatenate([corner, corner + rng.uniform(5, 40, (n, 2))], 1).astype(np.float32)
     logits = torch.from_numpy(rng.standard_normal((n, classes)) * sharp).float()
     probabilities = logits.softmax(1)
-    rule = Selection(
-        min_regions=low, max_regions=low + more, threshold=threshold, nms_iou=0.3, pixel=pixel
-    )
+    rule = Selection(min_regions=low, max_regions=low + more, threshold=threshold, nms_iou=0.3, pixel=pixel)
     before, select.SPARSE_PAIRS = select.SPARSE_PAIRS, -1 if dense else select.SPARSE_PAIRS
     try:
         kept, worth = rule(torch.from_numpy(boxes), probabilities)

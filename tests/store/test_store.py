@@ -270,10 +270,23 @@ def damaged(path: Path, how: str) -> str:
 
 
 HOW = [
-    "empty", "html", "truncated", "external link", "soft link", "external data", "virtual data", "shape bomb",
-    "rows beyond the end", "an image without rows", "shared rows", "wrong type", "missing boxes",
-    "missing attribute", "future version", "an id twice",
-]  # fmt: skip
+    "empty",
+    "html",
+    "truncated",
+    "external link",
+    "soft link",
+    "external data",
+    "virtual data",
+    "shape bomb",
+    "rows beyond the end",
+    "an image without rows",
+    "shared rows",
+    "wrong type",
+    "missing boxes",
+    "missing attribute",
+    "future version",
+    "an id twice",
+]
 
 
 @pytest.mark.parametrize("how", HOW)

@@ -26,13 +26,16 @@ GOLDEN = ROOT / "tests" / "golden" / "losses.json"
 
 def captioning(data, dropout: float = 0.0) -> Captioning:
     torch.manual_seed(0)
-    model = UpDownCaptioner(
-        **data.sizes, word_size=16, hidden_size=24, attention_size=12, dropout=dropout
-    )
+    model = UpDownCaptioner(**data.sizes, word_size=16, hidden_size=24, attention_size=12, dropout=dropout)
     return Captioning(
-        model, vocabulary=data.vocabulary, width=1, max_words=12,
-        optimizer=lambda p: torch.optim.Adam(p, lr=5e-3), scheduler=None, record=data.record,
-    )  # fmt: skip
+        model,
+        vocabulary=data.vocabulary,
+        width=1,
+        max_words=12,
+        optimizer=lambda p: torch.optim.Adam(p, lr=5e-3),
+        scheduler=None,
+        record=data.record,
+    )
 
 
 def answering(data) -> Answering:
@@ -42,9 +45,12 @@ def answering(data) -> Answering:
     )
     model = UpDownAnswerer(**data.sizes, word_size=16, hidden_size=24, dropout=0.0, attention=attention)
     return Answering(
-        model, answers=data.answers, optimizer=lambda p: torch.optim.Adamax(p, lr=5e-3), scheduler=None,
+        model,
+        answers=data.answers,
+        optimizer=lambda p: torch.optim.Adamax(p, lr=5e-3),
+        scheduler=None,
         record=data.record,
-    )  # fmt: skip
+    )
 
 
 class Losses(pl.Callback):
@@ -59,10 +65,18 @@ class Losses(pl.Callback):
 
 def fit(task, data, *, steps: int = -1, epochs: int = 100, callbacks=(), **more) -> pl.Trainer:
     trainer = pl.Trainer(
-        max_steps=steps, max_epochs=epochs, logger=False, enable_checkpointing=False, accelerator="cpu",
-        enable_progress_bar=False, enable_model_summary=False, callbacks=list(callbacks),
-        use_distributed_sampler=False, limit_val_batches=0, num_sanity_val_steps=0,
-    )  # fmt: skip
+        max_steps=steps,
+        max_epochs=epochs,
+        logger=False,
+        enable_checkpointing=False,
+        accelerator="cpu",
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=list(callbacks),
+        use_distributed_sampler=False,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+    )
     trainer.fit(task, data, weights_only=True, **more)
     return trainer
 
@@ -139,7 +153,9 @@ def weights(task: Captioning) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("step", [3, 5, 7])
-def test_a_run_resumed_in_the_middle_of_an_epoch_ends_the_same(step: int, workers: int, scenes, tmp_path) -> None:
+def test_a_run_resumed_in_the_middle_of_an_epoch_ends_the_same(
+    step: int, workers: int, scenes, tmp_path
+) -> None:
     """5 batches an epoch: step 5 is the end of the first, 3 and 7 lie within."""
     first = captioning(caption_data(scenes), dropout=0.3)
     stop = Stop(step, tmp_path / "c.ckpt")
@@ -147,7 +163,11 @@ def test_a_run_resumed_in_the_middle_of_an_epoch_ends_the_same(step: int, worker
     second = captioning(caption_data(scenes), dropout=0.3)
     losses = Losses()
     trainer = fit(
-        second, caption_data(scenes, workers=workers), epochs=2, callbacks=[losses], ckpt_path=tmp_path / "c.ckpt"
+        second,
+        caption_data(scenes, workers=workers),
+        epochs=2,
+        callbacks=[losses],
+        ckpt_path=tmp_path / "c.ckpt",
     )
     assert trainer.global_step == 10
     assert len(losses.values) == 10 - step

@@ -26,8 +26,15 @@ def test_caffe_keeps_punctuation_splits_runs_and_drops_one_full_stop_at_the_end(
 
 def test_ptb_like_splits_contractions_and_drops_what_the_scorer_drops() -> None:
     assert ptb_like("A man isn't here; he's (away).") == [
-        "a", "man", "is", "n't", "here", "he", "'s", "away",
-    ]  # fmt: skip
+        "a",
+        "man",
+        "is",
+        "n't",
+        "here",
+        "he",
+        "'s",
+        "away",
+    ]
 
 
 def test_vqa_sets_the_genitive_apart() -> None:

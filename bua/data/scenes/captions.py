@@ -116,14 +116,20 @@ def salience(things: list[Thing]) -> np.ndarray:
     middle = np.array([[*thing.middle] for thing in things]) / 160 - 0.5
     size = np.array([thing.area * thing.visible for thing in things]) ** 0.7
     weights: np.ndarray = size * np.exp(-2 * (middle**2).sum(1))
-    return weights / weights.sum()
+    shares: np.ndarray = weights / weights.sum()
+    return shares
 
 
 def describe(rng: np.random.Generator, things: list[Thing]) -> Caption:
     """Say one caption of a scene."""
     speaker = Speaker(rng, things)
     say = speaker.caption.say
-    order = [int(n) for n in rng.choice(len(things), len(things), replace=False, p=salience(things) ** 2 / (salience(things) ** 2).sum())]
+    order = [
+        int(n)
+        for n in rng.choice(
+            len(things), len(things), replace=False, p=salience(things) ** 2 / (salience(things) ** 2).sum()
+        )
+    ]
     opening = rng.random()
     if opening < 0.12 and _same_kind(things, order[0]):
         _say_group(speaker, order)
@@ -150,9 +156,16 @@ def describe(rng: np.random.Generator, things: list[Thing]) -> Caption:
     else:
         say("with")
         speaker.mention(second)
-        say({"left of": "on its left", "right of": "on its right", "above": "above it",
-             "below": "below it", "in front of": "in front of it", "behind": "behind it"}[
-            relation(things[second], things[first], in_front=second > first)])
+        say(
+            {
+                "left of": "on its left",
+                "right of": "on its right",
+                "above": "above it",
+                "below": "below it",
+                "in front of": "in front of it",
+                "behind": "behind it",
+            }[relation(things[second], things[first], in_front=second > first)]
+        )
     return speaker.caption
 
 

@@ -31,9 +31,7 @@ class Question:
             "multiple_choice_answer": Counter(self.answers).most_common(1)[0][0],
             "answers": [
                 {"answer": answer, "answer_confidence": confidence, "answer_id": n + 1}
-                for n, (answer, confidence) in enumerate(
-                    zip(self.answers, self.confidences, strict=True)
-                )
+                for n, (answer, confidence) in enumerate(zip(self.answers, self.confidences, strict=True))
             ],
         }
 
@@ -114,8 +112,9 @@ def _is_there(rng: np.random.Generator, things: list[Thing]) -> _Asked:
         elif not truth:
             kind = KINDS[rng.integers(len(KINDS))]
         if ((color, kind) in present) == truth:
-            return _yes_no(f"Is there a {color} {NOUNS[kind][0]}?".replace("a orange", "an orange"),
-                           "is there a", truth)
+            return _yes_no(
+                f"Is there a {color} {NOUNS[kind][0]}?".replace("a orange", "an orange"), "is there a", truth
+            )
 
 
 def _is_color(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
@@ -135,8 +134,14 @@ def _is_related(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
         return None
     a, a_name, b, b_name = pair
     truth = relation(a, b, things.index(a) > things.index(b))
-    opposite = {"left of": "right of", "right of": "left of", "above": "below", "below": "above",
-                "in front of": "behind", "behind": "in front of"}
+    opposite = {
+        "left of": "right of",
+        "right of": "left of",
+        "above": "below",
+        "below": "above",
+        "in front of": "behind",
+        "behind": "in front of",
+    }
     said = truth if rng.random() < 0.5 else opposite[truth]
     words = f"to the {said}" if said in ("left of", "right of") else said
     return _yes_no(f"Is the {a_name} {words} the {b_name}?", "is the", said == truth)
@@ -161,8 +166,11 @@ def _more(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
         b = things[rng.integers(len(things))].kind
     if a == b or counts[a] == counts[b]:
         return None
-    return _yes_no(f"Are there more {plural(NOUNS[a][0])} than {plural(NOUNS[b][0])}?",
-                   "are there", counts[a] > counts[b])
+    return _yes_no(
+        f"Are there more {plural(NOUNS[a][0])} than {plural(NOUNS[b][0])}?",
+        "are there",
+        counts[a] > counts[b],
+    )
 
 
 def _number(text: str, count: int) -> _Asked:
@@ -212,8 +220,11 @@ def _what_is_where(rng: np.random.Generator, things: list[Thing]) -> _Asked | No
         return None
     anchor, name = referred
     side = str(rng.choice(["left of", "right of", "above", "below"]))
-    found = [t for t in things if t is not anchor
-             and relation(t, anchor, things.index(t) > things.index(anchor)) == side]
+    found = [
+        t
+        for t in things
+        if t is not anchor and relation(t, anchor, things.index(t) > things.index(anchor)) == side
+    ]
     if len(found) != 1:
         return None
     words = f"to the {side}" if side in ("left of", "right of") else side
@@ -244,8 +255,9 @@ def _which(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
         return None
     a, a_name, b, b_name = pair
     bigger, smaller = (a, b) if SIZES.index(a.size) > SIZES.index(b.size) else (b, a)
-    return _Asked(f"Which is bigger, the {a_name} or the {b_name}?", "which", "other",
-                  bigger.kind, (smaller.kind,))
+    return _Asked(
+        f"Which is bigger, the {a_name} or the {b_name}?", "which", "other", bigger.kind, (smaller.kind,)
+    )
 
 
 def _confusable(thing: Thing) -> tuple[str, ...]:

@@ -107,9 +107,7 @@ def _write_json(path: Path, content: Any) -> None:
 def _files(split: str, scenes: list[Scene]) -> dict[str, Any]:
     """Return the content of every annotation file of a split, by its name without the split."""
     info = {"description": "bua scenes", "version": "1"}
-    images = [
-        {"id": s.image_id, "file_name": s.file_name, "height": CANVAS, "width": CANVAS} for s in scenes
-    ]
+    images = [{"id": s.image_id, "file_name": s.file_name, "height": CANVAS, "width": CANVAS} for s in scenes]
     subtype = {"data_type": "scenes", "data_subtype": split}
     return {
         "captions": {
