@@ -76,7 +76,7 @@ def test_experiment_has_the_last_word(name: str) -> None:
     config = composed("train", f"experiment={name}")
     mine = [(key, own._get_node(key)) for key in own if key not in ("defaults", "scenes")]
     for key, value in mine:
-        assert key in config
+        assert key in list(config)
         decided = OmegaConf.to_container(value, resolve=False) if isinstance(value, DictConfig) else value
         for inner, wanted in decided.items() if isinstance(decided, dict) else []:
             there = OmegaConf.to_container(config[key], resolve=False)[inner]

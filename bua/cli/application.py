@@ -50,6 +50,10 @@ def _keeping(function: Callable[[Any], None], problems: list[BaseException]) -> 
     @functools.wraps(function)
     def kept(config: DictConfig) -> None:
         try:
+            missing = [str(key) for key in config if OmegaConf.is_missing(config, key)]
+            if missing:
+                given = " ".join(f"{key}=..." for key in missing)
+                raise InputError(f"{', '.join(missing)} is needed: give {given}")
             function(config)
         except BrokenPipeError:  # whoever read our output has read enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
