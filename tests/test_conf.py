@@ -95,7 +95,17 @@ def test_command_line_beats_experiment() -> None:
 
 
 def test_build_refuses_what_is_not_on_the_list() -> None:
-    for target in ("os.system", "torch.load", "builtins.eval", "subprocess.run", "buax.thing"):
+    for target in (
+        "os.system",
+        "torch.load",
+        "builtins.eval",
+        "subprocess.run",
+        "buax.thing",
+        "bua.cli.load.torch.hub.load",
+        "bua.store.atomic.write_text",
+        "bua.store.atomic.Path",
+        "bua.cli.load.torch.load",
+    ):
         with pytest.raises(InputError, match=f"{target} may not be built"):
             build({"_target_": target})
 

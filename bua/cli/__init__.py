@@ -48,5 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _fail(command: str, message: str, code: int = 2) -> int:
-    print(f"{command}: {' '.join(message.split())}", file=sys.stderr)
+    # a worker process wraps the line of a mistake into its traceback
+    line = message.rsplit("InputError: ", 1)[-1] if message.startswith("Caught ") else message
+    print(f"{command}: {' '.join(line.split())}", file=sys.stderr)
     return code

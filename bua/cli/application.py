@@ -16,8 +16,20 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bua.errors import InputError
 
+#: Keys whose values are texts: paths, names and questions.
+TEXTS = frozenset(
+    ["annotations", "captions", "features", "file", "html", "ids", "images", "instances", "out"]
+    + ["predictions", "question", "questions", "references", "root", "run", "scenes", "train_ids"]
+    + ["val_annotations", "val_ids", "val_questions", "weights"]
+)
+#: Whole numbers and the least that each may be.
+LEAST = {
+    **dict.fromkeys(["batch_size", "shard_size", "width", "max_words", "candidates", "questions_each"], 1),
+    **dict.fromkeys(["workers", "train", "val", "test", "novel", "max_errors", "seed"], 0),
+}
 
-def run(name: str, function: Callable[[Any], None], arguments: list[str]) -> None:
+
+def run(name: str, function: Callable[[Any], Any], arguments: list[str]) -> None:
     """Compose the configuration ``name`` with the arguments and give it to ``function``.
 
     Raises:
@@ -27,11 +39,12 @@ def run(name: str, function: Callable[[Any], None], arguments: list[str]) -> Non
     for noisy in ("pytorch_lightning", "lightning", "PIL", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting
+    many = bool({"-m", "--multirun"} & set(arguments))
     problems: list[BaseException] = []
-    command = hydra.main(version_base="1.3", config_path="pkg://bua.conf", config_name=name)(
-        _keeping(function, problems)
-    )
-    before, sys.argv = sys.argv, [f"bua {name}", *arguments]
+    task = _checked(function) if many else _keeping(_checked(function), problems)
+    command = hydra.main(version_base="1.3", config_path="pkg://bua.conf", config_name=name)(task)
+    words = arguments if many else [quoted(word) for word in arguments]
+    before, sys.argv = sys.argv, [f"bua {name}", *words]
     try:
         command()
         if problems:
@@ -44,17 +57,52 @@ def run(name: str, function: Callable[[Any], None], arguments: list[str]) -> Non
         sys.argv = before
 
 
-def _keeping(function: Callable[[Any], None], problems: list[BaseException]) -> Callable[[Any], None]:
+def quoted(word: str) -> str:
+    """Quote the value of a key that holds a text, so that it needs no quotes for Hydra in the shell."""
+    key, equals, value = word.partition("=")
+    if not equals or key not in TEXTS or not value or value == "null" or value[0] in "'\"":
+        return word
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{escaped}'"
+
+
+def _checked(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Look at the keys of a command before anything is loaded."""
+
+    @functools.wraps(function)
+    def checked(config: DictConfig) -> Any:
+        missing = [str(key) for key in config if OmegaConf.is_missing(config, key)]
+        if missing:
+            given = " ".join(f"{key}=..." for key in missing)
+            raise InputError(f"{', '.join(missing)} is needed: give {given}")
+        for key, least in LEAST.items():
+            value = config.get(key)
+            if value is not None and (not isinstance(value, int) or value < least):
+                raise InputError(f"{key}={value}: a whole number of at least {least} is needed")
+        if config.get("device") is not None:
+            check_device(str(config.device))
+        return function(config)
+
+    return checked
+
+
+def check_device(name: str) -> None:
+    """Raise ``InputError`` unless torch has such a device on this machine."""
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device={name}: {str(error).splitlines()[0]}; cpu is always there") from None
+
+
+def _keeping(function: Callable[[Any], Any], problems: list[BaseException]) -> Callable[[Any], Any]:
     """Keep from Hydra what has a line of its own; Hydra would print more about it."""
 
     @functools.wraps(function)
-    def kept(config: DictConfig) -> None:
+    def kept(config: DictConfig) -> Any:
         try:
-            missing = [str(key) for key in config if OmegaConf.is_missing(config, key)]
-            if missing:
-                given = " ".join(f"{key}=..." for key in missing)
-                raise InputError(f"{', '.join(missing)} is needed: give {given}")
-            function(config)
+            return function(config)
         except BrokenPipeError:  # whoever read our output has read enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except (InputError, HydraException, OmegaConfBaseException, OSError, KeyboardInterrupt) as error:

@@ -1,6 +1,8 @@
 """Building objects from configurations: the one place that may, from an allow-list of modules."""
 
 import functools
+import importlib
+import inspect
 from typing import Any
 
 from hydra.utils import instantiate
@@ -12,19 +14,37 @@ from bua.errors import InputError
 ALLOWED = ("bua.", "torch.optim.", "pytorch_lightning.", "torchmetrics.")
 
 
-def build(config: Any, **values: Any) -> Any:
+def build(config: Any, *, allowed: tuple[str, ...] = ALLOWED, **values: Any) -> Any:
     """Build what ``config`` describes, with ``values`` as further keyword arguments.
 
     Raises:
-        InputError: a ``_target_`` lies outside the allow-list.
+        InputError: a ``_target_`` is not a class that a module of the allow-list defines.
     """
     plain = OmegaConf.create(to_plain(config))
     for key, target in targets(plain):
-        if not target.startswith(ALLOWED):
-            raise InputError(f"{key}: {target} may not be built; it must begin with {', '.join(ALLOWED)}")
+        if not is_allowed(target, allowed):
+            raise InputError(
+                f"{key}: {target} may not be built; a class below {', '.join(allowed)} is needed"
+            )
     factory = instantiate(plain, _partial_=True, _convert_="all")
     # The values never become configuration: what they hold is not to be built.
     return functools.partial(factory, **values) if plain.get("_partial_") else factory(**values)
+
+
+def is_allowed(target: str, allowed: tuple[str, ...]) -> bool:
+    """Say whether a dotted name is a class that an allowed module defines.
+
+    A name that merely begins like one is not enough: it could reach another library through what
+    an allowed module imported.
+    """
+    module, _, name = target.rpartition(".")
+    if not f"{module}.".startswith(allowed):
+        return False
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError:
+        return False
+    return inspect.isclass(found) and f"{found.__module__}.".startswith(allowed)
 
 
 def targets(config: Any, key: str = "") -> list[tuple[str, str]]:

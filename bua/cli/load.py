@@ -14,6 +14,9 @@ from bua.errors import InputError
 from bua.regions.detector import Detector, describe
 from bua.tasks.trained import Trained
 
+#: Of the record in a checkpoint; another number means that bua must be another one.
+FORMAT = 1
+
 
 def load(
     path: Path | str, *, device: str = "cpu", weights: str | None = None, any_features: bool = False
@@ -33,7 +36,7 @@ def load(
     record, state = read_checkpoint(checkpoint)
     if record.get("kind") not in ("caption", "vqa"):
         raise InputError(f"{path}: a {record.get('kind')} run; a captioner or a VQA model is needed")
-    model = build(record["model"])
+    model = build(record["model"], allowed=("bua.models.",))
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -73,11 +76,12 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
             for name, value in content["state_dict"].items()
             if name.startswith("model.")
         }
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
-        first = str(error).split("\n")[0]
-        raise InputError(f"{path}: a damaged file or not a checkpoint ({first})") from None
+    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError):
+        raise InputError(f"{path}: a damaged file, or not a checkpoint of tensors and plain values") from None
     except (KeyError, TypeError, IndexError, AttributeError):
         raise InputError(f"{path}: not a checkpoint of bua") from None
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise InputError(f"{path}: made by another version of bua; train it again with this one")
     return record, state
 
 

@@ -44,4 +44,4 @@ def write_page(path: Path, title: str, exhibits: list[Exhibit]) -> None:
     gallery = "".join(exhibit(shown) for shown in exhibits)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, page(title, f'<h1>{title}</h1>{lead}<div class="gallery">{gallery}</div>'))
-    print(f"{path}: {len(exhibits)} pictures")
+    print(f"{path}: {len(exhibits)} pictures", file=sys.stderr)

@@ -5,9 +5,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bua.cli.load import load
+from bua.cli.run import RunDirectory
 from bua.data.coco import read_ids
 from bua.data.vqa import read_questions
 from bua.errors import InputError
@@ -36,13 +35,10 @@ def main(config: Any) -> None:
 
 def _of_run(run: str, key: str) -> str:
     """Return a file name from the configuration of a run, when none was given."""
-    path = Path(run) / "config.yaml"
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))["data"].get(key)
-    except (OSError, KeyError, TypeError, yaml.YAMLError):
-        value = None
+    directory = RunDirectory(run)
+    value = directory.config().get("data", {}).get(key)
     if not value:
-        raise InputError(f"{path} names no {key}; give the file on the command line")
+        raise InputError(f"{directory.path}: its data have no {key}; give the file on the command line")
     return str(value)
 
 
@@ -59,15 +55,23 @@ def _captions(config: Any, trained: Trained, store: FeatureStore) -> list[dict[s
 
 def _images(config: Any, store: FeatureStore) -> list[ImageId]:
     """Return the images that are meant: of a file, of a split of the run, or all of the store."""
-    if config.images is None and config.split is None:
-        return store.image_ids
-    source = config.images or _of_run(config.run, config.split)
-    if Path(source).suffix == ".txt":
-        return read_ids(source)
-    if config.ids:
-        return read_ids(config.ids)
-    found = records(read_json(source), source, "images", {"id": (int, str)})
-    return [image["id"] for image in found]
+    ids = config.ids
+    if config.images is not None and Path(config.images).suffix == ".txt":
+        images = read_ids(config.images)
+    elif config.images is None and config.split is None:
+        images = store.image_ids
+    else:
+        source = config.images or _of_run(config.run, config.split)
+        images = [i["id"] for i in records(read_json(source), source, "images", {"id": (int, str)})]
+        if config.images is None and ids is None:
+            ids = RunDirectory(config.run).config()["data"].get(f"{config.split}_ids")
+    if ids is None:
+        return images
+    chosen, there = read_ids(ids), set(images)
+    missing = [image_id for image_id in chosen if image_id not in there]
+    if missing:
+        raise InputError(f"{ids}: image {missing[0]} is not among the {len(images)} images to choose from")
+    return chosen
 
 
 def _answers(config: Any, trained: Trained, store: FeatureStore) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 import shutil
 from collections import Counter
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose
+from hydra.core.hydra_config import HydraConfig
 
 from bua.cli.build import build, to_plain
 from bua.cli.load import load
@@ -17,6 +19,7 @@ from bua.cli.train import train
 from bua.data.coco import read_captions
 from bua.data.scenes.write import SPLITS, write_scenes
 from bua.data.vqa import read_annotations, read_questions
+from bua.errors import InputError
 from bua.explore.page import Exhibit, Line, Looked, region_names
 from bua.explore.report import quickstart_page
 from bua.metrics.caption import caption_scores
@@ -47,8 +50,10 @@ def main(config: Any) -> None:
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     options = {k: v for k, v in to_plain(config).items() if k not in ("out", "workers")}
-    way = Quickstart(out, options, workers=config.workers)
-    command = f"bua quickstart out={out}"
+    if not config.train or not config.val or not config.test:
+        raise InputError("train, val and test must each be at least 1 picture")
+    command = " ".join(["bua quickstart", *map(shlex.quote, HydraConfig.get().overrides.task)])
+    way = Quickstart(out, options, workers=config.workers, command=command)
     done = run_stages(way.stages(), out / "quickstart.json", options, command)
     numbers = done["stages"]["scores"]["result"]
     log.info("")
@@ -75,6 +80,7 @@ class Quickstart:
     out: Path
     options: dict[str, Any]
     workers: int
+    command: str
 
     @property
     def scenes(self) -> Path:
@@ -112,7 +118,7 @@ class Quickstart:
             self.scenes,
             seed=self.options["seed"],
             counts=counts,
-            questions=self.options["questions"],
+            questions=self.options["questions_each"],
             workers=self.workers,
             tell=lambda line: log.info(f"  {line}"),
         )
@@ -238,7 +244,7 @@ class Quickstart:
         }
         write_text(self.out / "results.json", json.dumps(results, indent=1))
         path = self.out / "report.html"
-        write_text(path, quickstart_page(results, self.exhibits(), f"bua quickstart out={self.out}"))
+        write_text(path, quickstart_page(results, self.exhibits(), self.command))
         return str(path)
 
     def exhibits(self, count: int = 12) -> list[Exhibit]:

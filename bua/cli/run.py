@@ -26,24 +26,34 @@ class RunDirectory:
         self.path = Path(path)
         self.checkpoints = self.path / "checkpoints"
 
-    def start(self, config: Any, overrides: list[str], origin: Mapping[str, Any], resume: bool) -> None:
+    def start(self, config: Any, overrides: list[str], origin: Mapping[str, Any]) -> None:
         """Write what is known at the start.
 
         Raises:
-            InputError: a run is there already and ``resume`` was not asked for.
+            InputError: a run is there already.
         """
         status = self.path / "status.json"
-        if status.exists() and not resume:
+        if status.exists():
             state = json.loads(status.read_text())["state"]
-            raise InputError(
-                f"{self.path}: a run is there already ({state}); give resume=true to go on with it, "
-                "or another out="
-            )
+            hint = "give resume=true to go on with it" if self.last() else "delete it"
+            raise InputError(f"{self.path}: a run is there already ({state}); {hint}, or give another out")
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
         write_text(self.path / "overrides.yaml", yaml.safe_dump(overrides))
         write_text(self.path / "provenance.json", json.dumps(origin, indent=2))
         self.status("running")
+
+    def config(self) -> dict[str, Any]:
+        """Return the configuration that the run was started with.
+
+        Raises:
+            InputError: there is none, or it cannot be read.
+        """
+        path = self.path / "config.yaml"
+        try:
+            return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+        except (OSError, TypeError, ValueError, yaml.YAMLError):
+            raise InputError(f"{path}: not the configuration of a run") from None
 
     def status(self, state: str, **more: Any) -> None:
         """Record the state: running, done or failed."""

@@ -17,7 +17,7 @@ def main(config: Any) -> None:
         out,
         seed=config.seed,
         counts={split: config[split] for split in SPLITS},
-        questions=config.questions,
+        questions=config.questions_each,
         workers=config.workers,
         tell=log.info,
     )

@@ -75,7 +75,9 @@ def _captions(config: Any) -> dict[str, Any]:
             f"{config.references} were not predicted, the first is {missing[0]!r}; give "
             "complete=false to score the others"
         )
-    metrics = list(config.metrics)
+    metrics = [config.metrics] if isinstance(config.metrics, str) else list(config.metrics)
+    if not metrics:
+        raise InputError("metrics=[]: name at least one, as in metrics=[cider]")
     scores = caption_scores(predictions, references, metrics=metrics, tokenizer=config.tokenizer)
     return {
         "scores": scores,
@@ -104,7 +106,7 @@ def _answers(config: Any) -> dict[str, Any]:
     for what, wrong in (("is missing", ids - set(predictions)), ("is not asked", set(predictions) - ids)):
         if wrong:
             raise InputError(
-                f"{config.predictions}: question {min(wrong)} {what} ({len(wrong)} in all); every "
+                f"{config.predictions}: question {min(wrong, key=str)} {what} ({len(wrong)} in all); every "
                 f"question of the {len(ids)} needs one answer"
             )
     asked = {question_id: annotations[question_id] for question_id in annotations if question_id in ids}
@@ -117,6 +119,7 @@ def _answers(config: Any) -> dict[str, Any]:
             "rule": config.rule,
             "predictions_sha256": sha256(config.predictions),
             "annotations_sha256": sha256(config.annotations),
+            "questions_sha256": sha256(config.questions) if config.questions else None,
         },
     }
 

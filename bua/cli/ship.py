@@ -1,6 +1,5 @@
 """``bua ship``: a trained detector as one small file with its recipe and its measured precision."""
 
-import hashlib
 import json
 import logging
 from pathlib import Path
@@ -13,8 +12,11 @@ from tqdm import tqdm
 
 from bua.cli.build import build
 from bua.cli.load import find_checkpoint, read_checkpoint
+from bua.cli.provenance import sha256
+from bua.cli.run import RunDirectory
 from bua.data.detection import Instances
 from bua.errors import InputError
+from bua.json_file import read_json
 from bua.metrics.detection import coco_ap
 from bua.regions.pyramid import load_weights, save_weights
 from bua.regions.rcnn import PyramidRCNN
@@ -28,7 +30,7 @@ def main(config: Any) -> None:
     """Write weights and, beside them, a JSON with recipe, hash and what was measured with them."""
     run, out = Path(config.run), Path(config.out)
     record, state = read_checkpoint(find_checkpoint(run))
-    model = build(record["model"])
+    model = build(record["model"], allowed=("bua.regions.",))
     if not isinstance(model, PyramidRCNN):
         raise InputError(f"{run}: {record['model']['_target_']} is not a detector that can be shipped")
     model.load_state_dict(state)
@@ -37,23 +39,32 @@ def main(config: Any) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     save_weights(out, model, sizes)
     shipped, _ = load_weights(out)
+    provenance = read_json(run / "provenance.json")
+    for source in provenance["sources"].values():
+        source["file"] = Path(source["file"]).name
     test = Instances(config.instances, config.images, flip=False)
+    scenes = Path(config.instances).parent / "scenes.json"
     about = {
         "weights": out.name,
-        "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
+        "sha256": sha256(out),
         "bytes": out.stat().st_size,
         "measured": {"images": len(test), **measure(shipped.eval(), test)},
-        "recipe": yaml.safe_load((run / "config.yaml").read_text()),
-        "provenance": json.loads((run / "provenance.json").read_text()),
+        "measured_on": {"file": Path(config.instances).name, "sha256": sha256(config.instances)},
+        "recipe": {
+            "train": [without_folder(word) for word in yaml.safe_load((run / "overrides.yaml").read_text())],
+            "scenes": read_json(scenes) if scenes.exists() else None,
+            "trainer": RunDirectory(run).config()["trainer"],
+        },
+        "provenance": provenance,
     }
-    # where the files lay on the machine that trained is nobody's business
-    for source in about["provenance"]["sources"].values():
-        source["file"] = Path(source["file"]).name
-    about["recipe"].pop("out", None)
-    about["recipe"]["scenes"] = "scenes"
-    about["recipe"]["data"] |= {k: Path(about["recipe"]["data"][k]).name for k in ("images", "train", "val")}
     write_text(out.with_suffix(".json"), json.dumps(about, indent=1))
     log.info(f"{out}: {about['bytes']:,} bytes, AP50 {about['measured']['AP50']:.3f}")
+
+
+def without_folder(word: str) -> str:
+    """Return an override with the last part of its path only: folders of a machine tell nothing."""
+    key, _, value = word.partition("=")
+    return f"{key}={Path(value).name}"
 
 
 @torch.inference_mode()

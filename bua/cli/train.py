@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from bua.cli.build import build, to_plain
+from bua.cli.load import FORMAT, read_checkpoint
 from bua.cli.provenance import provenance
 from bua.cli.run import Journal, RunDirectory
 from bua.errors import InputError
@@ -18,10 +19,11 @@ from bua.errors import InputError
 log = logging.getLogger(__name__)
 
 
-def main(config: Any) -> None:
-    """Train what the configuration says into its run directory."""
+def main(config: Any) -> float | None:
+    """Train into the run directory and return the last value of what is monitored, for sweeps."""
     hydra = HydraConfig.get()
-    train(config, Path(hydra.runtime.output_dir), list(hydra.overrides.task))
+    metrics = train(config, Path(hydra.runtime.output_dir), list(hydra.overrides.task))
+    return metrics.get(config.monitor)
 
 
 def train(config: Any, out: Path, overrides: list[str]) -> dict[str, float]:
@@ -36,9 +38,14 @@ def train(config: Any, out: Path, overrides: list[str]) -> dict[str, float]:
     known = {name: size for name, size in data.sizes.items() if name in list(config.model)}
     plain = to_plain(OmegaConf.merge(config, {"model": known}))
     run = RunDirectory(out)
-    run.start(plain, overrides, provenance(data.sources, config.seed), config.resume)
+    record = {"format": FORMAT, "model": plain["model"], "objective": plain["objective"], **data.record}
+    if config.resume:
+        _check_resume(run, plain, record)
+        run.status("running")
+    else:
+        run.start(plain, overrides, provenance(data.sources, config.seed))
     try:
-        return _fit(config, plain, data, run)
+        return _fit(config, plain, data, run, record)
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
         run.status("interrupted")
         raise KeyboardInterrupt from None
@@ -47,8 +54,26 @@ def train(config: Any, out: Path, overrides: list[str]) -> dict[str, float]:
         raise
 
 
-def _fit(config: Any, plain: dict[str, Any], data: Any, run: RunDirectory) -> dict[str, float]:
-    record = {"model": plain["model"], "objective": plain["objective"], **data.record}
+def _check_resume(run: RunDirectory, plain: dict[str, Any], record: dict[str, Any]) -> None:
+    """Raise ``InputError`` if a run cannot go on as it began."""
+    checkpoint = run.last()
+    if checkpoint is None:
+        raise InputError(f"{run.path}: there is no checkpoint in it to resume from; delete it and start anew")
+    before, config = read_checkpoint(checkpoint)[0], run.config()
+    changed = [key for key in record if before.get(key) != record[key]]
+    changed += [key for key in ("optimizer", "scheduler") if config.get(key) != plain.get(key)]
+    if changed:
+        raise InputError(f"{run.path}: {changed[0]} is not that of the run; resume with the same options")
+    length = config["trainer"]["max_epochs"]
+    if plain.get("scheduler") and length != plain["trainer"]["max_epochs"]:
+        raise InputError(
+            f"{run.path}: its schedule was made for trainer.max_epochs={length}; resume with the same"
+        )
+
+
+def _fit(
+    config: Any, plain: dict[str, Any], data: Any, run: RunDirectory, record: dict[str, Any]
+) -> dict[str, float]:
     data.save(run.path)
     task = build(
         plain["objective"],
@@ -59,8 +84,6 @@ def _fit(config: Any, plain: dict[str, Any], data: Any, run: RunDirectory) -> di
         **data.parts,
     )
     checkpoint = run.last() if config.resume else None
-    if config.resume and checkpoint is None:
-        raise InputError(f"{run.path}: there is no checkpoint to resume from in {run.checkpoints}")
     log.info(f"{run.path}: {sum(p.numel() for p in task.parameters()):,} parameters")
     trainer = build(plain["trainer"], callbacks=_callbacks(config, run), logger=False)
     trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bua.data.batch import CaptionBatch, RegionInput, pad_captions
 from bua.data.coco import CaptionFile, read_captions
-from bua.data.sampler import EpochSampler, ResumableLoader, apart
+from bua.data.sampler import EpochSampler, ResumableLoader, apart, ranks, whole
 from bua.errors import InputError
 from bua.store.reader import FeatureStore
 from bua.text.vocabulary import Vocabulary
@@ -44,11 +44,6 @@ class CaptionDataset(Dataset[CaptionBatch]):
         words = [[self.vocabulary.encode(text) for text in texts] for texts in references]
         features, mask = self.region_input.load(self.store, ids)
         return CaptionBatch(ids, features, mask, pad_captions(words, self.max_words), references)
-
-
-def whole(batch: Any) -> Any:
-    """Collate what is a batch already."""
-    return batch
 
 
 class CaptionData(LightningDataModule):
@@ -144,9 +139,3 @@ class CaptionData(LightningDataModule):
             collate_fn=whole,
             generator=apart(),
         )
-
-
-def ranks(data: LightningDataModule) -> dict[str, int]:
-    """Return this process's rank and their number, for a sampler."""
-    trainer = data.trainer
-    return {"rank": trainer.global_rank, "ranks": trainer.world_size} if trainer is not None else {}

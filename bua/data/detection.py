@@ -5,6 +5,7 @@ Attributes are an extension of that format as in other work on Visual Genome: th
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bua.data.sampler import EpochSampler, ResumableLoader, apart
+from bua.data.sampler import EpochSampler, ResumableLoader, apart, ranks
 from bua.errors import InputError
 from bua.json_file import read_json, records
 from bua.regions.photo import read_photo
@@ -27,28 +28,65 @@ class Instances(Dataset[Example]):
     """Photographs with boxes, one example for each image that has at least one box.
 
     An example is the image (3, H, W) from 0 to 1, its targets and its id.
+
+    Args:
+        path: COCO instances.
+        images: folder of the photographs.
+        flip: mirror half of them at random.
+        names: classes and attributes to count by; by default the file's own, in its order.
+
+    Raises:
+        InputError: the file is broken, or names a class or attribute that is not among ``names``.
     """
 
-    def __init__(self, path: Path | str, images: Path | str, *, flip: bool) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        images: Path | str,
+        *,
+        flip: bool,
+        names: tuple[Sequence[str], Sequence[str]] | None = None,
+    ) -> None:
         self.path, self.folder, self.flip = Path(path), Path(images), flip
-        self.content = read_json(path)
-        self.images = records(self.content, path, "images", {"id": int, "file_name": str})
-        self.annotations: dict[int, list[Any]] = {image["id"]: [] for image in self.images}
+        content = read_json(path)
+        classes = records(content, path, "categories", {"id": int, "name": str})
+        attributes = (
+            records(content, path, "attributes", {"id": int, "name": str}) if "attributes" in content else []
+        )
+        own = [c["name"] for c in classes], [a["name"] for a in attributes]
+        self.classes, self.attributes = (tuple(each) for each in names or own)
+        self._class = self._positions(classes, self.classes, "category")
+        self._attribute = self._positions(attributes, self.attributes, "attribute")
+        found = records(content, path, "images", {"id": int, "file_name": str})
+        self.annotations: dict[int, list[Any]] = {image["id"]: [] for image in found}
         kinds = {"id": int, "image_id": int, "category_id": int, "bbox": list}
-        for annotation in records(self.content, path, "annotations", kinds):
-            if annotation["image_id"] not in self.annotations:
-                raise InputError(
-                    f"{path}: annotation {annotation['id']} is about image {annotation['image_id']}, "
-                    "which is not in images"
-                )
+        for annotation in records(content, path, "annotations", kinds):
+            self._check(annotation)
             self.annotations[annotation["image_id"]].append(annotation)
-        self.images = [image for image in self.images if self.annotations[image["id"]]]
-        categories = records(self.content, path, "categories", {"id": int, "name": str})
-        self.category_ids = [c["id"] for c in categories]
-        self.classes = tuple(c["name"] for c in categories)
-        named = self.content.get("attributes", [])
-        self.attribute_ids = [a["id"] for a in named]
-        self.attributes = tuple(a["name"] for a in named)
+        self.images = [image for image in found if self.annotations[image["id"]]]
+        if not self.images:
+            raise InputError(f"{path}: no image in it has a box")
+
+    def _positions(self, listed: list[Any], names: Sequence[str], what: str) -> dict[int, int]:
+        """Return the position in ``names``, from 1, of every id of the file."""
+        places = {name: n for n, name in enumerate(names, 1)}
+        for entry in listed:
+            if entry["name"] not in places:
+                raise InputError(f"{self.path}: {what} {entry['name']!r} is not one of those trained on")
+        return {entry["id"]: places[entry["name"]] for entry in listed}
+
+    def _check(self, annotation: Any) -> None:
+        about, box = f"{self.path}: annotation {annotation['id']}", annotation["bbox"]
+        if annotation["image_id"] not in self.annotations:
+            raise InputError(f"{about} is about image {annotation['image_id']}, which is not in images")
+        if annotation["category_id"] not in self._class:
+            raise InputError(f"{about}: category {annotation['category_id']} is not in categories")
+        for attribute in annotation.get("attribute_ids", ()):
+            if attribute not in self._attribute:
+                raise InputError(f"{about}: attribute {attribute} is not in attributes")
+        numbers = len(box) == 4 and all(isinstance(v, int | float) for v in box)
+        if not numbers or not (box[2] > 0 and box[3] > 0):
+            raise InputError(f"{about}: bbox is {box}; x, y, width and height above 0 are needed")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -70,8 +108,8 @@ class Instances(Dataset[Example]):
         attributes = torch.zeros(len(annotations), len(self.attributes) + 1, dtype=torch.bool)
         for row, annotation in enumerate(annotations):
             for attribute in annotation.get("attribute_ids", ()):
-                attributes[row, self.attribute_ids.index(attribute) + 1] = True
-        labels = [self.category_ids.index(a["category_id"]) + 1 for a in annotations]
+                attributes[row, self._attribute[attribute]] = True
+        labels = [self._class[a["category_id"]] for a in annotations]
         return {
             "boxes": torch.from_numpy(boxes),
             "labels": torch.tensor(labels),
@@ -96,7 +134,8 @@ class DetectionData(LightningDataModule):
     ) -> None:
         super().__init__()
         self.train_set = Instances(train, images, flip=True)
-        self.val_set = Instances(val, images, flip=False)
+        names = self.train_set.classes, self.train_set.attributes
+        self.val_set = Instances(val, images, flip=False, names=names)
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
 
     @property
@@ -125,14 +164,14 @@ class DetectionData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffle by seed and epoch."""
-        order = EpochSampler(len(self.train_set), seed=self.seed)
+        order = EpochSampler(len(self.train_set), seed=self.seed, **ranks(self))
         return ResumableLoader(
             self.train_set,
             sampler=order,
             batch_size=self.batch_size,
             num_workers=self.workers,
             collate_fn=list,
-            drop_last=True,
+            drop_last=len(self.train_set) >= self.batch_size,
         )
 
     def val_dataloader(self) -> DataLoader[Any]:

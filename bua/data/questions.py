@@ -10,8 +10,7 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from bua.data.batch import QuestionBatch, RegionInput, pad_questions
-from bua.data.captions import ranks, whole
-from bua.data.sampler import EpochSampler, ResumableLoader, apart
+from bua.data.sampler import EpochSampler, ResumableLoader, apart, ranks, whole
 from bua.data.vqa import Question, read_vqa
 from bua.errors import InputError
 from bua.metrics.vqa import Asked

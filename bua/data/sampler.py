@@ -5,6 +5,7 @@ from itertools import cycle, islice
 from typing import Any
 
 import torch
+from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 
@@ -79,3 +80,14 @@ class ResumableLoader(DataLoader[Any]):
 def apart() -> torch.Generator:
     """Return random numbers for a loader, so that making it does not use up those of the model."""
     return torch.Generator().manual_seed(0)
+
+
+def whole(batch: Any) -> Any:
+    """Collate what is a batch already."""
+    return batch
+
+
+def ranks(data: LightningDataModule) -> dict[str, int]:
+    """Return this process's rank and their number, for a sampler."""
+    trainer = data.trainer
+    return {"rank": trainer.global_rank, "ranks": trainer.world_size} if trainer is not None else {}

@@ -1,6 +1,6 @@
 """The page at the end of ``bua quickstart``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bua.explore.page import Exhibit, escape, exhibit, page, table
@@ -66,7 +66,10 @@ def _caption_tables(captions: Mapping[str, Any]) -> str:
             )
             for name, row in rows.items()
         ]
-        parts.append(f"<p>{escape(_split(split))}</p>" + _wide(table(_CAPTION_HEAD, cells, best=[0])))
+        parts.append(
+            f"<p>{escape(_split(split))}</p>"
+            + _wide(table(_CAPTION_HEAD, cells, best=_best(row["CIDEr"] for row in rows.values())))
+        )
     return "".join(parts)
 
 
@@ -81,8 +84,17 @@ def _vqa_tables(vqa: Mapping[str, Any]) -> str:
             )
             for name, row in rows.items()
         ]
-        parts.append(f"<p>{escape(_split(split))}</p>" + _wide(table(_VQA_HEAD, cells, best=[0])))
+        parts.append(
+            f"<p>{escape(_split(split))}</p>"
+            + _wide(table(_VQA_HEAD, cells, best=_best(row["overall"] for row in rows.values())))
+        )
     return "".join(parts)
+
+
+def _best(values: Iterable[float]) -> list[int]:
+    """Return where the largest value stands, every place of it if there are several."""
+    numbers = list(values)
+    return [n for n, value in enumerate(numbers) if value == max(numbers)]
 
 
 def _wide(inner: str) -> str:

@@ -22,6 +22,8 @@ from bua.store.writer import StoreWriter
 
 #: Photographs are taken from a window of so many batches to make batches of one size.
 WINDOW = 8
+#: So many pixels are decoded ahead, and given to the detector at once, at most.
+WINDOW_PIXELS, BATCH_PIXELS = 64_000_000, 8_000_000
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,13 @@ def extract(
     started = time.monotonic()
     about = describe(detector)
     if out.exists():
-        return _finished(out, photos, about.identity)
+        return _finished(out, photos, about.identity, dtype)
     with StoreWriter(out, about, dtype) as writer:
+        _check_age(writer.manifest, photos, writer.done)
         known = writer.done | set(writer.failed)
         todo = [photo for photo in photos if photo.image_id not in known]
+        # what failed before comes last, so that the others meet the same batches as before
+        todo += [photo for photo in photos if photo.image_id in writer.failed]
         bar = tqdm(
             total=len(photos),
             initial=len(photos) - len(todo),
@@ -119,21 +124,44 @@ def extract(
     return Extracted(len(store), int(store.counts().sum()), errors, seconds, len(todo))
 
 
-def _finished(out: Path, photos: Sequence[PhotoFile], identity: dict[str, Any]) -> Extracted:
+def _finished(out: Path, photos: Sequence[PhotoFile], identity: dict[str, Any], dtype: str) -> Extracted:
     """Accept a finished file that holds what is asked for."""
+    if out.is_dir():
+        raise InputError(f"{out}: is a folder, the name of a file is needed")
     store = FeatureStore(out)
-    if store.about.identity != json.loads(json.dumps(identity)):
+    kind = store[store.image_ids[0]].features.dtype
+    if store.about.identity != json.loads(json.dumps(identity)) or kind != dtype:
         raise InputError(f"{out}: made by another detector or with other options; give another out")
+    _check_age(out, photos, set(store.image_ids))
     log = errors_file(out)
     lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     errors = {record["image_id"]: record["error"] for record in map(json.loads, lines)}
-    missing = [p.image_id for p in photos if p.image_id not in store and p.image_id not in errors]
+    missing = [p for p in photos if p.image_id not in store]
+    missing = [p for p in missing if p.image_id not in errors or _readable(p)]
     if missing:
         raise InputError(
             f"{out}: finished, but it lacks {len(missing)} of the {len(photos)} photographs, the first "
-            f"is {missing[0]!r}; delete it or give another out"
+            f"is {missing[0].image_id!r}; delete it or give another out"
         )
     return Extracted(len(store), int(store.counts().sum()), errors, 0.0, 0)
+
+
+def _readable(photo: PhotoFile) -> bool:
+    try:
+        read_photo(photo.path)
+    except InputError:
+        return False
+    return True
+
+
+def _check_age(made: Path, photos: Sequence[PhotoFile], there: set[ImageId]) -> None:
+    """Raise ``InputError`` if a photograph has changed since its features were made."""
+    made_at = made.stat().st_mtime_ns
+    for photo in photos:
+        if photo.image_id in there and photo.path.exists() and photo.path.stat().st_mtime_ns > made_at:
+            raise InputError(
+                f"{photo.path}: newer than its features in {made}; delete that or give another out"
+            )
 
 
 def errors_file(out: Path) -> Path:
@@ -163,9 +191,10 @@ def _shard(
                 errors[file.image_id] = photo
             else:
                 groups.setdefault(photo.shape, []).append((file, photo))
-        for group in groups.values():
-            for start in range(0, len(group), batch_size):
-                batch = group[start : start + batch_size]
+        for (height, width, *_), group in groups.items():
+            size = min(batch_size, max(1, BATCH_PIXELS // (height * width)))
+            for start in range(0, len(group), size):
+                batch = group[start : start + size]
                 regions = detector([photo for _, photo in batch])
                 found |= {file.image_id: r for (file, _), r in zip(batch, regions, strict=True)}
         bar.update(len(window))
@@ -173,12 +202,15 @@ def _shard(
 
 
 def _windows(loader: Any, size: int) -> Iterator[list[tuple[PhotoFile, Photo | str]]]:
+    """Gather photographs until there are ``size`` of them, or as many as memory should hold."""
     window: list[tuple[PhotoFile, Photo | str]] = []
-    for item in loader:
-        window.append(item)
-        if len(window) == size:
+    pixels = 0
+    for file, photo in loader:
+        window.append((file, photo))
+        pixels += 0 if isinstance(photo, str) else photo.shape[0] * photo.shape[1]
+        if len(window) == size or pixels >= WINDOW_PIXELS:
             yield window
-            window = []
+            window, pixels = [], 0
     if window:
         yield window
 

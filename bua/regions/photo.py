@@ -52,8 +52,8 @@ def read_photo(source: Path | str | BinaryIO, name: str | None = None) -> NDArra
         raise InputError(f"{label}: not an image in one of the formats {', '.join(FORMATS)}") from None
     except Image.DecompressionBombError:
         raise InputError(f"{label}: more than {MAX_PIXELS:,} pixels") from None
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-        raise InputError(f"{label}: damaged image ({error})") from None
+    except Exception as error:  # Pillow lets many kinds out of damaged metadata
+        raise InputError(f"{label}: damaged image ({error or type(error).__name__})") from None
 
 
 def _check_bytes(source: Path | str | BinaryIO, label: str) -> None:

@@ -62,14 +62,21 @@ def find_photos(source: Path | str, root: Path | str | None = None) -> list[Phot
 
 
 def _by_name(paths: list[Path], folder: Path) -> list[PhotoFile]:
-    numbers = [_COCO_NAME.fullmatch(path.name) for path in paths]
+    return _named([(path.relative_to(folder).as_posix(), path) for path in paths])
+
+
+def _named(files: list[tuple[str, Path]]) -> list[PhotoFile]:
+    """Give COCO's numbers as ids if every file is named so, else the names as they stand."""
+    numbers = [_COCO_NAME.fullmatch(path.name) for _, path in files]
     if all(numbers):
-        return [PhotoFile(int(n[1]), p) for n, p in zip(numbers, paths, strict=True) if n]
-    return [PhotoFile(p.relative_to(folder).as_posix(), p) for p in paths]
+        return [PhotoFile(int(n[1]), path) for n, (_, path) in zip(numbers, files, strict=True) if n]
+    return [PhotoFile(name, path) for name, path in files]
 
 
 def _from_json(source: Path, root: Path | str | None) -> list[PhotoFile]:
     images = records(read_json(source), source, "images", {"id": (int, str), "file_name": str})
+    if len({type(image["id"]) for image in images}) > 1:
+        raise InputError(f"{source}: some image ids are numbers and some are texts; one kind is needed")
     if not images:
         raise InputError(f"{source}: its list images is empty")
     folder = _folder(source, root, images[0]["file_name"])
@@ -77,11 +84,15 @@ def _from_json(source: Path, root: Path | str | None) -> list[PhotoFile]:
 
 
 def _from_list(source: Path, root: Path | str | None) -> list[PhotoFile]:
-    names = [line.strip() for line in source.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        lines = [line.strip() for line in source.read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{source}: not a list of paths in UTF-8 ({error})") from None
+    names = [line for line in lines if line]
     if not names:
         raise InputError(f"{source}: there are no paths in it")
     folder = _folder(source, root, names[0])
-    return _by_name([folder / name for name in names], folder)
+    return _named([(name, folder / name) for name in names])
 
 
 def _folder(source: Path, root: Path | str | None, first: str) -> Path:

@@ -3,9 +3,17 @@
 import os
 from pathlib import Path
 
+from bua.errors import InputError
+
 
 def write_text(path: Path, text: str) -> None:
-    """Replace the content of ``path`` at once."""
+    """Replace the content of ``path`` at once.
+
+    Raises:
+        InputError: it is a folder.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, the name of a file is needed")
     partial = path.with_name(f"{path.name}.partial")
     with open(partial, "w", encoding="utf-8") as file:
         file.write(text)

@@ -127,12 +127,15 @@ def check_structure(file: h5py.File, path: Path) -> None:
             raise InputError(f"{path}: {name} keeps its data in another file; it is not read")
         if dataset.dtype.hasobject and name != "image_id":
             raise InputError(f"{path}: {name} has type {dataset.dtype}")
-        if dataset.chunks is None and dataset.nbytes > dataset.id.get_storage_size():
+        stored = dataset.id.get_storage_size()
+        if dataset.nbytes and (stored == 0 or (dataset.chunks is None and dataset.nbytes > stored)):
             raise InputError(f"{path}: {name} claims {dataset.shape}, more than the file stores")
     for name in ("image_id", "rows", "size", "features", "boxes"):
         if name not in file:
             raise InputError(f"{path}: there is no dataset {name}")
     count, regions = len(file["image_id"]), len(file["boxes"])
+    if count > regions:
+        raise InputError(f"{path}: {count} images cannot own {regions} regions; each needs at least one")
     if file["features"].ndim != 2:
         raise InputError(f"{path}: features is {file['features'].shape}, two dimensions are needed")
     width = file["features"].shape[1]

@@ -7,6 +7,7 @@ writes, because HDF5 ends the process when it meets a full disk.
 """
 
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -29,6 +30,9 @@ from bua.store.atomic import sync_folder, write_text
 from bua.store.reader import FeatureStore, ImageId, open_store
 from bua.store.regions import Regions
 from bua.store.schema import About
+
+#: Shards kept open while packing; each takes a file descriptor a column.
+OPEN_SHARDS = 8
 
 Entry = tuple[ImageId, Regions]
 
@@ -76,7 +80,9 @@ class StoreWriter:
     @property
     def failed(self) -> dict[ImageId, str]:
         """Images that could not be read, and why, as noted with the finished shards."""
-        return {e["image_id"]: e["error"] for shard in self.shards for e in shard["errors"]}
+        done = self.done
+        every = {e["image_id"]: e["error"] for shard in self.shards for e in shard["errors"]}
+        return {image_id: text for image_id, text in every.items() if image_id not in done}
 
     def write(self, images: Sequence[Entry], errors: Mapping[ImageId, str] | None = None) -> None:
         """Write one shard.
@@ -118,19 +124,29 @@ class StoreWriter:
         Raises:
             InputError: a shard is damaged, or there are no images at all.
         """
-        parts = {s["shard"]: FeatureStore(self._verified(s)) for s in self.shards if s["shard"]}
-        home = {i: parts[s["shard"]] for s in self.shards if s["shard"] for i in s["ids"]}
+        home = {i: s["shard"] for s in self.shards if s["shard"] for i in s["ids"]}
         ids = [image_id for image_id in order if image_id in home]
         if not ids:
             raise InputError(f"{self.out}: there are no images to write")
-        names = list(home[ids[0]][ids[0]].arrays())
+        verified = {s["shard"]: self._verified(s) for s in self.shards if s["shard"]}
+
+        @functools.lru_cache(maxsize=OPEN_SHARDS)
+        def shard(name: str) -> FeatureStore:
+            return FeatureStore(verified[name])
+
+        def gather(name: str) -> Iterable[NDArray[np.generic]]:
+            for image_id in ids:
+                yield shard(home[image_id])[image_id].arrays()[name]
+
+        found = [shard(home[i])[i] for i in ids[:1]]
+        numbers = [(r.size, len(r)) for r in (shard(home[i])[i] for i in ids)]
         write_file(
             self.out,
             self.about,
             ids=ids,
-            sizes=[home[i][i].size for i in ids],
-            counts=[len(home[i][i]) for i in ids],
-            columns={name: _gather(home, ids, name) for name in names},
+            sizes=[size for size, _ in numbers],
+            counts=[count for _, count in numbers],
+            columns={name: gather(name) for name in found[0].arrays()},
             dtype=self.dtype,
         )
         shutil.rmtree(self.folder)
@@ -224,13 +240,6 @@ def write_file(
         raise
     os.replace(partial, path)
     sync_folder(path.parent)
-
-
-def _gather(
-    home: Mapping[ImageId, FeatureStore], ids: Sequence[ImageId], name: str
-) -> Iterable[NDArray[np.generic]]:
-    for image_id in ids:
-        yield home[image_id][image_id].arrays()[name]
 
 
 def _stream(raw: IO[bytes], head: NDArray[Any], rest: Iterable[NDArray[Any]], kind: np.dtype[Any]) -> str:

@@ -40,7 +40,7 @@ class Detecting(Task):
     def validation_step(self, batch: list[tuple[Tensor, dict[str, Tensor], int]], _: int) -> None:
         """Collect detections and truth."""
         detections = self.model.detect([image for image, *_ in batch])
-        for (_, target, image_id), detection in zip(batch, detections, strict=True):
+        for (_image, target, image_id), detection in zip(batch, detections, strict=True):
             self.truth += coco_records(image_id, target)
             self.found += coco_records(image_id, detection)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -23,7 +24,7 @@ from bua.tasks.captioning import caption_regions
 from bua.text.answers import AnswerVocabulary
 from bua.text.vocabulary import Vocabulary
 
-Image = Path | str | Photo
+Image = Path | str | Photo | PIL.Image.Image
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,15 @@ class Trained:
         return self._detector
 
     def regions(self, image: Image | Regions) -> Regions:
-        """Return the regions of a photograph, given as a path or as pixels (H, W, 3)."""
+        """Return the regions of a photograph, given as a path, a Pillow image or pixels (H, W, 3)."""
         if isinstance(image, Regions):
             return image
-        photo = image if isinstance(image, np.ndarray) else read_photo(image)
+        if isinstance(image, PIL.Image.Image):
+            photo = np.array(image.convert("RGB"))
+        else:
+            photo = image if isinstance(image, np.ndarray) else read_photo(image)
+        if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
+            raise InputError(f"pixels are {photo.shape} {photo.dtype}; (height, width, 3) uint8 is needed")
         return self.detector([photo])[0]
 
     def caption(self, image: Image | Regions, *, width: int = 5, max_words: int = 20) -> Caption:

@@ -328,6 +328,36 @@ def test_detection_data_of_an_unknown_image_is_named(scenes, tmp_path) -> None:
         Instances(tmp_path / "i.json", scenes / "images", flip=False)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"category_id": 99}, "category 99 is not in categories"),
+        ({"attribute_ids": [77]}, "attribute 77 is not in attributes"),
+        ({"bbox": [1, 2]}, r"bbox is \[1, 2\]"),
+        ({"bbox": [1, 2, 0, 4]}, r"bbox is \[1, 2, 0, 4\]; x, y, width and height above 0"),
+        ({"bbox": [1, 2, "x", 4]}, "bbox is"),
+    ],
+)
+def test_broken_boxes_are_named(change, message, scenes, tmp_path) -> None:
+    content = json.loads((scenes / "instances_val.json").read_text())
+    content["annotations"][2] |= change
+    (tmp_path / "i.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=rf"i.json: annotation \d+: {message}"):
+        Instances(tmp_path / "i.json", scenes / "images", flip=False)
+
+
+def test_classes_are_counted_by_name_and_not_by_their_order_in_a_file(scenes, tmp_path) -> None:
+    content = json.loads((scenes / "instances_val.json").read_text())
+    content["categories"].reverse()
+    (tmp_path / "i.json").write_text(json.dumps(content))
+    straight = Instances(scenes / "instances_val.json", scenes / "images", flip=False)
+    names = straight.classes, straight.attributes
+    turned = Instances(tmp_path / "i.json", scenes / "images", flip=False, names=names)
+    assert turned[0][1]["labels"].tolist() == straight[0][1]["labels"].tolist()
+    with pytest.raises(InputError, match="category 'tree' is not one of those trained on"):
+        Instances(tmp_path / "i.json", scenes / "images", flip=False, names=(["ball"], names[1]))
+
+
 def test_detection_batches_are_lists_of_examples(scenes) -> None:
     files = {"train": str(scenes / "instances_train.json"), "val": str(scenes / "instances_val.json")}
     data = DetectionData(images=str(scenes / "images"), **files, batch_size=4, workers=0, seed=0)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_module
 from torchvision.ops import box_iou
 
 from bua.data.detection import Instances
@@ -48,7 +49,9 @@ def test_shipped_weights_are_small_and_are_those_that_were_measured() -> None:
     assert SHIPPED.stat().st_size <= 6 * 2**20
     assert hashlib.sha256(SHIPPED.read_bytes()).hexdigest() == about["sha256"]
     assert about["measured"]["AP50"] >= 0.80
-    assert about["recipe"]["trainer"]["max_epochs"] > 0
+    assert about["recipe"]["scenes"]["counts"]["train"] > 0
+    with initialize_config_module("bua.conf", version_base="1.3"):
+        assert compose("train", about["recipe"]["train"]).trainer == about["recipe"]["trainer"]
     assert "/" not in json.dumps(about["provenance"]["sources"])
 
 

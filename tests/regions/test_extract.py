@@ -1,6 +1,8 @@
 """Extraction: the same contents however often it was interrupted, and nothing silently left out."""
 
 import json
+import os
+import resource
 from pathlib import Path
 
 import h5py
@@ -97,6 +99,46 @@ def test_a_finished_file_of_another_detector_or_with_fewer_photographs_is_refuse
     Image.new("RGB", (9, 9)).save(folder / f"{77:012d}.png")
     with pytest.raises(InputError, match="lacks 1 of the 16 photographs, the first is 77"):
         run(folder, tmp_path / "f.h5")
+
+
+def test_a_photograph_that_changed_since_is_refused(folder, tmp_path) -> None:
+    run(folder, tmp_path / "f.h5")
+    later = (tmp_path / "f.h5").stat().st_mtime + 10
+    os.utime(folder / f"{3:012d}.png", (later, later))
+    with pytest.raises(InputError, match=r"000000000003.png: newer than its features in .*f.h5"):
+        run(folder, tmp_path / "f.h5")
+
+
+def test_photographs_that_can_be_read_again_are_tried_again(folder, tmp_path) -> None:
+    dying = Dies(feature_size=8, min_regions=2, max_regions=6, seed=0)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, tmp_path / "f.h5", dying)
+    good = (folder / f"{6:012d}.png").read_bytes()
+    (folder / f"{5:012d}.jpg").write_bytes(good)
+    assert set(run(folder, tmp_path / "f.h5").errors) == {90}
+    assert 5 in FeatureStore(tmp_path / "f.h5")
+    (folder / f"{90:012d}.jpg").write_bytes(good)
+    with pytest.raises(InputError, match="lacks 1 of the 15 photographs, the first is 90"):
+        run(folder, tmp_path / "f.h5")
+
+
+def test_many_small_shards_can_be_packed_with_few_file_descriptors(folder, tmp_path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 90, before[1]))
+    try:
+        assert run(folder, tmp_path / "f.h5", shard_size=1).images == 13
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_list_of_absolute_paths_is_a_list(folder, tmp_path) -> None:
+    names = [str(p) for p in sorted(folder.glob("*.png"))]
+    Path(tmp_path / "abs.txt").write_text("\n".join(names))
+    found = find_photos(tmp_path / "abs.txt")
+    assert [str(p.path) for p in found] == names
+    (folder / "x.png").write_bytes(b"")
+    Path(tmp_path / "abs.txt").write_text("\n".join([*names, str(folder / "x.png")]))
+    assert [p.image_id for p in find_photos(tmp_path / "abs.txt")] == [*names, str(folder / "x.png")]
 
 
 def test_too_many_unreadable_photographs_stop_it(folder, tmp_path) -> None:

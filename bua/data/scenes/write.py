@@ -20,6 +20,8 @@ from bua.data.scenes.captions import Caption, describe
 from bua.data.scenes.draw import compose, paint
 from bua.data.scenes.questions import Question, ask
 from bua.data.scenes.world import ATTRIBUTES, CANVAS, KINDS, NOVEL_PAIRS, Thing
+from bua.errors import InputError
+from bua.json_file import read_json
 
 #: Splits and the first image id of each.
 SPLITS = {"train": 1_000_000, "val": 2_000_000, "test": 3_000_000, "novel": 4_000_000}
@@ -70,7 +72,14 @@ def write_scenes(
         questions: questions a picture.
         workers: processes that draw.
         tell: called with a line for every split.
+
+    Raises:
+        InputError: the folder holds scenes made with other arguments.
     """
+    options = {"seed": seed, "counts": dict(counts), "questions": questions}
+    about = out / "scenes.json"
+    if about.exists() and {k: read_json(about).get(k) for k in options} != options:
+        raise InputError(f"{out}: holds scenes made with other options; delete it or give another out")
     (out / "images").mkdir(parents=True, exist_ok=True)
     for split, count in counts.items():
         if not count:
@@ -83,14 +92,15 @@ def write_scenes(
         for name, content in _files(split, scenes).items():
             _write_json(out / f"{name}_{split}.json", content)
         tell(f"{split}: {count} pictures, {count * CAPTIONS} captions, {count * questions} questions")
-    about = {
-        "seed": seed,
-        "counts": counts,
-        "questions": questions,
-        "novel_pairs": [list(pair) for pair in NOVEL_PAIRS],
-        "sha256": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(out.glob("*_*.json"))},
-    }
-    _write_json(out / "scenes.json", about)
+    files = sorted(out.glob("*_*.json"))
+    _write_json(
+        about,
+        {
+            **options,
+            "novel_pairs": [list(pair) for pair in NOVEL_PAIRS],
+            "sha256": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files},
+        },
+    )
 
 
 def _map(make: Callable[[int], Scene], ids: Iterable[int], workers: int) -> list[Scene]:
