@@ -25,6 +25,8 @@ val_annotations={vqa}/annotations_val.json out={out}/vqa
 predict run={out}/vqa out={out}/answers.json
 score task=vqa predictions={out}/answers.json questions={vqa}/questions_val.json \
 annotations={vqa}/annotations_val.json out={out}/vqa.json
+caption run={out}/captioner images={coco}/images/000000000790.jpg html={out}/caption.html
+ask run={out}/vqa images={coco}/images/000000000790.jpg "question=what is this?" html={out}/answer.html
 """
 
 
@@ -48,6 +50,8 @@ def main(data: Path, out: Path) -> None:
         "vqa": json.loads((out / "vqa.json").read_text()),
         "vqa_prior": vqa_accuracy(dict.fromkeys(asked, answer), asked),
     }
+    if results["train_captions"]["CIDEr"] <= 1.0:
+        raise SystemExit(f"the training captions are not reproduced: {results['train_captions']}")
     (Path(__file__).parent / "results.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
