@@ -58,7 +58,7 @@ function show(word) {
   for (const [n, weight] of weights) {
     const box = figure.querySelector('.box[data-n="' + n + '"]');
     box.classList.add('on');
-    box.firstElementChild.style.fillOpacity = (0.45 * weight).toFixed(3);
+    box.firstElementChild.style.fillOpacity = (0.3 * weight).toFixed(3);
     box.firstElementChild.style.strokeOpacity = Math.min(1, 0.15 + weight).toFixed(3);
     if (told.length < 3) told.push(names[n] + ' ' + Math.round(100 * weight) + ' %');
   }
