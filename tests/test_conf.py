@@ -116,6 +116,18 @@ def test_build_refuses_deep_inside_and_in_lists() -> None:
         build(evil)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"_target_": "pytorch_lightning.Trainer", "accelerator": "abacus"},
+        {"_target_": "bua.models.attention.MeanPooling", "foo": 1},
+    ],
+)
+def test_arguments_that_a_class_refuses_are_a_mistake_of_one_line(config) -> None:
+    with pytest.raises(InputError, match=f"{config['_target_']} does not take what it was given"):
+        build(config)
+
+
 def test_link_to_the_configurations_is_tracked_as_a_link() -> None:
     link = ROOT / "bua" / "conf"
     assert link.is_symlink()

@@ -7,6 +7,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from bua.errors import InputError
 
@@ -18,7 +19,8 @@ def build(config: Any, *, allowed: tuple[str, ...] = ALLOWED, **values: Any) -> 
     """Build what ``config`` describes, with ``values`` as further keyword arguments.
 
     Raises:
-        InputError: a ``_target_`` is not a class that a module of the allow-list defines.
+        InputError: a ``_target_`` is not a class that a module of the allow-list defines, or it
+            refuses its arguments.
     """
     plain = OmegaConf.create(to_plain(config))
     for key, target in targets(plain):
@@ -27,8 +29,15 @@ def build(config: Any, *, allowed: tuple[str, ...] = ALLOWED, **values: Any) -> 
                 f"{key}: {target} may not be built; a class below {', '.join(allowed)} is needed"
             )
     factory = instantiate(plain, _partial_=True, _convert_="all")
-    # The values never become configuration: what they hold is not to be built.
-    return functools.partial(factory, **values) if plain.get("_partial_") else factory(**values)
+    if plain.get("_partial_"):
+        return functools.partial(factory, **values)
+    try:
+        # The values never become configuration: what they hold is not to be built.
+        return factory(**values)
+    except InputError:
+        raise
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise InputError(f"{plain['_target_']} does not take what it was given: {error}") from error
 
 
 def is_allowed(target: str, allowed: tuple[str, ...]) -> bool:
