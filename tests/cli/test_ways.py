@@ -153,6 +153,7 @@ def test_a_photograph_can_be_described_and_asked_about(quick, tmp_path, capfd) -
         f"html={tmp_path}/a.html",
     )
     assert "Is there a <b>cat</b>, or not?" in " ".join(parsed(tmp_path / "a.html").text)
+    capfd.readouterr()
     ran("ask", f"run={quick}/runs/vqa_scenes", f"images={photo}", "question=what", "json=true")
     answer = json.loads(capfd.readouterr().out)[0]
     assert answer["candidates"][0]["answer"] == answer["answer"]
@@ -209,7 +210,7 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint_and_ends_the_same(sc
     run = tmp_path / "run"
     process = subprocess.Popen([sys.executable, "-m", "bua", *words, f"out={run}"], stdout=subprocess.PIPE)
     deadline = time.monotonic() + 120
-    while not (run / "metrics.csv").exists() and time.monotonic() < deadline:
+    while not (run / "checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     process.kill()
     process.wait()
