@@ -6,8 +6,8 @@ import inspect
 from typing import Any
 
 from hydra.utils import instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from bua.errors import InputError
 
