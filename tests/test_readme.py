@@ -100,9 +100,8 @@ def test_python_of_the_readme_runs(scenes, tmp_path, monkeypatch) -> None:
     photo = sorted((scenes / "images").iterdir())[0]
     (tmp_path / "photos" / "beach.jpg").write_bytes(photo.read_bytes())
     monkeypatch.chdir(tmp_path)
-    code = re.search(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    assert code is not None
-    done = subprocess.run([sys.executable, "-c", code[1]], capture_output=True, text=True, check=False)
+    [code] = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.strip().splitlines()) >= 4
 

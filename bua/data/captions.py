@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bua.data.batch import CaptionBatch, RegionInput, pad_captions
 from bua.data.coco import CaptionFile, read_captions
-from bua.data.sampler import EpochSampler, ResumableLoader, apart, ranks, whole
+from bua.data.sampler import in_order, shuffled, whole
 from bua.errors import InputError
 from bua.store.reader import FeatureStore
 from bua.text.vocabulary import Vocabulary
@@ -121,21 +121,8 @@ class CaptionData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffle by seed and epoch."""
-        order = EpochSampler(len(self.train_set), seed=self.seed, **ranks(self))
-        return ResumableLoader(
-            self.train_set,
-            sampler=order,
-            batch_size=self.batch_size,
-            num_workers=self.workers,
-            collate_fn=whole,
-        )
+        return shuffled(self, collate=whole)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Keep the order of the file."""
-        return DataLoader(
-            self.val_set,
-            batch_size=self.batch_size,
-            num_workers=self.workers,
-            collate_fn=whole,
-            generator=apart(),
-        )
+        return in_order(self, collate=whole)

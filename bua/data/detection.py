@@ -15,7 +15,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bua.data.sampler import EpochSampler, ResumableLoader, apart, ranks
+from bua.data.sampler import in_order, shuffled
 from bua.errors import InputError
 from bua.json_file import read_json, records
 from bua.regions.photo import read_photo
@@ -164,22 +164,8 @@ class DetectionData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffle by seed and epoch."""
-        order = EpochSampler(len(self.train_set), seed=self.seed, **ranks(self))
-        return ResumableLoader(
-            self.train_set,
-            sampler=order,
-            batch_size=self.batch_size,
-            num_workers=self.workers,
-            collate_fn=list,
-            drop_last=len(self.train_set) >= self.batch_size,
-        )
+        return shuffled(self, collate=list, drop_last=len(self.train_set) >= self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Keep the order of the file."""
-        return DataLoader(
-            self.val_set,
-            batch_size=self.batch_size,
-            num_workers=self.workers,
-            collate_fn=list,
-            generator=apart(),
-        )
+        return in_order(self, collate=list)

@@ -10,7 +10,7 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from bua.data.batch import QuestionBatch, RegionInput, pad_questions
-from bua.data.sampler import EpochSampler, ResumableLoader, apart, ranks, whole
+from bua.data.sampler import in_order, shuffled, whole
 from bua.data.vqa import Question, read_vqa
 from bua.errors import InputError
 from bua.metrics.vqa import Asked
@@ -193,21 +193,8 @@ class QuestionData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffle by seed and epoch."""
-        order = EpochSampler(len(self.train_set), seed=self.seed, **ranks(self))
-        return ResumableLoader(
-            self.train_set,
-            sampler=order,
-            batch_size=self.batch_size,
-            num_workers=self.workers,
-            collate_fn=whole,
-        )
+        return shuffled(self, collate=whole)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Keep the order of the file."""
-        return DataLoader(
-            self.val_set,
-            batch_size=self.batch_size,
-            num_workers=self.workers,
-            collate_fn=whole,
-            generator=apart(),
-        )
+        return in_order(self, collate=whole)

@@ -1,11 +1,10 @@
 """The order of training examples: a function of seed and epoch alone, resumable within an epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import cycle, islice
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 
@@ -87,7 +86,32 @@ def whole(batch: Any) -> Any:
     return batch
 
 
-def ranks(data: LightningDataModule) -> dict[str, int]:
-    """Return this process's rank and their number, for a sampler."""
+def shuffled(data: Any, *, collate: Callable[[Any], Any], drop_last: bool = False) -> ResumableLoader:
+    """Return the training batches of a DataModule, in the order of its seed and the epoch.
+
+    Args:
+        data: has ``train_set``, ``seed``, ``batch_size``, ``workers`` and Lightning's ``trainer``.
+        collate: makes a batch of what the set gives.
+        drop_last: leave out a last batch that is smaller.
+    """
     trainer = data.trainer
-    return {"rank": trainer.global_rank, "ranks": trainer.world_size} if trainer is not None else {}
+    where = {"rank": trainer.global_rank, "ranks": trainer.world_size} if trainer is not None else {}
+    return ResumableLoader(
+        data.train_set,
+        sampler=EpochSampler(len(data.train_set), seed=data.seed, **where),
+        batch_size=data.batch_size,
+        num_workers=data.workers,
+        collate_fn=collate,
+        drop_last=drop_last,
+    )
+
+
+def in_order(data: Any, *, collate: Callable[[Any], Any]) -> DataLoader[Any]:
+    """Return the validation batches of a DataModule, in the order of its ``val_set``."""
+    return DataLoader(
+        data.val_set,
+        batch_size=data.batch_size,
+        num_workers=data.workers,
+        collate_fn=collate,
+        generator=apart(),
+    )
