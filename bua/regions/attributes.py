@@ -29,10 +29,13 @@ class AttributeHead(nn.Module):
 def attribute_loss(logits: Float[Tensor, "N A1"], targets: Bool[Tensor, "N A1"]) -> Float[Tensor, ""]:
     """Average -log p over the attributes of a region, then over the regions that have any.
 
-    This is the released detector's own form of the softmax loss for several labels a region.
-    Returns 0 when no region has an attribute.
+    This is the released detector's own form of the softmax loss for several labels a region. There,
+    and in targets of ``bua.data.detection``, an object that was annotated and found to have no
+    attribute has the label 0, "no attribute", and trains it; a region without any label is passed over.
+
+    Returns 0 when no region has a label.
     """
     nll = -logits.log_softmax(1)
     count = targets.sum(1)
-    each = (nll * targets).sum(1) / count.clamp(min=1)
+    each = nll.masked_fill(~targets, 0).sum(1) / count.clamp(min=1)
     return each.sum() / (count > 0).sum().clamp(min=1)

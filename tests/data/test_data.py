@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from bua.data.batch import geometry, pad_captions, pad_questions
 from bua.data.captions import CaptionData
 from bua.data.coco import read_captions, read_ids
-from bua.data.detection import DetectionData, Instances
 from bua.data.questions import QuestionData
 from bua.data.sampler import EpochSampler, ResumableLoader
 from bua.data.vqa import read_annotations, read_questions, read_vqa
@@ -300,67 +299,3 @@ def test_an_image_without_features_is_named_before_training(scenes, tmp_path) ->
 def test_a_threshold_that_leaves_no_answer_is_named(scenes) -> None:
     with pytest.raises(InputError, match="smaller data.min_answer_count"):
         question_data(scenes, min_answer_count=10_000)
-
-
-def test_boxes_move_with_a_flipped_picture(scenes) -> None:
-    flipped = Instances(scenes / "instances_val.json", scenes / "images", flip=True)
-    straight = Instances(scenes / "instances_val.json", scenes / "images", flip=False)
-    torch.manual_seed(0)
-    seen = set()
-    for n in range(len(straight)):
-        (a, target_a, _), (b, target_b, _) = straight[n], flipped[n]
-        turned = not torch.equal(a, b)
-        seen.add(turned)
-        boxes = target_a["boxes"]
-        if turned:
-            assert torch.equal(a.flip(-1), b)
-            boxes = torch.stack([160 - boxes[:, 2], boxes[:, 1], 160 - boxes[:, 0], boxes[:, 3]], 1)
-        torch.testing.assert_close(boxes, target_b["boxes"])
-        assert target_a["attributes"].sum() == 3 * len(boxes)
-    assert seen == {True, False}
-
-
-def test_detection_data_of_an_unknown_image_is_named(scenes, tmp_path) -> None:
-    content = json.loads((scenes / "instances_val.json").read_text())
-    content["annotations"][3]["image_id"] = 99
-    (tmp_path / "i.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"i.json: annotation \d+ is about image 99"):
-        Instances(tmp_path / "i.json", scenes / "images", flip=False)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"category_id": 99}, "category 99 is not in categories"),
-        ({"attribute_ids": [77]}, "attribute 77 is not in attributes"),
-        ({"bbox": [1, 2]}, r"bbox is \[1, 2\]"),
-        ({"bbox": [1, 2, 0, 4]}, r"bbox is \[1, 2, 0, 4\]; x, y, width and height above 0"),
-        ({"bbox": [1, 2, "x", 4]}, "bbox is"),
-    ],
-)
-def test_broken_boxes_are_named(change, message, scenes, tmp_path) -> None:
-    content = json.loads((scenes / "instances_val.json").read_text())
-    content["annotations"][2] |= change
-    (tmp_path / "i.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match=rf"i.json: annotation \d+: {message}"):
-        Instances(tmp_path / "i.json", scenes / "images", flip=False)
-
-
-def test_classes_are_counted_by_name_and_not_by_their_order_in_a_file(scenes, tmp_path) -> None:
-    content = json.loads((scenes / "instances_val.json").read_text())
-    content["categories"].reverse()
-    (tmp_path / "i.json").write_text(json.dumps(content))
-    straight = Instances(scenes / "instances_val.json", scenes / "images", flip=False)
-    names = straight.classes, straight.attributes
-    turned = Instances(tmp_path / "i.json", scenes / "images", flip=False, names=names)
-    assert turned[0][1]["labels"].tolist() == straight[0][1]["labels"].tolist()
-    with pytest.raises(InputError, match="category 'tree' is not one of those trained on"):
-        Instances(tmp_path / "i.json", scenes / "images", flip=False, names=(["ball"], names[1]))
-
-
-def test_detection_batches_are_lists_of_examples(scenes) -> None:
-    files = {"train": str(scenes / "instances_train.json"), "val": str(scenes / "instances_val.json")}
-    data = DetectionData(images=str(scenes / "images"), **files, batch_size=4, workers=0, seed=0)
-    batch = next(iter(data.train_dataloader()))
-    assert [image.shape for image, *_ in batch] == [(3, 160, 160)] * 4
-    assert len(data.sizes["classes"]) == 14

@@ -66,7 +66,7 @@ def test_the_same_seed_gives_the_same_bytes_also_with_more_processes(tmp_path) -
         }
 
     first = digests(tmp_path / "a", 1, 1)
-    assert len(first) == 6 + 4 * 6 + 1
+    assert len(first) == 6 + 4 * 6 + 1 + 3
     assert first == digests(tmp_path / "b", 2, 1)
     assert first["images/000001000000.jpg"] != digests(tmp_path / "c", 1, 2)["images/000001000000.jpg"]
 

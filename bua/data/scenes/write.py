@@ -1,7 +1,8 @@
 """Writing the synthetic data set in the formats of the real ones.
 
 For every split: COCO captions and instances, VQA v2 questions and annotations, Visual Genome
-attributes, and ``groundings``: the boxes that the words of the captions name.
+attributes, and ``groundings``: the boxes that the words of the captions name. The folder ``genome``
+holds all splits together in the official files of Visual Genome.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ import numpy as np
 
 from bua.data.scenes.captions import Caption, describe
 from bua.data.scenes.draw import compose, paint
+from bua.data.scenes.genome import attributes_entry, genome_files
 from bua.data.scenes.questions import Question, ask
 from bua.data.scenes.world import ATTRIBUTES, CANVAS, KINDS, NOVEL_PAIRS, Thing
 from bua.errors import InputError
@@ -81,6 +83,8 @@ def write_scenes(
     if about.exists() and {k: read_json(about).get(k) for k in options} != options:
         raise InputError(f"{out}: holds scenes made with other options; delete it or give another out")
     (out / "images").mkdir(parents=True, exist_ok=True)
+    (out / "genome").mkdir(exist_ok=True)
+    attributes: list[dict[str, Any]] = []
     for split, count in counts.items():
         if not count:
             continue
@@ -89,9 +93,13 @@ def write_scenes(
             make_scene, seed=seed, novel=split == "novel", questions=questions, folder=out / "images"
         )
         scenes = _map(make, ids, workers)
-        for name, content in _files(split, scenes).items():
+        contents = _files(split, scenes)
+        for name, content in contents.items():
             _write_json(out / f"{name}_{split}.json", content)
+        attributes += contents["attributes"]
         tell(f"{split}: {count} pictures, {count * CAPTIONS} captions, {count * questions} questions")
+    for name, content in genome_files(attributes, "images").items():
+        _write_json(out / "genome" / f"{name}.json", content)
     files = sorted(out.glob("*_*.json"))
     _write_json(
         about,
@@ -141,10 +149,7 @@ def _files(split: str, scenes: list[Scene]) -> dict[str, Any]:
             "attributes": [{"id": n + 1, "name": name} for n, name in enumerate(ATTRIBUTES)],
             "annotations": [_instance(s, n) for s in scenes for n in range(len(s.things))],
         },
-        "attributes": [
-            {"image_id": s.image_id, "attributes": [_object(s, n) for n in range(len(s.things))]}
-            for s in scenes
-        ],
+        "attributes": [attributes_entry(s.image_id, s.things) for s in scenes],
         "questions": {
             "info": info,
             "task_type": "Open-Ended",
@@ -179,20 +184,4 @@ def _instance(scene: Scene, n: int) -> dict[str, Any]:
         "bbox": [x1, y1, x2 - x1, y2 - y1],
         "area": thing.area,
         "iscrowd": 0,
-    }
-
-
-def _object(scene: Scene, n: int) -> dict[str, Any]:
-    """Return thing ``n`` as Visual Genome's attributes.json has it."""
-    thing = scene.things[n]
-    x1, y1, x2, y2 = map(int, thing.box)
-    return {
-        "object_id": scene.image_id * 10 + n,
-        "names": [thing.kind],
-        "attributes": list(thing.attributes),
-        "x": x1,
-        "y": y1,
-        "w": x2 - x1,
-        "h": y2 - y1,
-        "synsets": [],
     }

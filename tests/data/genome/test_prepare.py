@@ -1,0 +1,268 @@
+"""Visual Genome becomes instances that our reader takes, and nothing of it is lost without a count."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bua.data.detection import Instances
+from bua.data.genome.prepare import Options, prepare
+from bua.data.scenes.world import ATTRIBUTES, KINDS
+from bua.errors import InputError
+
+OPTIONS = {
+    "objects": None,
+    "attributes": None,
+    "top_objects": 2500,
+    "top_attributes": 1000,
+    "count": "first",
+    "most_attributes": 16,
+    "karpathy": None,
+    "images": None,
+    "val": 0,
+    "test": 0,
+    "seed": 0,
+}
+
+
+def made(source: Path, out: Path, **more) -> tuple[dict, dict]:
+    """Prepare, and return the report and the content of the instances by split."""
+    report = prepare(source, out, Options(**(OPTIONS | more)), tell=lambda line: None)
+    splits = ("train", "val", "test")
+    return report, {name: json.loads((out / f"instances_{name}.json").read_text()) for name in splits}
+
+
+def thing(object_id: int, name: str, box=(1, 1, 4, 4), said=None) -> dict:
+    record = {"object_id": object_id, "names": [name], **dict(zip("xywh", box, strict=True))}
+    return record if said is None else record | {"attributes": said}
+
+
+def write(folder: Path, images: dict[int, list[dict]], coco=None) -> Path:
+    """Write the official files of images of 10 x 8 pixels with these objects."""
+    folder.mkdir(exist_ok=True)
+    sides = {"width": 10, "height": 8}
+    meta = [{"image_id": n, "url": f"x/VG_100K/{n}.jpg", "coco_id": coco, **sides} for n in images]
+    bare = {n: [{k: v for k, v in o.items() if k != "attributes"} for o in os] for n, os in images.items()}
+    (folder / "image_data.json").write_text(json.dumps(meta))
+    graphs = [{"image_id": n, "objects": objects} for n, objects in bare.items()]
+    (folder / "scene_graphs.json").write_text(json.dumps(graphs))
+    said = [{"image_id": n, "attributes": objects} for n, objects in images.items()]
+    (folder / "attributes.json").write_text(json.dumps(said))
+    return folder
+
+
+def test_names_attributes_and_boxes_are_those_of_the_rules(tmp_path) -> None:
+    objects = [
+        thing(1, "Small white dog", (-2, 1, 5, 99), ["furry and small", "black and white"]),
+        thing(2, "cat.", said=["Red.", "red"]),
+        thing(3, "cat", (20, 20, 4, 4), ["red"]),
+        thing(4, "dog", (3, 3, 0, 2)),
+    ]
+    report, files = made(write(tmp_path / "s", {7: objects}), tmp_path / "o")
+    train = files["train"]
+    classes = {c["id"]: c["name"] for c in train["categories"]}
+    attributes = {a["id"]: a["name"] for a in train["attributes"]}
+    first, second = train["annotations"]
+    assert [classes[a["category_id"]] for a in (first, second)] == ["dog", "cat"]
+    said = [attributes[n] for n in first["attribute_ids"]]
+    assert said == ["small", "white", "furry"]  # "black and white" is said second, so it was not counted
+    assert [attributes[n] for n in second["attribute_ids"]] == ["red"]
+    assert (first["bbox"], first["area"]) == ([0, 1, 3, 7], 21)
+    assert (first["object_id"], first["image_id"], first["iscrowd"]) == (1, 7, 0)
+    picture = {"id": 7, "file_name": "VG_100K/7.jpg", "width": 10, "height": 8, "coco_id": None}
+    assert train["images"] == [picture]
+    counts = report["counts"]
+    assert counts["objects_without_a_box_in_the_image"] == 2
+    assert counts["boxes_clipped"] == 1
+    assert counts["attributes_said_twice"] == 2
+    assert counts["attributes_split_at_and"] == 1
+    assert counts["attributes_of_objects_left_out"] == 1
+    assert counts["names_with_attributes_in_front"] == 1
+
+
+def test_vocabularies_count_the_first_attribute_of_an_object_or_all(tmp_path) -> None:
+    objects = [thing(n, "dog", said=["red and old", "big"]) for n in range(2)]
+    source = write(tmp_path / "s", {1: [*objects, thing(9, "tall dog")]})
+    for count, expected in (("first", ["old", "red", "tall"]), ("all", ["big", "old", "red", "tall"])):
+        _, files = made(source, tmp_path / "o", count=count)
+        assert [a["name"] for a in files["train"]["attributes"]] == expected
+    _, files = made(source, tmp_path / "o", count="all", top_attributes=2)
+    assert [a["name"] for a in files["train"]["attributes"]] == ["big", "old"]
+    with pytest.raises(InputError, match="count=some: first or all is needed"):
+        made(source, tmp_path / "o", count="some")
+
+
+def test_given_vocabularies_join_synonyms(tmp_path) -> None:
+    (tmp_path / "o.txt").write_text("dog,hound\ncat")
+    (tmp_path / "a.txt").write_text("gray,grey")
+    objects = [thing(1, "hound", said=["grey", "gray"]), thing(2, "fox"), thing(3, "cat")]
+    source = write(tmp_path / "s", {1: objects, 2: [thing(4, "fox")]})
+    vocabularies = {"objects": str(tmp_path / "o.txt"), "attributes": str(tmp_path / "a.txt")}
+    report, files = made(source, tmp_path / "o", **vocabularies)
+    found = [(a["category_id"], a["attribute_ids"]) for a in files["train"]["annotations"]]
+    assert found == [(1, [1]), (2, [])]
+    assert report["images"]["without_boxes"] == 1
+    assert report["counts"]["objects_out_of_vocabulary"] == 2
+    assert report["counts"]["boxes_without_attributes"] == 1
+    assert (tmp_path / "o" / "objects_vocab.txt").read_text() == "dog,hound\ncat\n"
+
+
+def test_a_vocabulary_that_knows_nothing_is_named_and_nothing_is_written(tmp_path) -> None:
+    (tmp_path / "o.txt").write_text("cat")
+    source = write(tmp_path / "s", {1: [thing(1, "dog")]})
+    with pytest.raises(InputError, match="no image of train has an object that is one of the 1 classes"):
+        made(source, tmp_path / "o", objects=str(tmp_path / "o.txt"))
+    assert not list((tmp_path / "o").iterdir())
+    with pytest.raises(InputError, match="scene_graphs.json: no object in it has a name"):
+        made(write(tmp_path / "s", {1: [thing(1, ".")]}), tmp_path / "o")
+
+
+NAMES = st.sampled_from(["dog", "Small dog", "white grey dog.", "cat", "rare thing", "", "white"])
+SAID = st.lists(
+    st.sampled_from(["red", "Red.", "red and old", "black and white", "odd", "", 3, None]), max_size=5
+)
+BOXES = st.tuples(*[st.integers(-4, 12)] * 4)
+THINGS = st.lists(st.builds(thing, st.integers(1, 5), NAMES, BOXES, st.one_of(st.none(), SAID)), max_size=5)
+IMAGES = st.dictionaries(st.integers(1, 30), THINGS, min_size=1, max_size=5)
+
+
+@given(images=IMAGES, extra=st.dictionaries(st.integers(1, 30), THINGS, max_size=3), most=st.integers(1, 3))
+def test_every_object_and_every_attribute_is_written_or_counted(
+    images, extra, most, tmp_path_factory
+) -> None:
+    folder, images = tmp_path_factory.mktemp("g"), images | {99: [thing(1, "dog")]}
+    source = write(folder / "s", images)
+    said = json.loads((source / "attributes.json").read_text())
+    said += [{"image_id": n, "attributes": [t | {"object_id": 9} for t in ts]} for n, ts in extra.items()]
+    (source / "attributes.json").write_text(json.dumps(said))
+    (folder / "o.txt").write_text("dog\ncat\nwhite")
+    (folder / "a.txt").write_text("red\nsmall\nwhite\nold\ngrey")
+    vocabularies = {"objects": str(folder / "o.txt"), "attributes": str(folder / "a.txt")}
+    report, files = made(source, folder / "out", most_attributes=most, **vocabularies)
+    counts, annotations = report["counts"], files["train"]["annotations"]
+    assert counts["objects"] == sum(map(len, images.values()))
+    left_out = counts["objects_out_of_vocabulary"] + counts["objects_without_a_box_in_the_image"]
+    assert counts["objects"] == counts["boxes_written"] + left_out
+    assert counts["boxes_written"] == len(annotations)
+    gone = sum(counts[f"attributes_{why}"] for why in ("of_unknown_objects", "of_objects_left_out"))
+    gone += sum(counts[f"attributes_{why}"] for why in ("out_of_vocabulary", "said_twice", "beyond_the_most"))
+    every = counts["attributes"] + counts["attributes_from_names"]
+    assert every == counts["attributes_written"] + gone
+    assert counts["attributes_written"] == sum(len(a["attribute_ids"]) for a in annotations)
+    assert all(len(a["attribute_ids"]) <= most for a in annotations)
+    for a in annotations:
+        x, y, w, h = a["bbox"]
+        assert 0 <= x < x + w <= 10
+        assert 0 <= y < y + h <= 8
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def karpathy(scenes, tmp_path_factory) -> Path:
+    """The splits of the scenes as Karpathy's file has them."""
+    ids = {n: json.loads((scenes / f"captions_{n}.json").read_text())["images"] for n in ("val", "test")}
+    ids["train"] = json.loads((scenes / "captions_train.json").read_text())["images"]
+    images = [
+        {"cocoid": image["id"], "split": split, "filepath": "val2014"}
+        for split, listed in ids.items()
+        for image in listed
+    ]
+    path = tmp_path_factory.mktemp("k") / "dataset_coco.json"
+    path.write_text(json.dumps({"images": images, "dataset": "coco"}))
+    return path
+
+
+def test_scenes_survive_the_way_through_the_official_files(scenes, karpathy, tmp_path) -> None:
+    before = digests(scenes / "genome")
+    options = {"karpathy": str(karpathy), "images": str(scenes), "val": 8, "test": 12, "count": "all"}
+    report, files = made(scenes / "genome", tmp_path / "o", **options)
+    assert digests(scenes / "genome") == before
+    ours = Instances(tmp_path / "o" / "instances_val.json", scenes, flip=False)
+    direct = Instances(scenes / "instances_val.json", scenes / "images", flip=False)
+    assert set(ours.classes) == set(KINDS)
+    assert set(ours.attributes) == set(ATTRIBUTES)
+    assert len(ours) == len(direct)
+    for n in range(len(ours)):
+        (a, target_a, id_a), (b, target_b, id_b) = ours[n], direct[n]
+        assert id_a == id_b
+        assert a.equal(b)
+        assert target_a["boxes"].equal(target_b["boxes"])
+        assert said(ours, target_a) == said(direct, target_b)
+    novel = json.loads((scenes / "captions_novel.json").read_text())["images"]
+    drawn = {image["id"] for image in files["test"]["images"]} & {image["id"] for image in novel}
+    assert len(drawn) == 4  # images that Karpathy's file does not have fill test up to 12
+    assert report["origins"]["test"] == {"not Karpathy's": 4, "val2014": 8}
+    assert report["origins"]["train"]["val2014"] == 24
+
+
+def said(data: Instances, target) -> list[tuple[str, set[str]]]:
+    """Return class and attributes of every box by name."""
+    return [
+        (data.classes[int(n) - 1], {data.attributes[int(a) - 1] for a in row.nonzero()})
+        for n, row in zip(target["labels"], target["attributes"], strict=True)
+    ]
+
+
+def test_the_same_arguments_give_the_same_bytes_also_from_objects_json(scenes, tmp_path) -> None:
+    made(scenes / "genome", tmp_path / "a", val=5, test=5)
+    made(scenes / "genome", tmp_path / "b", val=5, test=5)
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+    (tmp_path / "s").mkdir()
+    for name in ("image_data", "attributes", "scene_graphs"):
+        to = tmp_path / "s" / f"{name.replace('scene_graphs', 'objects')}.json"
+        to.write_bytes((scenes / "genome" / f"{name}.json").read_bytes())
+    made(tmp_path / "s", tmp_path / "c", val=5, test=5)
+    assert digests(tmp_path / "a") == digests(tmp_path / "c")
+    made(scenes / "genome", tmp_path / "d", val=5, test=5, seed=1)
+    assert digests(tmp_path / "a") != digests(tmp_path / "d")
+
+
+def test_splits_cover_all_images_and_pycocotools_reads_the_instances(scenes, tmp_path) -> None:
+    from pycocotools.coco import COCO
+
+    report, _ = made(scenes / "genome", tmp_path / "o", val=5, test=6)
+    splits = json.loads((tmp_path / "o" / "splits.json").read_text())
+    assert {name: len(ids) for name, ids in splits.items()} == {"train": 35, "val": 5, "test": 6}
+    for name, ids in splits.items():
+        coco = COCO(str(tmp_path / "o" / f"instances_{name}.json"))
+        assert coco.getImgIds() == ids
+        assert len(coco.anns) == report["boxes"][name]
+
+
+def test_an_image_without_photograph_is_left_out_with_everything_that_was_said_of_it(
+    scenes, tmp_path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for path in sorted((scenes / "images").iterdir())[1:]:
+        (tmp_path / "photos" / path.name).symlink_to(path)
+    report, files = made(scenes / "genome", tmp_path / "o", images=str(tmp_path / "photos"), count="all")
+    assert report["problems"] == ["image 1000000: there is no photograph 000001000000.jpg"]
+    counts = report["counts"]
+    gone = counts["objects_of_images_without_photograph"]
+    assert gone >= 3
+    assert counts["objects"] == counts["boxes_written"] + gone
+    assert counts["attributes_of_objects_left_out"] == 3 * gone
+    assert [i["file_name"] for i in files["train"]["images"]][0] == "000001000001.jpg"
+
+
+def test_a_mistake_in_the_middle_leaves_the_files_of_before(scenes, tmp_path) -> None:
+    made(scenes / "genome", tmp_path / "o", val=5, test=5)
+    before = digests(tmp_path / "o")
+    (tmp_path / "s").mkdir()
+    for path in (scenes / "genome").iterdir():
+        (tmp_path / "s" / path.name).write_bytes(path.read_bytes())
+    graphs = json.loads((tmp_path / "s" / "scene_graphs.json").read_text())
+    graphs[20]["objects"][1]["w"] = "wide"
+    (tmp_path / "s" / "scene_graphs.json").write_text(json.dumps(graphs))
+    (tmp_path / "v.txt").write_text("\n".join(KINDS))
+    (tmp_path / "a.txt").write_text("red")
+    vocabularies = {"objects": str(tmp_path / "v.txt"), "attributes": str(tmp_path / "a.txt")}
+    with pytest.raises(InputError, match="image 1000020, object 10000201: x, y, w, h are"):
+        made(tmp_path / "s", tmp_path / "o", val=5, test=5, **vocabularies)
+    assert digests(tmp_path / "o") == before

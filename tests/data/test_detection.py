@@ -1,0 +1,248 @@
+"""Instances give what their file says, count what they leave out, and are mirrored reproducibly."""
+
+import json
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bua.data.detection import DetectionData, Instances
+from bua.errors import InputError
+
+PHOTO = {"id": 7, "file_name": "a.jpg", "width": 20, "height": 10}
+BOX = {"id": 1, "image_id": 7, "category_id": 3, "bbox": [1, 2, 3, 4]}
+
+
+def content(*annotations: dict, images=(PHOTO,)) -> dict:
+    names = {"categories": [{"id": 3, "name": "cat"}], "attributes": [{"id": 4, "name": "red"}]}
+    return {"images": list(images), "annotations": list(annotations), **names}
+
+
+def loaded(folder: Path, what: dict, **more) -> Instances:
+    (folder / "i.json").write_text(json.dumps(what))
+    return Instances(folder / "i.json", folder, flip=False, **more)
+
+
+def changed(scenes, tmp_path, number: int, change: dict, **more) -> Instances:
+    """Load the val scenes with one annotation changed."""
+    what = json.loads((scenes / "instances_val.json").read_text())
+    what["annotations"][number] |= change
+    (tmp_path / "i.json").write_text(json.dumps(what))
+    return Instances(tmp_path / "i.json", scenes / "images", flip=False, **more)
+
+
+def test_the_real_photographs_of_coco_load_with_their_boxes(shared) -> None:
+    folder = shared / "data/coco_mini"
+    data = Instances(folder / "instances.json", folder / "images", flip=False)
+    what = json.loads((folder / "instances.json").read_text())
+    single = [a for a in what["annotations"] if not a["iscrowd"]]
+    assert (len(what["images"]), len(what["annotations"])) == (103, 967)
+    assert data.left_out["crowds"] == 14
+    assert data.left_out["boxes outside of their image"] == 0
+    assert len(data) + data.left_out["images without boxes"] == 103
+    assert len(data.classes) == 80
+    assert data.attributes == ()
+    assert sum(len(data[n][1]["labels"]) for n in range(len(data))) == len(single)
+    names = {c["id"]: c["name"] for c in what["categories"]}
+    for n in range(0, len(data), 10):
+        pixels, target, image_id = data[n]
+        own = [a for a in single if a["image_id"] == image_id]
+        assert [data.classes[label - 1] for label in target["labels"]] == [
+            names[a["category_id"]] for a in own
+        ]
+        boxes = np.array([a["bbox"] for a in own])
+        boxes[:, 2:] += boxes[:, :2]
+        np.testing.assert_allclose(target["boxes"], boxes, atol=0.02)
+        assert target["attributes"].shape == (len(own), 1)
+        assert pixels.shape[0] == 3
+        assert 0 <= pixels.min() <= pixels.max() <= 1
+
+
+def test_crowds_and_images_without_boxes_are_left_out_and_counted(tmp_path) -> None:
+    images = [PHOTO, PHOTO | {"id": 8}, PHOTO | {"id": 9}]
+    crowd = BOX | {"id": 2, "image_id": 8, "iscrowd": 1}
+    data = loaded(tmp_path, content(BOX | {"iscrowd": 0}, crowd, images=images))
+    assert [photo.image_id for photo in data.images] == [7]
+    assert data.left_out == {
+        "boxes outside of their image": 0,
+        "boxes cut at its edges": 0,
+        "images without boxes": 2,
+        "crowds": 1,
+    }
+
+
+SIDES = st.tuples(*[st.integers(-30, 30)] * 4).map(list)
+
+
+@given(boxes=st.lists(SIDES, min_size=1, max_size=8))
+def test_boxes_are_cut_at_the_edges_or_left_out_and_counted(boxes, tmp_path_factory) -> None:
+    folder = tmp_path_factory.mktemp("i")
+    listed = [BOX | {"id": n, "bbox": box} for n, box in enumerate(boxes)]
+    expected = []
+    for x, y, w, h in boxes:
+        cut = [min(max(x, 0), 20), min(max(y, 0), 10), min(max(x + w, 0), 20), min(max(y + h, 0), 10)]
+        if cut[2] > cut[0] and cut[3] > cut[1]:
+            expected.append((cut, cut != [x, y, x + w, y + h]))
+    if not expected:
+        with pytest.raises(InputError, match="no image in it has a box"):
+            loaded(folder, content(*listed))
+        return
+    data = loaded(folder, content(*listed))
+    assert data._target(slice(0, len(expected)))["boxes"].tolist() == [cut for cut, _ in expected]
+    assert data.left_out["boxes outside of their image"] == len(boxes) - len(expected)
+    assert data.left_out["boxes cut at its edges"] == sum(moved for _, moved in expected)
+
+
+def test_a_hundredth_of_a_pixel_outside_is_no_mistake(tmp_path) -> None:
+    data = loaded(tmp_path, content(BOX | {"bbox": [10.5, 2, 9.51, 3]}))
+    assert data.left_out["boxes cut at its edges"] == 0
+    assert data._target(slice(0, 1))["boxes"].tolist() == [[10.5, 2, 20, 5]]
+
+
+def test_an_object_known_to_have_no_attribute_is_told_from_one_of_which_nothing_is_known(tmp_path) -> None:
+    listed = [BOX | {"attribute_ids": [4]}, BOX | {"id": 2, "attribute_ids": []}, BOX | {"id": 3}]
+    data = loaded(tmp_path, content(*listed))
+    assert data._target(slice(0, 3))["attributes"].tolist() == [[False, True], [True, False], [False] * 2]
+
+
+def test_examples_keep_the_order_of_images_and_of_boxes_in_them(tmp_path) -> None:
+    images = [PHOTO | {"id": 9}, PHOTO, PHOTO | {"id": 8}]
+    listed = [
+        BOX | {"id": n, "image_id": (7, 8, 9)[n % 3], "bbox": [n, 1, 2, 2], "attribute_ids": [4] * (n % 2)}
+        for n in range(8)
+    ]
+    data = loaded(tmp_path, content(*listed, images=images))
+    assert [photo.image_id for photo in data.images] == [9, 7, 8]
+    targets = [data._target(rows) for rows in data._rows]
+    assert [t["boxes"][:, 0].tolist() for t in targets] == [[2, 5], [0, 3, 6], [1, 4, 7]]
+    has = [[(2, 5)[n] % 2 == 1 for n in range(2)], [False, True, False], [True, False, True]]
+    assert [t["attributes"][:, 1].tolist() for t in targets] == has
+
+
+def test_a_photograph_of_another_size_than_its_boxes_is_named(scenes, tmp_path) -> None:
+    what = json.loads((scenes / "instances_val.json").read_text())
+    what["images"][0] |= {"width": 200}
+    (tmp_path / "i.json").write_text(json.dumps(what))
+    data = Instances(tmp_path / "i.json", scenes / "images", flip=False)
+    with pytest.raises(InputError, match=r"2000000.jpg: is 160 x 160 pixels, but .*i.json says 200 x 160"):
+        data[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"category_id": 99}, "category 99 is not in categories"),
+        ({"image_id": 99}, "is about image 99, which is not in images"),
+        ({"attribute_ids": [77]}, "attribute 77 is not in attributes"),
+        ({"attribute_ids": [[1]]}, r"attribute \[1\] is not in attributes"),
+        ({"attribute_ids": 1}, "attribute_ids is 1, a list is needed"),
+        ({"bbox": [1, 2]}, r"bbox is \[1, 2\]; the numbers x, y, width and height"),
+        ({"bbox": [1, 2, "x", 4]}, "bbox is"),
+        ({"bbox": [1, 2, float("nan"), 4]}, "bbox is"),
+        ({"bbox": [1, 2, 10**400, 4]}, "bbox is"),
+    ],
+)
+def test_broken_boxes_are_named(change, message, scenes, tmp_path) -> None:
+    with pytest.raises(InputError, match=rf"i.json: annotation \d+:? {message}"):
+        changed(scenes, tmp_path, 2, change)
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        (content(), "no image in it has a box"),
+        (content(BOX, images=[PHOTO, PHOTO]), "image 7 is in images twice"),
+        (content(BOX, images=[{"id": 7, "file_name": "a"}]), r"images\[0\] \(id 7\): width is None"),
+        (content(BOX, images=[PHOTO | {"id": "7"}]), "id is '7', a whole number is needed"),
+        (content(BOX) | {"categories": [{"id": 3, "name": "a"}] * 2}, "category 3 is listed twice"),
+    ],
+)
+def test_broken_instances_are_named(what, message, tmp_path) -> None:
+    with pytest.raises(InputError, match=f"i.json: .*{message}"):
+        loaded(tmp_path, what)
+
+
+def test_classes_are_counted_by_name_and_not_by_their_order_in_a_file(scenes, tmp_path) -> None:
+    what = json.loads((scenes / "instances_val.json").read_text())
+    what["categories"].reverse()
+    (tmp_path / "i.json").write_text(json.dumps(what))
+    straight = Instances(scenes / "instances_val.json", scenes / "images", flip=False)
+    names = straight.classes, straight.attributes
+    turned = Instances(tmp_path / "i.json", scenes / "images", flip=False, names=names)
+    assert turned[0][1]["labels"].tolist() == straight[0][1]["labels"].tolist()
+    with pytest.raises(InputError, match="category 'tree' is not one of those trained on"):
+        Instances(tmp_path / "i.json", scenes / "images", flip=False, names=(["ball"], names[1]))
+
+
+def test_boxes_move_with_a_flipped_picture(scenes) -> None:
+    flipped = Instances(scenes / "instances_val.json", scenes / "images", flip=True)
+    straight = Instances(scenes / "instances_val.json", scenes / "images", flip=False)
+    seen = set()
+    for n in range(len(straight)):
+        (a, target_a, _), (b, target_b, _) = straight[n], flipped[n]
+        turned = not torch.equal(a, b)
+        assert turned == flipped.flipped(n)
+        seen.add(turned)
+        boxes = target_a["boxes"]
+        if turned:
+            assert torch.equal(a.flip(-1), b)
+            boxes = torch.stack([160 - boxes[:, 2], boxes[:, 1], 160 - boxes[:, 0], boxes[:, 3]], 1)
+        torch.testing.assert_close(boxes, target_b["boxes"])
+        assert target_a["attributes"].sum() == 3 * len(boxes)
+    assert seen == {True, False}
+
+
+def test_flips_depend_on_seed_epoch_and_index_alone(scenes) -> None:
+    def flips(seed: int, epoch: int) -> tuple[bool, ...]:
+        data = Instances(scenes / "instances_train.json", scenes / "images", flip=True, seed=seed)
+        data.follow(SimpleNamespace(epoch=epoch))
+        torch.manual_seed(seed + epoch)
+        return tuple(data.flipped(n) for n in range(24))
+
+    drawn = {(seed, epoch): flips(seed, epoch) for seed in range(3) for epoch in range(3)}
+    assert len(set(drawn.values())) == 9
+    assert drawn == {key: flips(*key) for key in drawn}
+    assert 0.4 < np.mean([*drawn.values()]) < 0.6
+
+
+def detection_data(scenes, **more) -> DetectionData:
+    files = {"train": str(scenes / "instances_train.json"), "val": str(scenes / "instances_val.json")}
+    options = {"images": str(scenes / "images"), **files, "batch_size": 4, "workers": 0, "seed": 0}
+    return DetectionData(**(options | more))
+
+
+def passed(loader, epoch: int) -> list[tuple[int, float]]:
+    """Return what a loader gives in an epoch: id and left column of every picture."""
+    loader.sampler.set_epoch(epoch)
+    return [(image_id, float(pixels[..., 0].sum())) for batch in loader for pixels, _, image_id in batch]
+
+
+def test_batches_are_the_same_with_any_number_of_workers_and_in_a_resumed_epoch(scenes) -> None:
+    alone = detection_data(scenes).train_dataloader()
+    first, second = passed(alone, 0), passed(alone, 1)
+    assert dict(first) != dict(second)
+    with_workers = detection_data(scenes, workers=2).train_dataloader()
+    assert [passed(with_workers, epoch) for epoch in (0, 1)] == [first, second]
+    resumed = detection_data(scenes, workers=1).train_dataloader()
+    resumed.load_state_dict({"given": 2, "batch_size": 4})
+    assert passed(resumed, 1) == second[8:]
+
+
+def test_detection_batches_are_lists_of_examples(scenes) -> None:
+    data = detection_data(scenes)
+    batch = next(iter(data.train_dataloader()))
+    assert [image.shape for image, *_ in batch] == [(3, 160, 160)] * 4
+    assert len(data.sizes["classes"]) == 14
+
+
+def test_what_is_left_out_is_told_before_training(scenes, tmp_path, caplog) -> None:
+    changed(scenes, tmp_path, 0, {"iscrowd": 1})
+    with caplog.at_level(logging.INFO):
+        detection_data(scenes, val=str(tmp_path / "i.json"))
+    assert "i.json: 8 images with boxes; left out or changed: 1 crowds" in caplog.text
+    assert "instances_train" not in caplog.text
