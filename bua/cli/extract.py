@@ -5,9 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bua.cli.build import build
+from bua.cli.build import build, to_plain
+from bua.cli.team import leads, with_team
 from bua.errors import InputError
-from bua.regions.extract import Extracted, errors_file, extract
+from bua.regions.extract import Extracted, Team, errors_file, extract
+from bua.regions.frozen import file_sha256
+from bua.regions.given import read_boxes
 from bua.regions.photos import find_photos
 
 log = logging.getLogger(__name__)
@@ -17,19 +20,32 @@ def main(config: Any) -> None:
     """Extract and report; unreadable photographs go to stderr and to a list beside the file."""
     if config.dtype not in ("float16", "float32"):
         raise InputError(f"dtype={config.dtype}: float16 or float32 is needed")
-    out = Path(config.out)
     photos = find_photos(config.images, config.root)
-    done = extract(
-        photos,
-        build(config.detector),
-        out,
-        batch_size=config.batch_size,
-        shard_size=config.shard_size,
-        workers=config.workers,
-        dtype=config.dtype,
-        max_errors=config.max_errors,
-    )
-    report(done, out)
+    boxes = read_boxes(config.boxes) if config.boxes is not None else None
+    out = Path(config.out)
+
+    recipe = to_plain(config.detector)
+
+    def work(team: Team, device: str) -> Extracted:
+        here = {"device": device} if "device" in recipe else {}
+        return extract(
+            photos,
+            build({**recipe, **here}),
+            out,
+            batch_size=config.batch_size,
+            shard_size=config.shard_size,
+            workers=config.workers,
+            dtype=config.dtype,
+            max_errors=config.max_errors,
+            boxes=boxes,
+            boxes_sha256=file_sha256(Path(config.boxes)) if config.boxes is not None else None,
+            team=team,
+        )
+
+    processes = config.trainer
+    done = with_team(work, device=config.device, devices=processes.devices, num_nodes=processes.num_nodes)
+    if leads():
+        report(done, out)
 
 
 def report(done: Extracted, out: Path) -> None:
@@ -41,7 +57,10 @@ def report(done: Extracted, out: Path) -> None:
             f"bua extract: {len(done.errors)} photographs could not be read: {errors_file(out)}",
             file=sys.stderr,
         )
-    speed = f" at {done.new / done.seconds:.1f} images/s" if done.new and done.seconds else ", as before"
+    speed = ", as before"
+    if done.new and done.seconds:
+        outside = 1 - done.detecting / done.seconds
+        speed = f" at {done.new / done.seconds:.1f} images/s, {outside:.0%} of the time outside the detector"
     log.info(
         f"{out}: {done.images} images, {done.regions} regions "
         f"({done.regions / done.images:.1f} an image){speed}"

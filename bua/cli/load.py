@@ -1,15 +1,15 @@
 """Loading what was trained: run directories, checkpoints, and the detectors behind them."""
 
+import inspect
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+from hydra.utils import get_class
 
-import bua.conf
-from bua.cli.build import build
+from bua.cli.build import build, is_allowed, targets
 from bua.errors import InputError
 from bua.regions.detector import Detector, describe
 from bua.tasks.trained import Trained
@@ -86,24 +86,22 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
 
 
 def build_detector(identity: Mapping[str, Any], *, weights: str | None, device: str) -> Detector:
-    """Build the detector that made some features, by its name and its selection rule.
+    """Build the detector that made some features, from what their store says of it.
 
     Raises:
-        InputError: there is no detector of that name.
+        InputError: the store does not say enough, or its detector cannot be built here.
     """
-    folder = Path(next(iter(bua.conf.__path__))) / "detector"
-    file = folder / f"{identity['detector']}.yaml"
-    if not file.is_file():
-        known = ", ".join(sorted(f.stem for f in folder.glob("*.yaml")))
-        raise InputError(f"there is no detector {identity['detector']!r}; there is {known}")
-    selection = identity["configuration"].get("selection", {})
-    config = OmegaConf.create(
-        {
-            "detector": OmegaConf.load(file),
-            "select": {"_target_": "bua.regions.select.Selection", **selection},
-            "weights": weights,
-            "device": device,
-        }
-    )
-    detector: Detector = build(config.detector)
+    name, configuration = identity["detector"], dict(identity["configuration"])
+    if "_target_" not in configuration:
+        raise InputError(
+            f"the features are of {name!r}, which cannot look at photographs; give region features"
+        )
+    if configuration.pop("given_boxes", None):
+        raise InputError(f"the features of {name!r} are of given boxes; it cannot find regions by itself")
+    for _, target in targets(configuration):
+        if not is_allowed(target, ("bua.regions.",)):
+            raise InputError(f"detector {name!r}: {target} may not be built")
+    taken = inspect.signature(get_class(configuration["_target_"])).parameters
+    here = {key: value for key, value in (("weights", weights), ("device", device)) if key in taken}
+    detector: Detector = build(configuration, allowed=("bua.regions.",), **here)
     return detector

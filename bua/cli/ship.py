@@ -18,10 +18,14 @@ from bua.data.detection import Instances
 from bua.errors import InputError
 from bua.json_file import read_json
 from bua.metrics.detection import coco_ap
+from bua.regions.c4.model import C4RCNN
+from bua.regions.c4.weights import load_c4, save_c4
+from bua.regions.fpn import TorchvisionRCNN, load_fpn, save_fpn
+from bua.regions.proposals import detections
 from bua.regions.pyramid import load_weights, save_weights
-from bua.regions.rcnn import PyramidRCNN
+from bua.regions.rcnn import NarrowPyramidRCNN
 from bua.store.atomic import write_text
-from bua.tasks.detecting import coco_records
+from bua.tasks.detecting import as_dict, coco_records, instances, proposals_of
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +35,9 @@ def main(config: Any) -> None:
     run, out = Path(config.run), Path(config.out)
     record, state = read_checkpoint(find_checkpoint(run))
     model = build(record["model"], allowed=("bua.regions.",))
-    if not isinstance(model, PyramidRCNN):
-        raise InputError(f"{run}: {record['model']['_target_']} is not a detector that can be shipped")
     model.load_state_dict(state)
-    sizes = {k: v for k, v in record["model"].items() if k != "_target_"}
-    sizes["backbone"] = {k: v for k, v in sizes["backbone"].items() if k != "_target_"}
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_weights(out, model, sizes)
-    shipped, _ = load_weights(out)
+    shipped = ship(out, model, record["model"])
     provenance = read_json(run / "provenance.json")
     for source in provenance["sources"].values():
         source["file"] = Path(source["file"]).name
@@ -48,7 +47,7 @@ def main(config: Any) -> None:
         "weights": out.name,
         "sha256": sha256(out),
         "bytes": out.stat().st_size,
-        "measured": {"images": len(test), **measure(shipped.eval(), test)},
+        "measured": {"images": len(test), **measure(shipped, test)},
         "measured_on": {"file": Path(config.instances).name, "sha256": sha256(config.instances)},
         "recipe": {
             "train": [without_folder(word) for word in yaml.safe_load((run / "overrides.yaml").read_text())],
@@ -67,36 +66,47 @@ def without_folder(word: str) -> str:
     return f"{key}={Path(value).name}"
 
 
+def ship(out: Path, model: Any, recipe: dict[str, Any]) -> Any:
+    """Write a detector to a file of its own kind, and return what is read from it.
+
+    Raises:
+        InputError: the model is not a detector.
+    """
+    if isinstance(model, NarrowPyramidRCNN):
+        sizes = {k: v for k, v in recipe.items() if k != "_target_"}
+        sizes["backbone"] = {k: v for k, v in sizes["backbone"].items() if k != "_target_"}
+        save_weights(out, model, sizes)
+        return load_weights(out)[0].eval()
+    if isinstance(model, TorchvisionRCNN):
+        save_fpn(out, model)
+        return load_fpn(out, model.architecture, proposals=model.proposals, resize=model.resize).eval()
+    if isinstance(model, C4RCNN):
+        save_c4(out, model)
+        return load_c4(out, resize=model.resize).eval()
+    raise InputError(f"{recipe['_target_']} is not a detector that can be shipped")
+
+
 @torch.inference_mode()
-def measure(model: PyramidRCNN, test: Instances) -> dict[str, float]:
+def measure(model: Any, test: Instances) -> dict[str, float]:
     """Return the average precisions of detections, and the accuracy of attributes of true boxes."""
     found: list[dict[str, Any]] = []
     truth: list[dict[str, Any]] = []
     for n in tqdm(range(len(test)), disable=None, unit=" images"):
         image, target, image_id = test[n]
         truth += coco_records(image_id, target)
-        found += coco_records(image_id, model.detect([image])[0])
-    instances = {
-        "images": [{"id": n} for n in sorted({record["image_id"] for record in truth})],
-        "annotations": [{**record, "id": n + 1} for n, record in enumerate(truth)],
-        "categories": [{"id": n, "name": name} for n, name in enumerate(model.classes, 1)],
-    }
-    return {**coco_ap(instances, found), **_attributes(model, test)}
+        seen = detections(proposals_of(model, image), threshold=0.05, nms_iou=0.5, limit=100)
+        found += coco_records(image_id, as_dict(seen))
+    return {**coco_ap(instances(truth, model.classes), found), **_attributes(model, test)}
 
 
-def _attributes(model: PyramidRCNN, test: Instances) -> dict[str, float]:
-    """Return how often the most probable attribute of a true thing is one that it has.
-
-    Looked at are the proposals that best cover the things; a thing that none covers counts as wrong.
-    """
-    from torchvision.ops import box_iou
-
+def _attributes(model: Any, test: Instances) -> dict[str, float]:
+    """Return how often the most probable attribute of a true box is one that the thing has."""
     right = total = 0
-    for n in range(min(len(test), 200)):
+    for n in range(min(len(test), 200) if model.attributes else 0):
         image, target, _ = test[n]
-        proposals = model.propose([image])[0]
-        overlap, best = box_iou(target["boxes"], proposals.boxes).max(1)
-        guess: Tensor = proposals.attributes[best, 1:].argmax(1) + 1
-        hit = target["attributes"].gather(1, guess[:, None]).squeeze(1) & (overlap >= 0.5)
+        attributes = proposals_of(model, image, given=target["boxes"]).attributes
+        assert attributes is not None
+        guess: Tensor = attributes[:, 1:].argmax(1) + 1
+        hit = target["attributes"].gather(1, guess[:, None])
         right, total = right + int(hit.sum()), total + len(hit)
-    return {"attribute_accuracy": right / max(total, 1)}
+    return {"attribute_accuracy": right / total} if total else {}

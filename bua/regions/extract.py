@@ -1,56 +1,78 @@
-"""From photographs to a feature store: decoding ahead of the detector, in shards, resumable."""
+"""From photographs to a feature store: decoding ahead of the detector, in shards, resumable.
+
+The list of photographs is cut into windows; a window is the unit of work. Its photographs are put
+into batches of equal resized size, so that what a photograph is computed with depends on the list
+alone: not on where an earlier run was stopped, nor on how many processes share the work.
+"""
 
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from bua.errors import InputError
-from bua.regions.detector import Detector, Photo, describe
+from bua.regions.detector import Detector, describe
 from bua.regions.photo import read_photo
 from bua.regions.photos import PhotoFile
+from bua.regions.resize import Prepared, Resize
 from bua.store.atomic import write_text
 from bua.store.reader import FeatureStore, ImageId
 from bua.store.regions import Regions
-from bua.store.writer import StoreWriter
+from bua.store.writer import StoreWriter, remove_leftovers
 
-#: Photographs are taken from a window of so many batches to make batches of one size.
-WINDOW = 8
-#: So many pixels are decoded ahead, and given to the detector at once, at most.
-WINDOW_PIXELS, BATCH_PIXELS = 64_000_000, 8_000_000
+#: Photographs a window, at least; twice the batch if that is more.
+WINDOW = 32
+#: So many pixels, resized, are given to the detector at once, at most.
+BATCH_PIXELS = 8_000_000
+#: A shard is closed when its features fill so many bytes, so that memory stays bounded.
+SHARD_BYTES = 64 * 2**20
+
+Item = tuple[PhotoFile, Prepared | str]
+Boxes = Mapping[ImageId, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes that share an extraction.
+
+    Attributes:
+        rank: of this process.
+        size: how many there are.
+        share: gives each process what every process gave.
+    """
+
+    rank: int = 0
+    size: int = 1
+    share: Callable[[Any], list[Any]] = field(default=lambda mine: [mine])
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """How an extraction went: images written, unreadable ones with the reason, and the time."""
+    """How an extraction went.
+
+    Attributes:
+        images: in the file.
+        regions: in the file.
+        errors: the unreadable photographs, and why.
+        seconds: that it took.
+        detecting: seconds of these spent in the detector, of the first process.
+        new: photographs that this run looked at.
+    """
 
     images: int
     regions: int
     errors: dict[ImageId, str]
     seconds: float
+    detecting: float
     new: int
-
-
-class _Photos(Dataset[tuple[PhotoFile, Photo | str]]):
-    """Decoded photographs, or why one could not be decoded."""
-
-    def __init__(self, files: Sequence[PhotoFile]) -> None:
-        self.files = files
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> tuple[PhotoFile, Photo | str]:
-        try:
-            return self.files[index], read_photo(self.files[index].path)
-        except InputError as error:
-            return self.files[index], str(error)
 
 
 def extract(
@@ -63,95 +85,267 @@ def extract(
     workers: int,
     dtype: str,
     max_errors: int | None,
+    boxes: Boxes | None = None,
+    boxes_sha256: str | None = None,
+    team: Team | None = None,
 ) -> Extracted:
     """Write the regions of photographs to ``out``; go on where an interrupted run stopped.
 
-    Which photographs share a batch depends only on the list, so that a resumed run computes the
-    same numbers. Unreadable photographs are listed in ``errors.jsonl`` beside ``out``.
+    Unreadable photographs are listed in ``errors.jsonl`` beside ``out``. All processes of a team
+    return the same or raise the same.
 
     Args:
         photos: what to extract, in the order of the file.
         detector: how.
         out: the feature store to make.
-        batch_size: photographs of one size given to the detector at once.
-        shard_size: photographs a shard; a kill costs at most one.
-        workers: processes that decode.
+        batch_size: photographs of one resized size given to the detector at once.
+        shard_size: photographs a shard at most; a kill costs at most one shard a process.
+        workers: processes that decode and resize, for each process of the team.
         dtype: of the features, float16 or float32.
         max_errors: stop at more unreadable photographs than this.
+        boxes: given boxes of every photograph, (K, 4) in its pixels, to take instead of proposals.
+        boxes_sha256: of the file of the boxes.
+        team: the processes that share the work; none for this one alone.
 
     Raises:
         InputError: nothing can be read, too much cannot, or ``out`` cannot be written.
     """
-    started = time.monotonic()
-    about = describe(detector)
-    if out.exists():
-        return _finished(out, photos, about.identity, dtype)
-    with StoreWriter(out, about, dtype) as writer:
-        _check_age(writer.manifest, photos, writer.done)
-        known = writer.done | set(writer.failed)
-        todo = [photo for photo in photos if photo.image_id not in known]
-        # what failed before comes last, so that the others meet the same batches as before
-        todo += [photo for photo in photos if photo.image_id in writer.failed]
+    job = _Job(
+        photos=photos,
+        detector=detector,
+        out=out,
+        batch_size=batch_size,
+        shard_size=shard_size,
+        workers=workers,
+        dtype=dtype,
+        max_errors=max_errors,
+        boxes=boxes,
+        given_boxes=boxes_sha256,
+        team=team or Team(),
+    )
+    return job.run()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """One extraction, as one process of the team sees it; fields as in ``extract``."""
+
+    photos: Sequence[PhotoFile]
+    detector: Detector
+    out: Path
+    batch_size: int
+    shard_size: int
+    workers: int
+    dtype: str
+    max_errors: int | None
+    boxes: Boxes | None
+    given_boxes: str | None
+    team: Team
+
+    def run(self) -> Extracted:
+        more = {"given_boxes": self.given_boxes} if self.boxes is not None else {}
+        about, started = describe(self.detector, **more), time.monotonic()
+        if any(self.team.share(self.out.exists() if self.team.rank == 0 else False)):
+            found: Extracted = self._together(lambda: self._finished(about.identity))
+            return found
+        writer = StoreWriter(self.out, about, self.dtype, rank=self.team.rank)
+        first = self.team.rank == 0
+        try:
+            self._together(lambda: self._begin(writer) if first else None)
+            self._together(lambda: None if first else self._begin(writer))
+            new, detecting = self._together(lambda: self._work(writer))
+            self._together(lambda: self._end(writer) if first else None)
+        finally:
+            writer.close()
+        done: Extracted = self._together(lambda: self._finished(about.identity))
+        return replace(done, seconds=time.monotonic() - started, detecting=detecting, new=new)
+
+    def _together(self, step: Callable[[], Any]) -> Any:
+        """Do a step in every process and return what the first made of it, or raise for all."""
+        mine: Any = None
+        problem: str | None = None
+        try:
+            mine = step()
+        except InputError as error:
+            problem = str(error)
+        every = self.team.share((problem, mine))
+        problems = [text for text, _ in every if text is not None]
+        if problems:
+            raise InputError(problems[0])
+        return every[0][1]
+
+    def _begin(self, writer: StoreWriter) -> None:
+        writer.open()
+        if self.team.rank == 0:
+            _check_age(writer.manifest, self.photos, writer.done)
+
+    def _end(self, writer: StoreWriter) -> None:
+        writer.refresh()
+        order = [photo.image_id for photo in self.photos]
+        errors = {i: writer.failed[i] for i in order if i in writer.failed}
+        _list_errors(self.out, errors)
+        self._check_errors(errors)
+        if len(errors) == len(order):
+            raise InputError(f"none of {len(order)} photographs can be read; the first: {errors[order[0]]}")
+        writer.pack(order)
+
+    def _check_errors(self, errors: Mapping[ImageId, str]) -> None:
+        if self.max_errors is not None and len(errors) > self.max_errors:
+            raise InputError(
+                f"{len(errors)} photographs cannot be read, more than max_errors={self.max_errors}; "
+                f"the last: {list(errors.values())[-1]}"
+            )
+
+    @property
+    def _window(self) -> int:
+        return min(max(WINDOW, 2 * self.batch_size), self.shard_size)
+
+    def _loader(self, todo: Sequence[PhotoFile]) -> Iterator[Item]:
+        """Decode ahead: a window is ready when the detector has finished the one before."""
+        dataset = _Photos(todo, self.detector.resize, self.boxes)
+        ahead = -(-self._window // self.workers) if self.workers else None
+        loader = DataLoader(
+            dataset, batch_size=None, num_workers=self.workers, collate_fn=_same, prefetch_factor=ahead
+        )
+        return iter(loader)
+
+    def _windows(self, done: set[ImageId]) -> list[list[PhotoFile]]:
+        """Return what is left to do of each window of this process."""
+        size = self._window
+        starts = range(0, len(self.photos), size)[self.team.rank :: self.team.size]
+        windows = [[p for p in self.photos[s : s + size] if p.image_id not in done] for s in starts]
+        return [window for window in windows if window]
+
+    def _work(self, writer: StoreWriter) -> tuple[int, float]:
+        """Extract the windows of this process; return photographs looked at and detector's seconds."""
+        windows = self._windows(writer.done)
+        todo = [photo for window in windows for photo in window]
+        items, shard, detecting = self._loader(todo), _Shard(np.dtype(self.dtype)), 0.0
         bar = tqdm(
-            total=len(photos),
-            initial=len(photos) - len(todo),
+            total=len(todo),
             unit=" images",
-            disable=None,
+            disable=None if self.team.rank == 0 else True,
             mininterval=0.5,
             file=sys.stderr,
-            desc=out.name,
+            desc=self.out.name,
         )
         with bar:
-            for start in range(0, len(todo), shard_size):
-                shard = todo[start : start + shard_size]
-                images, errors = _shard(shard, detector, batch_size, workers, bar)
-                writer.write(images, errors)
-                if max_errors is not None and len(writer.failed) > max_errors:
-                    _list_errors(out, writer.failed)
-                    raise InputError(
-                        f"{len(writer.failed)} photographs cannot be read, more than max_errors="
-                        f"{max_errors}; the last: {list(writer.failed.values())[-1]}"
-                    )
-        errors = {p.image_id: writer.failed[p.image_id] for p in photos if p.image_id in writer.failed}
-        _list_errors(out, errors)
-        if len(errors) == len(photos):
+            for window in windows:
+                began = len(shard.images)
+                for batch in self._batches([next(items) for _ in window], shard):
+                    start = time.perf_counter()
+                    found = self.detector([prepared for _, prepared in batch])
+                    detecting += time.perf_counter() - start
+                    shard.add([file.image_id for file, _ in batch], found)
+                shard.sort(began, window)
+                bar.update(len(window))
+                if len(shard.images) + self._window > self.shard_size or shard.bytes >= SHARD_BYTES:
+                    self._write(writer, shard)
+            self._write(writer, shard)
+        return len(todo), detecting
+
+    def _write(self, writer: StoreWriter, shard: "_Shard") -> None:
+        writer.write(shard.images, shard.errors)
+        shard.clear()
+        if self.max_errors is not None and len(writer.failed) > self.max_errors:
+            _list_errors(self.out, writer.failed)
+            self._check_errors(writer.failed)
+
+    def _batches(self, items: list[Item], shard: "_Shard") -> Iterator[list[tuple[PhotoFile, Prepared]]]:
+        """Group the photographs of a window by size; note those that cannot be read."""
+        groups: dict[tuple[int, int], list[tuple[PhotoFile, Prepared]]] = {}
+        for file, prepared in items:
+            if isinstance(prepared, str):
+                shard.errors[file.image_id] = prepared
+            else:
+                groups.setdefault(prepared.frame.resized, []).append((file, prepared))
+        for (height, width), group in groups.items():
+            size = min(self.batch_size, max(1, BATCH_PIXELS // (height * width)))
+            for start in range(0, len(group), size):
+                yield group[start : start + size]
+
+    def _possible(self, photo: PhotoFile) -> bool:
+        """Say whether a photograph that failed before can be extracted now."""
+        item = _Photos([photo], self.detector.resize, self.boxes)[0]
+        return not isinstance(item[1], str)
+
+    def _finished(self, identity: dict[str, Any]) -> Extracted:
+        """Accept a finished file that holds what is asked for."""
+        out, photos = self.out, self.photos
+        if out.is_dir():
+            raise InputError(f"{out}: is a folder, the name of a file is needed")
+        if self.team.rank == 0:
+            remove_leftovers(out)
+        store = FeatureStore(out)
+        kind = store[store.image_ids[0]].features.dtype
+        if store.about.identity != identity or kind != self.dtype:
+            raise InputError(f"{out}: made by another detector or with other options; give another out")
+        _check_age(out, photos, set(store.image_ids))
+        log = errors_file(out)
+        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        errors = {record["image_id"]: record["error"] for record in map(json.loads, lines)}
+        missing = [p for p in photos if p.image_id not in store]
+        missing = [p for p in missing if p.image_id not in errors or self._possible(p)]
+        if missing:
             raise InputError(
-                f"none of {len(photos)} photographs can be read; the first: {errors[photos[0].image_id]}"
+                f"{out}: finished, but it lacks {len(missing)} of the {len(photos)} photographs, the first "
+                f"is {missing[0].image_id!r}; delete it or give another out"
             )
-        writer.pack([photo.image_id for photo in photos])
-    store = FeatureStore(out)
-    seconds = time.monotonic() - started
-    return Extracted(len(store), int(store.counts().sum()), errors, seconds, len(todo))
+        return Extracted(len(store), int(store.counts().sum()), errors, 0.0, 0.0, 0)
 
 
-def _finished(out: Path, photos: Sequence[PhotoFile], identity: dict[str, Any], dtype: str) -> Extracted:
-    """Accept a finished file that holds what is asked for."""
-    if out.is_dir():
-        raise InputError(f"{out}: is a folder, the name of a file is needed")
-    store = FeatureStore(out)
-    kind = store[store.image_ids[0]].features.dtype
-    if store.about.identity != json.loads(json.dumps(identity)) or kind != dtype:
-        raise InputError(f"{out}: made by another detector or with other options; give another out")
-    _check_age(out, photos, set(store.image_ids))
-    log = errors_file(out)
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    errors = {record["image_id"]: record["error"] for record in map(json.loads, lines)}
-    missing = [p for p in photos if p.image_id not in store]
-    missing = [p for p in missing if p.image_id not in errors or _readable(p)]
-    if missing:
-        raise InputError(
-            f"{out}: finished, but it lacks {len(missing)} of the {len(photos)} photographs, the first "
-            f"is {missing[0].image_id!r}; delete it or give another out"
-        )
-    return Extracted(len(store), int(store.counts().sum()), errors, 0.0, 0)
+class _Photos(Dataset[Item]):
+    """Photographs decoded and resized, or why one could not be."""
+
+    def __init__(self, files: Sequence[PhotoFile], resize: Resize, boxes: Boxes | None) -> None:
+        self.files, self.resize, self.boxes = files, resize, boxes
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Item:
+        file = self.files[index]
+        given = None
+        if self.boxes is not None:
+            if file.image_id not in self.boxes:
+                return file, f"{file.path}: there are no given boxes of image {file.image_id!r}"
+            given = self.boxes[file.image_id]
+        try:
+            return file, self.resize.prepare(read_photo(file.path), given)
+        except InputError as error:
+            return file, str(error)
 
 
-def _readable(photo: PhotoFile) -> bool:
-    try:
-        read_photo(photo.path)
-    except InputError:
-        return False
-    return True
+class _Shard:
+    """What was extracted since the last shard was written, in the type of the store."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.dtype = dtype
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin another."""
+        self.images: list[tuple[ImageId, Regions]] = []
+        self.errors: dict[ImageId, str] = {}
+        self.bytes = 0
+
+    def add(self, ids: Sequence[ImageId], found: Sequence[Regions]) -> None:
+        """Take the regions of some photographs."""
+        for image_id, regions in zip(ids, found, strict=True):
+            regions.check(image_id)
+            with np.errstate(over="ignore"):
+                features = regions.features.astype(self.dtype)
+            if not np.isfinite(features).all():
+                raise InputError(
+                    f"image {image_id}: features beyond 65504 do not fit float16; dtype=float32 is needed"
+                )
+            self.images.append((image_id, replace(regions, features=features)))
+            self.bytes += features.nbytes
+
+    def sort(self, begin: int, window: Sequence[PhotoFile]) -> None:
+        """Put the images of a window into the order of the list."""
+        place = {photo.image_id: n for n, photo in enumerate(window)}
+        self.images[begin:] = sorted(self.images[begin:], key=lambda image: place[image[0]])
 
 
 def _check_age(made: Path, photos: Sequence[PhotoFile], there: set[ImageId]) -> None:
@@ -169,50 +363,12 @@ def errors_file(out: Path) -> Path:
     return out.with_name(f"{out.stem}.errors.jsonl")
 
 
-def _list_errors(out: Path, errors: dict[ImageId, str]) -> None:
+def _list_errors(out: Path, errors: Mapping[ImageId, str]) -> None:
     path = errors_file(out)
     path.unlink(missing_ok=True)
     if errors:
         lines = (json.dumps({"image_id": i, "error": text}) for i, text in errors.items())
         write_text(path, "\n".join(lines) + "\n")
-
-
-def _shard(
-    photos: Sequence[PhotoFile], detector: Detector, batch_size: int, workers: int, bar: Any
-) -> tuple[list[tuple[ImageId, Regions]], dict[ImageId, str]]:
-    """Extract one shard; its images come in the order of the list."""
-    loader = DataLoader(_Photos(photos), batch_size=None, num_workers=workers, collate_fn=_same)
-    found: dict[ImageId, Regions] = {}
-    errors: dict[ImageId, str] = {}
-    for window in _windows(loader, batch_size * WINDOW):
-        groups: dict[tuple[int, ...], list[tuple[PhotoFile, Photo]]] = {}
-        for file, photo in window:
-            if isinstance(photo, str):
-                errors[file.image_id] = photo
-            else:
-                groups.setdefault(photo.shape, []).append((file, photo))
-        for (height, width, *_), group in groups.items():
-            size = min(batch_size, max(1, BATCH_PIXELS // (height * width)))
-            for start in range(0, len(group), size):
-                batch = group[start : start + size]
-                regions = detector([photo for _, photo in batch])
-                found |= {file.image_id: r for (file, _), r in zip(batch, regions, strict=True)}
-        bar.update(len(window))
-    return [(p.image_id, found[p.image_id]) for p in photos if p.image_id in found], errors
-
-
-def _windows(loader: Any, size: int) -> Iterator[list[tuple[PhotoFile, Photo | str]]]:
-    """Gather photographs until there are ``size`` of them, or as many as memory should hold."""
-    window: list[tuple[PhotoFile, Photo | str]] = []
-    pixels = 0
-    for file, photo in loader:
-        window.append((file, photo))
-        pixels += 0 if isinstance(photo, str) else photo.shape[0] * photo.shape[1]
-        if len(window) == size or pixels >= WINDOW_PIXELS:
-            yield window
-            window, pixels = [], 0
-    if window:
-        yield window
 
 
 def _same(item: Any) -> Any:

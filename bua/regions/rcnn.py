@@ -1,49 +1,180 @@
 """Faster R-CNN over a feature pyramid, with attributes, that gives regions as well as detections.
 
-Everything is torchvision's; this module joins the parts so that proposal, feature, class and
+Everything is torchvision's; this module joins the parts so that proposal, feature, class, box and
 attributes of a region stay together, which ``torchvision.models.detection.FasterRCNN`` does not.
+Shapes: N proposals, D numbers a feature, C classes with background at 0, A attributes.
 """
 
+import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.models.detection import transform
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import MultiScaleRoIAlign
 
 from bua.regions.attributes import AttributeHead, attribute_loss
 from bua.regions.backbone import NarrowPyramid
+from bua.regions.boxes import BoxConvention
+from bua.regions.proposals import Proposals, Regression, whole_image
+from bua.regions.resize import Frame, Resize, pad
 
 Target = dict[str, Tensor]
 
-
-class Proposals(NamedTuple):
-    """The N proposals of one image; boxes are in pixels of the image given."""
-
-    boxes: Float[Tensor, "N 4"]
-    features: Float[Tensor, "N D"]
-    probabilities: Float[Tensor, "N C"]  # background at 0
-    attributes: Float[Tensor, "N A1"]  # probabilities, "no attribute" at 0
+#: ImageNet's means and deviations of red, green and blue, and the multiple that images are padded to.
+MEANS, DEVIATIONS, DIVISOR = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 32
+#: The largest logarithm of a size ratio that torchvision applies.
+LIMIT = math.log(1000 / 16)
 
 
 class PyramidRCNN(nn.Module):
-    """Faster R-CNN with a feature pyramid and an attribute head.
+    """Faster R-CNN with a feature pyramid, from torchvision's parts.
+
+    Args:
+        classes: names of classes, without background.
+        attributes: names of attributes, without "no attribute"; empty without attribute head.
+        resize: of photographs.
+        backbone: maps images to maps by name.
+        rpn: proposes.
+        heads: pools, describes and classifies proposals.
+        attribute_head: for the attributes, if there are any.
+    """
+
+    means: Tensor
+    deviations: Tensor
+
+    def __init__(
+        self,
+        *,
+        classes: Sequence[str],
+        attributes: Sequence[str],
+        resize: Resize,
+        backbone: nn.Module,
+        rpn: RegionProposalNetwork,
+        heads: RoIHeads,
+        attribute_head: AttributeHead | None,
+    ) -> None:
+        super().__init__()
+        self.classes, self.attributes = tuple(classes), tuple(attributes)
+        self.resize, self.backbone, self.rpn, self.heads = resize, backbone, rpn, heads
+        self.attribute_head = attribute_head
+        self.feature_size: int = heads.box_predictor.cls_score.in_features
+        for name, values in (("means", MEANS), ("deviations", DEVIATIONS)):
+            self.register_buffer(name, torch.tensor(values).reshape(3, 1, 1), persistent=False)
+
+    def propose(
+        self, pixels: Float[Tensor, "B 3 H W"], frames: Sequence[Frame], given: Sequence[Tensor | None]
+    ) -> list[Proposals]:
+        """Return what the model knows of the proposals, or of given boxes, of images of one size.
+
+        Args:
+            pixels: resized images, RGB from 0 to 255.
+            frames: how each was resized.
+            given: for each image boxes (K, 4) to take for proposals, in pixels of the photograph.
+        """
+        batch = ImageList(pad(self._normal(pixels / 255), DIVISOR), [frame.resized for frame in frames])
+        maps = self.backbone(batch.tensors)
+        boxes = self._boxes(batch, maps, frames, given)
+        features = self._features(maps, boxes, batch.image_sizes)
+        logits, deltas = self.heads.box_predictor(features)
+        attributes = self._attributes(features, logits)
+        counts = [len(b) for b in boxes]
+        weights = self.heads.box_coder.weights
+        split = zip(
+            boxes,
+            frames,
+            torch.split(features.float(), counts),
+            torch.split(logits.float().softmax(1), counts),
+            torch.split(deltas.float().reshape(*logits.shape, 4), counts),
+            torch.split(attributes, counts) if attributes is not None else [None] * len(boxes),
+            strict=True,
+        )
+        return [
+            Proposals(b.float(), f, p, d, a, Regression(weights, LIMIT, BoxConvention.MODERN, frame))
+            for b, frame, f, p, d, a in split
+        ]
+
+    def _boxes(
+        self, batch: ImageList, maps: Any, frames: Sequence[Frame], given: Sequence[Tensor | None]
+    ) -> list[Tensor]:
+        """Return given boxes or proposals, or the whole image where it is too small to have any."""
+        if all(fixed is not None for fixed in given):
+            return [f.to_resized(fixed) for f, fixed in zip(frames, given, strict=True) if fixed is not None]
+        proposed: list[Tensor] = self.rpn(batch, maps)[0]
+        return [
+            (boxes if len(boxes) else whole_image(boxes, frame, BoxConvention.MODERN))
+            if fixed is None
+            else frame.to_resized(fixed)
+            for boxes, frame, fixed in zip(proposed, frames, given, strict=True)
+        ]
+
+    def losses(self, images: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
+        """Return the losses of the proposal network, the classes, the boxes and the attributes.
+
+        Args:
+            images: (3, H, W) each, RGB from 0 to 1.
+            targets: per image ``boxes`` (M, 4), ``labels`` (M,) from 1, ``attributes`` (M, A + 1) bool.
+        """
+        resized = [self.resize(self._normal(image)) for image in images]
+        frames = [frame for _, frame in resized]
+        scaled = [
+            {**target, "boxes": frame.to_resized(target["boxes"])}
+            for target, frame in zip(targets, frames, strict=True)
+        ]
+        batch = ImageList(_side_by_side([image for image, _ in resized]), [f.resized for f in frames])
+        maps = self.backbone(batch.tensors)
+        losses: dict[str, Tensor]
+        proposals, losses = self.rpn(batch, maps, scaled)
+        proposals, matched, labels, deltas = self.heads.select_training_samples(proposals, scaled)
+        features = self._features(maps, proposals, batch.image_sizes)
+        logits, boxes = self.heads.box_predictor(features)
+        losses["class"], losses["box"] = fastrcnn_loss(logits, boxes, labels, deltas)
+        if self.attribute_head is not None:
+            pairs = zip(scaled, matched, strict=True)
+            wanted = torch.cat([target["attributes"][index] for target, index in pairs])
+            label = torch.cat(labels)
+            real = label > 0
+            guess = self.attribute_head(features[real], label[real])
+            losses["attribute"] = 0.5 * attribute_loss(guess, wanted[real])
+        return losses
+
+    def _normal(self, images: Tensor) -> Tensor:
+        normal: Tensor = (images - self.means) / self.deviations
+        return normal
+
+    def _attributes(self, features: Tensor, logits: Tensor) -> Float[Tensor, "N A1"] | None:
+        """Return probabilities, those of a region seen as its best class."""
+        if self.attribute_head is None:
+            return None
+        guess: Tensor = self.attribute_head(features, logits[:, 1:].argmax(1) + 1)
+        return guess.float().softmax(1)
+
+    def _features(
+        self, maps: dict[str, Tensor], boxes: list[Tensor], sizes: list[tuple[int, int]]
+    ) -> Float[Tensor, "N D"]:
+        features: Tensor = self.heads.box_head(self.heads.box_roi_pool(maps, boxes, sizes))
+        return features
+
+
+class NarrowPyramidRCNN(PyramidRCNN):
+    """A detector small enough to train on a laptop.
 
     Args:
         backbone: maps images to a pyramid of ``anchors`` many maps.
         classes: names of classes, without background.
-        attributes: names of attributes, without "no attribute".
+        attributes: names of attributes, without "no attribute"; empty for no attribute head.
         anchors: side lengths of the anchors of each map, in pixels of the resized image.
         feature_size: size of the region feature, the last hidden layer of the box head.
         proposals: regions that the proposal network may pass on at inference.
         canonical_side: boxes from this side length on are pooled from the coarsest of three maps.
         side: the shorter side of an image is resized to this, the longer to at most ``longest``.
+        longest: see ``side``.
     """
 
     def __init__(
@@ -59,17 +190,10 @@ class PyramidRCNN(nn.Module):
         side: int,
         longest: int,
     ) -> None:
-        super().__init__()
-        self.classes, self.attributes = tuple(classes), tuple(attributes)
-        self.feature_size = feature_size
         channels, labels = backbone.out_channels, len(classes) + 1
         ratios = ((0.5, 1.0, 2.0),) * len(anchors)
         generator = AnchorGenerator(tuple(tuple(sizes) for sizes in anchors), ratios)
-        self.transform = transform.GeneralizedRCNNTransform(
-            side, longest, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-        )
-        self.backbone = backbone
-        self.rpn = RegionProposalNetwork(
+        rpn = RegionProposalNetwork(
             generator,
             RPNHead(channels, generator.num_anchors_per_location()[0]),
             fg_iou_thresh=0.7,
@@ -80,7 +204,7 @@ class PyramidRCNN(nn.Module):
             post_nms_top_n={"training": 200, "testing": proposals},
             nms_thresh=0.7,
         )
-        self.heads = RoIHeads(
+        heads = RoIHeads(
             MultiScaleRoIAlign([str(n) for n in range(len(anchors))], 7, 2, canonical_scale=canonical_side),
             TwoMLPHead(channels * 49, feature_size),
             FastRCNNPredictor(feature_size, labels),
@@ -93,88 +217,44 @@ class PyramidRCNN(nn.Module):
             nms_thresh=0.5,
             detections_per_img=100,
         )
-        self.attribute_head = AttributeHead(
-            feature_size=feature_size,
-            classes=labels,
-            attributes=len(attributes),
-            embedding_size=32,
-            hidden_size=128,
+        super().__init__(
+            classes=classes,
+            attributes=attributes,
+            resize=Resize(side=side, longest=longest, rule="torchvision"),
+            backbone=backbone,
+            rpn=rpn,
+            heads=heads,
+            attribute_head=attribute_head(
+                feature_size, classes, attributes, embedding_size=32, hidden_size=128
+            ),
         )
 
-    def losses(self, images: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
-        """Return the losses of the proposal network, the classes, the boxes and the attributes.
 
-        Args:
-            images: (3, H, W) each, 0 to 1.
-            targets: per image ``boxes`` (M, 4), ``labels`` (M,) from 1, ``attributes`` (M, A + 1) bool.
-        """
-        batch, resized = self.transform(images, targets)
-        maps = self.backbone(batch.tensors)
-        losses: dict[str, Tensor]
-        proposals, losses = self.rpn(batch, maps, resized)
-        proposals, matched, labels, deltas = self.heads.select_training_samples(proposals, resized)
-        features = self._features(maps, proposals, batch.image_sizes)
-        logits, boxes = self.heads.box_predictor(features)
-        losses["class"], losses["box"] = fastrcnn_loss(logits, boxes, labels, deltas)
-        pairs = zip(resized, matched, strict=True)
-        wanted = torch.cat([target["attributes"][index] for target, index in pairs])
-        label = torch.cat(labels)
-        real = label > 0
-        guess = self.attribute_head(features[real], label[real])
-        losses["attribute"] = 0.5 * attribute_loss(guess, wanted[real])
-        return losses
-
-    def propose(self, images: list[Tensor]) -> list[Proposals]:
-        """Return what the model knows of every proposal of every image, best proposal first."""
-        batch, maps, boxes = self._inference(images)
-        features = self._features(maps, boxes, batch.image_sizes)
-        logits, _ = self.heads.box_predictor(features)
-        attributes = self.attribute_head(features, logits[:, 1:].argmax(1) + 1)
-        counts = [len(b) for b in boxes]
-        return [
-            Proposals(transform.resize_boxes(b, size, image.shape[-2:]), f, p, a)
-            for b, size, image, f, p, a in zip(
-                boxes,
-                batch.image_sizes,
-                images,
-                torch.split(features, counts),
-                torch.split(logits.softmax(1), counts),
-                torch.split(attributes.softmax(1), counts),
-                strict=True,
-            )
-        ]
-
-    def detect(self, images: list[Tensor]) -> list[Target]:
-        """Return detections with regressed boxes: ``boxes``, ``labels`` from 1, ``scores`` each."""
-        batch, maps, boxes = self._inference(images)
-        features = self._features(maps, boxes, batch.image_sizes)
-        found = self.heads.postprocess_detections(
-            *self.heads.box_predictor(features), boxes, batch.image_sizes
-        )
-        return [
-            {"boxes": transform.resize_boxes(b, size, image.shape[-2:]), "scores": s, "labels": labels}
-            for b, s, labels, size, image in zip(*found, batch.image_sizes, images, strict=True)
-        ]
-
-    def _inference(self, images: list[Tensor]) -> tuple[transform.ImageList, dict[str, Tensor], list[Tensor]]:
-        batch, _ = self.transform(images)
-        maps = self.backbone(batch.tensors)
-        return batch, maps, self.rpn(batch, maps)[0]
-
-    def _features(
-        self, maps: dict[str, Tensor], boxes: list[Tensor], sizes: list[tuple[int, int]]
-    ) -> Float[Tensor, "N D"]:
-        features: Tensor = self.heads.box_head(self.heads.box_roi_pool(maps, boxes, sizes))
-        return features
+def attribute_head(
+    feature_size: int,
+    classes: Sequence[str],
+    attributes: Sequence[str],
+    *,
+    embedding_size: int,
+    hidden_size: int,
+) -> AttributeHead | None:
+    """Return an attribute head, or none where there are no attributes."""
+    if not attributes:
+        return None
+    return AttributeHead(
+        feature_size=feature_size,
+        classes=len(classes) + 1,
+        attributes=len(attributes),
+        embedding_size=embedding_size,
+        hidden_size=hidden_size,
+    )
 
 
-def class_and_attribute(proposals: Proposals) -> dict[str, Int[Tensor, " N"] | Float[Tensor, " N"]]:
-    """Return the best class and attribute of each proposal and their probabilities, for the store."""
-    class_score, class_id = proposals.probabilities[:, 1:].max(1)
-    attribute_score, attribute_id = proposals.attributes[:, 1:].max(1)
-    return {
-        "class_id": class_id,
-        "class_score": class_score,
-        "attribute_id": attribute_id,
-        "attribute_score": attribute_score,
-    }
+def _side_by_side(images: list[Tensor]) -> Float[Tensor, "B 3 H W"]:
+    """Stack images of different sizes for training, with zeros below and to the right."""
+    height = max(image.shape[1] for image in images)
+    width = max(image.shape[2] for image in images)
+    batch = images[0].new_zeros(len(images), 3, height + -height % DIVISOR, width + -width % DIVISOR)
+    for row, image in zip(batch, images, strict=True):
+        row[:, : image.shape[1], : image.shape[2]] = image
+    return batch

@@ -8,19 +8,33 @@ Shapes: N proposals, C classes with background at 0.
 """
 
 from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from bua.regions.boxes import BoxConvention
+from bua.regions.proposals import Proposals
+
 #: Up to so many pairs of box and class the sparse form is the faster one.
 SPARSE_PAIRS = 2000
 
 
+class SelectionRule(Protocol):
+    """Says which proposals become regions, and with which boxes."""
+
+    def select(self, proposals: Proposals) -> tuple[Int[Tensor, " K"], Float[Tensor, "K 4"]]:
+        """Return indices of proposals and their boxes in pixels of the photograph."""
+
+    def configuration(self) -> dict[str, Any]:
+        """Return ``_target_`` and the arguments."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """The numbers of the selection rule.
+    """The rule of the paper: suppression within every class, boxes as they were proposed.
 
     Attributes:
         min_regions: at least so many regions, as far as there are proposals.
@@ -37,16 +51,17 @@ class Selection:
     pixel: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.min_regions <= self.max_regions:
-            raise ValueError(
-                f"1 <= min_regions <= max_regions is needed, not {self.min_regions} and {self.max_regions}"
-            )
-        if not 0 < self.threshold <= 1:
-            raise ValueError(f"threshold must be in (0, 1], not {self.threshold}")
+        _check(self.min_regions, self.max_regions, self.threshold)
 
-    def describe(self) -> dict[str, float]:
-        """Return the numbers by name."""
-        return asdict(self)
+    def configuration(self) -> dict[str, Any]:
+        """Return ``_target_`` and the arguments."""
+        return {"_target_": "bua.regions.select.Selection", **asdict(self)}
+
+    def select(self, proposals: Proposals) -> tuple[Int[Tensor, " K"], Float[Tensor, "K 4"]]:
+        """Return indices of proposals and their boxes, in pixels of the photograph."""
+        boxes = proposals.photo_boxes
+        kept, _ = self(boxes, proposals.probabilities)
+        return kept, boxes[kept]
 
     def __call__(
         self, boxes: Float[Tensor, "N 4"], probabilities: Float[Tensor, "N C"]
@@ -83,6 +98,82 @@ class Selection:
         grown = boxes + boxes.new_tensor([0, 0, self.pixel, self.pixel])
         overlaps: Tensor = box_iou(grown, grown) >= self.nms_iou
         return overlaps
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassAgnosticSelection:
+    """One suppression over all classes, by the best class of each box, boxes as they were proposed.
+
+    VinVL's fast filter (Zhang et al. 2021, appendix): those worth the threshold stay, best first,
+    but no fewer and no more than given numbers.
+
+    Attributes:
+        min_regions: at least so many regions, as far as suppression leaves them.
+        max_regions: at most so many.
+        threshold: a region is worth keeping from this class probability on.
+        nms_iou: a box is suppressed by a better one above this overlap.
+    """
+
+    min_regions: int
+    max_regions: int
+    threshold: float
+    nms_iou: float
+
+    def __post_init__(self) -> None:
+        _check(self.min_regions, self.max_regions, self.threshold)
+
+    def configuration(self) -> dict[str, Any]:
+        """Return ``_target_`` and the arguments."""
+        return {"_target_": "bua.regions.select.ClassAgnosticSelection", **asdict(self)}
+
+    def select(self, proposals: Proposals) -> tuple[Int[Tensor, " K"], Float[Tensor, "K 4"]]:
+        """Return indices of proposals, best first, and their boxes in pixels of the photograph."""
+        boxes, worth = proposals.photo_boxes, proposals.probabilities[:, 1:].amax(1)
+        kept = BoxConvention.MODERN.nms(boxes, worth, self.nms_iou)
+        enough = int((worth[kept] >= self.threshold).sum())
+        kept = kept[: min(max(enough, self.min_regions), self.max_regions)]
+        return kept, boxes[kept]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArgmaxSelection:
+    """Boxes regressed to their best class, one suppression over all, loosened until enough are left.
+
+    The rule of airsplay's extraction: overlaps of 0.3, 0.4 ... 0.9 are tried in turn. The features
+    are those of the proposals, the boxes are not.
+
+    Attributes:
+        regions: how many, as far as suppression at the last overlap leaves them.
+    """
+
+    regions: int
+
+    def __post_init__(self) -> None:
+        _check(1, self.regions, 1.0)
+
+    def configuration(self) -> dict[str, Any]:
+        """Return ``_target_`` and the arguments."""
+        return {"_target_": "bua.regions.select.ArgmaxSelection", **asdict(self)}
+
+    def select(self, proposals: Proposals) -> tuple[Int[Tensor, " K"], Float[Tensor, "K 4"]]:
+        """Return indices of proposals, best first, and their regressed boxes."""
+        worth, label = proposals.probabilities[:, 1:].max(1)
+        every = torch.arange(len(proposals), device=worth.device)
+        boxes = proposals.regressed(every, label + 1)
+        kept = every
+        for tenths in range(3, 10):
+            kept = BoxConvention.MODERN.nms(boxes, worth, tenths / 10)
+            if len(kept) >= self.regions:
+                break
+        kept = kept[: self.regions]
+        return kept, boxes[kept]
+
+
+def _check(min_regions: int, max_regions: int, threshold: float) -> None:
+    if not 1 <= min_regions <= max_regions:
+        raise ValueError(f"1 <= min_regions <= max_regions is needed, not {min_regions} and {max_regions}")
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold must be in (0, 1], not {threshold}")
 
 
 def suppress_sparse(

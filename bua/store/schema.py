@@ -12,7 +12,9 @@
 
 File attributes: ``format``, ``version``, ``detector``, ``configuration`` (JSON), ``weights_sha256``,
 ``class_names`` and ``attribute_names`` (JSON), ``versions`` (JSON), ``created``, ``sha256`` (JSON,
-of the bytes of every dataset with one row a region), and ``grid`` where the rows are a grid.
+of the bytes of every dataset with one row a region), ``origin`` (JSON, may be missing: what the file
+was made from), and ``grid`` where the rows are a grid. The seal before the first byte of HDF5
+(``bua.store.seal``) may be missing too.
 """
 
 import json
@@ -35,7 +37,7 @@ COLUMNS: dict[str, tuple[type, ...]] = {
     "boxes": (np.float32,),
     **{name: (kind,) for name, kind in OPTIONAL.items()},
 }
-_JSON = ("configuration", "class_names", "attribute_names", "versions", "sha256")
+_JSON = ("configuration", "class_names", "attribute_names", "versions", "sha256", "origin")
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class About:
         created: time in ISO 8601.
         grid: height and width where the rows of an image are a grid.
         sha256: of the bytes of each column of a finished file.
+        origin: plain values: the files that it was made from, where it was not extracted.
     """
 
     detector: str
@@ -63,15 +66,21 @@ class About:
     created: str = ""
     grid: tuple[int, int] | None = None
     sha256: Mapping[str, str] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must be equal for two files to hold features of the same detector."""
-        return {
-            "detector": self.detector,
-            "configuration": dict(self.configuration),
-            "weights_sha256": self.weights_sha256,
-        }
+        """What must be equal for two files to hold features of the same detector; plain values."""
+        identity: dict[str, Any] = json.loads(
+            json.dumps(
+                {
+                    "detector": self.detector,
+                    "configuration": self.configuration,
+                    "weights_sha256": self.weights_sha256,
+                }
+            )
+        )
+        return identity
 
     def attributes(self) -> dict[str, Any]:
         """Return the file attributes."""
@@ -94,7 +103,7 @@ def read_about(file: h5py.File, path: Path) -> About:
     if file.attrs.get("version") != VERSION:
         raise InputError(f"{path}: version {file.attrs.get('version')} of {FORMAT}; {VERSION} is read")
     try:
-        values = {name: json.loads(file.attrs[name]) for name in _JSON}
+        values = {n: json.loads(file.attrs.get(n, "{}") if n == "origin" else file.attrs[n]) for n in _JSON}
         return About(
             detector=str(file.attrs["detector"]),
             configuration=values["configuration"],
@@ -105,6 +114,7 @@ def read_about(file: h5py.File, path: Path) -> About:
             created=str(file.attrs["created"]),
             grid=tuple(file.attrs["grid"].tolist()) if "grid" in file.attrs else None,
             sha256=values["sha256"],
+            origin=values["origin"],
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: a file attribute is missing or broken ({error})") from None

@@ -1,19 +1,17 @@
 """Writing a feature store so that a kill at any moment loses at most the shard in hand.
 
 Shards of some images each are written beside the final file, verified, synced, renamed and listed
-with their hash in ``manifest.jsonl``; when all are there they are packed into one file, which is
+with their hash in ``manifest-00.jsonl``; when all are there they are packed into one file, which is
 renamed last. HDF5 writes only the few bytes that describe a file; the data go through plain
 writes, because HDF5 ends the process when it meets a full disk.
 """
 
-import fcntl
 import functools
 import hashlib
 import json
 import os
 import resource
 import shutil
-import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -27,9 +25,11 @@ from numpy.typing import NDArray
 
 from bua.errors import InputError
 from bua.store.atomic import sync_folder, write_text
+from bua.store.lock import give_back, lock_file, require_alone, take
 from bua.store.reader import FeatureStore, ImageId, open_store
 from bua.store.regions import Regions
 from bua.store.schema import About
+from bua.store.seal import BLOCK, seal
 
 #: Shards kept open while packing; each takes a file descriptor a column.
 OPEN_SHARDS = 8
@@ -40,37 +40,72 @@ Entry = tuple[ImageId, Regions]
 class StoreWriter:
     """Writes one store, shard by shard; use it in a ``with`` statement.
 
+    Several processes may share the work: the first opens it before the others, each writes shards
+    and a manifest of its own, and the first packs when all have written theirs.
+
     Args:
         out: the file to make.
         about: where its features come from.
         dtype: of the features, float16 or float32.
+        rank: of this process among those that share the work; the first, 0, opens and packs.
 
     Raises:
         InputError: another process writes the same file, or shards of another detector lie there.
     """
 
-    def __init__(self, out: Path, about: About, dtype: str = "float16") -> None:
-        self.out, self.about, self.dtype = Path(out), about, np.dtype(dtype)
+    def __init__(self, out: Path, about: About, dtype: str = "float16", *, rank: int = 0) -> None:
+        self.out, self.about, self.dtype, self.rank = Path(out), about, np.dtype(dtype), rank
         self.folder = self.out.with_name(f"{self.out.name}.shards")
-        self.manifest = self.folder / "manifest.jsonl"
+        self.manifest = self.folder / _manifest(rank)
         self.shards: list[dict[str, Any]] = []
+        self._fresh: set[str] = set()  # shards that this very writer wrote
         self._lock: IO[str] | None = None
 
     def __enter__(self) -> "StoreWriter":
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self.out.with_name(f"{self.out.name}.lock"), self.out)
-        self.folder.mkdir(exist_ok=True)
-        for leftover in [*self.folder.glob("*.partial"), self.out.with_name(f"{self.out.name}.partial")]:
-            leftover.unlink(missing_ok=True)
-        self._read_manifest()
+        self.open()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._lock is not None
-        Path(self._lock.name).unlink(missing_ok=True)
-        self._lock.close()
+        self.close()
+
+    def open(self) -> None:
+        """Take the lock, put away what an interrupted run left half done, and read the manifests.
+
+        Raises:
+            InputError: another process writes the same file, or shards of another detector lie there.
+        """
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = take(lock_file(self.out, self.rank), self.out)
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self) -> None:
+        if self.rank == 0:
+            require_alone(self.out)
+            self.folder.mkdir(exist_ok=True)
+            partial = self.out.with_name(f"{self.out.name}.partial")
+            for leftover in [*self.folder.glob("*.partial"), partial]:
+                leftover.unlink(missing_ok=True)
+            for path in self._manifests():
+                self._mend(path)
+        self._mend(self.manifest)
+        self.refresh()
+
+    def close(self) -> None:
+        """Give back the lock, if this process holds it."""
+        if self._lock is not None:
+            give_back(self._lock)
+            self._lock = None
+
+    def refresh(self) -> None:
+        """Read again what all processes have written."""
+        lines = [json.loads(text) for path in self._manifests() for text in path.read_text().splitlines()[1:]]
+        self.shards = lines
 
     @property
     def done(self) -> set[ImageId]:
@@ -103,7 +138,8 @@ class StoreWriter:
         entry: dict[str, Any] = {"shard": None, "ids": [image_id for image_id, _ in images]}
         entry["errors"] = [{"image_id": i, "error": text} for i, text in (errors or {}).items()]
         if images:
-            name = f"{len(self.shards):06d}.h5"
+            mine = sum(str(shard["shard"]).startswith(f"rank{self.rank:02d}-") for shard in self.shards)
+            name = f"rank{self.rank:02d}-{mine:06d}.h5"
             path = self.folder / name
             columns = {k: [r.arrays()[k] for _, r in images] for k in images[0][1].arrays()}
             write_file(
@@ -115,6 +151,7 @@ class StoreWriter:
                 columns=columns,
                 dtype=self.dtype,
             )
+            self._fresh.add(name)
             entry |= {"shard": name, "sha256": _sha256(path), "bytes": path.stat().st_size}
         self._append(entry)
 
@@ -129,6 +166,12 @@ class StoreWriter:
         if not ids:
             raise InputError(f"{self.out}: there are no images to write")
         verified = {s["shard"]: self._verified(s) for s in self.shards if s["shard"]}
+        first = next(iter(verified.values()))
+        if len(verified) == 1 and self._is_whole(first, ids):
+            os.replace(first, self.out)
+            sync_folder(self.out.parent)
+            shutil.rmtree(self.folder)
+            return self.out
 
         @functools.lru_cache(maxsize=OPEN_SHARDS)
         def shard(name: str) -> FeatureStore:
@@ -158,20 +201,34 @@ class StoreWriter:
             raise InputError(f"{path}: damaged since it was written; delete {self.folder} and start again")
         return path
 
-    def _read_manifest(self) -> None:
-        head = {"about": self.about.identity, "dtype": self.dtype.name}
-        if not self.manifest.exists():
-            write_text(self.manifest, json.dumps(head) + "\n")
-            return
-        text = self.manifest.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]  # a line cut short by a crash was never finished
-        lines = [json.loads(line) for line in whole.splitlines()]
-        if lines and lines[0] != json.loads(json.dumps(head)):
+    def _is_whole(self, path: Path, ids: Sequence[ImageId]) -> bool:
+        """Tell whether a shard is what packing would write, but for the time of creation."""
+        if next(shard["ids"] for shard in self.shards if shard["shard"]) != list(ids):
+            return False
+        if path.name in self._fresh:
+            return True
+        about = FeatureStore(path).about
+        now = replace(self.about, sha256=about.sha256, created=about.created)
+        return about.attributes() == now.attributes()
+
+    def _manifests(self) -> list[Path]:
+        return sorted(self.folder.glob(_manifest(None)))
+
+    def _mend(self, path: Path) -> None:
+        """Begin a manifest, or cut off a last line that was never finished.
+
+        Raises:
+            InputError: it was begun with another detector or with other options.
+        """
+        head = json.dumps({"about": self.about.identity, "dtype": self.dtype.name})
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        whole = text[: text.rfind("\n") + 1]
+        if whole and json.loads(whole.split("\n")[0]) != json.loads(head):
             raise InputError(
                 f"{self.folder}: begun with another detector or other options; delete it or give another out="
             )
-        write_text(self.manifest, whole or json.dumps(head) + "\n")
-        self.shards = lines[1:]
+        if not text or whole != text:
+            write_text(path, whole or head + "\n")
 
     def _append(self, entry: dict[str, Any]) -> None:
         with open(self.manifest, "a", encoding="utf-8") as file:
@@ -179,6 +236,16 @@ class StoreWriter:
             file.flush()
             os.fsync(file.fileno())
         self.shards.append(entry)
+
+
+def remove_leftovers(out: Path) -> None:
+    """Remove the shards of a finished file whose writer was killed just before it did so itself."""
+    folder = out.with_name(f"{out.name}.shards")
+    if folder.exists() or lock_file(out, 0).exists():
+        held = take(lock_file(out, 0), out)
+        require_alone(out)
+        shutil.rmtree(folder, ignore_errors=True)
+        give_back(held)
 
 
 def write_file(
@@ -211,7 +278,7 @@ def write_file(
     firsts = {name: iter(arrays) for name, arrays in columns.items()}
     heads = {name: next(arrays) for name, arrays in firsts.items()}
     try:
-        with h5py.File(partial, "w") as file:
+        with h5py.File(partial, "w", userblock_size=BLOCK) as file:
             file.attrs.update(about.attributes())
             text = isinstance(ids[0], str)
             file.create_dataset("image_id", data=ids, dtype=h5py.string_dtype() if text else np.int64)
@@ -230,6 +297,8 @@ def write_file(
                 hashes[name] = _stream(raw, heads[name], arrays, kinds[name])
         with h5py.File(partial, "r+") as file:
             file.attrs.update(replace(about, sha256=hashes).attributes())
+        lengths = {name: total * _width(heads[name]) * kind.itemsize for name, kind in kinds.items()}
+        seal(partial, {name: (offset, lengths[name]) for name, offset in offsets.items()})
         with open_store(partial), open(partial, "rb") as raw:
             os.fsync(raw.fileno())
     except OSError as error:
@@ -270,6 +339,11 @@ def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], kind: np.dtype
     return int(dataset.get_offset())
 
 
+def _manifest(rank: int | None) -> str:
+    """Return the file name of the manifest of a process, or the pattern of all."""
+    return f"manifest-{'*' if rank is None else f'{rank:02d}'}.jsonl"
+
+
 def _reserve(partial: Path, count: int) -> None:
     """Raise ``OSError`` if so many bytes cannot be written, before HDF5 finds out."""
     limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -279,24 +353,6 @@ def _reserve(partial: Path, count: int) -> None:
     free = shutil.disk_usage(partial.parent).free
     if free < needed + 64 * 2**20:
         raise OSError(28, f"{needed:,} bytes are needed, {free:,} are free")
-
-
-def _lock(path: Path, out: Path) -> IO[str]:
-    """Take the writer's lock, which the system releases when the process ends, however it ends."""
-    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - open as long as the lock is held
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
-            raise BlockingIOError  # the writer before us was just putting its lock away
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read().strip() or "another process"
-        file.close()
-        raise InputError(f"{out}: {holder} is writing it") from None
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}")
-    file.flush()
-    return file
 
 
 def _sha256(path: Path) -> str:

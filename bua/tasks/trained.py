@@ -16,7 +16,7 @@ from torch import nn
 
 from bua.data.batch import RegionInput, pad_questions
 from bua.errors import InputError
-from bua.regions.detector import Detector, Photo
+from bua.regions.detector import Detector, Photo, look
 from bua.regions.photo import read_photo
 from bua.store.reader import FeatureStore, ImageId, Padded
 from bua.store.regions import Regions
@@ -112,7 +112,7 @@ class Trained:
             photo = image if isinstance(image, np.ndarray) else read_photo(image)
         if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
             raise InputError(f"pixels are {photo.shape} {photo.dtype}; (height, width, 3) uint8 is needed")
-        return self.detector([photo])[0]
+        return look(self.detector, photo)
 
     def caption(self, image: Image | Regions, *, width: int = 5, max_words: int = 20) -> Caption:
         """Describe one image.

@@ -15,15 +15,17 @@ from bua.data.detection import Instances
 from bua.errors import InputError
 from bua.regions.attributes import attribute_loss
 from bua.regions.backbone import NarrowPyramid
+from bua.regions.detector import look
 from bua.regions.pyramid import PyramidDetector, load_weights, save_weights
-from bua.regions.rcnn import PyramidRCNN
+from bua.regions.rcnn import NarrowPyramidRCNN
 from bua.regions.select import Selection
+from bua.tasks.detecting import proposals_of
 
 ADAPTIVE = Selection(min_regions=10, max_regions=100, threshold=0.2, nms_iou=0.3, pixel=1)
 SHIPPED = Path(str(files("bua.regions.weights") / "scenes_fpn.safetensors"))
 
 
-def small(attributes: int = 3) -> tuple[PyramidRCNN, dict]:
+def small(attributes: int = 3) -> tuple[NarrowPyramidRCNN, dict]:
     sizes = {
         "classes": ["a", "b"],
         "attributes": ["x", "y", "z"][:attributes],
@@ -36,7 +38,7 @@ def small(attributes: int = 3) -> tuple[PyramidRCNN, dict]:
         "backbone": {"stem_size": 4, "widths": [6, 8], "depth": 1, "out_channels": 8},
     }
     torch.manual_seed(0)
-    return PyramidRCNN(**(sizes | {"backbone": NarrowPyramid(**sizes["backbone"])})), sizes
+    return NarrowPyramidRCNN(**(sizes | {"backbone": NarrowPyramid(**sizes["backbone"])})), sizes
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,7 @@ def test_regions_cover_the_things_and_know_what_they_are(scenes, shipped) -> Non
     for n in range(len(test)):
         image, target, _ = test[n]
         photo = (image * 255).round().byte().permute(1, 2, 0).numpy()
-        regions = shipped([photo])[0]
+        regions = look(shipped, photo)
         regions.check(n)
         overlap, best = box_iou(target["boxes"], torch.from_numpy(regions.boxes)).max(1)
         right = torch.from_numpy(regions.class_id)[best] + 1 == target["labels"]
@@ -80,21 +82,33 @@ def test_regions_cover_the_things_and_know_what_they_are(scenes, shipped) -> Non
 def test_a_photograph_alone_and_in_a_batch_has_the_same_regions(shipped) -> None:
     rng = np.random.default_rng(0)
     photos = [rng.integers(0, 255, (90, 120, 3), np.uint8) for _ in range(3)]
-    together = shipped(photos)
+    together = shipped([shipped.resize.prepare(photo) for photo in photos])
     for photo, regions in zip(photos, together, strict=True):
-        alone = shipped([photo])[0]
+        alone = look(shipped, photo)
         np.testing.assert_allclose(alone.boxes, regions.boxes, atol=1e-2)
         np.testing.assert_allclose(alone.features, regions.features, atol=1e-3)
 
 
 def test_photographs_of_two_sizes_in_a_batch_are_refused(shipped) -> None:
-    with pytest.raises(ValueError, match="one size"):
-        shipped([np.zeros((9, 9, 3), np.uint8), np.zeros((9, 8, 3), np.uint8)])
+    two = [shipped.resize.prepare(np.zeros((9, width, 3), np.uint8)) for width in (9, 8)]
+    with pytest.raises(ValueError, match="one resized size"):
+        shipped(two)
+
+
+def test_padding_an_image_to_another_changes_its_features(shipped) -> None:
+    """Why photographs of different resized sizes never share a batch."""
+    photo = np.random.default_rng(0).integers(0, 255, (160, 160, 3), np.uint8)
+    box = np.array([[20, 20, 140, 140]], np.float32)
+    alone = look(shipped, photo, box).features
+    padded = np.zeros((160, 320, 3), np.uint8)
+    padded[:, :160] = photo
+    wider = look(shipped, padded, box).features
+    assert np.abs(alone - wider).max() > 1e-3
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (500, 333)])
 def test_odd_photographs_have_regions_inside_them(size, shipped) -> None:
-    regions = shipped([np.full((*size, 3), 128, np.uint8)])[0]
+    regions = look(shipped, np.full((*size, 3), 128, np.uint8))
     regions.check("odd")
     assert regions.boxes[:, 2].max() <= size[1] + 1e-3
     assert regions.boxes[:, 3].max() <= size[0] + 1e-3
@@ -103,7 +117,7 @@ def test_odd_photographs_have_regions_inside_them(size, shipped) -> None:
 def test_fixed_selection_gives_36_regions() -> None:
     rule = Selection(min_regions=36, max_regions=36, threshold=0.2, nms_iou=0.3, pixel=1)
     detector = PyramidDetector(name="scenes_fpn", weights=None, selection=rule)
-    assert len(detector([np.random.default_rng(0).integers(0, 255, (160, 160, 3), np.uint8)])[0]) == 36
+    assert len(look(detector, np.random.default_rng(0).integers(0, 255, (160, 160, 3), np.uint8))) == 36
 
 
 def test_weights_survive_their_file(tmp_path) -> None:
@@ -112,8 +126,8 @@ def test_weights_survive_their_file(tmp_path) -> None:
     save_weights(tmp_path / "w.safetensors", model, sizes)
     loaded, read = load_weights(tmp_path / "w.safetensors")
     assert read == json.loads(json.dumps(sizes))
-    image = [torch.rand(3, 48, 64)]
-    ours, theirs = model.half().float().propose(image)[0], loaded.eval().propose(image)[0]
+    image = torch.rand(3, 48, 64)
+    ours, theirs = (proposals_of(each, image) for each in (model.half().float(), loaded.eval()))
     torch.testing.assert_close(ours.boxes, theirs.boxes, atol=1e-2, rtol=1e-3)
 
 

@@ -164,10 +164,10 @@ def test_worker_processes_change_nothing(workers: int, folder, tmp_path) -> None
 class OneSize(RandomDetector):
     """A detector that insists on batches of one size, of at most three."""
 
-    def __call__(self, photos):
-        assert len({photo.shape for photo in photos}) == 1
-        assert len(photos) <= 3
-        return super().__call__(photos)
+    def __call__(self, images):
+        assert len({image.frame.resized for image in images}) == 1
+        assert len(images) <= 3
+        return super().__call__(images)
 
 
 def test_batches_hold_photographs_of_one_size(folder, tmp_path) -> None:

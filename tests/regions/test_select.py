@@ -6,9 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bua.cli.build import build
 from bua.regions import select
-from bua.regions.select import Selection
+from bua.regions.boxes import BoxConvention
+from bua.regions.proposals import Proposals, Regression, detections
+from bua.regions.resize import Resize
+from bua.regions.select import ArgmaxSelection, ClassAgnosticSelection, Selection
 from tests.parity import load
+from tests.regions.test_boxes import slow_nms
 
 
 def naive(boxes, probabilities, rule: Selection) -> list[int]:
@@ -109,3 +114,90 @@ def test_impossible_numbers_are_refused(numbers, message) -> None:
     good = {"min_regions": 1, "max_regions": 4, "threshold": 0.2, "nms_iou": 0.3, "pixel": 0}
     with pytest.raises(ValueError, match=message):
         Selection(**(good | numbers))
+
+
+def proposals(seed: int, n: int, classes: int) -> Proposals:
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, 40, (n, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(5, 40, (n, 2))], 1).astype(np.float32)
+    frame = Resize(side=100, longest=100, rule="caffe").frame(50, 50)  # twice as large as the photograph
+    return Proposals(
+        boxes=torch.from_numpy(boxes),
+        features=torch.zeros(n, 2),
+        probabilities=torch.from_numpy(rng.standard_normal((n, classes)) * 3).float().softmax(1),
+        deltas=torch.from_numpy(rng.normal(0, 0.2, (n, classes, 4))).float(),
+        attributes=None,
+        regression=Regression((1.0, 1.0, 1.0, 1.0), None, BoxConvention.MODERN, frame),
+    )
+
+
+def suppressed(boxes, worth, iou: float) -> list[int]:
+    return slow_nms(boxes.numpy(), worth.tolist(), iou, np.float32(0), False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 25), st.integers(1, 6), st.integers(0, 8))
+def test_class_agnostic_selection_is_one_suppression_by_the_best_class(seed, n, low, more) -> None:
+    found = proposals(seed, n, 5)
+    rule = ClassAgnosticSelection(min_regions=low, max_regions=low + more, threshold=0.5, nms_iou=0.5)
+    worth = found.probabilities[:, 1:].amax(1)
+    slow = suppressed(found.photo_boxes, worth, 0.5)
+    enough = sum(float(worth[k]) >= 0.5 for k in slow)
+    kept, boxes = rule.select(found)
+    assert kept.tolist() == slow[: min(max(enough, low), low + more)]
+    assert torch.equal(boxes, found.photo_boxes[kept])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 25), st.integers(1, 12))
+def test_argmax_selection_loosens_suppression_of_regressed_boxes_until_enough_are_left(
+    seed, n, count
+) -> None:
+    found = proposals(seed, n, 5)
+    worth, label = found.probabilities[:, 1:].max(1)
+    boxes = found.regressed(torch.arange(n), label + 1)
+    slow: list[int] = []
+    for iou in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
+        slow = suppressed(boxes, worth, iou)
+        if len(slow) >= count:
+            break
+    kept, selected = ArgmaxSelection(regions=count).select(found)
+    assert kept.tolist() == slow[:count]
+    assert torch.equal(selected, boxes[kept])
+    assert boxes.max() <= 50  # of the photograph, not of the resized image
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    n=st.integers(0, 20),
+    threshold=st.sampled_from([0.0, 0.05, 0.3]),
+    limit=st.sampled_from([3, 10, 1000]),
+)
+def test_detections_equal_the_loop_over_classes(seed, n, threshold, limit) -> None:
+    found = proposals(seed, n, 4)
+    slow = []
+    for c in range(1, 4):
+        rows = (found.probabilities[:, c] >= threshold).nonzero().squeeze(1)
+        boxes = found.regressed(rows, torch.full_like(rows, c))
+        sound = ((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])).nonzero().squeeze(1)
+        rows, boxes = rows[sound], boxes[sound]
+        for k in suppressed(boxes, found.probabilities[rows, c], 0.5):
+            slow.append((float(found.probabilities[rows[k], c]), c, int(rows[k])))
+    slow = sorted(slow, key=lambda d: -d[0])[:limit]
+    ours = detections(found, threshold=threshold, nms_iou=0.5, limit=limit)
+    assert [(c, i) for _, c, i in slow] == list(zip(ours.labels.tolist(), ours.index.tolist(), strict=True))
+    assert ours.scores.tolist() == [score for score, *_ in slow]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Selection(min_regions=1, max_regions=4, threshold=0.2, nms_iou=0.3, pixel=0),
+        ClassAgnosticSelection(min_regions=1, max_regions=4, threshold=0.2, nms_iou=0.3),
+        ArgmaxSelection(regions=3),
+    ],
+    ids=lambda rule: type(rule).__name__,
+)
+def test_a_rule_can_be_built_again_from_its_configuration(rule) -> None:
+    assert build(rule.configuration()) == rule

@@ -181,7 +181,7 @@ def test_shards_of_another_detector_are_not_gone_on_with(tmp_path) -> None:
 def test_a_shard_that_was_changed_is_not_packed(tmp_path) -> None:
     with StoreWriter(tmp_path / "f.h5", ABOUT) as writer:
         writer.write([(1, regions(2))])
-        shard = writer.folder / "000000.h5"
+        shard = writer.folder / "rank00-000000.h5"
         shard.write_bytes(shard.read_bytes()[:-7] + b"damage!")
         with pytest.raises(InputError, match="000000.h5: damaged"):
             writer.pack([1])
@@ -191,7 +191,7 @@ def test_a_manifest_line_cut_short_is_forgotten(tmp_path) -> None:
     with StoreWriter(tmp_path / "f.h5", ABOUT) as writer:
         writer.write([(1, regions(2))])
         writer.write([(2, regions(2))])
-    manifest = tmp_path / "f.h5.shards" / "manifest.jsonl"
+    manifest = tmp_path / "f.h5.shards" / "manifest-00.jsonl"
     manifest.write_text(manifest.read_text()[:-20])
     with StoreWriter(tmp_path / "f.h5", ABOUT) as writer:
         assert writer.done == {1}

@@ -1,0 +1,110 @@
+"""Resizing: both rules against references, and boxes there and back."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+
+from bua.regions.resize import Resize, stack
+
+CAFFE = Resize(side=600, longest=1000, rule="caffe")
+sides = st.integers(1, 1500)
+
+
+def slow_caffe_size(height: int, width: int) -> tuple[tuple[int, int], float]:
+    """The rule of Anderson et al.'s code: one scale, sides rounded by OpenCV (half to even)."""
+    scale = 600 / min(height, width)
+    if np.round(scale * max(height, width)) > 1000:
+        scale = 1000 / max(height, width)
+    return (max(1, int(np.rint(height * scale))), max(1, int(np.rint(width * scale)))), scale
+
+
+def slow_bilinear(image: np.ndarray, size: tuple[int, int], scale: float) -> np.ndarray:
+    """OpenCV's INTER_LINEAR on floats, pixel by pixel, at exactly the scale given."""
+    height, width = image.shape[:2]
+    out = np.zeros((*size, image.shape[2]))
+    for y in range(size[0]):
+        for x in range(size[1]):
+            v, u = (y + 0.5) / scale - 0.5, (x + 0.5) / scale - 0.5
+            v, u = min(max(v, 0), height - 1), min(max(u, 0), width - 1)
+            y0, x0 = int(v), int(u)
+            y1, x1 = min(y0 + 1, height - 1), min(x0 + 1, width - 1)
+            fy, fx = v - y0, u - x0
+            top = image[y0, x0] * (1 - fx) + image[y0, x1] * fx
+            bottom = image[y1, x0] * (1 - fx) + image[y1, x1] * fx
+            out[y, x] = top * (1 - fy) + bottom * fy
+    return out
+
+
+@given(sides, sides)
+def test_caffe_size_and_scale_equal_the_rule(height, width) -> None:
+    frame = CAFFE.frame(height, width)
+    size, scale = slow_caffe_size(height, width)
+    assert frame.resized == size
+    assert frame.scale == (scale, scale)
+
+
+@pytest.mark.parametrize(
+    ("size", "resized"),
+    [((480, 640), (600, 800)), ((375, 500), (600, 800)), ((333, 500), (600, 901)), ((200, 640), (312, 1000))],
+)
+def test_caffe_sizes_of_usual_photographs(size, resized) -> None:
+    assert CAFFE.frame(*size).resized == resized
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
+def test_pixels_equal_bilinear_reading_at_the_exact_scale(height, width, seed) -> None:
+    photo = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    prepared = Resize(side=24, longest=40, rule="caffe").prepare(photo)
+    slow = slow_bilinear(photo.astype(float), prepared.frame.resized, prepared.frame.scale[0])
+    np.testing.assert_allclose(prepared.pixels.permute(1, 2, 0), slow, atol=1e-3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(20, 300), st.integers(20, 300), st.integers(0, 99))
+def test_torchvision_rule_equals_torchvision(height, width, seed) -> None:
+    image = torch.from_numpy(np.random.default_rng(seed).random((3, height, width))).float()
+    theirs = GeneralizedRCNNTransform(64, 107, [0.0] * 3, [1.0] * 3)([image])[0]
+    ours, frame = Resize(side=64, longest=107, rule="torchvision")(image)
+    assert frame.resized == theirs.image_sizes[0]
+    h, w = frame.resized
+    np.testing.assert_allclose(ours, theirs.tensors[0, :, :h, :w], atol=5e-5)
+
+
+@pytest.mark.parametrize("rule", ["caffe", "torchvision"])
+@given(sides, sides)
+def test_boxes_survive_the_way_there_and_back(rule, height, width) -> None:
+    frame = Resize(side=300, longest=500, rule=rule).frame(height, width)
+    box = torch.tensor([[0.0, 0.0, width, height]])
+    np.testing.assert_allclose(frame.to_photo(frame.to_resized(box)), box, rtol=1e-5)
+
+
+def test_without_a_side_a_photograph_stays_as_it_is_unless_it_is_too_long() -> None:
+    keep = Resize(side=None, longest=100, rule="torchvision")
+    assert keep.frame(50, 80).resized == (50, 80)
+    assert keep.frame(200, 80).resized == (100, 40)
+    photo = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    assert keep.prepare(photo).pixels.permute(1, 2, 0).tolist() == photo.tolist()
+
+
+def test_stacking_pads_with_zeros_to_a_multiple_only() -> None:
+    keep = Resize(side=None, longest=100, rule="torchvision")
+    batch = stack([keep.prepare(np.full((5, 7, 3), 9, np.uint8))], 4)
+    assert batch.shape == (1, 3, 8, 8)
+    assert batch[:, :, :5, :7].eq(9).all()
+    assert batch.sum() == 9 * 3 * 35
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"rule": "cv2"}, "one of caffe, torchvision, not cv2"),
+        ({"side": 2000}, "1 <= side <= longest"),
+    ],
+)
+def test_impossible_rules_are_refused(numbers, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        Resize(**({"side": 600, "longest": 1000, "rule": "caffe"} | numbers))
