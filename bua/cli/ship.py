@@ -8,24 +8,22 @@ from typing import Any
 import torch
 import yaml
 from torch import Tensor
-from tqdm import tqdm
 
 from bua.cli.build import build
+from bua.cli.evaluate import measure
 from bua.cli.load import find_checkpoint, read_checkpoint
 from bua.cli.provenance import sha256
 from bua.cli.run import RunDirectory
 from bua.data.detection import Instances
 from bua.errors import InputError
 from bua.json_file import read_json
-from bua.metrics.detection import coco_ap
 from bua.regions.c4.model import C4RCNN
 from bua.regions.c4.weights import load_c4, save_c4
 from bua.regions.fpn import TorchvisionRCNN, load_fpn, save_fpn
-from bua.regions.proposals import detections
 from bua.regions.pyramid import load_weights, save_weights
 from bua.regions.rcnn import NarrowPyramidRCNN
 from bua.store.atomic import write_text
-from bua.tasks.detecting import as_dict, coco_records, instances, proposals_of
+from bua.tasks.precision import proposals_of
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +40,13 @@ def main(config: Any) -> None:
     for source in provenance["sources"].values():
         source["file"] = Path(source["file"]).name
     test = Instances(config.instances, config.images, flip=False)
+    scores = {**measure(shipped, test, "coco"), **attribute_accuracy(shipped, test)}
     scenes = Path(config.instances).parent / "scenes.json"
     about = {
         "weights": out.name,
         "sha256": sha256(out),
         "bytes": out.stat().st_size,
-        "measured": {"images": len(test), **measure(shipped, test)},
+        "measured": {"images": len(test), **scores},
         "measured_on": {"file": Path(config.instances).name, "sha256": sha256(config.instances)},
         "recipe": {
             "train": [without_folder(word) for word in yaml.safe_load((run / "overrides.yaml").read_text())],
@@ -87,19 +86,7 @@ def ship(out: Path, model: Any, recipe: dict[str, Any]) -> Any:
 
 
 @torch.inference_mode()
-def measure(model: Any, test: Instances) -> dict[str, float]:
-    """Return the average precisions of detections, and the accuracy of attributes of true boxes."""
-    found: list[dict[str, Any]] = []
-    truth: list[dict[str, Any]] = []
-    for n in tqdm(range(len(test)), disable=None, unit=" images"):
-        image, target, image_id = test[n]
-        truth += coco_records(image_id, target)
-        seen = detections(proposals_of(model, image), threshold=0.05, nms_iou=0.5, limit=100)
-        found += coco_records(image_id, as_dict(seen))
-    return {**coco_ap(instances(truth, model.classes), found), **_attributes(model, test)}
-
-
-def _attributes(model: Any, test: Instances) -> dict[str, float]:
+def attribute_accuracy(model: Any, test: Instances) -> dict[str, float]:
     """Return how often the most probable attribute of a true box is one that the thing has."""
     right = total = 0
     for n in range(min(len(test), 200) if model.attributes else 0):

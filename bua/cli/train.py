@@ -38,7 +38,9 @@ def train(config: Any, out: Path, overrides: list[str]) -> dict[str, float]:
     known = {name: size for name, size in data.sizes.items() if name in list(config.model)}
     plain = to_plain(OmegaConf.merge(config, {"model": known}))
     run = RunDirectory(out)
-    record = {"format": FORMAT, "model": plain["model"], "objective": plain["objective"], **data.record}
+    # what a model began from is not asked for again when it is built from its checkpoint
+    model = {key: None if key == "pretrained" else value for key, value in plain["model"].items()}
+    record = {"format": FORMAT, "model": model, "objective": plain["objective"], **data.record}
     if config.resume:
         _check_resume(run, plain, record)
         run.status("running")

@@ -1,5 +1,6 @@
 """What every task does the same way: its optimiser, its schedule and what its checkpoints carry."""
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -18,7 +19,8 @@ class Task(LightningModule):
 
     Args:
         optimizer: makes the optimiser from parameters.
-        scheduler: makes the schedule from the optimiser and ``total_steps``; stepped every batch.
+        scheduler: makes the schedule from the optimiser, and ``total_steps`` if it takes that; stepped
+            every batch.
         record: plain values that every checkpoint carries under ``bua``.
     """
 
@@ -38,8 +40,14 @@ class Task(LightningModule):
         optimizer = self._optimizer([p for p in self.parameters() if p.requires_grad])
         if self._scheduler is None:
             return optimizer
-        schedule = self._scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+        schedule = self._scheduler(optimizer, **self._known_to(self._scheduler))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _known_to(self, scheduler: SchedulerFactory) -> dict[str, int]:
+        """Return the number of steps of the training, for a schedule that asks for it."""
+        if "total_steps" not in inspect.signature(scheduler).parameters:
+            return {}
+        return {"total_steps": int(self.trainer.estimated_stepping_batches)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the record, as plain values, and the state of the random numbers."""

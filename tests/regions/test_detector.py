@@ -11,6 +11,7 @@ import torch
 from hydra import compose, initialize_config_module
 from torchvision.ops import box_iou
 
+from bua.cli.evaluate import measure
 from bua.data.detection import Instances
 from bua.errors import InputError
 from bua.regions.attributes import attribute_loss
@@ -19,7 +20,7 @@ from bua.regions.detector import look
 from bua.regions.pyramid import PyramidDetector, load_weights, save_weights
 from bua.regions.rcnn import NarrowPyramidRCNN
 from bua.regions.select import Selection
-from bua.tasks.detecting import proposals_of
+from bua.tasks.precision import proposals_of
 
 ADAPTIVE = Selection(min_regions=10, max_regions=100, threshold=0.2, nms_iou=0.3, pixel=1)
 SHIPPED = Path(str(files("bua.regions.weights") / "scenes_fpn.safetensors"))
@@ -59,9 +60,8 @@ def test_shipped_weights_are_small_and_are_those_that_were_measured() -> None:
 
 @pytest.mark.slow
 def test_shipped_detector_finds_things_on_pictures_that_it_never_saw(scenes, shipped) -> None:
-    from bua.cli.ship import measure
-
-    found = measure(shipped.model, Instances(scenes / "instances_test.json", scenes / "images", flip=False))
+    test = Instances(scenes / "instances_test.json", scenes / "images", flip=False)
+    found = measure(shipped.model, test, "coco")
     assert found["AP50"] >= 0.80
 
 

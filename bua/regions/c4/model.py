@@ -7,6 +7,7 @@ C classes with background at 0, A attributes, 2048 numbers a region feature.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from bua.regions.attributes import AttributeHead, attribute_loss
 from bua.regions.boxes import BoxConvention
 from bua.regions.c4.rpn import ProposalNetwork, ProposalRule
 from bua.regions.c4.trunk import FEATURE_SIZE, STRIDE, Trunk
+from bua.regions.download import load_into, read_state
 from bua.regions.proposals import Proposals, Regression, Weights, whole_image
 from bua.regions.resize import Frame, Resize
 
@@ -86,6 +88,7 @@ class C4RCNN(nn.Module):
         blocks: bottleneck blocks of the four stages of the ResNet.
         resize: of photographs.
         frozen_stages: how many stages of the trunk do not learn; 3 are the stem, res2 and res3.
+        pretrained: file of an ImageNet ResNet in torchvision's form to begin from.
         options: what this release does differently.
     """
 
@@ -99,6 +102,7 @@ class C4RCNN(nn.Module):
         resize: Resize,
         blocks: Sequence[int] = (3, 4, 23, 3),
         frozen_stages: int = 3,
+        pretrained: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -108,6 +112,8 @@ class C4RCNN(nn.Module):
         self.convention = BoxConvention.named(self.options.box_convention)
         count = len(self.classes) + 1
         self.trunk = Trunk(blocks=blocks, dilated=self.options.dilated)
+        if pretrained is not None:
+            self._begin_from(Path(pretrained))
         self.trunk.freeze(frozen_stages)
         self.rpn = ProposalNetwork(self.convention)
         self.class_logits = nn.Linear(FEATURE_SIZE, count)
@@ -128,6 +134,10 @@ class C4RCNN(nn.Module):
         nn.init.zeros_(self.class_logits.bias)
         nn.init.zeros_(self.box_deltas.bias)
         self.register_buffer("means", torch.tensor(MEANS).reshape(3, 1, 1), persistent=False)
+
+    def _begin_from(self, path: Path) -> None:
+        state = {k: v for k, v in read_state(path).items() if not k.startswith("fc.")}
+        load_into(self.trunk, state, path, "a ResNet of these blocks")
 
     def map(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1024 h w"]:
         """Return the map of resized images, RGB from 0 to 255."""

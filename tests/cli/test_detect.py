@@ -1,0 +1,51 @@
+"""``bua detect``: JSON and pictures, from a detector and from a store."""
+
+import json
+
+import pytest
+from PIL import Image
+
+
+@pytest.mark.slow
+def test_detect_writes_what_the_pictures_of_scenes_show(scenes, tmp_path, bua) -> None:
+    names = [line["file_name"] for line in json.loads((scenes / "instances_test.json").read_text())["images"]]
+    (tmp_path / "list.txt").write_text("\n".join([*names[:3], "none.jpg"]))
+    done = bua("detect", f"images={tmp_path}/list.txt", f"root={scenes}/images", f"out={tmp_path}/out")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("none.jpg: there is no such file") == 1
+    found = json.loads((tmp_path / "out/detections.json").read_text())
+    assert [record["file"].split("/")[-1] for record in found] == names[:3]
+    assert "3 photographs" in done.stdout
+    for record in found:
+        assert {tag["name"] for tag in record["tags"]} == {thing["class"] for thing in record["things"]}
+        for thing in record["things"]:
+            assert thing["label"].endswith(thing["class"])
+            x1, y1, x2, y2 = thing["box"]
+            assert 0 <= x1 < x2 <= record["width"]
+            assert 0 <= y1 < y2 <= record["height"]
+    pictures = sorted((tmp_path / "out/pictures").iterdir())
+    assert len(pictures) == 3
+    assert min(Image.open(pictures[0]).size) >= 480
+
+
+@pytest.mark.slow
+def test_detect_shows_the_regions_of_a_store(scenes, tmp_path, bua) -> None:
+    done = bua(
+        "detect",
+        f"images={scenes}/images",
+        f"features={scenes}/regions.h5",
+        f"out={tmp_path}/out",
+        "pictures=false",
+        "threshold=0.0",
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out/detections.json").read_text())
+    assert len(found) == 46
+    assert {thing["class"] for record in found for thing in record["things"]} == {"thing", "stuff"}
+
+
+def test_a_detector_without_names_is_refused(tmp_path, bua) -> None:
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    done = bua("detect", f"images={tmp_path}/a.png", f"out={tmp_path}/out", "detector=random")
+    assert done.returncode == 2
+    assert done.stderr.startswith("bua detect: detector=random names nothing")
