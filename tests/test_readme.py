@@ -1,4 +1,4 @@
-"""The commands of the README are those that there are, and its numbers those of the results."""
+"""The commands of the README and of docs are those that there are, and its numbers those of the results."""
 
 import re
 import shlex
@@ -13,9 +13,11 @@ from bua.cli.commands import COMMANDS
 from tests.parity import ROOT
 
 TEXT = (ROOT / "README.md").read_text()
+DOCS = [path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))]
 CONSOLE = [
     line.removeprefix("$ ")
-    for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL)
+    for text in (TEXT, *DOCS)
+    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL)
     for line in block.strip().splitlines()
 ]
 BUA = [line for line in CONSOLE if line.startswith("bua ")]
@@ -38,7 +40,17 @@ def test_command_of_the_readme_composes(line: str) -> None:
     with initialize_config_module("bua.conf", version_base="1.3"):
         config = compose(name, words)
     for word in words:
-        assert word.split("=")[0] in config or word.startswith("experiment=")
+        keys, node = word.split("=")[0].split("."), config
+        for key in keys:
+            assert key in node or word.startswith("experiment=")
+            node = node._get_node(key) if key in node else node
+
+
+def test_every_detector_and_every_selection_rule_is_documented() -> None:
+    text = (ROOT / "docs/detectors.md").read_text()
+    found = [p.stem for group in ("detector", "select") for p in (ROOT / "conf" / group).glob("*.yaml")]
+    assert len(found) >= 12
+    assert [name for name in found if f"`{name}`" not in text] == []
 
 
 @pytest.mark.parametrize("line", MAKE)

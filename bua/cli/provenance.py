@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bua import __version__
+from bua.store.reader import FeatureStore
 
 
 def sha256(path: Path | str) -> str:
@@ -37,9 +38,16 @@ def provenance(sources: Mapping[str, str], seed: int) -> dict[str, Any]:
             "gpus": [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())],
         },
         "seed": seed,
-        "sources": {role: {"file": str(path), "sha256": sha256(path)} for role, path in sources.items()},
+        "sources": {role: {"file": str(path), **_hashes(Path(path))} for role, path in sources.items()},
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def _hashes(path: Path) -> dict[str, Any]:
+    """Return the hash of a file; of a feature file those of its columns, which it holds already."""
+    if path.suffix == ".h5":
+        return {"columns": dict(FeatureStore(path).about.sha256)}
+    return {"sha256": sha256(path)}
 
 
 def _git() -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ alone: not on where an earlier run was stopped, nor on how many processes share 
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -218,6 +219,9 @@ class _Job:
 
     def _work(self, writer: StoreWriter) -> tuple[int, float]:
         """Extract the windows of this process; return photographs looked at and detector's seconds."""
+        # oneDNN keeps what it prepared for each size of image, 1,024 of them unless told otherwise:
+        # with photographs of many sizes that is memory which grows for hours
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
         windows = self._windows(writer.done)
         todo = [photo for window in windows for photo in window]
         items, shard, detecting = self._loader(todo), _Shard(np.dtype(self.dtype)), 0.0

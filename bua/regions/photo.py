@@ -14,7 +14,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from bua.errors import InputError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+#: Photographs that are not read; in a folder they are told instead of passed over.
+UNREAD = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".dng", ".cr2", ".nef")
 MAX_PIXELS = 100_000_000
 MAX_ASPECT = 200
 MAX_BYTES = 512 * 2**20

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bua.errors import InputError
 from bua.json_file import read_json, records
-from bua.regions.photo import SUFFIXES
+from bua.regions.photo import SUFFIXES, UNREAD
 from bua.store.reader import ImageId
 
 #: 000000000139.jpg (2017) and COCO_val2014_000000000139.jpg (2014).
@@ -39,7 +39,7 @@ def find_photos(source: Path | str, root: Path | str | None = None) -> list[Phot
     """
     source = Path(source)
     if source.is_dir():
-        paths = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        paths = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES + UNREAD and p.is_file())
         if not paths:
             raise InputError(f"{source}: there are no photographs ({', '.join(SUFFIXES)}) in it")
         found = _by_name(paths, source)

@@ -213,3 +213,12 @@ def test_broken_lists_of_photographs_are_named(name, content, message, tmp_path)
 def test_a_folder_without_photographs_is_named(tmp_path) -> None:
     with pytest.raises(InputError, match="there are no photographs"):
         find_photos(tmp_path)
+
+
+def test_photographs_of_formats_that_are_not_read_are_told_and_not_passed_over(tmp_path) -> None:
+    touch(tmp_path, "a.jfif", "b.HEIC", "notes.txt")
+    found = find_photos(tmp_path)
+    assert [p.image_id for p in found] == ["a.jfif", "b.HEIC"]
+    (tmp_path / "b.HEIC").write_bytes(b"\x00\x00\x00\x18ftypheic" + b"x" * 100)
+    with pytest.raises(InputError, match=r"b\.HEIC: not an image in one of the formats JPEG"):
+        read_photo(tmp_path / "b.HEIC")
