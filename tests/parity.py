@@ -12,12 +12,17 @@ ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 
 
+def path(name: str) -> Path:
+    """Return a parity file, or skip the test where there is none."""
+    file = Path(os.environ.get("BUA_PARITY_DIR", SHARED / "parity")) / name
+    if not file.exists():
+        pytest.skip(f"{name} is not there; BUA_PARITY_DIR names the folder of parity files")
+    return file
+
+
 def load(name: str) -> Any:
     """Return the content of a parity file, or skip the test where there is none."""
-    path = Path(os.environ.get("BUA_PARITY_DIR", SHARED / "parity")) / name
-    if not path.exists():
-        pytest.skip(f"{name} is not there; BUA_PARITY_DIR names the folder of parity files")
-    return np.load(path, allow_pickle=False)
+    return np.load(path(name), allow_pickle=False)
 
 
 def tensor(array: Any) -> torch.Tensor:
