@@ -25,8 +25,10 @@ def main(arguments: list[str] | None = None) -> int:
 
         print(f"bua {__version__}")
         return 0
+    if "LOCAL_RANK" in os.environ and "=" in words[0]:  # started by Lightning to share the work
+        words.insert(0, os.environ.get("BUA_COMMAND", words[0]))
     name, rest = words[0], words[1:]
-    if name == "features" and rest and rest[0] in ("info", "check"):
+    if name == "features" and rest and f"features_{rest[0]}" in COMMANDS:
         name, rest = f"features_{rest[0]}", rest[1:]
     if name not in COMMANDS:
         return _fail("bua", f"there is no command {name!r}; the commands are {', '.join(COMMANDS)}")
@@ -50,5 +52,6 @@ def main(arguments: list[str] | None = None) -> int:
 def _fail(command: str, message: str, code: int = 2) -> int:
     # a worker process wraps the line of a mistake into its traceback
     line = message.rsplit("InputError: ", 1)[-1] if message.startswith("Caught ") else message
-    print(f"{command}: {' '.join(line.split())}", file=sys.stderr)
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes, the first speaks
+        print(f"{command}: {' '.join(line.split())}", file=sys.stderr)
     return code

@@ -18,13 +18,17 @@ from bua.errors import InputError
 
 #: Keys whose values are texts: paths, names and questions.
 TEXTS = frozenset(
-    ["annotations", "captions", "features", "file", "html", "ids", "images", "instances", "out"]
-    + ["predictions", "question", "questions", "references", "root", "run", "scenes", "train_ids"]
-    + ["val_annotations", "val_ids", "val_questions", "weights"]
+    ["annotations", "attributes", "boxes", "captions", "classes", "features", "file", "genome", "html"]
+    + ["ids", "images", "instances", "karpathy", "objects", "out", "predictions", "question", "questions"]
+    + ["references", "root", "run", "scenes", "source", "train_ids", "val_annotations", "val_ids"]
+    + ["val_instances", "val_questions", "weights"]
 )
+#: Names the command to the processes that Lightning starts; their words are those behind it.
+COMMAND = "BUA_COMMAND"
 #: Whole numbers and the least that each may be.
 LEAST = {
     **dict.fromkeys(["batch_size", "shard_size", "width", "max_words", "candidates", "questions_each"], 1),
+    **dict.fromkeys(["top_objects", "top_attributes", "most_attributes"], 1),
     **dict.fromkeys(["workers", "train", "val", "test", "novel", "max_errors", "seed"], 0),
 }
 
@@ -36,7 +40,7 @@ def run(name: str, function: Callable[[Any], Any], arguments: list[str]) -> None
         InputError: a key, a group or a value of the command line is not one that there is.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
-    for noisy in ("pytorch_lightning", "lightning", "PIL", "matplotlib"):
+    for noisy in ("pytorch_lightning", "lightning", "lightning_fabric", "lightning.fabric", "PIL"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting
     many = bool({"-m", "--multirun"} & set(arguments))
@@ -44,7 +48,8 @@ def run(name: str, function: Callable[[Any], Any], arguments: list[str]) -> None
     task = _checked(function) if many else _keeping(_checked(function), problems)
     command = hydra.main(version_base="1.3", config_path="pkg://bua.conf", config_name=name)(task)
     words = arguments if many else [quoted(word) for word in arguments]
-    before, sys.argv = sys.argv, [f"bua {name}", *words]
+    os.environ[COMMAND] = name  # for the processes that Lightning starts with the same words
+    before, sys.argv = sys.argv, [sys.argv[0], *words]
     try:
         command()
         if problems:

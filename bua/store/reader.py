@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bua.errors import InputError
 from bua.store.regions import OPTIONAL, Regions
 from bua.store.schema import About, check_rows, check_structure, read_about
+from bua.store.seal import broken_seal
 
 ImageId = int | str
 
@@ -53,9 +54,12 @@ class FeatureStore:
         self._process, self._columns = -1, dict[str, Any]()
         with open_store(self.path) as file:
             self.about: About = read_about(file, self.path)
-            self.image_ids: list[ImageId] = _ids(file["image_id"])
-            self._rows: NDArray[np.int64] = file["rows"][:]
-            self._size: NDArray[np.int32] = file["size"][:]
+            try:
+                self.image_ids: list[ImageId] = _ids(file["image_id"])
+                self._rows: NDArray[np.int64] = file["rows"][:]
+                self._size: NDArray[np.int32] = file["size"][:]
+            except (OSError, RuntimeError, TypeError, ValueError) as error:
+                raise InputError(f"{self.path}: damaged HDF5 file ({error})") from None
             self.feature_size = int(file["features"].shape[1])
             check_rows(self._rows, len(file["boxes"]), self.path)
         self._position = {image_id: n for n, image_id in enumerate(self.image_ids)}
@@ -142,6 +146,8 @@ def open_store(path: Path) -> h5py.File:
     """
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; bua extract makes one")
+    if problems := broken_seal(path):
+        raise InputError(problems[0])
     try:
         file = h5py.File(path, "r")
     except OSError as error:

@@ -127,37 +127,38 @@ def check_structure(file: h5py.File, path: Path) -> None:
         InputError: a link that is not hard, external or virtual data, a type or shape that the
             format does not have, more rows than are stored.
     """
+    found: dict[str, h5py.Dataset] = {}
     for name in file:
         if type(file.get(name, getlink=True)) is not h5py.HardLink:
             raise InputError(f"{path}: {name} is a link to elsewhere; it is not followed")
-        dataset = file[name]
+        dataset = found[name] = file[name]
         if not isinstance(dataset, h5py.Dataset):
             raise InputError(f"{path}: {name} is a group; {FORMAT} has none")
         if dataset.external or dataset.is_virtual:
             raise InputError(f"{path}: {name} keeps its data in another file; it is not read")
         if dataset.dtype.hasobject and name != "image_id":
             raise InputError(f"{path}: {name} has type {dataset.dtype}")
-        stored = dataset.id.get_storage_size()
-        if dataset.nbytes and (stored == 0 or (dataset.chunks is None and dataset.nbytes > stored)):
+        stored, claimed = dataset.id.get_storage_size(), dataset.nbytes
+        if claimed and (stored == 0 or (dataset.chunks is None and claimed > stored)):
             raise InputError(f"{path}: {name} claims {dataset.shape}, more than the file stores")
     for name in ("image_id", "rows", "size", "features", "boxes"):
-        if name not in file:
+        if name not in found:
             raise InputError(f"{path}: there is no dataset {name}")
-    count, regions = len(file["image_id"]), len(file["boxes"])
+    there = {name: dataset.shape for name, dataset in found.items()}
+    count, regions = len(found["image_id"]), len(found["boxes"])
     if count > regions:
         raise InputError(f"{path}: {count} images cannot own {regions} regions; each needs at least one")
-    if file["features"].ndim != 2:
-        raise InputError(f"{path}: features is {file['features'].shape}, two dimensions are needed")
-    width = file["features"].shape[1]
+    if len(there["features"]) != 2:
+        raise InputError(f"{path}: features is {there['features']}, two dimensions are needed")
     shapes = {"image_id": (count,), "rows": (count, 2), "size": (count, 2)}
-    shapes |= {"features": (regions, width), "boxes": (regions, 4)}
-    shapes |= {name: (regions,) for name in OPTIONAL if name in file}
+    shapes |= {"features": (regions, there["features"][1]), "boxes": (regions, 4)}
+    shapes |= {name: (regions,) for name in OPTIONAL if name in found}
     for name, shape in shapes.items():
-        if file[name].shape != shape:
-            raise InputError(f"{path}: {name} is {file[name].shape}, {shape} is needed")
+        if there[name] != shape:
+            raise InputError(f"{path}: {name} is {there[name]}, {shape} is needed")
     for name, kinds in {**COLUMNS, "rows": (np.int64,), "size": (np.int32,)}.items():
-        if name in file and file[name].dtype not in [np.dtype(kind) for kind in kinds]:
-            raise InputError(f"{path}: {name} has type {file[name].dtype}")
+        if name in found and (kind := found[name].dtype) not in [np.dtype(each) for each in kinds]:
+            raise InputError(f"{path}: {name} has type {kind}")
 
 
 def check_rows(rows: NDArray[np.int64], regions: int, path: Path) -> None:

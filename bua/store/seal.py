@@ -1,5 +1,8 @@
 """The seal of a store: by it every changed byte of the file is found, before HDF5 reads any of them.
 
+HDF5 can end the process over a single changed byte of its own structures. So a file is opened only
+when its seal holds, which takes reading everything but the columns; ``check`` reads those too.
+
 HDF5 leaves the head of a file, its "user block", to the program that writes it. A store keeps one
 line of JSON there, filled up with spaces to 2,048 bytes::
 
@@ -60,7 +63,7 @@ def broken_seal(path: Path) -> list[str]:
         content = _content(block)
         columns = _columns(content)
         if columns is None or block != _block({k: v for k, v in content.items() if k != "bua-seal"}):
-            return [f"{path}: damaged: its first {BLOCK} bytes are neither HDF5 nor the seal of a store"]
+            return [f"{path}: not a readable HDF5 file, or its first {BLOCK:,} bytes are damaged"]
         if content["bytes"] != size:
             return [f"{path}: damaged: it has {size:,} bytes, {content['bytes']:,} were written"]
         if content.get("structure") != _structure(file, size, columns.values()):

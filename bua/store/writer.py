@@ -296,7 +296,7 @@ def write_file(
                 raw.seek(offsets[name])
                 hashes[name] = _stream(raw, heads[name], arrays, kinds[name])
         with h5py.File(partial, "r+") as file:
-            file.attrs.update(replace(about, sha256=hashes).attributes())
+            file.attrs["sha256"] = replace(about, sha256=hashes).attributes()["sha256"]
         lengths = {name: total * _width(heads[name]) * kind.itemsize for name, kind in kinds.items()}
         seal(partial, {name: (offset, lengths[name]) for name, offset in offsets.items()})
         with open_store(partial), open(partial, "rb") as raw:

@@ -1,4 +1,7 @@
-"""Measure what the design promises: python experiments/speed/run.py writes results.json here."""
+"""Measure what the design promises: python experiments/speed/run.py [DATA] writes results.json here.
+
+DATA is a folder of real photographs and features; what needs them stays unmeasured without it.
+"""
 
 import json
 import os
@@ -14,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from extraction import extraction_memory, extraction_share
+from importing import import_speed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -167,7 +172,9 @@ def captioner() -> list[dict[str, str]]:
 
 def main() -> None:
     """Measure everything."""
+    data = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     rows = [help_seconds(), store_reading(), selection(), *captioner()]
+    rows += [import_speed(), *([extraction_share(data), extraction_memory(data)] if data else [])]
     machine = f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}"
     results = {"machine": machine, "measurements": rows}
     (Path(__file__).parent / "results.json").write_text(json.dumps(results, indent=1) + "\n")

@@ -18,6 +18,7 @@ from bua.errors import InputError
 from bua.store import About, FeatureStore, Regions, StoreWriter
 from bua.store.check import check_store
 from tests.conftest import ABOUT, regions, write_store
+from tests.store.sealing import resealed
 
 COUNTS = st.lists(st.integers(1, 9), min_size=1, max_size=8)
 
@@ -117,6 +118,7 @@ def test_a_chunked_file_of_another_program_is_read_too(tmp_path) -> None:
         values = file["features"][:]
         del file["features"]
         file.create_dataset("features", data=values, chunks=(2, 6), compression="gzip")
+    resealed(path)
     assert same(FeatureStore(path)[2], regions(3, seed=2))
 
 
@@ -290,6 +292,7 @@ HOW = [
 def test_damaged_and_hostile_files_are_refused_on_opening(how: str, tmp_path) -> None:
     path = write_store(tmp_path / "f.h5", {1: regions(2), 2: regions(4)})
     message = damaged(path, how)
+    resealed(path)
     with pytest.raises(InputError, match=rf"f.h5: .*({message})"):
         FeatureStore(path)
 

@@ -1,0 +1,101 @@
+"""The features of mmf (pythia) in one LMDB (tools/scripts/features/lmdb_conversion.py).
+
+The value of the key ``NAME`` is a pickled dictionary with ``features``, ``feature_path`` and what
+``mmf`` notes of an image; the key ``keys`` holds the pickled list of keys.
+"""
+
+import importlib.util
+import pickle
+import subprocess
+import sys
+from collections.abc import Generator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from bua.errors import InputError
+from bua.store.formats import lmdb_entries
+from bua.store.formats.arrays import mapping, plain
+from bua.store.formats.item import Item, Raw, Source, UnsoundError
+from bua.store.formats.lmdb_entries import HEAD
+from bua.store.formats.mmf import classes_of, image_of, notes_of
+from bua.store.formats.names import file_name
+from bua.store.formats.written import Export, new_folders
+
+_KEYS = b"keys"
+
+
+def read(source: Source) -> Generator[Item, None, None]:
+    """Read an LMDB, a folder or a single file, in the order of its keys."""
+    _require()
+    if not source.path.exists():
+        raise InputError(f"{source.path}: there is no such file or folder")
+    for key, value in _entries(source.path):
+        if key != _KEYS:
+            name = key.decode("utf-8", "replace")
+            yield Item(name, f"{source.path.name} key {name}", partial(_value, value, source))
+
+
+def _entries(path: Path) -> Generator[tuple[bytes, bytes], None, None]:
+    """Yield keys and values that another process reads, which damaged files may end."""
+    command = [sys.executable, "-P", str(lmdb_entries.__file__), str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            while len(head := process.stdout.read(HEAD.size)) == HEAD.size:
+                lengths = HEAD.unpack(head)
+                key, value = (process.stdout.read(length) for length in lengths)
+                if len(value) == lengths[1]:
+                    yield key, value
+            if process.wait() != 0:
+                said = process.stderr.read().decode("utf-8", "replace").strip()
+                reason = " ".join(said.split()) or f"reading it ended with signal {-process.returncode}"
+                raise InputError(f"{path}: not a readable LMDB ({reason:.300})")
+        finally:
+            process.kill()
+
+
+def _value(value: bytes, source: Source) -> Raw:
+    info = mapping(plain(value), "the value")
+    if not isinstance(info.get("features"), np.ndarray):
+        raise UnsoundError("there are no features")
+    return image_of(info["features"], info, source)
+
+
+def write(export: Export) -> None:
+    """Write an LMDB, a folder."""
+    _require()
+    import lmdb
+
+    classes = classes_of(export)
+    store = export.store
+    row_bytes = (store.feature_size + 16 + classes) * 4
+    export.reserve(2 * row_bytes)
+    size = int(store.counts().sum()) * row_bytes * 2 + len(store) * 2**14 + 2**26
+    keys = []
+    with new_folders(export.out) as (folder,):
+        environment = lmdb.open(str(folder), map_size=size, lock=False, sync=False)
+        try:
+            for image, regions in export.images():
+                name = file_name(image, export.out)
+                key = name.encode()
+                if key == _KEYS or len(key) > 511:
+                    raise InputError(f"{export.out}: image id {image!r:.80} cannot be a key of an LMDB")
+                value = {"feature_path": name, "features": regions.features, **notes_of(regions, classes)}
+                with environment.begin(write=True) as transaction:
+                    transaction.put(key, pickle.dumps(value, protocol=4))
+                keys.append(key)
+            with environment.begin(write=True) as transaction:
+                transaction.put(_KEYS, pickle.dumps(keys, protocol=4))
+            environment.sync(True)
+        except lmdb.Error as error:
+            raise InputError(f"{export.out}: cannot be written ({error})") from None
+        finally:
+            environment.close()
+
+
+def _require() -> None:
+    if importlib.util.find_spec("lmdb") is None:
+        raise InputError("mmf_lmdb needs the package lmdb: pip install 'bua[lmdb]'")

@@ -1,0 +1,120 @@
+"""A damaged file of any format is read, in part or not at all: never a crash, never a traceback."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bua.errors import InputError
+from bua.store.check import check_store
+from bua.store.formats import FORMATS
+from tests.store.foreign import bring, grid_sample, sample, send, sizes_json, write
+
+NAMES = sorted(FORMATS)
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory) -> Path:
+    """A folder with a folder for each format, and the sizes of the images."""
+    folder = tmp_path_factory.mktemp("foreign")
+    images = {n: sample(3, n) for n in (1, 2, 3)}
+    grids = {n: grid_sample((2, 2), n) for n in (1, 2, 3)}
+    store, grid = write(folder / "a.h5", images), write(folder / "g.h5", grids)
+    for name in NAMES:
+        send(name, grid if name == "grid_feats_pth" else store, folder / name / "f.tsv")
+    sizes_json(folder / "sizes.json", images)
+    return folder
+
+
+def parts(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file() and "vocab" not in p.name)
+
+
+def attempt(name: str, foreign: Path, folder: Path) -> None:
+    said = ""
+    try:
+        bring(name, folder / "f.tsv", folder / "b.h5", images=foreign / "sizes.json")
+    except InputError as error:
+        said = str(error)
+    assert "\n" not in said
+    if not said:
+        assert check_store(folder / "b.h5") == []
+
+
+@pytest.mark.slow
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(which=st.floats(0, 0.9999), at=st.floats(0, 0.9999), flip=st.integers(1, 255), times=st.integers(1, 4))
+@pytest.mark.parametrize("name", NAMES)
+def test_changed_bytes_never_end_in_a_traceback(
+    name, which, at, flip, times, foreign, tmp_path_factory
+) -> None:
+    folder = tmp_path_factory.mktemp("d") / "x"
+    shutil.copytree(foreign / name, folder)
+    files = parts(folder)
+    path = files[int(which * len(files))]
+    content = bytearray(path.read_bytes())
+    rng = np.random.default_rng(int(at * 10**6))
+    for place in {int(at * len(content)), *rng.integers(0, max(len(content), 1), times - 1).tolist()}:
+        if content:
+            content[place] ^= flip
+    path.write_bytes(content)
+    attempt(name, foreign, folder)
+
+
+@pytest.mark.slow
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(which=st.floats(0, 0.9999), share=st.floats(0, 0.9999))
+@pytest.mark.parametrize("name", NAMES)
+def test_files_cut_short_never_end_in_a_traceback(name, which, share, foreign, tmp_path_factory) -> None:
+    folder = tmp_path_factory.mktemp("d") / "x"
+    shutil.copytree(foreign / name, folder)
+    files = parts(folder)
+    path = files[int(which * len(files))]
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    attempt(name, foreign, folder)
+
+
+VALUES = [None, 7, "text", [], {}, [[1, 2], [3]], np.zeros(0), np.zeros((2, 2, 2)), np.array("x"), -1, 1e400]
+KEYS = ["x", "bbox", "num_bbox", "image_h", "objects_id", "objects_conf", "info"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("value", VALUES, ids=lambda v: repr(v).replace("\n", ""))
+def test_values_of_any_kind_in_an_npz_never_end_in_a_traceback(key, value, tmp_path) -> None:
+    (tmp_path / "f").mkdir()
+    for n in (1, 2):
+        r = sample(3, n)
+        arrays = {"x": r.features, "bbox": r.boxes, "num_bbox": 3, "image_h": 37, "image_w": 53}
+        info = {"objects_id": r.class_id, "objects_conf": r.class_score}
+        if n == 2:
+            {**arrays, "info": 0, **info}[key]
+            target = info if key in info else arrays
+            try:
+                target[key] = np.array(value)
+            except ValueError:  # ragged
+                target[key] = np.array([*value, None], dtype=object)
+        np.savez(tmp_path / "f" / f"{n}.npz", **{"info": np.array(info, dtype=object), **arrays})
+    store, _ = bring("mil_npz", tmp_path / "f", tmp_path / "b.h5")
+    assert 1 in store
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", ["bbox", "num_boxes", "objects", "cls_prob", "image_width"])
+@pytest.mark.parametrize("value", VALUES, ids=lambda v: repr(v).replace("\n", ""))
+def test_values_of_any_kind_in_mmf_notes_never_end_in_a_traceback(key, value, tmp_path) -> None:
+    (tmp_path / "f").mkdir()
+    for n in (1, 2):
+        r = sample(3, n)
+        info = {"bbox": r.boxes, "num_boxes": 3, "objects": r.class_id, "image_width": 53, "image_height": 37}
+        info["cls_prob"] = np.eye(3, dtype=np.float32)
+        if n == 2:
+            info[key] = value
+        np.save(tmp_path / "f" / f"{n}.npy", r.features)
+        np.save(tmp_path / "f" / f"{n}_info.npy", np.array(info, dtype=object))
+    store, _ = bring("mmf_npy", tmp_path / "f", tmp_path / "b.h5")
+    assert 1 in store
