@@ -10,8 +10,8 @@ from bua.store.formats import find_format
 from bua.store.formats.importing import Options, import_store
 from bua.store.formats.item import BACKGROUND, Source
 from bua.store.formats.journal import report_file
-from bua.store.formats.labels import read_names
 from bua.store.formats.names import RULES
+from bua.text.names import read_names
 
 log = logging.getLogger(__name__)
 

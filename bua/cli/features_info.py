@@ -28,6 +28,7 @@ def main(config: Any) -> None:
                 "attributes": len(about.attribute_names),
                 **about.identity,
                 "grid": about.grid,
+                "origin": dict(about.origin),
                 "versions": dict(about.versions),
                 "created": about.created,
             },

@@ -15,10 +15,10 @@ from torchvision.ops import FrozenBatchNorm2d
 from bua.errors import InputError
 from bua.regions.download import download, load_into, read_state
 from bua.regions.frozen import FrozenDetector, file_sha256
-from bua.regions.names import read_names
 from bua.regions.rcnn import PyramidRCNN, attribute_head
 from bua.regions.resize import Resize
 from bua.regions.select import SelectionRule
+from bua.text.names import read_names
 
 #: Key of the recipe in the metadata of bua's own files.
 RECIPE = "torchvision_rcnn"
@@ -220,8 +220,8 @@ class FpnDetector(FrozenDetector):
     ) -> None:
         path = Path(weights) if weights else download(ARCHITECTURES[architecture].weights.url)
         model = load_fpn(path, architecture, proposals=proposals, resize=resize)
-        names = read_names(classes)
-        if names is not None:
+        if classes is not None:
+            names = read_names(classes, "label")
             if len(names) != len(model.classes):
                 raise InputError(f"{classes}: {len(names)} names for {len(model.classes)} classes of {path}")
             model.classes = tuple(names)

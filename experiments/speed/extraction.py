@@ -60,7 +60,8 @@ def extraction_memory(data: Path) -> dict[str, str]:
         for count in (200, 2000):
             photos = linked(photographs(data), count, out / f"{count}")
             with open(os.devnull, "w") as null:
-                process = subprocess.Popen([*COMMAND, f"images={photos}", f"out={out}/{count}.h5"], stdout=null)
+                command = [*COMMAND, f"images={photos}", f"out={out}/{count}.h5"]
+                process = subprocess.Popen(command, stdout=null)
                 _, status, usage = os.wait4(process.pid, 0)
             if status:
                 raise SystemExit(f"extraction failed with status {status}")

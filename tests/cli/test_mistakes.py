@@ -33,8 +33,14 @@ def said(capfd, *arguments: object) -> str:
         (["extract", "imagse=x", "out=y"], "no key 'imagse'; did you mean 'images'?"),
         (["extract", "out=y"], "images is needed: give images=..."),
         (["extract", "images=/nowhere", "out=y"], "/nowhere: there is no such file or folder"),
-        (["extract", "images=.", "out=y", "detector=yolo"], "no detector=yolo; there is fpn_mobilenet, fpn_r50, fpn_r50_v2, grid_fpn_r50"),
-        (["extract", "images=.", "out=y", "select=all"], "no select=all; there is adaptive, argmax, class_agnostic, fixed"),
+        (
+            ["extract", "images=.", "out=y", "detector=yolo"],
+            "no detector=yolo; there is fpn_mobilenet, fpn_r50",
+        ),
+        (
+            ["extract", "images=.", "out=y", "select=all"],
+            "no select=all; there is adaptive, argmax",
+        ),
         (["extract", "images=.", "out=y", "dtype=int8"], "dtype=int8: float16 or float32"),
         (["train", "experiment=best"], "no experiment=best; there is"),
         (["train", "experiment=caption_scenes", "model.hiden_size=3"], "did you mean 'model.hidden_size'?"),

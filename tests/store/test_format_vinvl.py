@@ -9,7 +9,7 @@ import torch
 
 from bua.errors import InputError
 from bua.store.formats.grid import cells_of, write_tensor
-from bua.store.formats.labels import read_names
+from bua.text.names import read_names
 from tests.store.foreign import (
     ATTRIBUTES,
     CLASSES,
@@ -205,7 +205,7 @@ def test_vocabulary_of_visual_genome_has_synonyms_and_no_last_line_end(tmp_path)
     assert read_names(tmp_path / "v.txt", "label") == ("yolk", "gray", "birthday")
     (tmp_path / "l.json").write_text('["a", "b"]')
     assert read_names(tmp_path / "l.json", "label") == ("a", "b")
-    for content, message in (("", "line 1 is empty"), ("a\n\nb", "line 2 is empty")):
+    for content, message in (("", "there are no names"), ("a\n\nb", "line 2 is ''")):
         (tmp_path / "v.txt").write_text(content)
         with pytest.raises(InputError, match=message):
             read_names(tmp_path / "v.txt", "label")

@@ -13,8 +13,8 @@ from bua.store.check import check_store
 from bua.store.formats import FORMATS
 from bua.store.formats.importing import Options, import_store
 from bua.store.formats.item import Source
-from bua.store.formats.labels import read_names
 from bua.store.formats.sizes import ImageSizes
+from bua.text.names import read_names
 from tests.store.foreign import same, send
 
 FIELDS = ["img_id", "img_h", "img_w", "objects_id", "objects_conf", "attrs_id", "attrs_conf", "num_boxes"]

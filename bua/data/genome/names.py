@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bua.data.genome.clean import clean_text
 from bua.errors import InputError
+from bua.text.names import read_synonyms
 
 
 class Names:
@@ -44,27 +45,19 @@ def read_names(path: Path | str) -> Names:
         InputError: the file cannot be read or is empty, a line names nothing, or two lines have the
             same name, so that it is not known which class it means.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     lines: list[list[str]] = []
     seen: dict[str, int] = {}
-    for number, line in enumerate(text.rstrip().splitlines(), 1):
-        names = [clean_text(name) for name in line.split(",")]
-        if not all(names):
-            raise InputError(f"{path}: line {number} is {line!r:.80}; names separated by commas are needed")
+    for number, line in enumerate(read_synonyms(path), 1):
+        names = [clean_text(name) for name in line]
         for name in names:
+            if not name:
+                raise InputError(f"{path}: line {number} names nothing: {', '.join(line):.80}")
             if seen.setdefault(name, number) != number:
                 raise InputError(
                     f"{path}: {name!r} is on line {seen[name]} and on line {number}; "
                     "a name can mean one class only"
                 )
         lines.append(names)
-    if not lines:
-        raise InputError(f"{path}: there are no names in it")
     return Names(lines)
 
 

@@ -6,9 +6,9 @@ from typing import Any
 from bua.errors import InputError
 from bua.regions.c4.weights import load_c4
 from bua.regions.frozen import FrozenDetector, file_sha256
-from bua.regions.names import read_names
 from bua.regions.resize import Resize
 from bua.regions.select import SelectionRule
+from bua.text.names import read_names
 
 
 class C4Detector(FrozenDetector):
@@ -59,8 +59,8 @@ class C4Detector(FrozenDetector):
         model = load_c4(
             Path(weights),
             resize=resize,
-            classes=read_names(classes),
-            attributes=read_names(attributes),
+            classes=read_names(classes, "label") if classes is not None else None,
+            attributes=read_names(attributes, "attribute") if attributes is not None else None,
             **options,
         )
         used: dict[str, Any] = {

@@ -1,53 +1,16 @@
 """Classes and attributes: lists of names, class ids with and without background, probabilities."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bua.errors import InputError
-from bua.json_file import read_json
 from bua.store.formats.item import Source, UnsoundError
 from bua.store.regions import Regions
 
 #: Classes of the Visual Genome detectors with the background; tells how it is counted without names.
 VISUAL_GENOME = 1601
-
-
-def read_names(path: Path, kind: str) -> tuple[str, ...]:
-    """Read a vocabulary.
-
-    Args:
-        path: a text file with a class a line, synonyms separated by commas and the first of them its
-            name (``objects_vocab.txt``, no line at its end needed); a JSON list of names; or the
-            JSON of VinVL with ``label_to_idx`` and ``attribute_to_idx``, which count from 1.
-        kind: ``label`` or ``attribute``: which of the two in VinVL's file.
-
-    Raises:
-        InputError: there is no such file, or it is none of these.
-    """
-    if path.suffix.lower() == ".json":
-        content = read_json(path)
-        if isinstance(content, dict) and isinstance(content.get(f"{kind}_to_idx"), dict):
-            found = {n: name for name, n in content[f"{kind}_to_idx"].items() if n != 0}
-            if sorted(found) != list(range(1, len(found) + 1)):
-                raise InputError(f"{path}: {kind}_to_idx does not number its names from 1 on")
-            return tuple(found[n] for n in range(1, len(found) + 1))
-        if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
-            raise InputError(f"{path}: a JSON list of names, or one with {kind}_to_idx, is needed")
-        return tuple(content)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    names = tuple(line.split(",")[0].strip() for line in lines)
-    if not names or not all(names):
-        raise InputError(f"{path}: line {names.index('') + 1 if names else 1} is empty, a name is needed")
-    return names
 
 
 def without_background(column: str, ids: NDArray[Any], source: Source) -> NDArray[np.int32]:
