@@ -56,6 +56,12 @@ def _from_detector(config: Any) -> Look:
     if not isinstance(detector, FrozenDetector):
         raise InputError(f"detector={detector.name} names nothing; scenes_fpn, vg_c4 and fpn_r50 do")
 
+    if not detector.class_names:
+        raise InputError(
+            f"{config.weights}: has no names of classes; give classes=FILE and attributes=FILE, a name a "
+            "line (objects_vocab.txt and attributes_vocab.txt of the release)"
+        )
+
     def look(file: PhotoFile, photo: Photo) -> list[Thing]:
         proposals = detector.propose([detector.resize.prepare(photo)])[0]
         return detected(

@@ -13,19 +13,22 @@ from bua.data.detection import Instances
 from bua.errors import InputError
 from bua.regions.frozen import FrozenDetector
 from bua.store.atomic import write_text
-from bua.tasks.precision import Precision
+from bua.tasks.precision import EVALUATIONS, Precision
 
 log = logging.getLogger(__name__)
 
 
 def main(config: Any) -> None:
     """Score a detector on COCO instances, and write the numbers with where they come from."""
+    if config.evaluation not in EVALUATIONS:
+        raise InputError(f"evaluation={config.evaluation}: {' or '.join(EVALUATIONS)} is needed")
     detector = build(config.detector)
     if not isinstance(detector, FrozenDetector):
         raise InputError(f"detector={detector.name} detects nothing; scenes_fpn, vg_c4 and fpn_r50 do")
     names = detector.class_names, detector.attribute_names
     test = Instances(config.instances, config.images, flip=False, names=names)
-    scores = measure(detector.model, test, config.evaluation, quirks=config.quirks)
+    with detector.computing:
+        scores = measure(detector.model, test, config.evaluation, quirks=config.quirks)
     for name, value in scores.items():
         log.info(f"{name:24}{value:.4f}")
     result = {

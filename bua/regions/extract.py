@@ -282,7 +282,9 @@ class _Job:
             remove_leftovers(out)
         store = FeatureStore(out)
         kind = store[store.image_ids[0]].features.dtype
-        if store.about.identity != identity or kind != self.dtype:
+        names = store.about.class_names, store.about.attribute_names
+        same = names == (tuple(self.detector.class_names), tuple(self.detector.attribute_names))
+        if store.about.identity != identity or kind != self.dtype or not same:
             raise InputError(f"{out}: made by another detector or with other options; give another out")
         _check_age(out, photos, set(store.image_ids))
         log = errors_file(out)

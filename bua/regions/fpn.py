@@ -20,6 +20,8 @@ from bua.regions.resize import Resize
 from bua.regions.select import SelectionRule
 from bua.text.names import read_names
 
+#: How torchvision's detectors resize photographs.
+RESIZE: dict[str, Any] = {"side": 800, "longest": 1333, "rule": "torchvision"}
 #: Key of the recipe in the metadata of bua's own files.
 RECIPE = "torchvision_rcnn"
 
@@ -133,8 +135,22 @@ def ours(state: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def load_fpn(path: Path, architecture: str, *, proposals: int, resize: Resize) -> TorchvisionRCNN:
+def load_fpn(
+    path: Path,
+    architecture: str,
+    *,
+    proposals: int,
+    side: int | None = None,
+    longest: int | None = None,
+) -> TorchvisionRCNN:
     """Build a detector from torchvision's weights, or from a file made by ``bua ship``.
+
+    Args:
+        path: the file.
+        architecture: ``fpn_r50``, ``fpn_r50_v2`` or ``fpn_mobilenet``.
+        proposals: regions passed on by the proposal network.
+        side: of resized photographs; none for that in the file, or torchvision's 800.
+        longest: the same; none for that in the file, or 1333.
 
     Raises:
         InputError: the file is missing, damaged, or of another architecture.
@@ -146,11 +162,13 @@ def load_fpn(path: Path, architecture: str, *, proposals: int, resize: Resize) -
     names = recipe or {"classes": _categories(architecture, state), "attributes": []}
     if names.get("architecture", architecture) != architecture:
         raise InputError(f"{path}: not weights of {architecture}: it is of {names['architecture']}")
+    resize = {**RESIZE, **names.get("resize", {})}
+    resize |= {k: v for k, v in (("side", side), ("longest", longest)) if v is not None}
     model = TorchvisionRCNN(
         architecture=architecture,
         classes=names["classes"],
         attributes=names["attributes"],
-        resize=resize,
+        resize=Resize(**resize),
         proposals=proposals,
     )
     load_into(model, state, path, architecture)
@@ -163,6 +181,7 @@ def save_fpn(path: Path, model: TorchvisionRCNN) -> None:
         "architecture": model.architecture,
         "classes": model.classes,
         "attributes": model.attributes,
+        "resize": vars(model.resize),
     }
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     save_file(state, path, metadata={RECIPE: json.dumps(recipe)})
@@ -193,8 +212,9 @@ class FpnDetector(FrozenDetector):
         weights: file of torchvision's weights, or made by ``bua ship``; none for those that
             torchvision publishes for COCO, which are downloaded.
         selection: which proposals become regions.
-        resize: of photographs.
         proposals: regions passed on by the proposal network.
+        side: shorter side of a resized photograph; none for that of the weights, 800.
+        longest: longer side at most; none for that of the weights, 1333.
         classes: file with a class a line, where the weights have no names.
         device: to run on.
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
@@ -211,15 +231,16 @@ class FpnDetector(FrozenDetector):
         architecture: str,
         weights: str | None,
         selection: SelectionRule,
-        resize: Resize,
         proposals: int,
+        side: int | None = None,
+        longest: int | None = None,
         classes: str | None = None,
         device: str = "cpu",
         precision: str = "32-true",
         channels_last: bool = False,
     ) -> None:
         path = Path(weights) if weights else download(ARCHITECTURES[architecture].weights.url)
-        model = load_fpn(path, architecture, proposals=proposals, resize=resize)
+        model = load_fpn(path, architecture, proposals=proposals, side=side, longest=longest)
         if classes is not None:
             names = read_names(classes, "label")
             if len(names) != len(model.classes):
@@ -234,7 +255,8 @@ class FpnDetector(FrozenDetector):
                 "_target_": "bua.regions.fpn.FpnDetector",
                 "name": name,
                 "architecture": architecture,
-                "resize": resize.configuration(),
+                "side": model.resize.side,
+                "longest": model.resize.longest,
                 "proposals": proposals,
             },
             device=device,

@@ -72,7 +72,8 @@ class FrozenDetector:
 
     def configuration(self) -> dict[str, Any]:
         """Return ``_target_`` and every argument that decides features."""
-        return {**self._configuration, "selection": self.selection.configuration()}
+        more = {"selection": self.selection.configuration(), "precision": self.precision}
+        return {**self._configuration, **more}
 
     @torch.inference_mode()
     def propose(self, images: Sequence[Prepared]) -> list[Proposals]:
@@ -134,6 +135,8 @@ def computing(device: torch.device, precision: str) -> AbstractContextManager[An
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision}")
     kind = PRECISIONS[precision]
+    if kind is torch.float16 and device.type == "cpu":
+        raise ValueError("precision 16-mixed needs a GPU; bf16-mixed works on a CPU, too")
     return torch.autocast(device.type, kind or torch.bfloat16, enabled=kind is not None)
 
 

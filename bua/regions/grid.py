@@ -111,10 +111,11 @@ class GridDetector:
             raise ValueError(f"cells must be rows and columns, such as [10, 10], not {cells}")
         self.name, self.network, self.resize, self.zoom = name, network, resize, zoom
         self.grid = (cells[0], cells[1]) if cells is not None else None
-        model, path = last_map(network, weights, resize)
+        model, path = last_map(network, weights)
         self.model = frozen(model, device, channels_last)
         self.weights_sha256 = file_sha256(path)
-        self.device, self.computing = torch.device(device), computing(torch.device(device), precision)
+        self.device, self.precision = torch.device(device), precision
+        self.computing = computing(self.device, precision)
         with torch.inference_mode():
             self.feature_size = int(self.model(torch.zeros(1, 3, 64, 64, device=self.device)).shape[1])
 
@@ -127,6 +128,7 @@ class GridDetector:
             "resize": self.resize.configuration(),
             "cells": list(self.grid) if self.grid else None,
             "zoom": self.zoom,
+            "precision": self.precision,
         }
 
     @torch.inference_mode()
@@ -165,7 +167,7 @@ def _pooled(maps: Tensor, image: Prepared) -> Regions:
     return Regions(array(features), image.boxes, image.frame.size)
 
 
-def last_map(network: str, weights: str | None, resize: Resize) -> tuple[LastMap, Path]:
+def last_map(network: str, weights: str | None) -> tuple[LastMap, Path]:
     """Return a network up to its last map, and the file of its weights.
 
     Raises:
@@ -175,12 +177,12 @@ def last_map(network: str, weights: str | None, resize: Resize) -> tuple[LastMap
     if network == "vg_c4":
         if weights is None:
             raise InputError("network=vg_c4 needs weights=FILE of a Visual Genome detector")
-        trunk = load_c4(Path(weights), resize=resize, dilated=False).trunk
+        trunk = load_c4(Path(weights), dilated=False).trunk
         caffe: dict[str, Any] = {"means": CAFFE_MEANS, "deviations": (1.0, 1.0, 1.0)}
         return LastMap(trunk, **caffe, blue_first=True, whole=255.0), Path(weights)
     if network in ARCHITECTURES:
         path = Path(weights) if weights else download(ARCHITECTURES[network].weights.url)
-        detector = load_fpn(path, network, proposals=1, resize=resize)
+        detector = load_fpn(path, network, proposals=1)
         pyramid: Any = detector.backbone
         return LastMap(_Deepest(pyramid.body), **ordinary), path
     try:

@@ -106,13 +106,22 @@ class PyramidRCNN(nn.Module):
         """Return given boxes or proposals, or the whole image where it is too small to have any."""
         if all(fixed is not None for fixed in given):
             return [f.to_resized(fixed) for f, fixed in zip(frames, given, strict=True) if fixed is not None]
-        proposed: list[Tensor] = self.rpn(batch, maps)[0]
+        proposed, _ = self._proposed(batch, maps, None)
         return [
             (boxes if len(boxes) else whole_image(boxes, frame, BoxConvention.MODERN))
             if fixed is None
             else frame.to_resized(fixed)
             for boxes, frame, fixed in zip(proposed, frames, given, strict=True)
         ]
+
+    def _proposed(
+        self, batch: ImageList, maps: dict[str, Tensor], targets: list[Target] | None
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Propose in single precision: torchvision's anchors take the precision of the maps."""
+        with torch.autocast(batch.tensors.device.type, enabled=False):
+            full = {name: level.float() for name, level in maps.items()}
+            found: tuple[list[Tensor], dict[str, Tensor]] = self.rpn(batch, full, targets)
+        return found
 
     def losses(self, images: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
         """Return the losses of the proposal network, the classes, the boxes and the attributes.
@@ -130,7 +139,7 @@ class PyramidRCNN(nn.Module):
         batch = ImageList(_side_by_side([image for image, _ in resized]), [f.resized for f in frames])
         maps = self.backbone(batch.tensors)
         losses: dict[str, Tensor]
-        proposals, losses = self.rpn(batch, maps, scaled)
+        proposals, losses = self._proposed(batch, maps, scaled)
         proposals, matched, labels, deltas = self.heads.select_training_samples(proposals, scaled)
         features = self._features(maps, proposals, batch.image_sizes)
         logits, boxes = self.heads.box_predictor(features)

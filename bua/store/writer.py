@@ -220,7 +220,8 @@ class StoreWriter:
         Raises:
             InputError: it was begun with another detector or with other options.
         """
-        head = json.dumps({"about": self.about.identity, "dtype": self.dtype.name})
+        names = [list(self.about.class_names), list(self.about.attribute_names)]
+        head = json.dumps({"about": self.about.identity, "dtype": self.dtype.name, "names": names})
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         whole = text[: text.rfind("\n") + 1]
         if whole and json.loads(whole.split("\n")[0]) != json.loads(head):

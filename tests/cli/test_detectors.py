@@ -24,6 +24,7 @@ def test_the_papers_detector_from_visual_genome_files_to_regions(scenes, tmp_pat
         f"images={scenes}",
         f"out={tmp_path}/run",
         "model.blocks=[1,1,1,1]",
+        "model.pretrained=null",
         *TINY,
         "trainer.max_steps=3",
         "trainer.val_check_interval=3",
@@ -38,7 +39,7 @@ def test_the_papers_detector_from_visual_genome_files_to_regions(scenes, tmp_pat
     instances = f"instances={tmp_path}/genome/instances_val.json"
     done = bua("ship", f"run={tmp_path}/run", f"out={shipped}", instances, f"images={scenes}")
     assert done.returncode == 0, done.stderr
-    small = ["detector.resize.side=64", "detector.resize.longest=107"]
+    small = ["detector.side=64", "detector.longest=107"]
     done = bua(
         "extract",
         f"images={scenes}/images",
@@ -114,8 +115,8 @@ def test_a_released_file_makes_regions_of_real_photographs_in_one_command(
         f"weights={weights}",
         f"classes={tmp_path}/classes.txt",
         f"attributes={tmp_path}/attributes.txt",
-        "detector.resize.side=100",
-        "detector.resize.longest=160",
+        "detector.side=100",
+        "detector.longest=160",
         "detector.proposals=30",
     )
     assert done.returncode == 0, done.stderr
@@ -151,8 +152,8 @@ def test_grid_and_fpn_features_lie_in_the_same_kind_of_store(scenes, tmp_path, b
         "detector=fpn_mobilenet",
         f"weights={mobile}",
         "select=class_agnostic",
-        "detector.resize.side=96",
-        "detector.resize.longest=160",
+        "detector.side=96",
+        "detector.longest=160",
     )
     assert done.returncode == 0, done.stderr
     store = FeatureStore(tmp_path / "p.h5")

@@ -280,7 +280,7 @@ def test_every_dialect_has_a_writer_here() -> None:
 def test_every_release_loads_into_the_same_function(name: str, model, tmp_path) -> None:
     write, file = WRITERS[name]
     path = write(model.state_dict(), tmp_path / file)
-    loaded = load_c4(path, resize=RESIZE, **SAME).eval()
+    loaded = load_c4(path, side=64, longest=107, **SAME).eval()
     expected, found = outputs(model), outputs(loaded)
     if name == "jwyang":  # objects only
         assert loaded.attribute_head is None
@@ -292,7 +292,7 @@ def test_every_release_loads_into_the_same_function(name: str, model, tmp_path) 
 
 def test_own_form_keeps_names_and_options(model, tmp_path) -> None:
     save_c4(tmp_path / "own.safetensors", model)
-    loaded = load_c4(tmp_path / "own.safetensors", resize=RESIZE).eval()
+    loaded = load_c4(tmp_path / "own.safetensors").eval()
     assert (loaded.classes, loaded.attributes, loaded.options) == (
         model.classes,
         model.attributes,
@@ -302,10 +302,37 @@ def test_own_form_keeps_names_and_options(model, tmp_path) -> None:
         assert torch.equal(outputs(loaded)[what], value)
 
 
+def test_the_resizing_of_a_detector_stays_with_its_weights(model, tmp_path) -> None:
+    save_c4(tmp_path / "own.safetensors", model)
+    assert load_c4(tmp_path / "own.safetensors").resize == RESIZE
+    assert load_c4(tmp_path / "own.safetensors", side=50).resize.side == 50
+    path = hugging_face(model.state_dict(), tmp_path / "w.pth")
+    assert load_c4(path).resize == Resize(side=600, longest=1000, rule="caffe")
+
+
+def test_the_forms_are_told_apart_without_attributes_too(model, tmp_path) -> None:
+    for write, name in ((milvlg, "MILVLG"), (hugging_face, "airsplay")):
+        path = write(model.state_dict(), tmp_path / f"{name}.pth")
+        content = torch.load(path)
+        state = content.get("model", content)
+        for key in [k for k in state if "attr" in k or "cls_embed" in k]:
+            del state[key]
+        torch.save(state, path)
+        loaded = load_c4(path)
+        assert loaded.attribute_head is None
+        assert loaded.options.box_convention == ("caffe" if name == "MILVLG" else "modern")
+
+
+def test_a_detector_of_torchvision_is_called_by_its_name(tmp_path) -> None:
+    torch.save({"rpn.head.cls_logits.weight": torch.zeros(3)}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match="weights of a detector of torchvision; detector=fpn_r50"):
+        load_c4(tmp_path / "w.pth")
+
+
 def test_each_release_brings_its_own_conventions(model, tmp_path) -> None:
     def options(name: str):
         write, file = WRITERS[name]
-        return load_c4(write(model.state_dict(), tmp_path / file), resize=RESIZE).options
+        return load_c4(write(model.state_dict(), tmp_path / file), side=64, longest=107).options
 
     caffe, airsplay, jwyang_style = options("Caffe"), options("airsplay"), options("jwyang")
     assert (caffe.box_convention, caffe.box_weights, caffe.min_side) == ("caffe", (1, 1, 1, 1), 16)
@@ -326,7 +353,7 @@ def test_files_of_the_true_names_and_shapes_load(tmp_path) -> None:
         write, file = WRITERS[name]
         path = write(state, tmp_path / file)
         assert path.stat().st_size > 200e6
-        loaded = load_c4(path, resize=RESIZE, **SAME).eval()
+        loaded = load_c4(path, side=64, longest=107, **SAME).eval()
         torch.testing.assert_close(outputs(loaded)["features"], expected, atol=2e-3, rtol=1e-3)
         path.unlink()
 
@@ -340,6 +367,10 @@ def broken(state: State, how: str) -> State:
         state["roi_heads.mask_head.weight"] = torch.zeros(3)
     elif how == "shape":
         state[first] = state[first][:, :7]
+    elif how == "text":
+        state["roi_heads.extra"] = "hello"
+    elif how == "twice":
+        state["backbone.res5.0.conv1.weight"] = state["roi_heads.res5.0.conv1.weight"] * 0
     elif how == "nan":
         state[first] = state[first] * math.nan
     elif how == "resnet152":
@@ -353,6 +384,8 @@ def broken(state: State, how: str) -> State:
         ("missing", r"trunk.layer2.0.bn2.bias is missing"),
         ("unknown", r"1 tensors of airsplay .* have no place, the first is roi_heads.mask_head.weight"),
         ("shape", r"class_logits.weight is \(6, 7\), not \(6, 2048\)"),
+        ("text", "roi_heads.extra is str, a tensor is needed"),
+        ("twice", "conv1.weight is there twice, under two names"),
         ("nan", r"class_logits.weight is not all finite"),
         ("resnet152", r"pre-activation ResNet-152"),
     ],
@@ -361,7 +394,7 @@ def test_a_parameter_out_of_place_is_named(how, message, model, tmp_path) -> Non
     path = tmp_path / "w.pth"
     torch.save(broken(airsplay_state(model.state_dict()), how), path)
     with pytest.raises(InputError, match=f"w.pth: .*{message}"):
-        load_c4(path, resize=RESIZE)
+        load_c4(path, side=64, longest=107)
 
 
 @pytest.mark.parametrize(
@@ -371,16 +404,16 @@ def test_other_files_are_named_in_one_line(content, tmp_path) -> None:
     path = tmp_path / "w.pth"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"w\.pth: ") as caught:
-        load_c4(path, resize=RESIZE)
+        load_c4(path, side=64, longest=107)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_and_wrong_counts_of_names_are_named(model, tmp_path) -> None:
     with pytest.raises(InputError, match="there is no such file of weights"):
-        load_c4(tmp_path / "no.pth", resize=RESIZE)
+        load_c4(tmp_path / "no.pth", side=64, longest=107)
     path = hugging_face(model.state_dict(), tmp_path / "w.pth")
     with pytest.raises(InputError, match="5 classes, but 2 names were given"):
-        load_c4(path, resize=RESIZE, classes=["a", "b"])
+        load_c4(path, side=64, longest=107, classes=["a", "b"])
 
 
 class Evil:
@@ -391,7 +424,7 @@ class Evil:
 def test_nothing_in_a_file_is_run(tmp_path, capsys) -> None:
     (tmp_path / "w.pkl").write_bytes(pickle.dumps({"model": {"x": Evil()}}))
     with pytest.raises(InputError, match=r"w\.pkl"):
-        load_c4(tmp_path / "w.pkl", resize=RESIZE)
+        load_c4(tmp_path / "w.pkl", side=64, longest=107)
     assert "run" not in capsys.readouterr().out.split()
 
 
@@ -400,7 +433,7 @@ def test_a_caffemodel_cut_short_is_refused(cut, model, tmp_path) -> None:
     path = caffemodel(model.state_dict(), tmp_path / "w.caffemodel")
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(InputError, match=r"w\.caffemodel"):
-        load_c4(path, resize=RESIZE)
+        load_c4(path, side=64, longest=107)
 
 
 def test_blobs_of_old_and_new_caffe_and_of_double_precision_are_read(tmp_path) -> None:

@@ -57,7 +57,7 @@ def test_there_are_three_architectures() -> None:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_detections_equal_torchvisions_own(name: str, tmp_path) -> None:
     net, path = file(name, tmp_path)
-    ours = load_fpn(path, name, proposals=40, resize=RESIZE).eval()
+    ours = load_fpn(path, name, proposals=40, side=96, longest=160).eval()
     prepared = RESIZE.prepare(photo())
     with torch.inference_mode():
         theirs = net([torch.from_numpy(photo()).permute(2, 0, 1) / 255])[0]
@@ -79,7 +79,8 @@ def test_features_have_the_models_own_width_and_cocos_names(tmp_path) -> None:
         architecture="fpn_mobilenet",
         weights=str(path),
         selection=FIXED,
-        resize=RESIZE,
+        side=96,
+        longest=160,
         proposals=40,
     )
     regions = look(detector, photo())
@@ -96,7 +97,7 @@ def test_a_detector_with_attributes_survives_its_file(tmp_path) -> None:
         architecture="fpn_mobilenet", classes=["cat", "dog"], attributes=["red"], resize=RESIZE, proposals=9
     ).eval()
     save_fpn(tmp_path / "w.safetensors", model)
-    loaded = load_fpn(tmp_path / "w.safetensors", "fpn_mobilenet", proposals=9, resize=RESIZE).eval()
+    loaded = load_fpn(tmp_path / "w.safetensors", "fpn_mobilenet", proposals=9, side=96, longest=160).eval()
     assert (loaded.classes, loaded.attributes) == (("cat", "dog"), ("red",))
     prepared = RESIZE.prepare(photo())
     with torch.inference_mode():
@@ -104,7 +105,7 @@ def test_a_detector_with_attributes_survives_its_file(tmp_path) -> None:
     assert torch.equal(one.features, two.features)
     assert torch.equal(one.attributes, two.attributes)
     with pytest.raises(InputError, match="w.safetensors: not weights of fpn_r50: it is of fpn_mobilenet"):
-        load_fpn(tmp_path / "w.safetensors", "fpn_r50", proposals=9, resize=RESIZE)
+        load_fpn(tmp_path / "w.safetensors", "fpn_r50", proposals=9, side=96, longest=160)
 
 
 def test_training_begins_from_published_weights_with_other_classes(tmp_path) -> None:
@@ -131,10 +132,10 @@ def test_training_begins_from_published_weights_with_other_classes(tmp_path) -> 
 def test_weights_of_another_network_are_named(tmp_path) -> None:
     _, path = file("fpn_mobilenet", tmp_path)
     with pytest.raises(InputError, match=r"fpn_mobilenet\.pth: not weights of fpn_r50: "):
-        load_fpn(path, "fpn_r50", proposals=9, resize=RESIZE)
+        load_fpn(path, "fpn_r50", proposals=9, side=96, longest=160)
     (tmp_path / "x.pth").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"x\.pth: a damaged file"):
-        load_fpn(tmp_path / "x.pth", "fpn_r50", proposals=9, resize=RESIZE)
+        load_fpn(tmp_path / "x.pth", "fpn_r50", proposals=9, side=96, longest=160)
 
 
 @pytest.fixture
@@ -166,3 +167,26 @@ def test_published_weights_are_downloaded_once_and_verified(server, tmp_path, mo
     with pytest.raises(InputError, match="cannot be downloaded .*give weights=FILE"):
         download.download(f"{url}/missing.pth")
     assert sorted(p.name for p in path.parent.iterdir()) == [name]
+
+
+def test_half_precision_leaves_boxes_in_full(tmp_path) -> None:
+    """Anchors in half precision would put every box beyond 512 pixels on multiples of 4."""
+    _, path = file("fpn_mobilenet", tmp_path)
+    options = {
+        "name": "fpn_mobilenet",
+        "architecture": "fpn_mobilenet",
+        "weights": str(path),
+        "proposals": 40,
+    }
+    rule = Selection(min_regions=40, max_regions=40, threshold=0.2, nms_iou=0.3, pixel=1)
+    half = FpnDetector(**options, selection=rule, precision="bf16-mixed")
+    large = np.random.default_rng(0).integers(0, 255, (800, 1200, 3), np.uint8)
+    regions = look(half, large)
+    regions.check("photo")
+    assert regions.boxes[:, 2].max() <= 1200
+    far = regions.boxes[regions.boxes > 512]
+    assert len(far) > 5
+    assert np.mean(far % 4 == 0) < 0.6
+    assert half.configuration()["precision"] == "bf16-mixed"
+    with pytest.raises(ValueError, match="16-mixed needs a GPU"):
+        FpnDetector(**options, selection=rule, precision="16-mixed")

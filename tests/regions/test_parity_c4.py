@@ -9,10 +9,8 @@ import torch
 
 from bua.regions.c4.model import C4RCNN
 from bua.regions.c4.weights import load_c4
-from bua.regions.resize import Resize
 from tests.parity import load
 
-CAFFE = Resize(side=600, longest=1000, rule="caffe")
 SCALES = {
     "objectness_logits": 0.05,
     "anchor_deltas": 0.005,
@@ -59,7 +57,7 @@ def model(file, tmp_path_factory) -> C4RCNN:
         state[str(key)] = torch.from_numpy(np.asarray(stored, np.float32))
     path: Path = tmp_path_factory.mktemp("airsplay") / "frcnn.pth"
     torch.save({"model": state}, path)
-    return load_c4(path, resize=CAFFE, proposals=40).eval()
+    return load_c4(path, proposals=40).eval()
 
 
 @pytest.fixture(scope="module")

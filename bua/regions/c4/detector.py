@@ -1,14 +1,16 @@
 """``vg_c4``: regions from the paper's detector, with weights of any release."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from bua.errors import InputError
 from bua.regions.c4.weights import load_c4
 from bua.regions.frozen import FrozenDetector, file_sha256
-from bua.regions.resize import Resize
 from bua.regions.select import SelectionRule
 from bua.text.names import read_names
+
+log = logging.getLogger(__name__)
 
 
 class C4Detector(FrozenDetector):
@@ -19,7 +21,8 @@ class C4Detector(FrozenDetector):
         weights: file of any release: MILVLG, airsplay, Hugging Face, jwyang style, ``.caffemodel``,
             or bua's own.
         selection: which proposals become regions.
-        resize: of photographs.
+        side: shorter side of a resized photograph; none for that of the release, 600.
+        longest: longer side at most; none for that of the release, 1000.
         classes: file with a class a line, synonyms behind commas; none for numbers as names.
         attributes: the same for attributes.
         box_convention: ``caffe`` or ``modern``; none for that of the release.
@@ -40,7 +43,8 @@ class C4Detector(FrozenDetector):
         name: str,
         weights: str | None,
         selection: SelectionRule,
-        resize: Resize,
+        side: int | None = None,
+        longest: int | None = None,
         classes: str | None = None,
         attributes: str | None = None,
         box_convention: str | None = None,
@@ -58,7 +62,8 @@ class C4Detector(FrozenDetector):
         options = {"box_convention": box_convention, "proposals": proposals, "proposal_nms": proposal_nms}
         model = load_c4(
             Path(weights),
-            resize=resize,
+            side=side,
+            longest=longest,
             classes=read_names(classes, "label") if classes is not None else None,
             attributes=read_names(attributes, "attribute") if attributes is not None else None,
             **options,
@@ -66,9 +71,12 @@ class C4Detector(FrozenDetector):
         used: dict[str, Any] = {
             "_target_": "bua.regions.c4.detector.C4Detector",
             "name": name,
-            "resize": resize.configuration(),
+            "side": model.resize.side,
+            "longest": model.resize.longest,
             **{key: getattr(model.options, key) for key in options},
         }
+        if not model.named:
+            log.info(f"{weights}: no names of classes; give classes=FILE attributes=FILE to have them")
         super().__init__(
             name=name,
             model=model,
@@ -79,3 +87,5 @@ class C4Detector(FrozenDetector):
             precision=precision,
             channels_last=channels_last,
         )
+        if not model.named:
+            self.class_names = self.attribute_names = ()

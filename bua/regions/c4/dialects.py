@@ -27,13 +27,13 @@ class Dialect:
 
     Attributes:
         name: what users call it.
-        known_by: a key that only this form has.
+        known_by: whether tensors are of this form.
         names: patterns of its keys and ours; the first that fits is taken.
         finish: puts renamed tensors into our order and returns them with the options.
     """
 
     name: str
-    known_by: re.Pattern[str]
+    known_by: Callable[[Mapping[str, Any]], bool]
     names: tuple[tuple[str, str], ...]
     finish: Callable[[State, Mapping[str, Any]], tuple[State, dict[str, Any]]]
 
@@ -48,6 +48,8 @@ class Dialect:
         unknown: list[str] = []
         for key, value in state.items():
             name = self._name(key)
+            if name in ours:
+                raise ValueError(f"{key} is there twice, under two names")
             if name is not None:
                 ours[name] = value
             else:
@@ -140,9 +142,11 @@ def _jwyang_order(state: State, extras: Mapping[str, Any]) -> tuple[State, dict[
     return {"rpn.anchors": base_anchors(), **state}, options
 
 
+_RPN = "proposal_generator.rpn_head.objectness_logits.bias"
+
 MILVLG = Dialect(
     "MILVLG",
-    re.compile(r"roi_heads\.box_predictor\.cls_embed\.weight"),
+    lambda state: len(state.get(_RPN, ())) == 2 * len(RATIOS) * len(SCALES),
     (
         *_DETECTRON,
         (r"roi_heads\.box_predictor\.cls_embed\.weight", "attribute_head.embedding.weight"),
@@ -154,7 +158,7 @@ MILVLG = Dialect(
 
 AIRSPLAY = Dialect(
     "airsplay / Hugging Face",
-    re.compile(r"roi_heads\.box_predictor\.cls_(embedding|score)\.weight"),
+    lambda state: len(state.get(_RPN, ())) == len(RATIOS) * len(SCALES),
     (
         *_DETECTRON,
         (r"roi_heads\.box_predictor\.cls_embedding\.weight", "attribute_head.embedding.weight"),
@@ -170,7 +174,7 @@ _INSIDE = (
 
 JWYANG = Dialect(
     "jwyang style",
-    re.compile(r"RCNN_base\.0\.weight"),
+    lambda state: "RCNN_base.0.weight" in state,
     (
         (r"RCNN_base\.0\.weight", "trunk.conv1.weight"),
         (r"RCNN_base\.1\.(?P<p>weight|bias|running_mean|running_var)", "trunk.bn1.{p}"),
@@ -190,7 +194,7 @@ JWYANG = Dialect(
 #: The original, its layers and blobs named by ``from_caffe``.
 CAFFE = Dialect(
     "Caffe",
-    re.compile(r"rpn_conv/3x3\.weight"),
+    lambda state: "rpn_conv/3x3.weight" in state,
     (
         (r"conv1\.weight", "trunk.conv1.weight"),
         (r"bn_conv1\.(?P<p>\w+)", "trunk.bn1.{p}"),
@@ -223,8 +227,12 @@ def recognise(state: Mapping[str, Any]) -> Dialect:
             "the convolutions, an undilated last stage); the ResNet-101 weights are read"
         )
     for dialect in DIALECTS:
-        if any(dialect.known_by.fullmatch(key) for key in state):
+        if dialect.known_by(state):
             return dialect
+    if "rpn.head.cls_logits.weight" in state:
+        raise ValueError(
+            "these are weights of a detector of torchvision; detector=fpn_r50 and others read them"
+        )
     some = ", ".join(list(state)[:3])
     names = ", ".join(dialect.name for dialect in DIALECTS)
     raise ValueError(f"keys such as {some} are of none of the known forms: {names}, bua's own")

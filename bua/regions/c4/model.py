@@ -26,6 +26,8 @@ from bua.regions.resize import Frame, Resize
 
 #: Means of blue, green and red that Caffe's networks subtract.
 MEANS = (102.9801, 115.9465, 122.7717)
+#: ImageNet's means and deviations of red, green and blue, as torchvision's weights want them.
+IMAGENET_MEANS, DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 #: Regions given to the last stage at once.
 CHUNK = 512
 #: Half of the regions sampled in training, at most, are things; the rest overlap by less than 0.5.
@@ -88,7 +90,8 @@ class C4RCNN(nn.Module):
         blocks: bottleneck blocks of the four stages of the ResNet.
         resize: of photographs.
         frozen_stages: how many stages of the trunk do not learn; 3 are the stem, res2 and res3.
-        pretrained: file of an ImageNet ResNet in torchvision's form to begin from.
+        pretrained: file of an ImageNet ResNet in torchvision's form to begin from; needed for training,
+            as the frozen stages do not learn.
         options: what this release does differently.
     """
 
@@ -108,9 +111,11 @@ class C4RCNN(nn.Module):
         super().__init__()
         self.options = C4Options(**options)
         self.classes, self.attributes = tuple(classes), tuple(attributes)
+        self.named = True  # False where numbers stand for names
         self.feature_size, self.resize = FEATURE_SIZE, resize
         self.convention = BoxConvention.named(self.options.box_convention)
         count = len(self.classes) + 1
+        self.register_buffer("means", torch.tensor(MEANS).reshape(3, 1, 1), persistent=False)
         self.trunk = Trunk(blocks=blocks, dilated=self.options.dilated)
         if pretrained is not None:
             self._begin_from(Path(pretrained))
@@ -133,11 +138,21 @@ class C4RCNN(nn.Module):
         nn.init.normal_(self.box_deltas.weight, std=0.001)
         nn.init.zeros_(self.class_logits.bias)
         nn.init.zeros_(self.box_deltas.bias)
-        self.register_buffer("means", torch.tensor(MEANS).reshape(3, 1, 1), persistent=False)
 
     def _begin_from(self, path: Path) -> None:
-        state = {k: v for k, v in read_state(path).items() if not k.startswith("fc.")}
+        """Begin from torchvision's weights, whose stem sees other numbers: red first, from 0 to 1, normed.
+
+        The first convolution and the mean of its batch norm are changed so that it computes the same
+        from what this network sees, but for the outermost pixels. Strides lie elsewhere than there.
+        """
+        state = {k: v.clone() for k, v in read_state(path).items() if not k.startswith("fc.")}
         load_into(self.trunk, state, path, "a ResNet of these blocks")
+        scale, shift = (torch.tensor(values).flip(0) for values in (DEVIATIONS, IMAGENET_MEANS))
+        with torch.no_grad():
+            weight = self.trunk.conv1.weight.flip(1) / (255 * scale).reshape(1, 3, 1, 1)
+            self.trunk.conv1.weight.copy_(weight)
+            gap = (255 * shift - self.means.flatten()).reshape(1, 3, 1, 1)
+            self.trunk.bn1.running_mean += (weight * gap).sum((1, 2, 3))
 
     def map(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1024 h w"]:
         """Return the map of resized images, RGB from 0 to 255."""
@@ -221,7 +236,9 @@ class C4RCNN(nn.Module):
     def _losses(self, image: Tensor, target: dict[str, Tensor]) -> dict[str, Tensor]:
         pixels, frame = self.resize(image * 255)
         maps = self.map(pixels[None])
+        # boxes that cover pixels x to x + w - 1; the original takes x + w, and shifts them when mirrored
         truth = frame.to_resized(target["boxes"])
+        truth = torch.cat([truth[:, :2], truth[:, 2:] - self.convention.pixel], 1)
         scores, deltas, anchors = self.rpn(maps)
         score_loss, delta_loss = self.rpn.losses(scores, deltas, anchors, truth, frame.resized)
         losses = {"rpn_class": score_loss, "rpn_box": delta_loss}

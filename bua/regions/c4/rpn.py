@@ -136,8 +136,11 @@ class ProposalNetwork(nn.Module):
         labels = anchors.new_full((len(anchors),), -1.0)
         matched = torch.zeros(len(anchors), dtype=torch.long, device=anchors.device)
         if inside.any():
-            found = self.matcher(self.convention.iou(truth, anchors[inside]))
+            overlaps = self.convention.iou(truth, anchors[inside])
+            found = self.matcher(overlaps)
             inner = (found >= 0).float()
             inner[found == Matcher.BETWEEN_THRESHOLDS] = -1.0
+            # a thing that no anchor meets has all of them for its best, which teaches nothing
+            inner[overlaps.amax(0) <= 0] = 0.0
             labels[inside], matched[inside] = inner, found.clamp(min=0)
         return labels, matched

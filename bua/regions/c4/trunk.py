@@ -60,6 +60,8 @@ class Trunk(nn.Module):
         parts: list[nn.Module] = [self.conv1, self.layer1, self.layer2, self.layer3, self.layer4]
         for part in parts[:stages]:
             part.requires_grad_(False)
+        if stages >= 3:  # in the released network the shortcut into res4 does not learn either
+            self.layer3[0].downsample.requires_grad_(False)
 
 
 def _move_stride(block: Any) -> None:

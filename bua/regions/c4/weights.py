@@ -22,17 +22,22 @@ from bua.store.pickles import read_pickled
 
 log = logging.getLogger(__name__)
 
+#: How the paper's detector resizes photographs.
+RESIZE: dict[str, Any] = {"side": 600, "longest": 1000, "rule": "caffe"}
 #: Key of the recipe in the metadata of bua's own files.
 RECIPE = "c4_rcnn"
 _BRANCHES = {"2a": ("conv1", "bn1"), "2b": ("conv2", "bn2"), "2c": ("conv3", "bn3")}
 _BRANCHES |= {"1": ("downsample.0", "downsample.1")}
+#: What stands beside the tensors of a checkpoint that does not keep them apart.
+_BESIDE = {"iteration", "epoch", "optimizer", "scheduler", "__author__", "matching_heuristics"}
 _CAFFE_LAYER = re.compile(r"(res|bn|scale)([2-5])([a-z]\d*)_branch(1|2[abc])")
 
 
 def load_c4(
     path: Path,
     *,
-    resize: Resize,
+    side: int | None = None,
+    longest: int | None = None,
     classes: Sequence[str] | None = None,
     attributes: Sequence[str] | None = None,
     **options: Any,
@@ -41,7 +46,8 @@ def load_c4(
 
     Args:
         path: MILVLG's, airsplay's, Hugging Face's, jwyang-style or Caffe's file, or bua's own.
-        resize: of photographs.
+        side: of resized photographs; none for that in the file, or 600.
+        longest: the same; none for that in the file, or 1000.
         classes: names of classes; numbers stand for them where neither this nor the file has names.
         attributes: names of attributes.
         options: of ``C4RCNN``, where they are to differ from those of the release.
@@ -57,6 +63,9 @@ def load_c4(
             recipe, state = _read_own(path)
         else:
             state, recipe = _translated(path)
+        resize = {**RESIZE, **recipe.pop("resize", {})}
+        resize |= {k: v for k, v in (("side", side), ("longest", longest)) if v is not None}
+        named = classes is not None or "classes" in recipe
         names = [
             _names(path, *each)
             for each in (
@@ -68,10 +77,11 @@ def load_c4(
         model = C4RCNN(
             classes=names[0],
             attributes=names[1],
-            resize=resize,
+            resize=Resize(**resize),
             blocks=_blocks(state),
             **{**recipe, **given},
         )
+        model.named = named
         _fill(model, state)
     except (ValueError, KeyError, RuntimeError, TypeError, SafetensorError, OSError) as error:
         raise InputError(f"{path}: not weights of the vg_c4 detector: {_text(error)}") from None
@@ -80,7 +90,8 @@ def load_c4(
 
 def save_c4(path: Path, model: C4RCNN) -> None:
     """Write a detector in bua's own form: safetensors, with names and options beside the tensors."""
-    recipe = {"classes": model.classes, "attributes": model.attributes, **vars(model.options)}
+    names = {"classes": model.classes, "attributes": model.attributes} if model.named else {}
+    recipe = {**names, "resize": vars(model.resize), **vars(model.options)}
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     save_file(state, path, metadata={RECIPE: json.dumps(recipe)})
 
@@ -116,8 +127,12 @@ def _translated(path: Path) -> tuple[State, dict[str, Any]]:
         if not isinstance(state, Mapping):
             raise ValueError("it holds no dictionary of tensors")
         extras = content if state is not content else {}
-        arrays = {str(k): v for k, v in state.items() if isinstance(v, np.ndarray)}
-        tensors = {_bare(name): torch.from_numpy(np.array(value)) for name, value in arrays.items()}
+        tensors = {}
+        for key, value in state.items():
+            if isinstance(value, np.ndarray):
+                tensors[_bare(str(key))] = torch.from_numpy(np.array(value))
+            elif key not in _BESIDE:
+                raise ValueError(f"{key} is {type(value).__name__}, a tensor is needed")
         return _translate(tensors, extras, path)
     return _translate(from_caffe(read_caffemodel(path)), {}, path)
 
