@@ -28,6 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     if "LOCAL_RANK" in os.environ and "=" in words[0]:  # started by Lightning to share the work
         words.insert(0, os.environ.get("BUA_COMMAND", words[0]))
     name, rest = words[0], words[1:]
+    if name == "features" and (not rest or rest[0] in ("-h", "--help")):
+        print(usage("features"), flush=True)
+        return 0
     if name == "features" and rest and f"features_{rest[0]}" in COMMANDS:
         name, rest = f"features_{rest[0]}", rest[1:]
     if name not in COMMANDS:
@@ -39,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         if os.environ.get("BUA_TRACEBACK"):
             raise
-        return _fail(f"bua {name}", str(error))
+        return _fail(f"bua {name.replace('_', ' ')}", str(error))
     except OSError as error:  # a folder that may not be written to, a disk that is full
         if os.environ.get("BUA_TRACEBACK") or error.filename is None:
             raise
@@ -52,6 +55,6 @@ def main(arguments: list[str] | None = None) -> int:
 def _fail(command: str, message: str, code: int = 2) -> int:
     # a worker process wraps the line of a mistake into its traceback
     line = message.rsplit("InputError: ", 1)[-1] if message.startswith("Caught ") else message
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes, the first speaks
+    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":  # of several, the first speaks
         print(f"{command}: {' '.join(line.split())}", file=sys.stderr)
     return code

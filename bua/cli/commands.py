@@ -22,10 +22,11 @@ COMMANDS = {
 }
 
 
-def usage() -> str:
-    """Return the help text of ``bua`` itself."""
+def usage(only: str = "") -> str:
+    """Return the help text of ``bua`` itself, or of the commands that begin with a word."""
     width = max(map(len, COMMANDS)) + 2
-    lines = [f"  {name.replace('_', ' '):{width}}{text}" for name, text in COMMANDS.items()]
+    shown = {name: text for name, text in COMMANDS.items() if name.startswith(only)}
+    lines = [f"  {name.replace('_', ' '):{width}}{text}" for name, text in shown.items()]
     return "\n".join(
         [
             "usage: bua COMMAND key=value ...",

@@ -26,7 +26,7 @@ def main(config: Any) -> None:
     if not isinstance(detector, FrozenDetector):
         raise InputError(f"detector={detector.name} detects nothing; scenes_fpn, vg_c4 and fpn_r50 do")
     names = detector.class_names, detector.attribute_names
-    test = Instances(config.instances, config.images, flip=False, names=names)
+    test = Instances(config.instances, config.images, flip=False, names=names, whole=True)
     with detector.computing:
         scores = measure(detector.model, test, config.evaluation, quirks=config.quirks)
     for name, value in scores.items():

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bua.cli.build import build, to_plain
-from bua.cli.team import leads, with_team
+from bua.cli.team import rank, with_team
 from bua.errors import InputError
 from bua.regions.extract import Extracted, Team, errors_file, extract
 from bua.regions.frozen import file_sha256
@@ -44,7 +44,7 @@ def main(config: Any) -> None:
 
     processes = config.trainer
     done = with_team(work, device=config.device, devices=processes.devices, num_nodes=processes.num_nodes)
-    if leads():
+    if rank() == 0:
         report(done, out)
 
 

@@ -20,10 +20,14 @@ class RunDirectory:
 
     Holds ``config.yaml``, ``overrides.yaml``, ``status.json``, ``provenance.json``,
     ``metrics.csv``, ``vocabulary.json`` and ``checkpoints/``.
+
+    Args:
+        path: the folder.
+        keeps: whether this process writes to it; of several that train together, one does.
     """
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Path | str, *, keeps: bool = True) -> None:
+        self.path, self.keeps = Path(path), keeps
         self.checkpoints = self.path / "checkpoints"
 
     def start(self, config: Any, overrides: list[str], origin: Mapping[str, Any]) -> None:
@@ -32,6 +36,8 @@ class RunDirectory:
         Raises:
             InputError: a run is there already.
         """
+        if not self.keeps:
+            return
         status = self.path / "status.json"
         if status.exists():
             state = json.loads(status.read_text())["state"]
@@ -57,7 +63,8 @@ class RunDirectory:
 
     def status(self, state: str, **more: Any) -> None:
         """Record the state: running, done or failed."""
-        write_text(self.path / "status.json", json.dumps({"state": state, "pid": os.getpid(), **more}))
+        if self.keeps:
+            write_text(self.path / "status.json", json.dumps({"state": state, "pid": os.getpid(), **more}))
 
     def last(self) -> Path | None:
         """Return the newest checkpoint, to resume from, if there is one."""
@@ -66,16 +73,40 @@ class RunDirectory:
 
 
 class Journal(Callback):
-    """Writes a row to ``metrics.csv`` and a line to the terminal after every epoch."""
+    """Writes a row to ``metrics.csv`` and a line to the terminal.
+
+    After every epoch, after a validation within one, and a line every so many minutes of a long one.
+    """
+
+    #: Seconds between lines within an epoch.
+    SILENCE = 300
 
     def __init__(self, run: RunDirectory, tell: Any) -> None:
         self.file, self.tell = run.path / "metrics.csv", tell
         self.started = self.epoch_started = time.monotonic()
         self.validated = False
+        self.spoke, self.began = self.started, 0
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that this epoch has numbers of its own to show."""
+        """Note that there are new numbers; record them if they are of the middle of an epoch."""
         self.validated = True
+        if trainer.check_val_every_n_epoch is None:
+            self.on_train_epoch_end(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Say a word in a long epoch."""
+        now = time.monotonic()
+        if trainer.is_global_zero and now - self.spoke > self.SILENCE:
+            self.spoke = now
+            loss = trainer.callback_metrics.get("train/loss")
+            shown = f"  train/loss {float(loss):.4g}" if loss is not None else ""
+            self.tell(f"step {trainer.global_step}{shown}{self._left(trainer)}")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note where this process began."""
+        self.began = trainer.global_step
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock of the epoch."""
@@ -100,15 +131,26 @@ class Journal(Callback):
         }
         self._append(row)
         shown = "  ".join(f"{k} {v:.4g}" for k, v in values.items() if k.count("/") == 1 and _shown(k))
-        ends = trainer.max_epochs or 0
-        left = (now - self.started) / (trainer.current_epoch + 1) * (ends - trainer.current_epoch - 1)
-        self.tell(f"epoch {trainer.current_epoch + 1}/{ends}  {shown}  ({left:.0f} s left)")
+        self.spoke = now
+        place = f"step {trainer.global_step}"
+        if trainer.max_epochs is not None and trainer.max_epochs > 0:
+            place = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        self.tell(f"{place}  {shown}{self._left(trainer)}")
+
+    def _left(self, trainer: Trainer) -> str:
+        """Return how long the training will still take, going by what it took so far."""
+        steps = trainer.estimated_stepping_batches
+        done = trainer.global_step - self.began
+        if steps == float("inf") or done < 1:
+            return ""
+        left = (time.monotonic() - self.started) / done * (steps - trainer.global_step)
+        return f"  ({max(left, 0):.0f} s left)"
 
     def _append(self, row: dict[str, Any]) -> None:
         rows = []
         if self.file.exists():
             with open(self.file, newline="") as file:
-                rows = [old for old in csv.DictReader(file) if int(old["epoch"]) < row["epoch"]]
+                rows = [old for old in csv.DictReader(file) if int(old["step"]) < row["step"]]
         rows.append(row)
         names = list(dict.fromkeys(name for r in rows for name in r))
         with open(self.file, "w", newline="") as file:

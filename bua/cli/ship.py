@@ -39,7 +39,7 @@ def main(config: Any) -> None:
     provenance = read_json(run / "provenance.json")
     for source in provenance["sources"].values():
         source["file"] = Path(source["file"]).name
-    test = Instances(config.instances, config.images, flip=False)
+    test = Instances(config.instances, config.images, flip=False, whole=True)
     evaluation = record["objective"].get("evaluation", "coco")
     scores = {**measure(shipped, test, evaluation), **attribute_accuracy(shipped, test)}
     scenes = Path(config.instances).parent / "scenes.json"

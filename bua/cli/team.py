@@ -2,12 +2,17 @@
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from bua.errors import InputError
 from bua.regions.extract import Team
+
+#: Processes wait so long for each other: one may be packing tens of gigabytes meanwhile.
+PATIENCE = timedelta(days=7)
 
 
 def with_team(function: Callable[[Team, str], Any], *, device: str, devices: int, num_nodes: int) -> Any:
@@ -20,13 +25,17 @@ def with_team(function: Callable[[Team, str], Any], *, device: str, devices: int
         num_nodes: machines.
 
     Raises:
-        InputError: there are not so many devices.
+        InputError: there are not so many devices, or a process of the team was lost.
     """
+    for key, value in (("devices", devices), ("num_nodes", num_nodes)):
+        if not isinstance(value, int) or value < 1:
+            raise InputError(f"trainer.{key}={value}: a whole number of at least 1 is needed")
     if devices * num_nodes == 1:
         return function(Team(), device)
     kind = device.split(":")[0]
     try:
-        fabric = Fabric(accelerator=kind, devices=devices, num_nodes=num_nodes, strategy="ddp")
+        strategy = DDPStrategy(timeout=PATIENCE)
+        fabric = Fabric(accelerator=kind, devices=devices, num_nodes=num_nodes, strategy=strategy)
         fabric.launch()
     except (RuntimeError, ValueError) as error:
         raise InputError(f"trainer.devices={devices} trainer.num_nodes={num_nodes}: {error}") from None
@@ -36,12 +45,18 @@ def with_team(function: Callable[[Team, str], Any], *, device: str, devices: int
         import torch.distributed as dist
 
         every: list[Any] = [None] * fabric.world_size
-        dist.all_gather_object(every, mine)
+        try:
+            dist.all_gather_object(every, mine)
+        except RuntimeError:
+            raise InputError("another process of this command was lost; run it again to go on") from None
         return every
 
     return function(Team(fabric.global_rank, fabric.world_size, share), here)
 
 
-def leads() -> bool:
-    """Say whether this process is the one that tells the user how things went."""
-    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+def rank() -> int:
+    """Return the number of this process among those that Lightning or SLURM started, 0 for the first."""
+    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
+        if name in os.environ and (name != "SLURM_PROCID" or "SLURM_NTASKS" in os.environ):
+            return int(os.environ[name])
+    return 0

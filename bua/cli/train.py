@@ -14,6 +14,7 @@ from bua.cli.build import build, to_plain
 from bua.cli.load import FORMAT, read_checkpoint
 from bua.cli.provenance import provenance
 from bua.cli.run import Journal, RunDirectory
+from bua.cli.team import rank
 from bua.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ def train(config: Any, out: Path, overrides: list[str]) -> dict[str, float]:
     # what a model began from is not asked for again when it is built from its checkpoint
     model = {key: None if key == "pretrained" else value for key, value in plain["model"].items()}
     record = {"format": FORMAT, "model": model, "objective": plain["objective"], **data.record}
+    if rank() > 0:  # the first of several processes keeps the run directory
+        run = RunDirectory(out, keeps=False)
     if config.resume:
         _check_resume(run, plain, record)
         run.status("running")
@@ -63,7 +66,10 @@ def _check_resume(run: RunDirectory, plain: dict[str, Any], record: dict[str, An
         raise InputError(f"{run.path}: there is no checkpoint in it to resume from; delete it and start anew")
     before, config = read_checkpoint(checkpoint)[0], run.config()
     changed = [key for key in record if before.get(key) != record[key]]
-    changed += [key for key in ("optimizer", "scheduler") if config.get(key) != plain.get(key)]
+    changed += [key for key in ("optimizer", "scheduler", "seed") if config.get(key) != plain.get(key)]
+    data, trainer = ({**config[key]} for key in ("data", "trainer"))
+    changed += [f"data.{k}" for k in plain["data"] if k != "workers" and data.get(k) != plain["data"][k]]
+    changed += [f"trainer.{k}" for k in ("precision",) if trainer.get(k) != plain["trainer"].get(k)]
     if changed:
         raise InputError(f"{run.path}: {changed[0]} is not that of the run; resume with the same options")
     length = config["trainer"]["max_epochs"]
@@ -76,7 +82,8 @@ def _check_resume(run: RunDirectory, plain: dict[str, Any], record: dict[str, An
 def _fit(
     config: Any, plain: dict[str, Any], data: Any, run: RunDirectory, record: dict[str, Any]
 ) -> dict[str, float]:
-    data.save(run.path)
+    if run.keeps:
+        data.save(run.path)
     task = build(
         plain["objective"],
         model=build(plain["model"]),
@@ -86,7 +93,8 @@ def _fit(
         **data.parts,
     )
     checkpoint = run.last() if config.resume else None
-    log.info(f"{run.path}: {sum(p.numel() for p in task.parameters()):,} parameters")
+    if run.keeps:
+        log.info(f"{run.path}: {sum(p.numel() for p in task.parameters()):,} parameters")
     trainer = build(plain["trainer"], callbacks=_callbacks(config, run), logger=False)
     trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}

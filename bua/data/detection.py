@@ -48,6 +48,8 @@ class Instances(Dataset[Example]):
     (M, A + 1), of which the first means "no attribute". It is set where ``attribute_ids`` is an empty
     list; where an annotation has no such list nothing is known, and no attribute is set.
 
+    ``crowd`` (M,) tells which are crowds.
+
     Left out and counted in ``left_out`` are crowds (``iscrowd`` 1, which are no single thing), boxes
     of which nothing lies in the image, and images without a box that is left; boxes that reach out of
     the image are cut at its edges and counted too.
@@ -58,6 +60,7 @@ class Instances(Dataset[Example]):
         flip: mirror half of them; which depends on seed, epoch and index and on nothing else.
         seed: of the flips.
         names: classes and attributes to count by; by default the file's own, in its order.
+        whole: keep crowds and images without boxes, on which a detector is scored, too.
 
     Raises:
         InputError: the file is broken, or names a class or attribute that is not among ``names``; or,
@@ -72,6 +75,7 @@ class Instances(Dataset[Example]):
         flip: bool,
         seed: int = 0,
         names: tuple[Sequence[str], Sequence[str]] | None = None,
+        whole: bool = False,
     ) -> None:
         self.path, self.folder, self.flip, self.seed = Path(path), Path(images), flip, seed
         self._order: EpochSampler | None = None
@@ -94,10 +98,10 @@ class Instances(Dataset[Example]):
         annotations = records(content, path, "annotations", kinds)
         for annotation in annotations:
             self._check(annotation, places)
-        single = [a for a in annotations if not a.get("iscrowd")]
-        self.images, self.left_out = self._keep(found, places, single)
+        single = [a for a in annotations if whole or not a.get("iscrowd")]
+        self.images, self.left_out = self._keep(found, places, single, whole)
         self.left_out["crowds"] = len(annotations) - len(single)
-        if not self.images:
+        if not len(self._labels):
             raise InputError(f"{path}: no image in it has a box")
 
     def _positions(self, listed: list[Any], names: Sequence[str], what: str) -> dict[int, int]:
@@ -128,9 +132,9 @@ class Instances(Dataset[Example]):
             raise InputError(f"{about}: bbox is {box}; the numbers x, y, width and height are needed")
 
     def _keep(
-        self, images: list[Any], places: Mapping[int, int], annotations: list[Any]
+        self, images: list[Any], places: Mapping[int, int], annotations: list[Any], whole: bool
     ) -> tuple[list[Photograph], dict[str, int]]:
-        """Store boxes end to end, image by image, and return the images that have any."""
+        """Store boxes end to end, image by image, and return the images that have any, or all."""
         rows = np.array([places[a["image_id"]] for a in annotations], np.int64)
         boxes = np.array([a["bbox"] for a in annotations], np.float64).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
@@ -144,12 +148,13 @@ class Instances(Dataset[Example]):
         kept = [annotations[n] for n in order]
         self._boxes = inside[order]
         self._labels = np.array([self._class[a["category_id"]] for a in kept], np.int64)
+        self._crowd = np.array([bool(a.get("iscrowd")) for a in kept], np.bool_)
         columns = [self._columns(a) for a in kept]
         self._column = np.array([column for row in columns for column in row], np.int64)
         self._stop = np.array([0, *map(len, columns)], np.int64).cumsum()
         counts = np.bincount(rows[order], minlength=len(images))
         stops = counts.cumsum()
-        there = np.flatnonzero(counts)
+        there = np.arange(len(images)) if whole else np.flatnonzero(counts)
         self._rows = [slice(int(stops[n] - counts[n]), int(stops[n])) for n in there]
         photographs = [
             Photograph(i["id"], i["file_name"], i["width"], i["height"]) for i in (images[n] for n in there)
@@ -207,6 +212,7 @@ class Instances(Dataset[Example]):
         return {
             "boxes": torch.from_numpy(self._boxes[rows].copy()),
             "labels": torch.from_numpy(self._labels[rows].copy()),
+            "crowd": torch.from_numpy(self._crowd[rows].copy()),
             "attributes": attributes,
         }
 
@@ -229,7 +235,7 @@ class DetectionData(LightningDataModule):
         super().__init__()
         self.train_set = Instances(train, images, flip=True, seed=seed)
         names = self.train_set.classes, self.train_set.attributes
-        self.val_set = Instances(val, images, flip=False, names=names)
+        self.val_set = Instances(val, images, flip=False, names=names, whole=True)
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         for each in (self.train_set, self.val_set):
             if told := ", ".join(f"{count} {what}" for what, count in each.left_out.items() if count):

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from bua.errors import InputError
+
 
 class EpochSampler(Sampler[int]):
     """A permutation of ``count`` indices that depends only on seed and epoch.
@@ -67,11 +69,12 @@ class ResumableLoader(DataLoader[Any]):
         """Skip, in the next pass, the batches that the saved one had given.
 
         Raises:
-            ValueError: the batch size is not the saved one, so the position means another example.
+            InputError: the batch size is not the saved one, so the position means another example.
         """
         if state["batch_size"] != self._size:
-            raise ValueError(
-                f"the checkpoint was taken with batches of {state['batch_size']}, not {self._size}"
+            raise InputError(
+                f"the checkpoint was taken with batches of {state['batch_size']}, not {self._size}; "
+                "resume with the same"
             )
         self._skip = state["given"] % len(self)  # an epoch that was given whole is not skipped again
 

@@ -5,6 +5,7 @@ into batches of equal resized size, so that what a photograph is computed with d
 alone: not on where an earlier run was stopped, nor on how many processes share the work.
 """
 
+import hashlib
 import json
 import os
 import sys
@@ -15,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from bua.errors import InputError
 from bua.regions.detector import Detector, describe
+from bua.regions.given import Given
 from bua.regions.photo import read_photo
 from bua.regions.photos import PhotoFile
 from bua.regions.resize import Prepared, Resize
@@ -37,7 +38,7 @@ BATCH_PIXELS = 8_000_000
 SHARD_BYTES = 64 * 2**20
 
 Item = tuple[PhotoFile, Prepared | str]
-Boxes = Mapping[ImageId, NDArray[np.float32]]
+Boxes = Mapping[ImageId, Given]
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def extract(
         workers: processes that decode and resize, for each process of the team.
         dtype: of the features, float16 or float32.
         max_errors: stop at more unreadable photographs than this.
-        boxes: given boxes of every photograph, (K, 4) in its pixels, to take instead of proposals.
+        boxes: given boxes of every photograph, to take instead of proposals.
         boxes_sha256: of the file of the boxes.
         team: the processes that share the work; none for this one alone.
 
@@ -177,8 +178,16 @@ class _Job:
 
     def _begin(self, writer: StoreWriter) -> None:
         writer.open()
-        if self.team.rank == 0:
-            _check_age(writer.manifest, self.photos, writer.done)
+        if self.team.rank > 0:
+            return
+        _check_age(writer.manifest, self.photos, writer.done)
+        known = writer.sources
+        for photo in self.photos:
+            if photo.image_id in known and _bytes(photo) != known[photo.image_id]:
+                raise InputError(
+                    f"{photo.path}: another file than its features in {writer.folder} were made from; "
+                    "delete that or give another out"
+                )
 
     def _end(self, writer: StoreWriter) -> None:
         writer.refresh()
@@ -188,6 +197,9 @@ class _Job:
         self._check_errors(errors)
         if len(errors) == len(order):
             raise InputError(f"none of {len(order)} photographs can be read; the first: {errors[order[0]]}")
+        done = writer.done
+        made = [photo for photo in self.photos if photo.image_id in done]
+        writer.about = replace(writer.about, origin={"photographs": _fingerprint(made)})
         writer.pack(order)
 
     def _check_errors(self, errors: Mapping[ImageId, str]) -> None:
@@ -249,7 +261,9 @@ class _Job:
         return len(todo), detecting
 
     def _write(self, writer: StoreWriter, shard: "_Shard") -> None:
-        writer.write(shard.images, shard.errors)
+        files = {photo.image_id: photo for photo in self.photos}
+        sources = {image_id: _bytes(files[image_id]) for image_id, _ in shard.images}
+        writer.write(shard.images, shard.errors, sources)
         shard.clear()
         if self.max_errors is not None and len(writer.failed) > self.max_errors:
             _list_errors(self.out, writer.failed)
@@ -267,6 +281,17 @@ class _Job:
             size = min(self.batch_size, max(1, BATCH_PIXELS // (height * width)))
             for start in range(0, len(group), size):
                 yield group[start : start + size]
+
+    def _check_origin(self, store: FeatureStore) -> None:
+        """Raise ``InputError`` if the store was made from other photographs of the same names."""
+        made = store.about.origin.get("photographs")
+        files = {photo.image_id: photo for photo in self.photos}
+        if made is None or not all(image_id in files for image_id in store):
+            return  # a part of the photographs says nothing of the whole
+        if _fingerprint([files[image_id] for image_id in store]) != made:
+            raise InputError(
+                f"{self.out}: made from other photographs of the same names; delete it or give another out"
+            )
 
     def _possible(self, photo: PhotoFile) -> bool:
         """Say whether a photograph that failed before can be extracted now."""
@@ -287,6 +312,7 @@ class _Job:
         if store.about.identity != identity or kind != self.dtype or not same:
             raise InputError(f"{out}: made by another detector or with other options; give another out")
         _check_age(out, photos, set(store.image_ids))
+        self._check_origin(store)
         log = errors_file(out)
         lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         errors = {record["image_id"]: record["error"] for record in map(json.loads, lines)}
@@ -311,15 +337,17 @@ class _Photos(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         file = self.files[index]
-        given = None
-        if self.boxes is not None:
-            if file.image_id not in self.boxes:
-                return file, f"{file.path}: there are no given boxes of image {file.image_id!r}"
-            given = self.boxes[file.image_id]
+        given = self.boxes.get(file.image_id) if self.boxes is not None else None
+        if self.boxes is not None and given is None:
+            return file, f"{file.path}: there are no given boxes of image {file.image_id!r}"
         try:
-            return file, self.resize.prepare(read_photo(file.path), given)
+            photo = read_photo(file.path)
         except InputError as error:
             return file, str(error)
+        problem = given.problem((photo.shape[0], photo.shape[1])) if given is not None else None
+        if problem is not None:
+            return file, f"{file.path}: {problem}"
+        return file, self.resize.prepare(photo, given.boxes if given is not None else None)
 
 
 class _Shard:
@@ -352,6 +380,17 @@ class _Shard:
         """Put the images of a window into the order of the list."""
         place = {photo.image_id: n for n, photo in enumerate(window)}
         self.images[begin:] = sorted(self.images[begin:], key=lambda image: place[image[0]])
+
+
+def _bytes(photo: PhotoFile) -> int:
+    """Return the size of a photograph's file, 0 where there is none any more."""
+    return photo.path.stat().st_size if photo.path.exists() else 0
+
+
+def _fingerprint(photos: Sequence[PhotoFile]) -> str:
+    """Return a hash of ids and sizes of files, by which photographs are known again."""
+    lines = "".join(f"{photo.image_id!r} {_bytes(photo)}\n" for photo in photos)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _check_age(made: Path, photos: Sequence[PhotoFile], there: set[ImageId]) -> None:

@@ -1,6 +1,7 @@
 """Given boxes: what to extract instead of proposals, from a file."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,32 @@ from bua.json_file import read_json, records
 from bua.store.reader import FeatureStore, ImageId
 
 
-def read_boxes(file: Path | str) -> dict[ImageId, NDArray[np.float32]]:
-    """Return the boxes of every image in a file, (K, 4) as x1 y1 x2 y2, in the order of the file.
+@dataclass(frozen=True)
+class Given:
+    """The given boxes of an image.
+
+    Attributes:
+        boxes: (K, 4), x1 y1 x2 y2 in pixels.
+        size: height and width of the image that they were made for, where the file says so.
+    """
+
+    boxes: NDArray[np.float32]
+    size: tuple[int, int] | None = None
+
+    def problem(self, size: tuple[int, int]) -> str | None:
+        """Say what is wrong with the boxes for a photograph of height and width ``size``, if anything."""
+        height, width = size
+        if self.size is not None and self.size != size:
+            return f"its boxes are of an image of {self.size[1]} x {self.size[0]}, not {width} x {height}"
+        if self.boxes.max() <= 1 and min(size) > 1:
+            return "its boxes look like parts of the image, from 0 to 1; pixels are needed"
+        if (self.boxes < -1).any() or (self.boxes > np.array([width, height] * 2) + 1).any():
+            return f"its boxes leave the image of {width} x {height}"
+        return None
+
+
+def read_boxes(file: Path | str) -> dict[ImageId, Given]:
+    """Return the boxes of every image in a file, in the order of the file.
 
     The file is a feature store (``.h5``), whose boxes are taken; or a JSON: COCO's instances, with
     ``annotations`` of ``image_id`` and ``bbox`` (x, y, width, height), or a list of objects with
@@ -25,10 +50,14 @@ def read_boxes(file: Path | str) -> dict[ImageId, NDArray[np.float32]]:
     path = Path(file)
     if path.suffix in (".h5", ".hdf5"):
         store = FeatureStore(path)
-        return {image_id: np.array(store[image_id].boxes) for image_id in store}
+        return {i: Given(np.array(store[i].boxes), store[i].size) for i in store}
     content = read_json(path)
     found: dict[ImageId, list[list[float]]] = {}
+    sizes: dict[ImageId, tuple[int, int]] = {}
     if isinstance(content, Mapping):
+        for image in content.get("images", []):
+            if isinstance(image, dict) and {"id", "width", "height"} <= image.keys():
+                sizes[image["id"]] = (image["height"], image["width"])
         kinds: dict[str, Any] = {"image_id": (int, str), "bbox": list}
         for n, entry in enumerate(records(content, path, "annotations", kinds)):
             x, y, width, height = _four(entry["bbox"], f"{path}: annotations[{n}]: bbox")
@@ -47,7 +76,7 @@ def read_boxes(file: Path | str) -> dict[ImageId, NDArray[np.float32]]:
     for image_id, array in arrays.items():
         if not len(array) or (array[:, 2:] <= array[:, :2]).any() or not np.isfinite(array).all():
             raise InputError(f"{path}: image {image_id!r}: at least one box, each with an area, is needed")
-    return arrays
+    return {image_id: Given(array, sizes.get(image_id)) for image_id, array in arrays.items()}
 
 
 def _four(box: Any, where: str) -> list[float]:

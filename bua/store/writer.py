@@ -113,18 +113,30 @@ class StoreWriter:
         return {image_id for shard in self.shards for image_id in shard["ids"]}
 
     @property
+    def sources(self) -> dict[ImageId, int]:
+        """Bytes of the files that images in finished shards were made from, where they are known."""
+        pairs = ((i, n) for s in self.shards for i, n in zip(s["ids"], s.get("sources", ()), strict=False))
+        return {image_id: count for image_id, count in pairs if count is not None}
+
+    @property
     def failed(self) -> dict[ImageId, str]:
         """Images that could not be read, and why, as noted with the finished shards."""
         done = self.done
         every = {e["image_id"]: e["error"] for shard in self.shards for e in shard["errors"]}
         return {image_id: text for image_id, text in every.items() if image_id not in done}
 
-    def write(self, images: Sequence[Entry], errors: Mapping[ImageId, str] | None = None) -> None:
+    def write(
+        self,
+        images: Sequence[Entry],
+        errors: Mapping[ImageId, str] | None = None,
+        sources: Mapping[ImageId, int] | None = None,
+    ) -> None:
         """Write one shard.
 
         Args:
             images: ids and regions; each is checked.
             errors: images that belong here but could not be read, and why.
+            sources: bytes of the files that the images were made from, to know them again.
 
         Raises:
             InputError: regions are not sound, an image comes twice, or the disk is full.
@@ -137,6 +149,7 @@ class StoreWriter:
             known.add(image_id)
         entry: dict[str, Any] = {"shard": None, "ids": [image_id for image_id, _ in images]}
         entry["errors"] = [{"image_id": i, "error": text} for i, text in (errors or {}).items()]
+        entry["sources"] = [(sources or {}).get(image_id) for image_id in entry["ids"]]
         if images:
             mine = sum(str(shard["shard"]).startswith(f"rank{self.rank:02d}-") for shard in self.shards)
             name = f"rank{self.rank:02d}-{mine:06d}.h5"

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from bua.metrics.detection import coco_ap
@@ -33,11 +34,14 @@ class Precision:
         if evaluation not in EVALUATIONS:
             raise ValueError(f"evaluation must be one of {', '.join(EVALUATIONS)}, not {evaluation}")
         self.model, self.evaluation, self.quirks = model, evaluation, quirks
-        self.images: list[tuple[int, Truth, Found]] = []
+        self.images: list[tuple[int, Truth, Found, Any]] = []  # and which boxes are crowds
         self.attributes: list[tuple[tuple[Any, Any], Any]] = []
 
     def add(self, image: Tensor, target: dict[str, Tensor], image_id: int) -> None:
-        """Look at one image (3, H, W) from 0 to 1 with its ``boxes``, ``labels`` and ``attributes``."""
+        """Look at one image (3, H, W) from 0 to 1 with its ``boxes``, ``labels`` and ``attributes``.
+
+        Boxes that ``crowd`` marks are no mistake to find and no loss to miss; Visual Genome has none.
+        """
         genome = self.evaluation == "genome"
         options = {"threshold": 0.0, "nms_iou": 0.3, "limit": 400}
         if not genome:
@@ -45,7 +49,8 @@ class Precision:
         found = detections(proposals_of(self.model, image), **options)  # type: ignore[arg-type]
         truth = Truth(_array(target["boxes"]), _array(target["labels"]))
         seen = Found(_array(found.boxes), _array(found.labels), _array(found.scores))
-        self.images.append((image_id, truth, seen))
+        crowd = target.get("crowd", torch.zeros(len(truth.labels), dtype=torch.bool))
+        self.images.append((image_id, truth, seen, _array(crowd)))
         if genome and self.model.attributes:
             said = proposals_of(self.model, image, given=target["boxes"]).attributes
             assert said is not None
@@ -56,7 +61,7 @@ class Precision:
         """Return the average precisions by name, 0 to 1."""
         if self.evaluation == "coco":
             return coco_ap(self._instances(), self._detections())
-        _, truth, found = zip(*self.images, strict=True)
+        _, truth, found, _ = zip(*self.images, strict=True)
         objects = genome_ap(truth, found, len(self.model.classes), quirks=self.quirks)
         scores = {name: objects[name] for name in ("AP50", "AP50_weighted")}
         if self.attributes:
@@ -67,20 +72,20 @@ class Precision:
 
     def _instances(self) -> dict[str, Any]:
         boxes = [
-            _record(image_id, box, label)
-            for image_id, truth, _ in self.images
-            for box, label in zip(*truth, strict=True)
+            {**_record(image_id, box, label), "iscrowd": int(many)}
+            for image_id, truth, _, crowd in self.images
+            for box, label, many in zip(*truth, crowd, strict=True)
         ]
         return {
             "images": [{"id": image_id} for image_id, *_ in self.images],
-            "annotations": [{**box, "id": n, "iscrowd": 0} for n, box in enumerate(boxes, 1)],
+            "annotations": [{**box, "id": n} for n, box in enumerate(boxes, 1)],
             "categories": [{"id": n, "name": name} for n, name in enumerate(self.model.classes, 1)],
         }
 
     def _detections(self) -> list[dict[str, Any]]:
         return [
             {**_record(image_id, box, label), "score": float(score)}
-            for image_id, _, found in self.images
+            for image_id, _, found, _ in self.images
             for box, label, score in zip(*found, strict=True)
         ]
 

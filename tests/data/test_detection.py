@@ -243,6 +243,21 @@ def test_detection_batches_are_lists_of_examples(scenes) -> None:
 def test_what_is_left_out_is_told_before_training(scenes, tmp_path, caplog) -> None:
     changed(scenes, tmp_path, 0, {"iscrowd": 1})
     with caplog.at_level(logging.INFO):
-        detection_data(scenes, val=str(tmp_path / "i.json"))
+        detection_data(scenes, train=str(tmp_path / "i.json"))
     assert "i.json: 8 images with boxes; left out or changed: 1 crowds" in caplog.text
-    assert "instances_train" not in caplog.text
+    assert "instances_val" not in caplog.text
+
+
+def test_crowds_and_empty_images_are_kept_for_scoring(scenes, tmp_path) -> None:
+    changed(scenes, tmp_path, 0, {"iscrowd": 1})
+    content = json.loads((tmp_path / "i.json").read_text())
+    last = content["images"][-1]["id"]
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] != last]
+    (tmp_path / "i.json").write_text(json.dumps(content))
+    learnt, scored = (
+        Instances(tmp_path / "i.json", scenes / "images", flip=False, whole=whole) for whole in (False, True)
+    )
+    assert (len(learnt), len(scored)) == (7, 8)
+    assert sum(int(scored[n][1]["crowd"].sum()) for n in range(8)) == 1
+    assert not any(bool(learnt[n][1]["crowd"].any()) for n in range(7))
+    assert len(scored[7][1]["boxes"]) == 0

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torchvision.ops import roi_align
 
 from bua.errors import InputError
 from bua.regions.c4.caffemodel import read_caffemodel
@@ -288,6 +289,30 @@ def test_every_release_loads_into_the_same_function(name: str, model, tmp_path) 
     assert found.keys() == expected.keys()
     for what in expected:
         torch.testing.assert_close(found[what], expected[what], atol=2e-3, rtol=1e-3, msg=what)
+
+
+def test_jwyangs_own_network_averages_regions_to_7_by_7_and_halves_them(model, tmp_path) -> None:
+    loaded = load_c4(jwyang(model.state_dict(), tmp_path / "w.pth")).eval()
+    maps, box = torch.rand(1, 1024, 9, 12), torch.tensor([[10.0, 20, 150, 120]])
+    with torch.no_grad():
+        pooled = roi_align(maps, [box], 7, 1 / 16, sampling_ratio=-1, aligned=False)
+        block = loaded.trunk.layer4[0]
+        first = block.bn1(torch.nn.functional.conv2d(pooled, block.conv1.weight, stride=2)).relu()
+        assert first.shape[2:] == (4, 4)
+        expected = loaded.trunk.layer4(pooled).mean((2, 3))
+        torch.testing.assert_close(loaded.features(maps, [box]), expected)
+        torch.testing.assert_close(block.relu(block.bn1(block.conv1(pooled))), first)
+
+
+def test_one_box_for_all_classes_is_repeated_for_each(model, tmp_path) -> None:
+    path = jwyang(model.state_dict(), tmp_path / "w.pth")
+    content = torch.load(path)
+    for part in ("weight", "bias"):
+        content["model"][f"RCNN_bbox_pred.{part}"] = content["model"][f"RCNN_bbox_pred.{part}"][4:8].clone()
+    torch.save(content, path)
+    loaded = load_c4(path)
+    four = content["model"]["RCNN_bbox_pred.weight"]
+    assert torch.equal(loaded.box_deltas.weight, four.repeat(6, 1))
 
 
 def test_own_form_keeps_names_and_options(model, tmp_path) -> None:

@@ -172,3 +172,30 @@ class OneSize(RandomDetector):
 
 def test_batches_hold_photographs_of_one_size(folder, tmp_path) -> None:
     run(folder, tmp_path / "f.h5", OneSize(feature_size=8, min_regions=2, max_regions=6, seed=0))
+
+
+def test_other_photographs_of_the_same_names_are_not_taken_for_those_that_are_done(folder, tmp_path) -> None:
+    run(folder, tmp_path / "f.h5")
+    dying = Dies(feature_size=8, min_regions=2, max_regions=6, seed=0)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, tmp_path / "g.h5", dying)
+    before = (folder / f"{1:012d}.png").stat()
+    Image.new("RGB", (33, 21)).save(folder / f"{1:012d}.png")
+    os.utime(folder / f"{1:012d}.png", ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(InputError, match=r"f\.h5: made from other photographs of the same names"):
+        run(folder, tmp_path / "f.h5")
+    with pytest.raises(InputError, match=r"000000000001.png: another file than its features in .*g.h5"):
+        run(folder, tmp_path / "g.h5")
+
+
+def test_a_resumed_extraction_keeps_precision_and_names(folder, tmp_path) -> None:
+    dying = Dies(feature_size=8, min_regions=2, max_regions=6, seed=0)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, tmp_path / "f.h5", dying)
+    renamed = detector()
+    renamed.class_names = ("other", "names")
+    with pytest.raises(InputError, match="begun with another detector or other options"):
+        run(folder, tmp_path / "f.h5", renamed)
+    run(folder, tmp_path / "f.h5")
+    with pytest.raises(InputError, match="made by another detector or with other options"):
+        run(folder, tmp_path / "f.h5", renamed)

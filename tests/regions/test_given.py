@@ -9,7 +9,7 @@ from PIL import Image
 from bua.errors import InputError
 from bua.regions.detector import look
 from bua.regions.extract import extract
-from bua.regions.given import read_boxes
+from bua.regions.given import Given, read_boxes
 from bua.regions.photos import find_photos
 from bua.regions.pyramid import PyramidDetector
 from bua.regions.random import RandomDetector
@@ -27,11 +27,12 @@ def write(path, content) -> str:
 
 def test_three_kinds_of_files_give_boxes_in_their_order(tmp_path) -> None:
     annotations = [{"image_id": 7, "bbox": [x1, y1, x2 - x1, y2 - y1]} for x1, y1, x2, y2 in BOXES]
-    assert read_boxes(write(tmp_path / "coco.json", {"annotations": annotations}))[7].tolist() == BOXES
+    assert read_boxes(write(tmp_path / "coco.json", {"annotations": annotations}))[7].boxes.tolist() == BOXES
     listed = [{"image_id": "a.jpg", "boxes": BOXES}]
-    assert read_boxes(write(tmp_path / "list.json", listed))["a.jpg"].tolist() == BOXES
+    assert read_boxes(write(tmp_path / "list.json", listed))["a.jpg"].boxes.tolist() == BOXES
     store = write_store(tmp_path / "s.h5", {3: regions(4)})
-    np.testing.assert_array_equal(read_boxes(store)[3], FeatureStore(store)[3].boxes)
+    np.testing.assert_array_equal(read_boxes(store)[3].boxes, FeatureStore(store)[3].boxes)
+    assert read_boxes(store)[3].size == (50, 50)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def folder(tmp_path):
 
 
 def test_the_store_holds_the_given_boxes_and_says_so(folder, tmp_path) -> None:
-    boxes = {0: np.array(BOXES, np.float32), 1: np.array(BOXES[:1], np.float32)}
+    boxes = {0: Given(np.array(BOXES, np.float32)), 1: Given(np.array(BOXES[:1], np.float32), (60, 80))}
     done = extract(
         find_photos(folder),
         RandomDetector(feature_size=5, min_regions=3, max_regions=4, seed=0),
@@ -92,3 +93,31 @@ def test_the_detectors_own_boxes_given_back_have_the_same_features(folder) -> No
     np.testing.assert_allclose(again.features, own.features, atol=1e-4)
     np.testing.assert_array_equal(again.class_id, own.class_id)
     np.testing.assert_array_equal(again.boxes, own.boxes)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (Given(np.array([[0.1, 0.1, 0.5, 0.5]], np.float32)), "parts of the image, from 0 to 1"),
+        (Given(np.array([[10, 10, 500, 50]], np.float32)), "leave the image of 80 x 60"),
+        (Given(np.array([[-30, 10, 50, 50]], np.float32)), "leave the image of 80 x 60"),
+        (Given(np.array([[1, 1, 30, 30]], np.float32), (30, 40)), "of an image of 40 x 30, not 80 x 60"),
+    ],
+)
+def test_boxes_in_the_wrong_frame_are_told_and_not_used(given, message, folder, tmp_path) -> None:
+    detector = RandomDetector(feature_size=5, min_regions=3, max_regions=4, seed=0)
+    good = Given(np.array([[0, 0, 80, 60]], np.float32))
+    done = extract(
+        find_photos(folder),
+        detector,
+        tmp_path / "f.h5",
+        batch_size=2,
+        shard_size=9,
+        workers=0,
+        dtype="float32",
+        max_errors=None,
+        boxes={0: good, 1: given, 2: good},
+        boxes_sha256="abc",
+    )
+    assert list(done.errors) == [1]
+    assert message in done.errors[1]
