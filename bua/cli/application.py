@@ -84,11 +84,20 @@ def _checked(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
             value = config.get(key)
             if value is not None and (not isinstance(value, int) or value < least):
                 raise InputError(f"{key}={value}: a whole number of at least {least} is needed")
-        if config.get("device") is not None:
+        if config.get("device") == "auto":
+            config.device = best_device()
+        elif config.get("device") is not None:
             check_device(str(config.device))
         return function(config)
 
     return checked
+
+
+def best_device() -> str:
+    """Return the GPU of this machine, or the CPU where there is none."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def check_device(name: str) -> None:

@@ -5,6 +5,7 @@ import importlib
 import inspect
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -28,7 +29,13 @@ def build(config: Any, *, allowed: tuple[str, ...] = ALLOWED, **values: Any) -> 
             raise InputError(
                 f"{key}: {target} may not be built; a class below {', '.join(allowed)} is needed"
             )
-    factory = instantiate(plain, _partial_=True, _convert_="all")
+    try:
+        factory = instantiate(plain, _partial_=True, _convert_="all")
+    except InstantiationException as error:  # of something inside; what it said is behind Hydra's own words
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from None
+        key = str(error).rpartition("full_key: ")[2] if "full_key: " in str(error) else plain["_target_"]
+        raise InputError(f"{key}: {error.__cause__ or error}") from error
     if plain.get("_partial_"):
         return functools.partial(factory, **values)
     try:

@@ -126,7 +126,7 @@ class Quickstart:
 
     def extract(self) -> dict[str, float]:
         """Extract regions of all pictures."""
-        config = compose("extract", ["images=-", "out=-"])
+        config = compose("extract", ["images=-", "out=-", "device=cpu"])
         photos = find_photos(self.scenes / "images")
         done = extract(
             photos,

@@ -55,8 +55,9 @@ def with_team(function: Callable[[Team, str], Any], *, device: str, devices: int
 
 
 def rank() -> int:
-    """Return the number of this process among those that Lightning or SLURM started, 0 for the first."""
-    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
-        if name in os.environ and (name != "SLURM_PROCID" or "SLURM_NTASKS" in os.environ):
-            return int(os.environ[name])
-    return 0
+    """Return 0 in the first of the processes that Lightning or SLURM started, and above in the others."""
+    if "SLURM_NTASKS" in os.environ and "SLURM_PROCID" in os.environ:
+        return int(os.environ["SLURM_PROCID"])
+    if "RANK" in os.environ:
+        return int(os.environ["RANK"])
+    return int(os.environ.get("LOCAL_RANK", 0)) + 1000 * int(os.environ.get("NODE_RANK", 0))

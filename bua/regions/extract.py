@@ -339,7 +339,9 @@ class _Photos(Dataset[Item]):
         file = self.files[index]
         given = self.boxes.get(file.image_id) if self.boxes is not None else None
         if self.boxes is not None and given is None:
-            return file, f"{file.path}: there are no given boxes of image {file.image_id!r}"
+            kind = type(next(iter(self.boxes)))
+            hint = "" if isinstance(file.image_id, kind) else f"; the ids there are of type {kind.__name__}"
+            return file, f"{file.path}: there are no given boxes of image {file.image_id!r}{hint}"
         try:
             photo = read_photo(file.path)
         except InputError as error:

@@ -5,6 +5,9 @@ import json
 import pytest
 from PIL import Image
 
+from tests.cli.test_mistakes import said
+from tests.regions.test_dialects import hugging_face, random_model
+
 
 @pytest.mark.slow
 def test_detect_writes_what_the_pictures_of_scenes_show(scenes, tmp_path, bua) -> None:
@@ -44,8 +47,17 @@ def test_detect_shows_the_regions_of_a_store(scenes, tmp_path, bua) -> None:
     assert {thing["class"] for record in found for thing in record["things"]} == {"thing", "stuff"}
 
 
-def test_a_detector_without_names_is_refused(tmp_path, bua) -> None:
+def test_a_detector_without_names_is_refused(tmp_path, capfd) -> None:
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
-    done = bua("detect", f"images={tmp_path}/a.png", f"out={tmp_path}/out", "detector=random")
-    assert done.returncode == 2
-    assert done.stderr.startswith("bua detect: detector=random names nothing")
+    words = ["detect", f"images={tmp_path}/a.png", f"out={tmp_path}/out"]
+    assert "bua detect: detector=random names nothing" in said(capfd, *words, "detector=random")
+    path = hugging_face(random_model().state_dict(), tmp_path / "w.pth")
+    assert "has no names of classes; give classes=FILE" in said(
+        capfd, *words, "detector=vg_c4", f"weights={path}"
+    )
+
+
+@pytest.mark.parametrize("evaluation", ["voc", "3"])
+def test_an_unknown_evaluation_is_refused(evaluation, tmp_path, capfd) -> None:
+    words = ["evaluate", f"instances={tmp_path}/i.json", f"images={tmp_path}", f"evaluation={evaluation}"]
+    assert f"evaluation={evaluation}: coco or genome is needed" in said(capfd, *words)

@@ -4,8 +4,11 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
+from bua.cli import main
 from bua.store import FeatureStore
+from tests.cli.test_mistakes import said
 from tests.regions.test_dialects import WRITERS, random_model
 from tests.regions.test_fpn import file
 
@@ -13,86 +16,98 @@ TINY = ["model.resize.side=64", "model.resize.longest=107", "trainer.limit_val_b
 
 
 @pytest.mark.slow
-def test_the_papers_detector_from_visual_genome_files_to_regions(scenes, tmp_path, bua) -> None:
+def test_the_papers_detector_from_visual_genome_files_to_regions(scenes, tmp_path, capfd) -> None:
     """Scenes in Visual Genome format, a few steps, precision of objects and attributes, regions."""
-    done = bua("genome", f"source={scenes}/genome", f"out={tmp_path}/genome", "val=8", "test=8", "count=all")
-    assert done.returncode == 0, done.stderr
-    done = bua(
-        "train",
-        "experiment=detector_genome",
-        f"genome={tmp_path}/genome",
-        f"images={scenes}",
-        f"out={tmp_path}/run",
-        "model.blocks=[1,1,1,1]",
-        "model.pretrained=null",
-        *TINY,
-        "trainer.max_steps=3",
-        "trainer.val_check_interval=3",
-        "data.workers=0",
+    code = main(
+        ["genome", f"source={scenes}/genome", f"out={tmp_path}/genome", "val=8", "test=8", "count=all"]
     )
-    assert done.returncode == 0, done.stderr
+    assert code == 0, capfd.readouterr().err
+    code = main(
+        [
+            "train",
+            "experiment=detector_genome",
+            f"genome={tmp_path}/genome",
+            f"images={scenes}",
+            f"out={tmp_path}/run",
+            "model.blocks=[1,1,1,1]",
+            "model.pretrained=null",
+            *TINY,
+            "trainer.max_steps=3",
+            "trainer.val_check_interval=3",
+            "data.workers=0",
+        ]
+    )
+    assert code == 0, capfd.readouterr().err
     metrics = json.loads((tmp_path / "run/status.json").read_text())["metrics"]
     assert {"val/AP50", "val/AP50_weighted", "val/attribute_AP50", "val/attribute_AP50_weighted"} <= set(
         metrics
     )
     shipped = tmp_path / "own.safetensors"
     instances = f"instances={tmp_path}/genome/instances_val.json"
-    done = bua("ship", f"run={tmp_path}/run", f"out={shipped}", instances, f"images={scenes}")
-    assert done.returncode == 0, done.stderr
+    code = main(["ship", f"run={tmp_path}/run", f"out={shipped}", instances, f"images={scenes}"])
+    assert code == 0, capfd.readouterr().err
     small = ["detector.side=64", "detector.longest=107"]
-    done = bua(
-        "extract",
-        f"images={scenes}/images",
-        f"out={tmp_path}/f.h5",
-        "detector=vg_c4",
-        f"weights={shipped}",
-        *small,
-        "detector.proposals=20",
-        "select=fixed",
-        "select.min_regions=12",
-        "select.max_regions=12",
+    code = main(
+        [
+            "extract",
+            f"images={scenes}/images",
+            f"out={tmp_path}/f.h5",
+            "detector=vg_c4",
+            f"weights={shipped}",
+            *small,
+            "detector.proposals=20",
+            "select=fixed",
+            "select.min_regions=12",
+            "select.max_regions=12",
+        ]
     )
-    assert done.returncode == 0, done.stderr
+    assert code == 0, capfd.readouterr().err
     store = FeatureStore(tmp_path / "f.h5")
     assert store.feature_size == 2048
     assert set(store.counts()) <= set(range(1, 13))
     assert "heart" in store.about.class_names
     assert "red" in store.about.attribute_names
-    done = bua(
-        "evaluate",
-        instances,
-        f"images={scenes}",
-        "detector=vg_c4",
-        f"weights={shipped}",
-        *small,
-        "detector.proposals=20",
-        "evaluation=genome",
-        f"out={tmp_path}/m.json",
+    code = main(
+        [
+            "evaluate",
+            instances,
+            f"images={scenes}",
+            "detector=vg_c4",
+            f"weights={shipped}",
+            *small,
+            "detector.proposals=20",
+            "evaluation=genome",
+            f"out={tmp_path}/m.json",
+        ]
     )
-    assert done.returncode == 0, done.stderr
+    assert code == 0, capfd.readouterr().err
     scores = json.loads((tmp_path / "m.json").read_text())["scores"]
     assert set(scores) == {"AP50", "AP50_weighted", "attribute_AP50", "attribute_AP50_weighted"}
 
 
 @pytest.mark.slow
-def test_a_torchvision_detector_learns_from_coco_instances_of_real_photographs(shared, tmp_path, bua) -> None:
+def test_a_torchvision_detector_learns_from_coco_instances_of_real_photographs(
+    shared, tmp_path, capfd
+) -> None:
     coco = shared / "data/coco_mini"
-    done = bua(
-        "train",
-        "experiment=detector_instances",
-        f"instances={coco}/instances.json",
-        "data.workers=0",
-        f"val_instances={coco}/instances.json",
-        f"images={coco}/images",
-        f"out={tmp_path}/run",
-        "model.architecture=fpn_mobilenet",
-        "model.pretrained=null",
-        *TINY,
-        "data.batch_size=2",
-        "trainer.max_epochs=1",
-        "trainer.limit_train_batches=2",
+    code = main(
+        [
+            "train",
+            "experiment=detector_instances",
+            f"instances={coco}/instances.json",
+            "data.workers=0",
+            f"val_instances={coco}/instances.json",
+            f"images={coco}/images",
+            f"out={tmp_path}/run",
+            "model.architecture=fpn_mobilenet",
+            "model.pretrained=null",
+            *TINY,
+            "data.batch_size=2",
+            "trainer.max_epochs=1",
+            "trainer.limit_train_batches=2",
+        ]
     )
-    assert done.returncode == 0, done.stderr
+    assert code == 0, capfd.readouterr().err
     assert "val/AP50" in json.loads((tmp_path / "run/status.json").read_text())["metrics"]
 
 
@@ -107,19 +122,21 @@ def test_a_released_file_makes_regions_of_real_photographs_in_one_command(
         (tmp_path / f"{what}.txt").write_text("\n".join(f"{what}{n},synonym" for n in range(count)))
     photos = sorted((shared / "data/coco_mini/images").iterdir())[:3]
     (tmp_path / "list.txt").write_text("\n".join(map(str, photos)))
-    done = bua(
-        "extract",
-        f"images={tmp_path}/list.txt",
-        f"out={tmp_path}/f.h5",
-        "detector=vg_c4",
-        f"weights={weights}",
-        f"classes={tmp_path}/classes.txt",
-        f"attributes={tmp_path}/attributes.txt",
-        "detector.side=100",
-        "detector.longest=160",
-        "detector.proposals=30",
+    code = main(
+        [
+            "extract",
+            f"images={tmp_path}/list.txt",
+            f"out={tmp_path}/f.h5",
+            "detector=vg_c4",
+            f"weights={weights}",
+            f"classes={tmp_path}/classes.txt",
+            f"attributes={tmp_path}/attributes.txt",
+            "detector.side=100",
+            "detector.longest=160",
+            "detector.proposals=30",
+        ]
     )
-    assert done.returncode == 0, done.stderr
+    assert code == 0, capfd.readouterr().err
     store = FeatureStore(tmp_path / "f.h5")
     assert len(store) == 3
     assert store.about.class_names[0] == "classes0"
@@ -127,35 +144,39 @@ def test_a_released_file_makes_regions_of_real_photographs_in_one_command(
 
 
 @pytest.mark.slow
-def test_grid_and_fpn_features_lie_in_the_same_kind_of_store(scenes, tmp_path, bua) -> None:
+def test_grid_and_fpn_features_lie_in_the_same_kind_of_store(scenes, tmp_path, capfd) -> None:
     from torchvision.models import resnet18
 
     torch.save(resnet18(weights=None).state_dict(), tmp_path / "resnet18.pth")
     _, mobile = file("fpn_mobilenet", tmp_path)
     common = [f"images={scenes}/images"]
-    done = bua(
-        "extract",
-        *common,
-        f"out={tmp_path}/g.h5",
-        "detector=grid_resnet",
-        "detector.network=resnet18",
-        f"weights={tmp_path}/resnet18.pth",
-        "detector.cells=[7,7]",
+    code = main(
+        [
+            "extract",
+            *common,
+            f"out={tmp_path}/g.h5",
+            "detector=grid_resnet",
+            "detector.network=resnet18",
+            f"weights={tmp_path}/resnet18.pth",
+            "detector.cells=[7,7]",
+        ]
     )
-    assert done.returncode == 0, done.stderr
+    assert code == 0, capfd.readouterr().err
     grid = FeatureStore(tmp_path / "g.h5")
     assert (set(grid.counts().tolist()), grid.about.grid, grid.feature_size) == ({49}, (7, 7), 512)
-    done = bua(
-        "extract",
-        *common,
-        f"out={tmp_path}/p.h5",
-        "detector=fpn_mobilenet",
-        f"weights={mobile}",
-        "select=class_agnostic",
-        "detector.side=96",
-        "detector.longest=160",
+    code = main(
+        [
+            "extract",
+            *common,
+            f"out={tmp_path}/p.h5",
+            "detector=fpn_mobilenet",
+            f"weights={mobile}",
+            "select=class_agnostic",
+            "detector.side=96",
+            "detector.longest=160",
+        ]
     )
-    assert done.returncode == 0, done.stderr
+    assert code == 0, capfd.readouterr().err
     store = FeatureStore(tmp_path / "p.h5")
     assert store.feature_size == 1024
     assert store.about.class_names[0] == "person"
@@ -171,14 +192,11 @@ def test_grid_and_fpn_features_lie_in_the_same_kind_of_store(scenes, tmp_path, b
         (["boxes=nowhere.json"], "nowhere.json"),
         (["precision=64"], "precision must be one of 32-true, bf16-mixed, 16-mixed, not 64"),
         (["select.threshold=2"], "threshold must be in (0, 1], not 2"),
-        (["trainer.devices=0"], "trainer.devices=0"),
+        (["trainer.devices=0"], "trainer.devices=0: a whole number of at least 1"),
+        (["trainer.devices=-1"], "trainer.devices=-1: a whole number of at least 1"),
+        (["precision=16-mixed", "device=cpu"], "precision 16-mixed needs a GPU"),
     ],
 )
-def test_mistakes_with_detectors_are_one_line(arguments, message, tmp_path, bua) -> None:
-    from PIL import Image
-
+def test_mistakes_with_detectors_are_one_line(arguments, message, tmp_path, capfd) -> None:
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
-    done = bua("extract", f"images={tmp_path}/a.png", f"out={tmp_path}/f.h5", *arguments)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert message in said(capfd, "extract", f"images={tmp_path}/a.png", f"out={tmp_path}/f.h5", *arguments)

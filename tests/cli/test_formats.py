@@ -168,7 +168,7 @@ def test_damage_is_told_by_check_in_lines_and_exit_code(tmp_path, capfd) -> None
     content[-9] ^= 1
     path.write_bytes(content)
     line = said(capfd, "features", "check", f"file={path}")
-    assert line.startswith("bua features_check: ")
+    assert line.startswith("bua features check: ")
     assert "a.h5: " in line
 
 

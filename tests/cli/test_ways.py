@@ -91,7 +91,10 @@ def test_run_directories_hold_what_is_needed_to_know_what_was_done(quick) -> Non
     assert yaml.safe_load((run / "overrides.yaml").read_text())[0] == "experiment=vqa_scenes"
     origin = json.loads((run / "provenance.json").read_text())
     assert set(origin["sources"]) == {"features", "train", "train_annotations", "val", "val_annotations"}
-    assert all(len(source["sha256"]) == 64 for source in origin["sources"].values())
+    for role, source in origin["sources"].items():
+        hashes = source["columns"].values() if role == "features" else [source["sha256"]]
+        assert all(len(digest) == 64 for digest in hashes)
+        assert hashes
     assert json.loads((run / "status.json").read_text())["state"] == "done"
     assert (run / "metrics.csv").read_text().startswith("epoch,step,seconds")
 
