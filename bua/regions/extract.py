@@ -16,18 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from bua.errors import InputError
+from bua.regions.dataset import Boxes, Item, PhotoDataset
 from bua.regions.detector import Detector, describe
-from bua.regions.given import Given
-from bua.regions.photo import read_photo
 from bua.regions.photos import PhotoFile
-from bua.regions.resize import Prepared, Resize
+from bua.regions.resize import Prepared
+from bua.regions.shard import Shard
 from bua.store.atomic import write_text
 from bua.store.reader import FeatureStore, ImageId
-from bua.store.regions import Regions
 from bua.store.writer import StoreWriter, remove_leftovers
 
 #: Photographs a window, at least; twice the batch if that is more.
@@ -36,9 +35,6 @@ WINDOW = 32
 BATCH_PIXELS = 8_000_000
 #: A shard is closed when its features fill so many bytes, so that memory stays bounded.
 SHARD_BYTES = 64 * 2**20
-
-Item = tuple[PhotoFile, Prepared | str]
-Boxes = Mapping[ImageId, Given]
 
 
 @dataclass(frozen=True)
@@ -215,7 +211,7 @@ class _Job:
 
     def _loader(self, todo: Sequence[PhotoFile]) -> Iterator[Item]:
         """Decode ahead: a window is ready when the detector has finished the one before."""
-        dataset = _Photos(todo, self.detector.resize, self.boxes)
+        dataset = PhotoDataset(todo, self.detector.resize, self.boxes)
         ahead = -(-self._window // self.workers) if self.workers else None
         loader = DataLoader(
             dataset, batch_size=None, num_workers=self.workers, collate_fn=_same, prefetch_factor=ahead
@@ -236,7 +232,7 @@ class _Job:
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
         windows = self._windows(writer.done)
         todo = [photo for window in windows for photo in window]
-        items, shard, detecting = self._loader(todo), _Shard(np.dtype(self.dtype)), 0.0
+        items, shard, detecting = self._loader(todo), Shard(np.dtype(self.dtype)), 0.0
         bar = tqdm(
             total=len(todo),
             unit=" images",
@@ -260,7 +256,7 @@ class _Job:
             self._write(writer, shard)
         return len(todo), detecting
 
-    def _write(self, writer: StoreWriter, shard: "_Shard") -> None:
+    def _write(self, writer: StoreWriter, shard: Shard) -> None:
         files = {photo.image_id: photo for photo in self.photos}
         sources = {image_id: _bytes(files[image_id]) for image_id, _ in shard.images}
         writer.write(shard.images, shard.errors, sources)
@@ -269,7 +265,7 @@ class _Job:
             _list_errors(self.out, writer.failed)
             self._check_errors(writer.failed)
 
-    def _batches(self, items: list[Item], shard: "_Shard") -> Iterator[list[tuple[PhotoFile, Prepared]]]:
+    def _batches(self, items: list[Item], shard: Shard) -> Iterator[list[tuple[PhotoFile, Prepared]]]:
         """Group the photographs of a window by size; note those that cannot be read."""
         groups: dict[tuple[int, int], list[tuple[PhotoFile, Prepared]]] = {}
         for file, prepared in items:
@@ -295,7 +291,7 @@ class _Job:
 
     def _possible(self, photo: PhotoFile) -> bool:
         """Say whether a photograph that failed before can be extracted now."""
-        item = _Photos([photo], self.detector.resize, self.boxes)[0]
+        item = PhotoDataset([photo], self.detector.resize, self.boxes)[0]
         return not isinstance(item[1], str)
 
     def _finished(self, identity: dict[str, Any]) -> Extracted:
@@ -324,64 +320,6 @@ class _Job:
                 f"is {missing[0].image_id!r}; delete it or give another out"
             )
         return Extracted(len(store), int(store.counts().sum()), errors, 0.0, 0.0, 0)
-
-
-class _Photos(Dataset[Item]):
-    """Photographs decoded and resized, or why one could not be."""
-
-    def __init__(self, files: Sequence[PhotoFile], resize: Resize, boxes: Boxes | None) -> None:
-        self.files, self.resize, self.boxes = files, resize, boxes
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> Item:
-        file = self.files[index]
-        given = self.boxes.get(file.image_id) if self.boxes is not None else None
-        if self.boxes is not None and given is None:
-            kind = type(next(iter(self.boxes)))
-            hint = "" if isinstance(file.image_id, kind) else f"; the ids there are of type {kind.__name__}"
-            return file, f"{file.path}: there are no given boxes of image {file.image_id!r}{hint}"
-        try:
-            photo = read_photo(file.path)
-        except InputError as error:
-            return file, str(error)
-        problem = given.problem((photo.shape[0], photo.shape[1])) if given is not None else None
-        if problem is not None:
-            return file, f"{file.path}: {problem}"
-        return file, self.resize.prepare(photo, given.boxes if given is not None else None)
-
-
-class _Shard:
-    """What was extracted since the last shard was written, in the type of the store."""
-
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        self.dtype = dtype
-        self.clear()
-
-    def clear(self) -> None:
-        """Begin another."""
-        self.images: list[tuple[ImageId, Regions]] = []
-        self.errors: dict[ImageId, str] = {}
-        self.bytes = 0
-
-    def add(self, ids: Sequence[ImageId], found: Sequence[Regions]) -> None:
-        """Take the regions of some photographs."""
-        for image_id, regions in zip(ids, found, strict=True):
-            regions.check(image_id)
-            with np.errstate(over="ignore"):
-                features = regions.features.astype(self.dtype)
-            if not np.isfinite(features).all():
-                raise InputError(
-                    f"image {image_id}: features beyond 65504 do not fit float16; dtype=float32 is needed"
-                )
-            self.images.append((image_id, replace(regions, features=features)))
-            self.bytes += features.nbytes
-
-    def sort(self, begin: int, window: Sequence[PhotoFile]) -> None:
-        """Put the images of a window into the order of the list."""
-        place = {photo.image_id: n for n, photo in enumerate(window)}
-        self.images[begin:] = sorted(self.images[begin:], key=lambda image: place[image[0]])
 
 
 def _bytes(photo: PhotoFile) -> int:

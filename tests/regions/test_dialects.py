@@ -379,7 +379,8 @@ def test_files_of_the_true_names_and_shapes_load(tmp_path) -> None:
         path = write(state, tmp_path / file)
         assert path.stat().st_size > 200e6
         loaded = load_c4(path, side=64, longest=107, **SAME).eval()
-        torch.testing.assert_close(outputs(loaded)["features"], expected, atol=2e-3, rtol=1e-3)
+        gap = (outputs(loaded)["features"] - expected).abs().max()
+        assert float(gap) < 1e-3 * float(expected.abs().max())
         path.unlink()
 
 
