@@ -3,6 +3,7 @@
 Shapes: N proposals, D numbers a feature, C classes with background at 0, A attributes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -72,6 +73,37 @@ class Proposals:
             self.boxes[index], self.deltas[index, label], weights=by.weights, limit=by.limit
         )
         return by.frame.to_photo(by.convention.clip(boxes, by.frame.resized))
+
+
+def per_image(
+    boxes: Sequence[Float[Tensor, "N 4"]],
+    features: Float[Tensor, "BN D"],
+    logits: Float[Tensor, "BN C"],
+    deltas: Float[Tensor, "BN C 4"],
+    attributes: Float[Tensor, "BN A1"] | None,
+    regressions: Sequence[Regression],
+) -> list[Proposals]:
+    """Part what was computed for the proposals of a batch end to end, in single precision.
+
+    Args:
+        boxes: of each image.
+        features: of all proposals, as are the rest.
+        logits: of classes.
+        deltas: of boxes.
+        attributes: probabilities, if there are any.
+        regressions: of each image.
+    """
+    counts = [len(each) for each in boxes]
+    parted = zip(
+        boxes,
+        torch.split(features.float(), counts),
+        torch.split(logits.float().softmax(1), counts),
+        torch.split(deltas.float(), counts),
+        torch.split(attributes.float(), counts) if attributes is not None else [None] * len(boxes),
+        regressions,
+        strict=True,
+    )
+    return [Proposals(*each) for each in parted]
 
 
 def whole_image(like: Tensor, frame: Frame, convention: BoxConvention) -> Float[Tensor, "1 4"]:

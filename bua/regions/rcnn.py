@@ -22,7 +22,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from bua.regions.attributes import AttributeHead, attribute_loss
 from bua.regions.backbone import NarrowPyramid
 from bua.regions.boxes import BoxConvention
-from bua.regions.proposals import Proposals, Regression, whole_image
+from bua.regions.proposals import Proposals, Regression, per_image, whole_image
 from bua.regions.resize import Frame, Resize, pad
 
 Target = dict[str, Tensor]
@@ -84,21 +84,10 @@ class PyramidRCNN(nn.Module):
         features = self._features(maps, boxes, batch.image_sizes)
         logits, deltas = self.heads.box_predictor(features)
         attributes = self._attributes(features, logits)
-        counts = [len(b) for b in boxes]
         weights = self.heads.box_coder.weights
-        split = zip(
-            boxes,
-            frames,
-            torch.split(features.float(), counts),
-            torch.split(logits.float().softmax(1), counts),
-            torch.split(deltas.float().reshape(*logits.shape, 4), counts),
-            torch.split(attributes, counts) if attributes is not None else [None] * len(boxes),
-            strict=True,
-        )
-        return [
-            Proposals(b.float(), f, p, d, a, Regression(weights, LIMIT, BoxConvention.MODERN, frame))
-            for b, frame, f, p, d, a in split
-        ]
+        regressions = [Regression(weights, LIMIT, BoxConvention.MODERN, frame) for frame in frames]
+        boxes = [each.float() for each in boxes]
+        return per_image(boxes, features, logits, deltas.reshape(*logits.shape, 4), attributes, regressions)
 
     def _boxes(
         self, batch: ImageList, maps: Any, frames: Sequence[Frame], given: Sequence[Tensor | None]

@@ -21,13 +21,13 @@ from bua.regions.boxes import BoxConvention
 from bua.regions.c4.rpn import ProposalNetwork, ProposalRule
 from bua.regions.c4.trunk import FEATURE_SIZE, STRIDE, Trunk
 from bua.regions.download import load_into, read_state
-from bua.regions.proposals import Proposals, Regression, Weights, whole_image
+from bua.regions.proposals import Proposals, Regression, Weights, per_image, whole_image
+from bua.regions.rcnn import DEVIATIONS
+from bua.regions.rcnn import MEANS as IMAGENET_MEANS
 from bua.regions.resize import Frame, Resize
 
 #: Means of blue, green and red that Caffe's networks subtract.
 MEANS = (102.9801, 115.9465, 122.7717)
-#: ImageNet's means and deviations of red, green and blue, as torchvision's weights want them.
-IMAGENET_MEANS, DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 #: Regions given to the last stage at once.
 CHUNK = 512
 #: Half of the regions sampled in training, at most, are things; the rest overlap by less than 0.5.
@@ -177,21 +177,9 @@ class C4RCNN(nn.Module):
         logits = self.class_logits(features).float()
         deltas = self.box_deltas(features).float().reshape(len(features), -1, 4)
         attributes = self._attributes(features, logits.argmax(1))
-        counts = [len(each) for each in boxes]
-        split = zip(
-            boxes,
-            frames,
-            torch.split(features.float(), counts),
-            torch.split(logits.softmax(1), counts),
-            torch.split(deltas, counts),
-            torch.split(attributes, counts) if attributes is not None else [None] * len(boxes),
-            strict=True,
-        )
         by = self.options
-        return [
-            Proposals(b, f, p, d, a, Regression(by.box_weights, by.limit, self.convention, frame))
-            for b, frame, f, p, d, a in split
-        ]
+        regressions = [Regression(by.box_weights, by.limit, self.convention, frame) for frame in frames]
+        return per_image(boxes, features, logits, deltas, attributes, regressions)
 
     def features(
         self, maps: Float[Tensor, "B 1024 h w"], boxes: Sequence[Float[Tensor, "N 4"]]
