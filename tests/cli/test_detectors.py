@@ -9,7 +9,7 @@ from PIL import Image
 from bua.cli import main
 from bua.store import FeatureStore
 from tests.cli.test_mistakes import said
-from tests.regions.test_dialects import WRITERS, random_model
+from tests.regions.releases import WRITERS, random_model
 from tests.regions.test_fpn import file
 
 TINY = ["model.resize.side=64", "model.resize.longest=107", "trainer.limit_val_batches=2"]

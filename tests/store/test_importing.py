@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from bua.errors import InputError
 from bua.store import FeatureStore, Regions
@@ -21,8 +20,7 @@ from bua.store.formats import FORMATS, passage
 from bua.store.formats.importing import UNKNOWN
 from bua.store.formats.journal import report_file
 from bua.store.formats.names import image_id, number
-from bua.store.formats.sizes import ImageSizes
-from tests.store.foreign import bring, same, sample, send, sizes_json, write
+from tests.store.foreign import bring, same, sample, send, write
 from tests.store.test_format_tsv import lxmert_row, pa_row, table
 
 COCO = "COCO_val2014_000000000042"
@@ -330,66 +328,6 @@ def test_shards_are_bounded_in_bytes_too(tmp_path, monkeypatch) -> None:
         bring("pa_tsv", pa(tmp_path / "p.tsv", range(20)), tmp_path / "b.h5")
     lines = (tmp_path / "b.h5.shards" / "manifest-00.jsonl").read_text().splitlines()
     assert [len(json.loads(line)["ids"]) for line in lines[1:]] == [3, 3, 3]
-
-
-def test_sizes_that_are_given_are_believed_before_those_of_the_file(tmp_path) -> None:
-    source = table(tmp_path / "p.tsv", [{**pa_row(7, sample(2)), "image_h": 53}])
-    sizes = sizes_json(tmp_path / "s.json", {7: sample(2)})
-    assert bring("pa_tsv", source, tmp_path / "b.h5", images=sizes)[0][7].size == (37, 53)
-
-
-def test_an_image_whose_size_is_nowhere_is_left_out(tmp_path) -> None:
-    send("cocobu", write(tmp_path / "a.h5", {1: sample(2), 2: sample(2)}), tmp_path / "c")
-    sizes = sizes_json(tmp_path / "s.json", {1: sample(2)})
-    done = bring("cocobu", tmp_path / "c", tmp_path / "b.h5", images=sizes)[1]
-    assert done.dropped == {"c_att/2.npz": "its size is unknown: images=... does not have it"}
-
-
-def test_sizes_come_from_photographs_turned_as_they_say(tmp_path) -> None:
-    (tmp_path / "photos" / "sub").mkdir(parents=True)
-    image = Image.new("RGB", (30, 20))
-    image.save(tmp_path / "photos" / "COCO_val2014_000000000042.jpg")
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    image.save(tmp_path / "photos" / "sub" / "b.jpg", exif=exif)
-    (tmp_path / "photos" / "notes.txt").write_text("x")
-    sizes = ImageSizes(tmp_path / "photos")
-    assert sizes.find(42) == (20, 30)
-    assert sizes.find(COCO) == (20, 30)
-    assert sizes.find("sub/b.jpg") == sizes.find("sub/b") == sizes.find("b") == (30, 20)
-    assert sizes.find(7) is None
-    (tmp_path / "photos" / "sub" / "b.jpg").write_bytes(b"noise")
-    with pytest.raises(InputError, match=r"b.jpg: not a readable image"):
-        sizes.find("b")
-
-
-def test_sizes_come_from_coco_and_vinvl_files(tmp_path) -> None:
-    records = [{"id": 42, "file_name": "val/a.jpg", "height": 2, "width": 3}]
-    (tmp_path / "c.json").write_text(json.dumps({"images": records}))
-    sizes = ImageSizes(tmp_path / "c.json")
-    assert sizes.find(42) == sizes.find("val/a.jpg") == sizes.find("a") == (2, 3)
-    (tmp_path / "x.hw.tsv").write_text(
-        '000000000042\t[{"height": 2, "width": 3}]\nb\t{"height": 4, "width": 5}\n'
-    )
-    sizes = ImageSizes(tmp_path / "x.hw.tsv")
-    assert (sizes.find(42), sizes.find("b")) == ((2, 3), (4, 5))
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("s.json", "{}", 'a JSON object with a list "images" is needed'),
-        ("s.json", '{"images": []}', "there are no images in it"),
-        ("s.json", '{"images": [{"id": 1, "height": 3}]}', "width is None"),
-        ("s.hw.tsv", "1\n", "line 1 is not a key and"),
-        ("s.hw.tsv", '1\t[{"height": 3}]\n', "line 1 is not a key and"),
-        ("s.txt", "x", "not JSON"),
-    ],
-)
-def test_files_that_say_nothing_of_sizes_are_refused(name, content, message, tmp_path) -> None:
-    (tmp_path / name).write_text(content)
-    with pytest.raises(InputError, match=message):
-        ImageSizes(tmp_path / name)
 
 
 def test_images_without_a_column_of_the_first_are_left_out_and_more_columns_are_cut(tmp_path) -> None:
