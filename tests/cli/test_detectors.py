@@ -114,7 +114,7 @@ def test_a_torchvision_detector_learns_from_coco_instances_of_real_photographs(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["MILVLG", "airsplay", "Caffe"])
 def test_a_released_file_makes_regions_of_real_photographs_in_one_command(
-    name, shared, tmp_path, bua
+    name, shared, tmp_path, capfd
 ) -> None:
     write, file_name = WRITERS[name]
     weights = write(random_model(classes=5, attributes=3).state_dict(), tmp_path / file_name)

@@ -41,7 +41,8 @@ def slow_nms(boxes, scores, threshold, pixel, inclusive):
             w = max(np.float32(0), min(a[2], b[2]) - max(a[0], b[0]) + pixel)
             h = max(np.float32(0), min(a[3], b[3]) - max(a[1], b[1]) + pixel)
             both = sum((c[2] - c[0] + pixel) * (c[3] - c[1] + pixel) for c in (a, b))
-            overlap = w * h / (both - w * h)
+            # single precision, compared with a threshold of double precision, as in C
+            overlap = float(w * h / (both - w * h))
             if overlap > threshold or (inclusive and overlap >= threshold):
                 break
         else:

@@ -10,10 +10,17 @@ from hypothesis import strategies as st
 
 from bua.errors import InputError
 from bua.store.check import check_store
-from bua.store.formats import FORMATS
+from bua.store.formats import FORMATS, apart
 from tests.store.foreign import bring, grid_sample, sample, send, sizes_json, write
 
 NAMES = sorted(FORMATS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def impatient():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(apart, "PATIENCE", 4)
+        yield
 
 
 @pytest.fixture(scope="module")

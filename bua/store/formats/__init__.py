@@ -21,6 +21,7 @@ from bua.store.formats import (
     oscar,
     vinvl,
 )
+from bua.store.formats.apart import Apart
 from bua.store.formats.item import Item, Source
 from bua.store.formats.written import Export
 
@@ -34,7 +35,7 @@ class Format:
 
     Attributes:
         what: one line for users.
-        read: yields the images of a source.
+        read: yields the images of a source; in a process of its own where the library may crash.
         write: writes a store.
         columns: of the optional columns of a store, those that it holds.
         sizes: it tells how large the images are.
@@ -58,13 +59,15 @@ FORMATS = {
     "mil_npz": Format("bottom-up-attention.pytorch, an npz an image", npz.read_mil, npz.write_mil, _LABELS),
     "openvqa_npz": Format("openvqa and mcan-vqa, an npz an image", npz.read_openvqa, npz.write_openvqa),
     "cocobu": Format("self-critical.pytorch, three folders", cocobu.read, cocobu.write, sizes=False),
-    "hengyuan_hdf5": Format("bottom-up-attention-vqa, 36 regions", hengyuan.read, hengyuan.write_fixed),
-    "ban_hdf5": Format("ban-vqa, 10 to 100 regions", hengyuan.read, hengyuan.write_adaptive),
-    "vqa_counting_hdf5": Format("vqa-counting", counting.read, counting.write),
-    "m2_hdf5": Format("M2 and Show, Control and Tell", m2.read, m2.write, _CLASSES, sizes=False),
-    "nocaps_hdf5": Format("nocaps and updown-baseline", nocaps.read, nocaps.write, _CLASSES),
+    "hengyuan_hdf5": Format(
+        "bottom-up-attention-vqa, 36 regions", Apart(hengyuan.read), hengyuan.write_fixed
+    ),
+    "ban_hdf5": Format("ban-vqa, 10 to 100 regions", Apart(hengyuan.read), hengyuan.write_adaptive),
+    "vqa_counting_hdf5": Format("vqa-counting", Apart(counting.read), counting.write),
+    "m2_hdf5": Format("M2 and Show, Control and Tell", Apart(m2.read), m2.write, _CLASSES, sizes=False),
+    "nocaps_hdf5": Format("nocaps and updown-baseline", Apart(nocaps.read), nocaps.write, _CLASSES),
     "mmf_npy": Format("mmf, two npy an image", mmf.read, mmf.write, _CLASSES),
-    "mmf_lmdb": Format("mmf, one LMDB", mmf_lmdb.read, mmf_lmdb.write, _CLASSES),
+    "mmf_lmdb": Format("mmf, one LMDB", Apart(mmf_lmdb.read), mmf_lmdb.write, _CLASSES),
     "vinvl_tsv": Format(
         "VinVL's predictions.tsv", vinvl.read_predictions, vinvl.write_predictions, _LABELS, named=True
     ),

@@ -6,19 +6,14 @@ The value of the key ``NAME`` is a pickled dictionary with ``features``, ``featu
 
 import importlib.util
 import pickle
-import subprocess
-import sys
 from collections.abc import Generator
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
 from bua.errors import InputError
-from bua.store.formats import lmdb_entries
 from bua.store.formats.arrays import mapping, plain
 from bua.store.formats.item import Item, Raw, Source, UnsoundError
-from bua.store.formats.lmdb_entries import HEAD
 from bua.store.formats.mmf import classes_of, image_of, notes_of
 from bua.store.formats.names import file_name
 from bua.store.formats.written import Export, new_folders
@@ -29,32 +24,22 @@ _KEYS = b"keys"
 def read(source: Source) -> Generator[Item, None, None]:
     """Read an LMDB, a folder or a single file, in the order of its keys."""
     _require()
-    if not source.path.exists():
-        raise InputError(f"{source.path}: there is no such file or folder")
-    for key, value in _entries(source.path):
-        if key != _KEYS:
-            name = key.decode("utf-8", "replace")
-            yield Item(name, f"{source.path.name} key {name}", partial(_value, value, source))
+    import lmdb
 
-
-def _entries(path: Path) -> Generator[tuple[bytes, bytes], None, None]:
-    """Yield keys and values that another process reads, which damaged files may end."""
-    command = [sys.executable, "-P", str(lmdb_entries.__file__), str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        try:
-            while len(head := process.stdout.read(HEAD.size)) == HEAD.size:
-                lengths = HEAD.unpack(head)
-                key, value = (process.stdout.read(length) for length in lengths)
-                if len(value) == lengths[1]:
-                    yield key, value
-            if process.wait() != 0:
-                said = process.stderr.read().decode("utf-8", "replace").strip()
-                reason = " ".join(said.split()) or f"reading it ended with signal {-process.returncode}"
-                raise InputError(f"{path}: not a readable LMDB ({reason:.300})")
-        finally:
-            process.kill()
+    path = source.path
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file or folder")
+    try:
+        with (
+            lmdb.open(str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=False) as file,
+            file.begin() as transaction,
+        ):
+            for key, value in transaction.cursor():
+                if key != _KEYS:
+                    name = key.decode("utf-8", "replace")
+                    yield Item(name, f"{path.name} key {name}", partial(_value, value, source))
+    except lmdb.Error as error:
+        raise InputError(f"{path}: not a readable LMDB ({error})") from None
 
 
 def _value(value: bytes, source: Source) -> Raw:
