@@ -5,6 +5,8 @@ import os
 import random
 import resource
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -142,18 +144,32 @@ def test_a_full_disk_is_one_line_and_the_finished_shards_stay(photos, tmp_path) 
 
 
 @pytest.mark.slow
-def test_two_processes_write_the_same_contents_as_one(photos, tmp_path, bua) -> None:
-    common = [f"images={photos}", "detector=random", "batch_size=4", "dtype=float32"]
+def test_a_team_of_two_killed_at_work_goes_on_to_the_contents_of_one_process(photos, tmp_path, bua) -> None:
+    common = [f"images={photos}", "detector=random", "detector.feature_size=2048", "batch_size=1"]
+    team = [*common, f"out={tmp_path}/two.h5", "trainer.devices=2", "shard_size=1"]
+    command = [sys.executable, "-m", "bua", "extract", *team]
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as process:
+        while not (done := shards(tmp_path / "two.h5.shards")):
+            assert process.poll() is None
+            time.sleep(0.001)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert 0 < done < 60
+    assert not (tmp_path / "two.h5").exists()
+    two = bua("extract", *team)
     one = bua("extract", *common, f"out={tmp_path}/one.h5")
-    two = bua("extract", *common, f"out={tmp_path}/two.h5", "trainer.devices=2", "shard_size=9")
     assert (one.returncode, two.returncode) == (0, 0), two.stderr
     assert arrays(tmp_path / "one.h5") == arrays(tmp_path / "two.h5")
     assert two.stderr.count("1 photographs could not be read") == 1
-    again = bua("extract", *common, f"out={tmp_path}/two.h5", "trainer.devices=2")
+    again = bua("extract", *team)
     assert again.returncode == 0
     assert "as before" in again.stdout
     left = sorted(p.name for p in tmp_path.iterdir())
     assert left == ["one.errors.jsonl", "one.h5", "two.errors.jsonl", "two.h5"]
+
+
+def shards(folder: Path) -> int:
+    """Return how many shards are listed."""
+    return sum(len(path.read_text().splitlines()) for path in folder.glob("manifest*.jsonl"))
 
 
 @pytest.mark.slow
