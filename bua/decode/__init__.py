@@ -1,5 +1,31 @@
 """Decoding: searches over a step function."""
 
-from bua.decode.search import Hypotheses, StepFunction, beam, greedy
+from bua.decode.automaton import Automaton, automaton
+from bua.decode.beam import BeamSearch, greedy
+from bua.decode.diverse import DiverseBeamSearch
+from bua.decode.ensemble import ensemble
+from bua.decode.length import LengthPenalty
+from bua.decode.rules import Rules
+from bua.decode.sampling import Sampling
+from bua.decode.step import Hypotheses, Special, StepFunction, reorder, repeat
 
-__all__ = ["Hypotheses", "StepFunction", "beam", "greedy"]
+#: Any of the searches.
+Decoder = BeamSearch | DiverseBeamSearch | Sampling
+
+__all__ = [
+    "Automaton",
+    "BeamSearch",
+    "Decoder",
+    "DiverseBeamSearch",
+    "Hypotheses",
+    "LengthPenalty",
+    "Rules",
+    "Sampling",
+    "Special",
+    "StepFunction",
+    "automaton",
+    "ensemble",
+    "greedy",
+    "reorder",
+    "repeat",
+]

@@ -1,0 +1,109 @@
+"""Beam search, also under the constraints of an automaton.
+
+Shapes: B images, N sequences kept, M = S N places of a beam (S states of an automaton, 1 without), V
+words, K regions, T steps.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bua.decode.automaton import Automaton
+from bua.decode.group import Group
+from bua.decode.length import LengthPenalty
+from bua.decode.rules import Rules
+from bua.decode.step import Hypotheses, Special, StepFunction, pick, reorder
+
+#: What becomes of a finished sequence.
+FINISHED = ("leaves", "competes")
+
+
+@dataclass(frozen=True)
+class BeamSearch:
+    """Every step keeps the ``width`` best continuations over all live sequences; 1 is greedy search.
+
+    Attributes:
+        width: sequences kept and returned; with an automaton, so many in each of its states.
+        max_words: longest sequence, its end included.
+        finished: ``leaves``: a sequence that ends is collected and gives up its place from the next
+            step on (self-critical.pytorch); the search of an image is over when nothing live can still
+            be better than the worst of ``width`` collected ones. ``competes``: it keeps its place, and
+            loses it only to better sequences (Up-Down's Caffe release); the search is over when all
+            places have ended.
+        rules: what may not be said.
+        length: penalty by which finished sequences are compared.
+    """
+
+    width: int = 5
+    max_words: int = 20
+    finished: str = "leaves"
+    rules: Rules = field(default_factory=Rules)
+    length: LengthPenalty = field(default_factory=LengthPenalty)
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.max_words < 1:
+            raise ValueError("width and max_words are at least 1")
+        if self.finished not in FINISHED:
+            raise ValueError(f"finished is {self.finished!r}; it must be {' or '.join(FINISHED)}")
+
+    def __call__(
+        self,
+        step: StepFunction,
+        state: Any,
+        *,
+        images: int,
+        special: Special | None = None,
+        automaton: Automaton | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Hypotheses:
+        """Search.
+
+        Args:
+            step: the step function.
+            state: for one sequence an image: tensors (B, 1, ...).
+            images: B.
+            special: indices of special words; those of ``Vocabulary`` by default.
+            automaton: what each caption must say; sequences that say it come first.
+            device: of the tensors.
+
+        Raises:
+            ValueError: the model gives log-probabilities that are not numbers.
+        """
+        group = Group(self, images, special or Special(), automaton, device)
+        words = group.words
+        for _ in range(self.max_words):
+            log_probs, weights, state = step(words, state)
+            parent = group.choose(log_probs.float(), weights)
+            if group.done:
+                break
+            words, state = group.words, reorder(state, parent)
+        return group.best()
+
+
+def greedy(max_words: int = 20, rules: Rules | None = None) -> BeamSearch:
+    """Return the search that takes the most likely word at every step."""
+    return BeamSearch(width=1, max_words=max_words, rules=rules or Rules())
+
+
+def merged(found: list[Hypotheses], width: int, padding: int) -> Hypotheses:
+    """Return the best ``width`` of what several searches of the same images found."""
+    longest = max(part.words.shape[2] for part in found)
+    score = torch.cat([part.score for part in found], 1)
+    order = score.sort(dim=1, descending=True, stable=True).indices[:, :width]
+
+    def joined(name: str, value: float) -> Tensor:
+        parts = [getattr(part, name) for part in found]
+        if parts[0].dim() > 2:
+            parts = [_lengthened(part, longest, value) for part in parts]
+        return torch.cat(parts, 1)
+
+    values = {"words": padding}
+    every = Hypotheses(*(joined(name, values.get(name, 0)) for name in Hypotheses._fields))
+    return Hypotheses(*(pick(part, order) for part in every))
+
+
+def _lengthened(tensor: Tensor, length: int, value: float) -> Tensor:
+    shape = (*tensor.shape[:2], length - tensor.shape[2], *tensor.shape[3:])
+    return torch.cat([tensor, tensor.new_full(shape, value)], 2)

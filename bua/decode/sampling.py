@@ -1,0 +1,102 @@
+"""Drawing sequences from a model, each word given those before it.
+
+Shapes: B images, N samples an image, V words, K regions, T steps.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bua.decode.rules import Rules
+from bua.decode.step import Hypotheses, Special, StepFunction, repeat
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Draws ``width`` sequences an image.
+
+    Log-probabilities are those of the model, whatever words are drawn by; they carry gradients where
+    those are on, as self-critical training needs it.
+
+    Attributes:
+        width: samples an image.
+        max_words: longest sequence, its end included.
+        temperature: log-probabilities are divided by it; below 1 likely words become likelier.
+        top_k: only the likeliest so many words are drawn.
+        top_p: only the likeliest words that together reach this probability are drawn (Holtzman et al.
+            2020, section 3.1).
+        rules: what may not be said.
+    """
+
+    width: int = 5
+    max_words: int = 20
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    rules: Rules = field(default_factory=Rules)
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.max_words < 1:
+            raise ValueError("width and max_words are at least 1")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature is {self.temperature}; above 0 is needed")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k is {self.top_k}; at least 1 is needed")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p is {self.top_p}; above 0 and at most 1 is needed")
+
+    def __call__(
+        self,
+        step: StepFunction,
+        state: Any,
+        *,
+        images: int,
+        special: Special | None = None,
+        device: torch.device | str = "cpu",
+        generator: torch.Generator | None = None,
+    ) -> Hypotheses:
+        """Draw; arguments and errors as of ``BeamSearch``."""
+        special = special or Special()
+        state = repeat(state, images, self.width, device)
+        words = torch.full((images, self.width), special.bos, device=device)
+        said = words.new_zeros(images, self.width, 0)
+        live = torch.ones_like(words, dtype=torch.bool)
+        gained, looked = [], []
+        for _ in range(self.max_words):
+            log_probs, weights, state = step(words, state)
+            log_probs = log_probs.float()
+            words = self._draw(self.rules.apply(log_probs.detach(), said, special), generator)
+            gained.append(log_probs.gather(2, words.unsqueeze(2)).squeeze(2).masked_fill(~live, 0))
+            looked.append(weights * live.unsqueeze(-1))
+            said = torch.cat([said, words.unsqueeze(2)], 2)
+            live = live & (words != special.eos)
+            if not bool(live.any()):
+                break
+        over = (said == special.eos).cumsum(2) - (said == special.eos).long() > 0
+        said = said.masked_fill(over, special.padding)
+        word_log_prob = torch.stack(gained, 2)
+        log_prob = word_log_prob.sum(2)
+        return Hypotheses(said, log_prob, log_prob.detach(), word_log_prob, torch.stack(looked, 2))
+
+    def _draw(self, log_probs: Float[Tensor, "B N V"], generator: torch.Generator | None) -> Tensor:
+        scores = log_probs / self.temperature
+        if bool(scores.isnan().any()):
+            raise ValueError("the model gives log-probabilities that are not numbers")
+        if self.top_k is not None and self.top_k < scores.shape[-1]:
+            least = scores.topk(self.top_k, dim=-1).values[..., -1:]
+            scores = scores.masked_fill(scores < least, -torch.inf)
+        if self.top_p is not None:
+            scores = _nucleus(scores, self.top_p)
+        drawn = torch.multinomial(scores.softmax(-1).flatten(0, 1), 1, generator=generator)
+        return drawn.view(scores.shape[:2])
+
+
+def _nucleus(scores: Float[Tensor, "B N V"], share: float) -> Float[Tensor, "B N V"]:
+    """Leave the fewest, likeliest words that together have at least the ``share``."""
+    ordered, index = scores.softmax(-1).sort(-1, descending=True)
+    before = ordered.cumsum(-1) - ordered
+    outside = torch.empty_like(before, dtype=torch.bool).scatter_(-1, index, before >= share)
+    return scores.masked_fill(outside, -torch.inf)

@@ -1,0 +1,277 @@
+"""Beam search against enumeration, and against a slow beam search with lists."""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bua.decode import BeamSearch, LengthPenalty, Rules, greedy
+from tests.decode.chains import (
+    BOS,
+    EOS,
+    SPECIAL,
+    Last,
+    chain,
+    continuations,
+    every_sequence,
+    log_prob,
+    now,
+    run,
+    same,
+    sequences,
+    start,
+    stepping,
+)
+
+seeds = st.integers(0, 10**6)
+finishing = st.sampled_from(["leaves", "competes"])
+penalties = st.builds(LengthPenalty, st.sampled_from(["none", "average", "wu"]), st.sampled_from([0.5, 1.0]))
+some_words = st.lists(st.integers(1, 4), max_size=2)
+rules = st.builds(
+    Rules,
+    banned=some_words,
+    min_words=st.integers(0, 3),
+    twice=st.booleans(),
+    again=st.none() | some_words,
+    ngram=st.sampled_from([0, 1, 2, 3]),
+    endings=some_words,
+)
+
+
+def slow_beam(table, search: BeamSearch):
+    """Return (score, words) of the best sequences of one chain, best first."""
+    live, collected = [(0.0, ())], []
+    for t in range(search.max_words):
+        longer = []
+        for total, said in live:
+            if said and said[-1] == EOS:
+                longer.append((total, said))
+                continue
+            longer += [(total + p, (*said, w)) for w, p in continuations(table, search.rules, said)]
+        live = sorted(longer, key=lambda one: -one[0])[: search.width]
+        if search.finished == "leaves":
+            over = [one for one in live if one[1][-1] == EOS or t + 1 == search.max_words]
+            collected += over
+            live = [one for one in live if one not in over]
+    collected = collected if search.finished == "leaves" else live
+    scored = [(total / search.length(len(said)), said) for total, said in collected]
+    return sorted(scored, key=lambda one: -one[0])[: search.width]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=seeds,
+    width=st.integers(1, 5),
+    longest=st.integers(1, 6),
+    finished=finishing,
+    rules=rules,
+    length=penalties,
+)
+def test_beam_search_equals_a_slow_one_with_lists(seed, width, longest, finished, rules, length) -> None:
+    table, step = chain(2, 5, seed)
+    search = BeamSearch(width, longest, finished, rules, length)
+    found = run(search, step, 2)
+    for b in range(2):
+        slow = slow_beam(table[b], search)
+        assert sequences(found, b) == [said for _, said in slow]
+        assert found.score[b, : len(slow)].tolist() == pytest.approx([score for score, _ in slow], abs=1e-4)
+        assert (found.score[b, len(slow) :] == -torch.inf).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=seeds, words=st.integers(2, 4), longest=st.integers(1, 4), finished=finishing, length=penalties)
+def test_a_wide_beam_finds_what_enumeration_finds(seed, words, longest, finished, length) -> None:
+    table, step = chain(2, words, seed)
+    every = list(every_sequence(words, longest))
+    found = run(BeamSearch(len(every), longest, finished, length=length), step, 2)
+    for b in range(2):
+        best = sorted((log_prob(table[b], s) / length(len(s)) for s in every), reverse=True)
+        assert found.score[b].tolist() == pytest.approx(best, abs=1e-4)
+        assert sorted(sequences(found, b)) == sorted(every)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=seeds, width=st.integers(1, 6), longest=st.integers(1, 6), finished=finishing, rules=rules)
+def test_log_probabilities_are_those_of_the_words_returned(seed, width, longest, finished, rules) -> None:
+    table, step = chain(3, 5, seed)
+    found = run(BeamSearch(width, longest, finished, rules), step, 3)
+    assert found.score[:, 0].isfinite().all()
+    torch.testing.assert_close(found.log_prob, found.score)
+    for b, n in itertools.product(range(3), range(width)):
+        words = [w for w in found.words[b, n].tolist() if w != -1]
+        if found.score[b, n] == -torch.inf:
+            assert not words
+            continue
+        assert words
+        assert EOS not in words[:-1]
+        assert log_prob(table[b], words) == pytest.approx(float(found.log_prob[b, n]), abs=1e-4)
+        pairs = itertools.pairwise([BOS, *words])
+        each = [float(now(table[b], t)[u, w]) for t, (u, w) in enumerate(pairs)]
+        assert found.word_log_prob[b, n, : len(words)].tolist() == pytest.approx(each, abs=1e-4)
+        assert not found.word_log_prob[b, n, len(words) :].any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=seeds, width=st.integers(1, 4), finished=finishing)
+def test_weights_follow_the_words_that_were_returned(seed, width, finished) -> None:
+    _, step = chain(2, 5, seed)
+    found = run(BeamSearch(width, 5, finished), step, 2)
+    for b, n in itertools.product(range(2), range(width)):
+        last = BOS
+        for t, word in enumerate(found.words[b, n].tolist()):
+            if word == -1:
+                assert not found.weights[b, n, t].any()
+            else:
+                assert int(found.weights[b, n, t].argmax()) == last
+            last = word
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=seeds, finished=finishing)
+def test_states_follow_the_words_that_they_belong_to(seed, finished) -> None:
+    table, _ = chain(2, 5, seed)
+    plain = stepping(table)
+    seen = []
+
+    def step(last, state):
+        seen.append((last, state.said))
+        return plain(last, state)
+
+    run(BeamSearch(3, 5, finished), step, 2)
+    for (before, said), (_, after) in itertools.pairwise(seen):
+        # every state of the next step is that of a place of this one, with its word
+        there = {
+            (*s, w)
+            for b in range(2)
+            for s, w in zip(said[b].tolist(), before[b].tolist(), strict=True)
+            for s in [tuple(s)]
+        }
+        assert {tuple(s) for b in range(2) for s in after[b].tolist()} <= there
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=seeds, finished=finishing, rules=rules)
+def test_images_of_a_batch_do_not_influence_one_another(seed, finished, rules) -> None:
+    table, step = chain(3, 5, seed)
+    search = BeamSearch(3, 5, finished, rules)
+    together = run(search, step, 3)
+    for b in range(3):
+        one = run(search, stepping(table[b : b + 1]), 1)
+        assert sequences(together, b) == sequences(one, 0)
+        torch.testing.assert_close(together.score[b], one.score[0])
+
+
+def test_greedy_takes_the_most_likely_word_each_time() -> None:
+    table, step = chain(4, 6, 3)
+    found = run(greedy(7), step, 4)
+    for b in range(4):
+        last, expected = BOS, []
+        while len(expected) < 7:
+            last = int(now(table[b], len(expected))[last].argmax())
+            expected.append(last)
+            if last == EOS:
+                break
+        assert sequences(found, b) == [tuple(expected)]
+
+
+def test_a_beam_wider_than_the_vocabulary_returns_what_there_is() -> None:
+    _, step = chain(1, 2, 0)
+    found = run(BeamSearch(9, 2), step, 1)
+    assert sorted(sequences(found, 0)) == [(0,), (1, 0), (1, 1)]
+    assert found.words.shape == (1, 9, 2)
+
+
+def calls(table, search: BeamSearch) -> int:
+    """Return how many steps a search takes."""
+    count, plain = 0, stepping(table)
+
+    def step(last, state):
+        nonlocal count
+        count += 1
+        return plain(last, state)
+
+    run(search, step, len(table))
+    return count
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=seeds, width=st.integers(1, 4), finished=finishing, length=penalties)
+def test_a_search_stops_early_and_loses_nothing_by_it(seed, width, finished, length) -> None:
+    table, step = chain(2, 4, seed)
+    table[..., EOS] += 3
+    table = table.log_softmax(-1)
+    search = BeamSearch(width, 40, finished, length=length)
+    found = run(search, stepping(table), 2)
+    for b in range(2):
+        assert sequences(found, b) == [said for _, said in slow_beam(table[b], search)]
+    if length.rule == "none" and finished == "leaves":
+        assert calls(table, search) < 40
+
+
+def test_a_certain_end_takes_one_step() -> None:
+    table = torch.full((1, 3, 3), -30.0)
+    table[..., EOS] = -1e-9
+    assert calls(same(table), BeamSearch(1, 20)) == 1
+    assert calls(same(table), BeamSearch(1, 20, "competes")) == 1
+
+
+@pytest.mark.parametrize("finished", ["leaves", "competes"])
+def test_the_length_limit_returns_the_unfinished(finished) -> None:
+    table = torch.full((1, 3, 3), -1.0)
+    table[..., EOS] = -torch.inf
+    found = run(BeamSearch(2, 4, finished), stepping(same(table)), 1)
+    assert found.words.shape == (1, 2, 4)
+    assert (found.words > 0).all()
+
+
+@pytest.mark.parametrize("finished", ["leaves", "competes"])
+def test_log_probabilities_that_are_not_numbers_are_refused(finished) -> None:
+    table, _ = chain(2, 4, 0)
+    table[1, :, 2] = torch.nan
+    with pytest.raises(ValueError, match="not numbers"):
+        run(BeamSearch(4, 5, finished), stepping(table), 2)
+
+
+def test_the_words_of_a_competing_search_end_once() -> None:
+    table, step = chain(3, 4, 5)
+    found = run(BeamSearch(4, 12, "competes"), step, 3)
+    for b in range(3):
+        assert all(said.count(EOS) <= 1 for said in sequences(found, b))
+        assert len(set(sequences(found, b))) == len(sequences(found, b))
+
+
+def test_memory_of_a_step_does_not_grow_with_the_length() -> None:
+    sizes = []
+
+    def step(last, state):
+        sizes.append(sum(t.numel() for t in state))
+        rows = torch.zeros(*last.shape, 50).log_softmax(-1)
+        return rows, torch.ones(*last.shape, 3), state
+
+    BeamSearch(5, 30, rules=Rules(min_words=29))(step, Last(torch.zeros(2, 1, 7)), images=2, special=SPECIAL)
+    assert len(sizes) == 30
+    assert set(sizes[1:]) == {2 * 5 * 7}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"width": 0}, {"max_words": 0}, {"finished": "never"}], ids=lambda w: str(w)
+)
+def test_impossible_searches_are_refused(wrong) -> None:
+    with pytest.raises(ValueError, match="must be|at least"):
+        BeamSearch(**wrong)
+
+
+def test_length_penalties_are_those_of_the_formulas() -> None:
+    assert LengthPenalty()(7) == 1
+    assert LengthPenalty("average")(7) == 7
+    assert LengthPenalty("wu", 0.6)(7) == pytest.approx((12 / 6) ** 0.6)
+    with pytest.raises(ValueError, match="average, wu"):
+        LengthPenalty("mean")
+    with pytest.raises(ValueError, match="at least 0"):
+        LengthPenalty("wu", -1)
+
+
+def test_start_has_one_sequence_an_image() -> None:
+    assert start(3).said.shape == (3, 1, 0)

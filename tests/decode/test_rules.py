@@ -1,0 +1,54 @@
+"""Rules leave out exactly the words that they name, and never everything."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bua.decode import BeamSearch, Rules, Special
+from bua.text.vocabulary import BOS, EOS, PADDING, UNKNOWN
+from tests.decode.chains import SPECIAL, chain, forbidden, run, sequences
+from tests.decode.test_beam import rules
+
+words = st.lists(st.integers(1, 4), max_size=6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(rules=rules, said=st.lists(words, min_size=1, max_size=3).filter(lambda s: len({*map(len, s)}) == 1))
+def test_a_word_is_left_out_where_a_rule_forbids_it(rules, said) -> None:
+    log_probs = torch.randn(1, len(said), 5).log_softmax(-1)
+    history = torch.tensor(said, dtype=torch.long).view(1, len(said), -1)
+    allowed = rules.apply(log_probs, history, SPECIAL)
+    for n, before in enumerate(said):
+        free = [w for w in range(5) if not forbidden(rules, tuple(before), w)] or [0]
+        assert [w for w in range(5) if allowed[0, n, w] > -torch.inf] == free
+        assert all(allowed[0, n, w] == log_probs[0, n, w] for w in free)
+
+
+def test_padding_beginning_and_unknown_words_are_never_said_unless_wanted() -> None:
+    log_probs, nothing = torch.zeros(1, 1, 6), torch.zeros(1, 1, 0, dtype=torch.long)
+    silent = Rules().apply(log_probs, nothing, Special())[0, 0] == -torch.inf
+    assert silent.nonzero().flatten().tolist() == sorted([PADDING, BOS, UNKNOWN])
+    free = Rules(unknown=True).apply(log_probs, nothing, Special())[0, 0]
+    assert free[UNKNOWN] == 0
+
+
+def test_what_is_stuck_ends_even_where_the_model_never_would() -> None:
+    log_probs = torch.full((1, 1, 5), -1.0)
+    log_probs[..., EOS] = -torch.inf
+    end = Rules(banned=(4,)).apply(log_probs, torch.zeros(1, 1, 0, dtype=torch.long), Special())[0, 0]
+    assert end.isfinite().nonzero().flatten().tolist() == [EOS]
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), rules=rules)
+def test_a_search_never_returns_nothing(seed, rules) -> None:
+    _, step = chain(2, 5, seed)
+    found = run(BeamSearch(2, 6, rules=rules), step, 2)
+    assert all(sequences(found, b) for b in range(2))
+
+
+def test_words_are_found_in_the_vocabulary_and_unheard_ones_forgotten() -> None:
+    index = {"a": 4, "with": 5}.get
+    found = Rules(banned=("a", "zebra"), again=("with",), endings=["a", 9]).indexed(index)
+    assert (found.banned, found.again, found.endings) == ((4,), (5,), (4, 9))
+    assert Rules().indexed(index).again is None

@@ -1,0 +1,191 @@
+"""Samples come as often as they are likely; diverse beams and ensembles against slow ones."""
+
+import itertools
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bua.decode import BeamSearch, DiverseBeamSearch, Rules, Sampling, ensemble
+from tests.decode.chains import BOS, EOS, SPECIAL, chain, every_sequence, log_prob, now, run, sequences, start
+from tests.decode.test_beam import continuations, finishing, rules
+
+seeds = st.integers(0, 10**6)
+
+
+def drawn(sampling: Sampling, seed: int):
+    """Return a chain and how often each sequence was drawn from it."""
+    table, step = chain(1, 3, seed)
+    found = run(sampling, step, 1, generator=torch.Generator().manual_seed(seed))
+    return table[0], found, Counter(sequences(found, 0))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_samples_come_as_often_as_they_are_likely(seed) -> None:
+    table, _, counts = drawn(Sampling(20_000, 3), seed)
+    for said in every_sequence(3, 3):
+        share = torch.tensor(log_prob(table, said)).exp().item()
+        error = (share * (1 - share) / 20_000) ** 0.5
+        assert abs(counts[said] / 20_000 - share) < 5 * error + 1e-9
+
+
+def test_a_temperature_sharpens_what_is_drawn() -> None:
+    table, _, counts = drawn(Sampling(20_000, 1, temperature=0.5), 1)
+    sharp = (table[0][BOS] / 0.5).softmax(0)
+    for word in range(3):
+        assert counts[(word,)] / 20_000 == pytest.approx(float(sharp[word]), abs=0.02)
+
+
+def kept(sampling: Sampling, row) -> set[int]:
+    """Return the words that may be drawn, from the definition."""
+    order = sorted(range(len(row)), key=lambda w: -row[w])
+    if sampling.top_k is not None:
+        return set(order[: sampling.top_k])
+    share, found = 0.0, set()
+    for word in order:
+        if share >= sampling.top_p:
+            break
+        found.add(word)
+        share += float(row[word])
+    return found
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=seeds,
+    sampling=st.one_of(
+        st.builds(Sampling, st.just(300), st.just(4), top_k=st.integers(1, 6)),
+        st.builds(Sampling, st.just(300), st.just(4), top_p=st.floats(0.05, 0.99)),
+    ),
+)
+def test_only_the_likeliest_words_are_drawn(seed, sampling) -> None:
+    table, step = chain(1, 5, seed)
+    found = run(sampling, step, 1, generator=torch.Generator().manual_seed(seed))
+    said = set()
+    for words in sequences(found, 0):
+        for t, (last, word) in enumerate(itertools.pairwise([BOS, *words])):
+            assert word in kept(sampling, now(table[0], t)[last].softmax(0))
+            said.add((t, word))
+    first = {word for t, word in said if t == 0}
+    assert len(first) > 1 or len(kept(sampling, now(table[0], 0)[BOS].exp())) >= 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=seeds, rules=rules)
+def test_samples_have_the_log_probabilities_of_their_words_and_end_once(seed, rules) -> None:
+    table, step = chain(2, 5, seed)
+    found = run(Sampling(6, 5, temperature=1.7, rules=rules), step, 2)
+    for b, n in itertools.product(range(2), range(6)):
+        words = [w for w in found.words[b, n].tolist() if w != -1]
+        assert words
+        assert EOS not in words[:-1]
+        assert len(words) == found.words.shape[2] or words[-1] == EOS
+        assert log_prob(table[b], words) == pytest.approx(float(found.log_prob[b, n]), abs=1e-4)
+        assert not found.weights[b, n, len(words) :].any()
+
+
+def test_log_probabilities_of_samples_carry_the_gradient_of_the_words_drawn() -> None:
+    logits = torch.randn(5, requires_grad=True)
+
+    def step(words, state):
+        return logits.log_softmax(0).expand(*words.shape, 5), torch.ones(*words.shape, 1), state
+
+    found = Sampling(7, 1)(step, start(1), images=1, special=SPECIAL)
+    found.log_prob.sum().backward()
+    counts = torch.bincount(found.words.flatten(), minlength=5)
+    torch.testing.assert_close(logits.grad, counts - 7 * logits.detach().softmax(0))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"temperature": 0}, {"top_k": 0}, {"top_p": 0}, {"top_p": 1.5}, {"width": 0}],
+    ids=lambda w: str(w),
+)
+def test_impossible_sampling_is_refused(wrong) -> None:
+    with pytest.raises(ValueError, match="needed|at least"):
+        Sampling(**wrong)
+
+
+def slow_diverse(table, search: DiverseBeamSearch):
+    """Return (score, words) of all groups, each continued with what earlier ones said taken off."""
+    each = search.width // search.groups
+    live = [[(0.0, ())] for _ in range(search.groups)]
+    collected = [[] for _ in range(search.groups)]
+    for t in range(search.max_words):
+        taken = Counter()
+        for g in range(search.groups):
+            longer = [
+                (total + gain - search.strength * taken[word], total + gain, (*said, word))
+                for total, said in live[g]
+                for word, gain in continuations(table, search.rules, said)
+            ]
+            longer = sorted(longer, key=lambda one: -one[0])[:each]
+            taken.update(said[-1] for _, _, said in longer)
+            over = [(p, s) for _, p, s in longer if s[-1] == EOS or t + 1 == search.max_words]
+            collected[g] += over
+            live[g] = [(p, s) for _, p, s in longer if (p, s) not in over]
+    every = [one for group in collected for one in sorted(group, key=lambda one: -one[0])[:each]]
+    return sorted(every, key=lambda one: -one[0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=seeds, groups=st.integers(1, 3), strength=st.sampled_from([0.0, 0.5, 3.0]), rules=rules)
+def test_diverse_beam_search_equals_a_slow_one_with_lists(seed, groups, strength, rules) -> None:
+    table, step = chain(2, 6, seed)
+    table = table.log_softmax(-1)
+    search = DiverseBeamSearch(2 * groups, groups, strength, 5, rules=rules)
+    found = run(search, step, 2)
+    for b in range(2):
+        slow = slow_diverse(table[b], search)
+        assert sorted(sequences(found, b)) == sorted(said for _, said in slow)
+        assert found.score[b, : len(slow)].tolist() == pytest.approx([p for p, _ in slow], abs=1e-4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=seeds, finished=finishing)
+def test_one_group_is_beam_search(seed, finished) -> None:
+    _, step = chain(2, 5, seed)
+    diverse = run(DiverseBeamSearch(3, 1, 0.7, 5, finished), step, 2)
+    plain = run(BeamSearch(3, 5, finished), step, 2)
+    assert diverse.words.tolist() == plain.words.tolist()
+
+
+def test_groups_must_share_the_width() -> None:
+    with pytest.raises(ValueError, match="width=5"):
+        DiverseBeamSearch(5, 2)
+
+
+def test_an_ensemble_gives_the_mean_of_probabilities() -> None:
+    (one, a), (two, b) = chain(2, 4, 1), chain(2, 4, 2)
+    mean = (0.25 * one.exp() + 0.75 * two.exp()).log()
+    both = ensemble([a, b], [1, 3])
+    search = BeamSearch(3, 5)
+    found = search(both, (start(2), start(2)), images=2, special=SPECIAL)
+    for n in range(2):
+        said = sequences(found, n)
+        assert found.score[n].tolist() == pytest.approx([log_prob(mean[n], s) for s in said], abs=1e-4)
+
+
+def test_an_ensemble_of_one_is_that_one() -> None:
+    _, step = chain(2, 4, 1)
+    alone, together = run(BeamSearch(3, 5), step, 2), ensemble([step])
+    found = BeamSearch(3, 5)(together, (start(2),), images=2, special=SPECIAL)
+    assert found.words.tolist() == alone.words.tolist()
+    torch.testing.assert_close(found.weights, alone.weights)
+
+
+@pytest.mark.parametrize("shares", [[], [1], [1, 0], [1, -1]], ids=str)
+def test_shares_that_are_not_those_of_the_models_are_refused(shares) -> None:
+    _, step = chain(1, 3, 0)
+    with pytest.raises(ValueError, match="shares above 0"):
+        ensemble([step, step], shares)
+
+
+def test_rules_hold_for_samples() -> None:
+    _, step = chain(4, 6, 0)
+    found = run(Sampling(50, 6, rules=Rules(banned=(2, 3), twice=False)), step, 4)
+    every = [said for b in range(4) for said in sequences(found, b)]
+    assert not {2, 3} & {word for said in every for word in said}
+    assert all(u != w for said in every for u, w in itertools.pairwise(said))
