@@ -4,10 +4,11 @@ Shapes: B questions, T words (padding in front), K regions (padded), D region fe
 H hidden, C answers.
 """
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from bua.models.attention import normed_linear
+from bua.models.attention import normed_linear, uniform
+from bua.models.regions import RegionBatch
 
 
 class QuestionEncoder(nn.Module):
@@ -69,12 +70,12 @@ class UpDownAnswerer(nn.Module):
         self.classifier = classifier(hidden_size, 2 * hidden_size, answers, dropout)
 
     def forward(
-        self, features: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"], words: Int[Tensor, "B T"]
+        self, regions: RegionBatch, words: Int[Tensor, "B T"]
     ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B K"]]:
         """Return logits of the answers and the weights of the regions."""
         question = self.encoder(words)
-        weights = self.attention(features, question, mask)
-        attended = (weights.unsqueeze(1) @ features).squeeze(1)
+        weights = self.attention(regions.features, question, regions.mask)
+        attended = (weights.unsqueeze(1) @ regions.features).squeeze(1)
         return self.classifier(self.question(question) * self.region(attended)), weights
 
 
@@ -92,8 +93,8 @@ class QuestionOnlyAnswerer(nn.Module):
         self.classifier = classifier(hidden_size, 2 * hidden_size, answers, dropout)
 
     def forward(
-        self, features: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"], words: Int[Tensor, "B T"]
+        self, regions: RegionBatch, words: Int[Tensor, "B T"]
     ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B K"]]:
         """Return logits of the answers, and weights that are equal, as no region was looked at."""
         logits = self.classifier(self.question(self.encoder(words)))
-        return logits, mask.to(logits) / mask.sum(1, keepdim=True)
+        return logits, uniform(regions.mask).to(logits)

@@ -11,15 +11,19 @@ from torch.nn.utils.parametrizations import weight_norm
 
 
 def masked_softmax(scores: Float[Tensor, "*S K"], mask: Bool[Tensor, "*#S K"]) -> Float[Tensor, "*S K"]:
-    """Return weights that are 0 on padding and sum to 1; every row of the mask has a true entry."""
+    """Return weights that are 0 on padding and sum to 1, or are all 0 where everything is padding."""
     floor = torch.finfo(torch.float32).min
     return scores.float().masked_fill(~mask, floor).softmax(-1).masked_fill(~mask, 0).to(scores)
 
 
+def uniform(mask: Bool[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+    """Return equal weights of the real regions."""
+    return mask.float() / mask.sum(1, keepdim=True).clamp(min=1)
+
+
 def masked_mean(features: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"]) -> Float[Tensor, "B D"]:
     """Return the mean over the real regions."""
-    weights = mask.to(features) / mask.sum(1, keepdim=True)
-    return torch.einsum("bk,bkd->bd", weights, features)
+    return torch.einsum("bk,bkd->bd", uniform(mask).to(features), features)
 
 
 class AdditiveAttention(nn.Module):
@@ -28,12 +32,13 @@ class AdditiveAttention(nn.Module):
     Args:
         state_size: of the query.
         attention_size: of keys; they are computed once an image, by the caller.
+        bias: whether queries and scores have one.
     """
 
-    def __init__(self, *, state_size: int, attention_size: int) -> None:
+    def __init__(self, *, state_size: int, attention_size: int, bias: bool) -> None:
         super().__init__()
-        self.query = nn.Linear(state_size, attention_size)
-        self.score = nn.Linear(attention_size, 1)
+        self.query = nn.Linear(state_size, attention_size, bias=bias)
+        self.score = nn.Linear(attention_size, 1, bias=bias)
 
     def forward(
         self, state: Float[Tensor, "B N H"], keys: Float[Tensor, "B K A"], mask: Bool[Tensor, "B K"]
@@ -95,4 +100,4 @@ class MeanPooling(nn.Module):
         self, features: Float[Tensor, "B K D"], question: Float[Tensor, "B Q"], mask: Bool[Tensor, "B K"]
     ) -> Float[Tensor, "B K"]:
         """Return equal weights of the real regions."""
-        return mask.to(features) / mask.sum(1, keepdim=True)
+        return uniform(mask).to(features)

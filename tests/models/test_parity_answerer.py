@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from bua.models.answerer import UpDownAnswerer
 from bua.models.attention import ConcatAttention, ProductAttention
+from bua.models.regions import RegionBatch
 from tests.parity import load, tensor
 
 PRODUCT = {
@@ -56,7 +57,7 @@ def test_parity_of_vqa_model(kind: str) -> None:
     own = model.state_dict()
     model.load_state_dict({k: v.reshape(own[k].shape) for k, v in weights.items()}, strict=True)
     mask = torch.ones(regions.shape[:2], dtype=torch.bool)
-    logits, attention = model(regions, mask, question)
+    logits, attention = model(RegionBatch(regions, mask, torch.zeros(*mask.shape, 4)), question)
     torch.testing.assert_close(
         model.encoder(question), tensor(file["output/question_embedding"]), atol=1e-5, rtol=1e-4
     )

@@ -5,8 +5,10 @@ import functools
 import pytest
 import torch
 
-from bua.decode import beam, greedy
-from bua.models.captioner import UpDownCaptioner
+from bua.decode import BeamSearch, Special, greedy
+from bua.models.captioners.updown import UpDownCaptioner
+from bua.models.regions import RegionBatch
+from bua.tasks.say import steps
 from tests.parity import load, tensor
 
 NAMES = {
@@ -54,7 +56,8 @@ def model() -> UpDownCaptioner:
 def regions():
     file = reference()
     features, count = tensor(file["input/regions"]), tensor(file["input/region_count"])
-    return features, torch.arange(features.shape[1]) < count[:, None]
+    mask = torch.arange(features.shape[1]) < count[:, None]
+    return RegionBatch(features, mask, torch.zeros(*mask.shape, 4))
 
 
 def test_parity_of_teacher_forced_log_probabilities(model, regions) -> None:
@@ -62,7 +65,7 @@ def test_parity_of_teacher_forced_log_probabilities(model, regions) -> None:
     tokens = tensor(file["input/tokens"])
     inputs = tokens[:, :-1]
     real = torch.cat([torch.ones_like(inputs[:, :1]), (inputs[:, 1:] != 0).cumprod(1)], 1).bool()
-    ours = model(*regions, inputs.unsqueeze(1)).squeeze(1).log_softmax(-1)
+    ours = model(regions, inputs.unsqueeze(1)).squeeze(1).log_softmax(-1)
     theirs = tensor(file["output/log_probs"])
     torch.testing.assert_close(ours[real], theirs[real], atol=1e-5, rtol=1e-5)
     said = ours.gather(2, tokens[:, 1:].unsqueeze(2)).squeeze(2)
@@ -70,20 +73,17 @@ def test_parity_of_teacher_forced_log_probabilities(model, regions) -> None:
     torch.testing.assert_close(nll, tensor(file["output/caption_nll"]), atol=1e-4, rtol=1e-5)
 
 
-def search(model, regions, method, **options):
-    memory = model.encode(*regions)
-
-    def step(words, state):
-        logits, weights, state = model.step(words, memory, state)
-        return logits.log_softmax(-1), weights, state
-
-    return method(step, model.start(memory, 1), images=len(regions[0]), bos=0, eos=0, padding=-1, **options)
+def search(model, regions, decoder):
+    """Search with their words: 0 begins and ends; ours are padded with -1."""
+    special = Special(padding=-1, bos=0, eos=0, unknown=-1)
+    step, state = steps(model, regions)
+    return decoder(step, state, images=len(regions.features), special=special)
 
 
 @torch.no_grad()
 def test_parity_of_greedy_captions(model, regions) -> None:
     theirs = tensor(reference()["output/greedy"])
-    ours = search(model, regions, greedy, max_words=theirs.shape[1]).words[:, 0]
+    ours = search(model, regions, greedy(theirs.shape[1])).words[:, 0]
     ended = (theirs == 0).int().cumsum(1) - (theirs == 0).int() > 0
     theirs = theirs.masked_fill(ended, -1)
     assert ours.tolist() == theirs[:, : ours.shape[1]].tolist()
@@ -94,8 +94,8 @@ def test_parity_of_greedy_captions(model, regions) -> None:
 def test_parity_of_all_five_beams(model, regions) -> None:
     file = reference()
     theirs = tensor(file["output/beam5_tokens"])
-    found = search(model, regions, beam, width=theirs.shape[1], max_words=theirs.shape[2])
-    steps = found.words.shape[2]
-    assert found.words.tolist() == theirs[..., :steps].tolist()
-    assert (theirs[..., steps:] == -1).all()
+    found = search(model, regions, BeamSearch(theirs.shape[1], theirs.shape[2]))
+    count = found.words.shape[2]
+    assert found.words.tolist() == theirs[..., :count].tolist()
+    assert (theirs[..., count:] == -1).all()
     torch.testing.assert_close(found.log_prob, tensor(file["output/beam5_log_prob"]), atol=1e-4, rtol=1e-5)

@@ -1,0 +1,67 @@
+"""A captioner without attention.
+
+Shapes: B images, N sequences an image, K regions (padded), D region features, H state, G four gates of
+H, V vocabulary.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bua.models.attention import masked_mean, uniform
+from bua.models.captioners.recurrent import RecurrentCaptioner
+from bua.models.captioners.step import LstmState, lstm
+from bua.models.regions import RegionBatch
+
+
+class PooledRegions(NamedTuple):
+    """The mean region of each image, and equal weights of its regions."""
+
+    gates: Float[Tensor, "B 1 G"]
+    weights: Float[Tensor, "B 1 K"]
+
+
+class MeanPooledCaptioner(RecurrentCaptioner[PooledRegions, LstmState]):
+    """One LSTM that sees the mean region at every word, and no region by itself: the baseline."""
+
+    def __init__(
+        self, *, feature_size: int, vocabulary_size: int, word_size: int, hidden_size: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.word = nn.Embedding(vocabulary_size, word_size)
+        self.mean = nn.Linear(feature_size, hidden_size)
+        self.lstm = nn.LSTMCell(hidden_size + word_size, hidden_size)  # inputs: mean region, word
+        self.logits = nn.Linear(hidden_size, vocabulary_size)
+        self.dropout = nn.Dropout(dropout)
+
+    def encode(self, regions: RegionBatch) -> PooledRegions:
+        """Pool the regions."""
+        mean = self.dropout(self.mean(masked_mean(regions.features, regions.mask)).relu())
+        gates = F.linear(mean, self.lstm.weight_ih[:, : self.hidden_size])
+        return PooledRegions(gates.unsqueeze(1), uniform(regions.mask).to(gates).unsqueeze(1))
+
+    def start(self, memory: PooledRegions, sequences: int) -> LstmState:
+        """Return zeros."""
+        zeros = memory.gates.new_zeros(len(memory.gates), sequences, self.hidden_size)
+        return LstmState(zeros, zeros)
+
+    def _word_gates(self, words: Int[Tensor, "*S"]) -> Float[Tensor, "*S G"]:
+        vectors = self.dropout(self.word(words).relu())
+        bias = self.lstm.bias_ih + self.lstm.bias_hh
+        return F.linear(vectors, self.lstm.weight_ih[:, self.hidden_size :], bias)
+
+    def _cell(self, memory: PooledRegions) -> Callable[[Tensor, LstmState], tuple[Tensor, Tensor, LstmState]]:
+        def advance(word_gates: Tensor, state: LstmState) -> tuple[Tensor, Tensor, LstmState]:
+            gates = word_gates + memory.gates + F.linear(state.h, self.lstm.weight_hh)
+            h, c = lstm(gates, state.c)
+            return memory.weights.expand(-1, h.shape[1], -1), h, LstmState(h, c)
+
+        return advance
+
+    def _logits(self, out: Float[Tensor, "*S H"], words: Int[Tensor, "*S"]) -> Float[Tensor, "*S V"]:
+        logits: Tensor = self.logits(self.dropout(out))
+        return logits

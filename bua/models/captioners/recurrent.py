@@ -1,0 +1,73 @@
+"""What recurrent captioners share: the loop over words, and what is computed outside of it.
+
+Shapes: B images, N sequences an image, T words, K regions (padded), D region features, A attention,
+H state, G gates, O what a word is said from, V vocabulary.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Generic, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from bua.models.captioners.step import Memory, State
+from bua.models.regions import RegionBatch
+
+
+class AttendedRegions(NamedTuple):
+    """Regions of a batch, encoded once and attended at every step."""
+
+    features: Float[Tensor, "B K D"]
+    keys: Float[Tensor, "B K A"]
+    mask: Bool[Tensor, "B K"]
+
+
+class RecurrentCaptioner(nn.Module, ABC, Generic[Memory, State]):
+    """A captioner whose step is that of a recurrent network.
+
+    In teacher forcing only the recurrence itself is a loop: what words add to the gates comes
+    before it and the logits after it, each for a whole caption at once.
+    """
+
+    @abstractmethod
+    def encode(self, regions: RegionBatch) -> Memory:
+        """Return what every step needs of the regions."""
+
+    @abstractmethod
+    def start(self, memory: Memory, sequences: int) -> State:
+        """Return the state before the first word."""
+
+    def step(
+        self, words: Int[Tensor, "B N"], memory: Memory, state: State
+    ) -> tuple[Float[Tensor, "B N V"], Float[Tensor, "B N K"], State]:
+        """Read one word of every sequence."""
+        weights, out, state = self._cell(memory)(self._word_gates(words), state)
+        return self._logits(out, words), weights, state
+
+    def forward(self, regions: RegionBatch, words: Int[Tensor, "B N T"]) -> Float[Tensor, "B N T V"]:
+        """Return the logits of the word after each of ``words``."""
+        memory = self.encode(regions)
+        state, said = self.start(memory, words.shape[1]), []
+        advance = self._cell(memory)
+        for gates in self._word_gates(words).unbind(2):
+            _, out, state = advance(gates, state)
+            said.append(out)
+        return self._logits(torch.stack(said, 2), words)
+
+    @abstractmethod
+    def _word_gates(self, words: Int[Tensor, "*S"]) -> Float[Tensor, "*S G"]:
+        """Return what words alone add to the gates."""
+
+    @abstractmethod
+    def _cell(self, memory: Memory) -> Callable[[Tensor, State], tuple[Tensor, Tensor, State]]:
+        """Return one step over these regions, having computed what is the same at every step.
+
+        It takes gates of a word (B, N, G) and a state, and returns weights of the regions
+        (B, N, K), what the next word is said from (B, N, O) and the next state.
+        """
+
+    @abstractmethod
+    def _logits(self, out: Float[Tensor, "*S O"], words: Int[Tensor, "*S"]) -> Float[Tensor, "*S V"]:
+        """Return the logits of the word after each of ``words``."""

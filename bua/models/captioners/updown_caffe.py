@@ -1,0 +1,90 @@
+"""The Up-Down captioner of the paper, as its authors released it.
+
+Shapes: B images, N sequences an image, K regions (padded), D region features, H state, A attention, G
+four gates of H, V vocabulary.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bua.models.attention import AdditiveAttention, masked_mean
+from bua.models.captioners.recurrent import RecurrentCaptioner
+from bua.models.captioners.step import lstm
+from bua.models.captioners.updown import UpDownRegions, UpDownState
+from bua.models.regions import RegionBatch
+
+
+class CaffeUpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
+    """The Up-Down captioner (Anderson et al. 2018, section 3.2, equations 1 to 6) as released in Caffe.
+
+    Features are used as they are, there is no dropout, the attention has no biases, and each LSTM
+    is one matrix and one bias: the state before stands once among its inputs. Weights begin at
+    N(0, 0.01), biases at 0, those of the forget gates at 1. On the features of a grid this is the
+    paper's ResNet baseline.
+    """
+
+    def __init__(
+        self,
+        *,
+        feature_size: int,
+        vocabulary_size: int,
+        word_size: int,
+        hidden_size: int,
+        attention_size: int,
+    ) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.word_size, self.feature_size = word_size, feature_size
+        self.word = nn.Embedding(vocabulary_size, word_size)
+        self.key = nn.Linear(feature_size, attention_size, bias=False)
+        self.attention = AdditiveAttention(state_size=hidden_size, attention_size=attention_size, bias=False)
+        # inputs: word, mean region, language state, attention state
+        self.attention_lstm = nn.Linear(word_size + feature_size + 2 * hidden_size, 4 * hidden_size)
+        # inputs: new attention state, attended region, language state
+        self.language_lstm = nn.Linear(2 * hidden_size + feature_size, 4 * hidden_size)
+        self.logits = nn.Linear(hidden_size, vocabulary_size)
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.normal_(parameter, std=0.01)
+        for cell in (self.attention_lstm, self.language_lstm):
+            nn.init.ones_(cell.bias[hidden_size : 2 * hidden_size])
+
+    def encode(self, regions: RegionBatch) -> UpDownRegions:
+        """Compute keys, and what the mean of the real regions adds to the first LSTM."""
+        of_mean = self.attention_lstm.weight[:, self.word_size :][:, : self.feature_size]
+        gates = F.linear(masked_mean(regions.features, regions.mask), of_mean)
+        return UpDownRegions(regions.features, self.key(regions.features), gates.unsqueeze(1), regions.mask)
+
+    def start(self, memory: UpDownRegions, sequences: int) -> UpDownState:
+        """Return zeros."""
+        zeros = memory.features.new_zeros(len(memory.features), sequences, self.hidden_size)
+        return UpDownState(zeros, zeros, zeros, zeros)
+
+    def _word_gates(self, words: Int[Tensor, "*S"]) -> Float[Tensor, "*S G"]:
+        cell = self.attention_lstm
+        return F.linear(self.word(words), cell.weight[:, : self.word_size], cell.bias)
+
+    def _cell(
+        self, memory: UpDownRegions
+    ) -> Callable[[Tensor, UpDownState], tuple[Tensor, Tensor, UpDownState]]:
+        of_states = self.attention_lstm.weight[:, -2 * self.hidden_size :]
+
+        def advance(word_gates: Tensor, state: UpDownState) -> tuple[Tensor, Tensor, UpDownState]:
+            gates = word_gates + memory.gates + F.linear(torch.cat([state.h2, state.h1], -1), of_states)
+            h1, c1 = lstm(gates, state.c1)
+            weights = self.attention(h1, memory.keys, memory.mask)
+            attended = torch.bmm(weights, memory.features)
+            h2, c2 = lstm(self.language_lstm(torch.cat([h1, attended, state.h2], -1)), state.c2)
+            return weights, h2, UpDownState(h1, c1, h2, c2)
+
+        return advance
+
+    def _logits(self, out: Float[Tensor, "*S H"], words: Int[Tensor, "*S"]) -> Float[Tensor, "*S V"]:
+        logits: Tensor = self.logits(out)
+        return logits

@@ -1,0 +1,138 @@
+"""Recurrent captioners against their equations, written out one image, sequence and word at a time."""
+
+import math
+
+import pytest
+import torch
+
+from tests.models.zoo import CAPTIONERS, COUNTS, H, N, T, captioner, some_regions, some_words
+
+
+def attend(model, query, keys, vectors):
+    """Weights exp(w tanh(key + query)) over their sum (Anderson et al. 2018, equations 3 and 4)."""
+    bias = model.attention.score.bias
+    shift = 0.0 if bias is None else float(bias)
+    scores = [
+        math.exp(float(model.attention.score.weight[0] @ torch.tanh(key + query)) + shift) for key in keys
+    ]
+    weights = [score / sum(scores) for score in scores]
+    return weights, sum(w * v for w, v in zip(weights, vectors, strict=True))
+
+
+def linear(layer, *inputs):
+    out = layer.weight @ torch.cat(inputs)
+    return out if layer.bias is None else out + layer.bias
+
+
+def cell(lstm, x, h, c):
+    """An LSTM step by the rows of its matrices."""
+    sums = lstm.weight_ih @ x + lstm.bias_ih + lstm.weight_hh @ h + lstm.bias_hh
+    return from_sums(sums, c)
+
+
+def from_sums(sums, c):
+    i, f, g, o = sums.view(4, -1)
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(c), c
+
+
+def updown(m, v, words):
+    """Anderson et al. 2018, equations 1 to 6, with the projections of self-critical.pytorch."""
+    mean = linear(m.mean, sum(v) / len(v)).relu()
+    v = [linear(m.region, x).relu() for x in v]
+    keys = [linear(m.key, x) for x in v]
+    h1 = c1 = h2 = c2 = torch.zeros(H)
+    for word in words:
+        h1, c1 = cell(m.attention_lstm, torch.cat([h2, mean, m.word.weight[word].relu()]), h1, c1)
+        weights, attended = attend(m, linear(m.attention.query, h1), keys, v)
+        h2, c2 = cell(m.language_lstm, torch.cat([attended, h1]), h2, c2)
+        yield linear(m.logits, h2), weights
+
+
+def updown_caffe(m, v, words):
+    """Anderson et al. 2018, equations 1 to 6, on raw features; no biases in the attention."""
+    assert m.key.bias is m.attention.query.bias is m.attention.score.bias is None
+    mean = sum(v) / len(v)
+    keys = [linear(m.key, x) for x in v]
+    h1 = c1 = h2 = c2 = torch.zeros(H)
+    for word in words:
+        h1, c1 = from_sums(linear(m.attention_lstm, m.word.weight[word], mean, h2, h1), c1)
+        weights, attended = attend(m, linear(m.attention.query, h1), keys, v)
+        h2, c2 = from_sums(linear(m.language_lstm, h1, attended, h2), c2)
+        yield linear(m.logits, h2), weights
+
+
+def att2in(m, v, words):
+    """Rennie et al. 2017, section 2.2: the region enters through the two candidates alone."""
+    v = [linear(m.region, x).relu() for x in v]
+    keys = [linear(m.key, x) for x in v]
+    h = c = torch.zeros(H)
+    for word in words:
+        x = m.word.weight[word].relu()
+        weights, attended = attend(m, linear(m.attention.query, h), keys, v)
+        sums = linear(m.from_word, x) + linear(m.from_state, h)
+        i, f, o = (torch.sigmoid(sums[n * H : (n + 1) * H]) for n in range(3))
+        z = linear(m.from_region, attended)
+        candidate = torch.stack([sums[3 * H : 4 * H] + z[:H], sums[4 * H :] + z[H:]]).amax(0)
+        c = f * c + i * candidate
+        h = o * torch.tanh(c)
+        yield linear(m.logits, h), weights
+
+
+def soft_attention(m, v, words):
+    """Xu et al. 2015, equations 1 to 7, with the gate beta of section 4.2.1."""
+    mean = sum(v) / len(v)
+    h, c = torch.tanh(linear(m.first_h, mean)), torch.tanh(linear(m.first_c, mean))
+    keys = [linear(m.key, x) for x in v]
+    for word in words:
+        y = m.word.weight[word]
+        weights, attended = attend(m, linear(m.attention.query, h), keys, v)
+        z = torch.sigmoid(linear(m.beta, h)) * attended
+        h, c = cell(m.lstm, torch.cat([y, z]), h, c)
+        yield linear(m.logits, y + linear(m.from_state, h) + linear(m.from_region, z)), weights
+
+
+def mean_pooled(m, v, words):
+    """An LSTM over mean region and word."""
+    mean = linear(m.mean, sum(v) / len(v)).relu()
+    h = c = torch.zeros(H)
+    for word in words:
+        h, c = cell(m.lstm, torch.cat([mean, m.word.weight[word].relu()]), h, c)
+        yield linear(m.logits, h), [1 / len(v)] * len(v)
+
+
+REFERENCES = [updown, updown_caffe, att2in, soft_attention, mean_pooled]
+
+
+def test_there_are_references() -> None:
+    assert len(REFERENCES) >= 5
+
+
+@pytest.mark.parametrize("reference", REFERENCES, ids=lambda f: f.__name__)
+@torch.no_grad()
+def test_captioner_equals_its_equations_one_image_and_word_at_a_time(reference) -> None:
+    model, regions, words = captioner(reference.__name__), some_regions(), some_words()
+    fast = model(regions, words)
+    memory = model.encode(regions)
+    state, looked = model.start(memory, N), []
+    for t in range(T):
+        _, weights, state = model.step(words[:, :, t], memory, state)
+        looked.append(weights)
+    for b, count in enumerate(COUNTS):
+        for n in range(N):
+            slow = reference(model, list(regions.features[b, :count]), words[b, n].tolist())
+            for t, (logits, weights) in enumerate(slow):
+                torch.testing.assert_close(fast[b, n, t], logits, atol=1e-5, rtol=1e-4)
+                torch.testing.assert_close(
+                    looked[t][b, n, :count], torch.tensor(weights), atol=1e-6, rtol=1e-4
+                )
+
+
+@torch.no_grad()
+def test_the_caffe_release_begins_small_with_open_forget_gates() -> None:
+    torch.manual_seed(0)
+    model = CAPTIONERS["updown_caffe"]()
+    matrices = torch.cat([p.flatten() for name, p in model.named_parameters() if "bias" not in name])
+    assert float(matrices.std()) == pytest.approx(0.01, rel=0.1)
+    for lstm in (model.attention_lstm, model.language_lstm):
+        assert lstm.bias.view(4, -1).sum(1).tolist() == [0, H, 0, 0]

@@ -1,0 +1,175 @@
+"""The Transformer against its equations, one image and word at a time, and the geometry of boxes."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bua.models.captioners.multihead import MultiHeadAttention
+from bua.models.captioners.position import BoxGeometry, relations, sinusoids
+from bua.models.regions import RegionBatch
+from tests.models.zoo import COUNTS, N, T, captioner, some_regions, some_words, transformer
+
+KINDS = ["transformer", "transformer_geometry"]
+
+
+def norm(layer, x):
+    x = (x - x.mean()) / (x.var(unbiased=False) + layer.eps).sqrt()
+    return layer.weight * x + layer.bias
+
+
+def heads(attention, x, others, factors=None):
+    """Vaswani et al. 2017, section 3.2; ``factors[h][n]`` multiply exp(score) (Herdade et al. 2019)."""
+    count, found, looked = attention.heads, [], []
+    size = len(x) // count
+    for h in range(count):
+        part = slice(h * size, (h + 1) * size)
+        query = (attention.query.weight @ x + attention.query.bias)[part]
+        powers = []
+        for n, other in enumerate(others):
+            key = (attention.key.weight @ other + attention.key.bias)[part]
+            power = math.exp(float(query @ key) / math.sqrt(size))
+            powers.append(power * (factors[h][n] if factors else 1.0))
+        weights = [power / sum(powers) for power in powers]
+        values = [(attention.value.weight @ other + attention.value.bias)[part] for other in others]
+        found.append(sum(w * value for w, value in zip(weights, values, strict=True)))
+        looked.append(torch.tensor(weights).double())
+    return attention.out(torch.cat(found)), sum(looked) / count
+
+
+def factor(geometry, layer, head, one, other):
+    """The weight of a box for another one, from their corners in pixels (Herdade et al. 2019, 3.2)."""
+    (x1, y1, w1, h1), (x2, y2, w2, h2) = (
+        ((a + c) / 2, (b + d) / 2, c - a, d - b) for a, b, c, d in (one.tolist(), other.tolist())
+    )
+    ratios = [max(abs(x1 - x2) / w1, 1e-3), max(abs(y1 - y2) / h1, 1e-3), w2 / w1, h2 / h1]
+    embedding = []
+    for ratio in ratios:
+        angles = [100 * math.log(ratio) / 1000 ** (n / 8) for n in range(8)]
+        embedding += [*map(math.sin, angles), *map(math.cos, angles)]
+    row = layer * geometry.shape[1] + head
+    weight = float(geometry.weight.weight[row] @ torch.tensor(embedding).double() + geometry.weight.bias[row])
+    return max(weight, 1e-6)
+
+
+def encode(m, features, boxes):
+    x = [(m.region.weight @ f + m.region.bias).relu() for f in features]
+    for n, layer in enumerate(m.encoder):
+        y = [norm(layer.norms[0], one) for one in x]
+        after = []
+        for k, one in enumerate(x):
+            factors = m.geometry and [
+                [factor(m.geometry, n, h, boxes[k], box) for box in boxes] for h in range(m.heads)
+            ]
+            one = one + heads(layer.regions, y[k], y, factors)[0]
+            after.append(one + layer.feed_forward(norm(layer.norms[1], one)))
+        x = after
+    return [norm(m.encoder_norm, one) for one in x]
+
+
+def embed(m, word, t):
+    half = m.model_size // 2
+    angles = [t / 10000 ** (n / half) for n in range(half)]
+    position = torch.tensor([*map(math.sin, angles), *map(math.cos, angles)])
+    return m.word.weight[word] * math.sqrt(m.model_size) + position
+
+
+def decode(m, regions, words):
+    """Return what follows the last of ``words``: everything is computed anew for every word."""
+    x = [embed(m, word, t) for t, word in enumerate(words)]
+    for layer in m.decoder:
+        y = [norm(layer.norms[0], one) for one in x]
+        after = []
+        for t, one in enumerate(x):
+            one = one + heads(layer.words, y[t], y[: t + 1])[0]
+            found, weights = heads(layer.regions, norm(layer.norms[1], one), regions)
+            one = one + found
+            after.append(one + layer.feed_forward(norm(layer.norms[2], one)))
+        x = after
+    return m.logits(norm(m.decoder_norm, x[-1])), weights
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_transformer_equals_its_equations_one_image_and_word_at_a_time(kind: str) -> None:
+    """In double precision: the sinusoids of boxes have angles of hundreds."""
+    m, words = captioner(kind).double(), some_words()
+    features, mask, boxes = some_regions()
+    regions = RegionBatch(features.double(), mask, boxes.double())
+    fast, memory = m(regions, words), m.encode(regions)
+    state, looked = m.start(memory, N), []
+    for t in range(T):
+        _, weights, state = m.step(words[:, :, t], memory, state)
+        looked.append(weights)
+    pixels = torch.tensor([640.0, 480.0, 640.0, 480.0]).double()
+    for b, count in enumerate(COUNTS):
+        encoded = encode(m, regions.features[b, :count], regions.boxes[b, :count] * pixels)
+        for n in range(N):
+            for t in range(T):
+                logits, weights = decode(m, encoded, words[b, n, : t + 1].tolist())
+                torch.testing.assert_close(fast[b, n, t], logits, atol=1e-6, rtol=1e-5)
+                torch.testing.assert_close(looked[t][b, n, :count], weights, atol=1e-6, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_step_adds_one_word_to_the_cache_and_leaves_the_rest_as_it_was() -> None:
+    m, regions, words = captioner("transformer"), some_regions(), some_words()
+    memory = m.encode(regions)
+    state = m.start(memory, N)
+    for t in range(T):
+        assert state.words == t
+        _, _, following = m.step(words[:, :, t], memory, state)
+        for before, after in zip(state.layers, following.layers, strict=True):
+            torch.testing.assert_close(after.keys[..., :t, :], before.keys)
+            torch.testing.assert_close(after.values[..., :t, :], before.values)
+        state = following
+    assert state.words == T
+
+
+@torch.no_grad()
+def test_boxes_matter_with_geometry_only() -> None:
+    regions, words = some_regions(), some_words()
+    moved = regions._replace(boxes=regions.boxes.flip(1) * regions.mask.unsqueeze(-1))
+    moved.boxes[:, 0, :2] *= 0.5
+    m = captioner("transformer_geometry")
+    assert (m(moved, words) - m(regions, words)).abs().max() > 1e-3
+    m = captioner("transformer")
+    assert m(moved, words).equal(m(regions, words))
+
+
+@settings(max_examples=30, deadline=None)
+@given(scale=st.floats(0.5, 1.0), right=st.floats(0.0, 0.5), down=st.floats(0.0, 0.5))
+def test_relations_do_not_change_where_all_boxes_move_and_grow_alike(scale, right, down) -> None:
+    corners = torch.tensor([[0.1, 0.1, 0.3, 0.5], [0.2, 0.4, 0.9, 0.6], [0.6, 0.2, 0.8, 0.9]])[None]
+    moved = corners * scale + torch.tensor([right, down, right, down])
+    torch.testing.assert_close(relations(moved), relations(corners), atol=1e-3, rtol=1e-3)
+
+
+def test_relations_are_of_the_first_box_to_the_second() -> None:
+    boxes = torch.tensor([[[0.0, 0.0, 0.2, 0.4], [0.4, 0.0, 0.8, 0.2]]])
+    found = relations(boxes)[0, 0, 1].exp()
+    torch.testing.assert_close(found, torch.tensor([0.5 / 0.2, 0.1 / 0.4, 2.0, 0.5]))
+    assert relations(boxes)[0, 0, 0].exp().tolist() == pytest.approx([1e-3, 1e-3, 1, 1])
+
+
+def test_boxes_without_width_or_height_have_finite_relations() -> None:
+    assert relations(torch.zeros(1, 3, 4)).isfinite().all()
+    added = BoxGeometry(layers=2, heads=3)(torch.zeros(2, 4, 4))
+    assert added.shape == (2, 2, 3, 4, 4)
+    assert added.isfinite().all()
+
+
+def test_sinusoids_of_different_positions_differ() -> None:
+    positions = sinusoids(torch.arange(200.0), 4, 10000.0)
+    assert torch.cdist(positions, positions).fill_diagonal_(1).min() > 0.1
+
+
+def test_sizes_that_do_not_fit_are_named() -> None:
+    with pytest.raises(ValueError, match="model_size is 10, which 3 heads do not divide"):
+        MultiHeadAttention(size=10, heads=3, dropout=0.0)
+    with pytest.raises(ValueError, match="model_size is 9; an even number is needed"):
+        transformer(model_size=9)
+    with pytest.raises(ValueError, match="the geometry is for 3 layers of 2 heads, not for 2 of 2"):
+        transformer(geometry=BoxGeometry(layers=3, heads=2))
