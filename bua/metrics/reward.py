@@ -1,16 +1,16 @@
 """CIDEr-D and BLEU of word indices, batched on the device of the model: rewards for self-critical training.
 
-No strings and no loop over captions: the n-grams of a caption are numbers, unique and sorted, and are
-looked up among those of its references. An n-gram of words w1 w2 .. below V is the number
-(w1 V + w2) V + .. plus n - 1 times V to the fourth; so two never share one as long as four times V to
-the fourth is below 2 to the 63rd.
+No strings and no loop over captions: the n-grams of a caption are numbers, and are looked up among
+those of its image's references, which are unique and sorted. An n-gram of words w1 w2 .. below V is the
+number (w1 V + w2) V + .. plus n - 1 times V to the fourth; so two never share one as long as four times V
+to the fourth is below 2 to the 63rd.
 
 CIDEr-D is that of Vedantam et al. 2015, section 5, as released in coco-caption: natural logarithms,
 n from 1 to 4, sigma 6, lengths counted in bigrams, times 10. BLEU is that of coco-caption for a single
 sentence, with the closest reference length. The only module of this package that imports torch.
 
-Shapes: B images, N captions an image, R references an image, T words, M captions, L n-grams; the four
-orders of n-grams come first, as 4.
+Shapes: B images, N captions an image, R references an image, T words, M captions, L n-grams of a caption,
+U different n-grams of an image's references; the four orders of n-grams come first, as 4.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 ORDERS = (1, 2, 3, 4)
@@ -28,6 +28,8 @@ SIGMA = 6.0
 MOST_WORDS = 38_967
 #: Stands behind the last n-gram of a caption; no n-gram is as large.
 _NONE = torch.iinfo(torch.int64).max
+#: Images whose n-grams are counted at once: more need more memory.
+_AT_ONCE = 10_000
 #: What BLEU adds to matches and to counts, as coco-caption does.
 _TINY, _SMALL = 1e-15, 1e-9
 
@@ -35,8 +37,8 @@ _TINY, _SMALL = 1e-15, 1e-9
 class Counts(NamedTuple):
     """The different n-grams of captions, sorted, and how often each comes."""
 
-    keys: Int[Tensor, "4 M L"]  # _NONE behind the last
-    counts: Float[Tensor, "4 M L"]  # 0 behind the last
+    keys: Int[Tensor, "*S L"]  # _NONE behind the last
+    counts: Float[Tensor, "*S L"]  # 0 behind the last
 
 
 class DocumentFrequencies(NamedTuple):
@@ -82,12 +84,26 @@ def document_frequencies(references: Sequence[Sequence[Sequence[int]]], size: in
         raise ValueError(
             f"a vocabulary of {size} words is too large: at most {MOST_WORDS:,} can be told apart"
         )
-    captions = [caption for image in references for caption in image]
-    if not any(captions):
+    if not any(caption for image in references for caption in image):
         raise ValueError("document frequencies of no captions")
+    parts = [
+        _frequencies(references[start : start + _AT_ONCE], size)
+        for start in range(0, len(references), _AT_ONCE)
+    ]
+    table, place = torch.unique(torch.cat([keys for keys, _ in parts]), return_inverse=True)
+    seen = torch.zeros_like(table).scatter_add_(0, place, torch.cat([counts for _, counts in parts]))
+    digest = hashlib.sha256(f"{size} {len(references)}".encode())
+    for tensor in (table, seen):
+        digest.update(tensor.numpy().tobytes())
+    return DocumentFrequencies(table, seen, len(references), size, digest.hexdigest())
+
+
+def _frequencies(references: Sequence[Sequence[Sequence[int]]], size: int) -> tuple[Tensor, Tensor]:
+    """Return the n-grams of some images, and in how many of these each is."""
+    captions = [caption for image in references for caption in image]
     owner = torch.tensor([n for n, image in enumerate(references) for _ in image])
     words, lengths = pad(captions)
-    if int(words.min()) < 0 or int(words.max()) >= size:
+    if words.numel() and (int(words.min()) < 0 or int(words.max()) >= size):
         raise ValueError(f"word {int(words.max())} of a vocabulary of {size}")
     keys = ngrams(words, lengths, size)
     real = keys != _NONE
@@ -99,58 +115,89 @@ def document_frequencies(references: Sequence[Sequence[Sequence[int]]], size: in
     first = torch.ones_like(flat, dtype=torch.bool)
     first[1:] = (flat[1:] != flat[:-1]) | (image[1:] != image[:-1])
     table, seen = torch.unique_consecutive(flat[first], return_counts=True)
-    digest = hashlib.sha256(f"{size} {len(references)}".encode())
-    for tensor in (table, seen):
-        digest.update(tensor.numpy().tobytes())
-    return DocumentFrequencies(table, seen, len(references), size, digest.hexdigest())
+    return table, seen
+
+
+class References(NamedTuple):
+    """What rewards need of the references of a batch; they do not change while captions do.
+
+    Attributes:
+        keys: the different n-grams of each image, sorted, ``_NONE`` behind the last.
+        counts: how often each comes in each reference.
+        idf: of each n-gram.
+        norms: length of the tf-idf vector of each reference.
+        lengths: words of each reference; below 0 where an image has fewer than R.
+        frequencies: from which ``idf`` is.
+    """
+
+    keys: Int[Tensor, "4 B U"]
+    counts: Float[Tensor, "4 B R U"]
+    idf: Float[Tensor, "4 B U"]
+    norms: Float[Tensor, "4 B R"]
+    lengths: Int[Tensor, "B R"]
+    frequencies: DocumentFrequencies
+
+
+def prepare(
+    words: Int[Tensor, "B R T"], lengths: Int[Tensor, "B R"], frequencies: DocumentFrequencies
+) -> References:
+    """Count the n-grams of references.
+
+    Args:
+        words: references; what lies behind the length of one is not looked at.
+        lengths: words of each that count, the end token included if it is to count; below 0 where an
+            image has fewer than R references.
+        frequencies: of n-grams, from the same vocabulary and with or without end token alike.
+    """
+    b, r = lengths.shape
+    grams = ngrams(words.flatten(0, 1), lengths.flatten(), frequencies.size)
+    grams = grams.reshape(len(ORDERS), b, -1)
+    keys = count(grams.flatten(0, 1)).keys.view_as(grams)
+    keys = keys[..., : int((keys != _NONE).sum(-1).max().clamp(min=1))].contiguous()
+    place = torch.searchsorted(keys, grams).clamp(max=keys.shape[-1] - 1)
+    real = (grams != _NONE).double()
+    counts = real.new_zeros(len(ORDERS), b, r, keys.shape[-1])
+    each = (len(ORDERS), b, r, -1)
+    counts.scatter_add_(3, place.view(each), real.view(each))
+    idf = frequencies.idf(keys)
+    norms = (counts * idf.unsqueeze(2)).square().sum(-1).sqrt()
+    return References(keys, counts, idf, norms, lengths, frequencies)
 
 
 def cider_d(
-    words: Int[Tensor, "B N T"],
-    lengths: Int[Tensor, "B N"],
-    references: Int[Tensor, "B R S"],
-    reference_lengths: Int[Tensor, "B R"],
-    frequencies: DocumentFrequencies,
+    words: Int[Tensor, "B N T"], lengths: Int[Tensor, "B N"], references: References
 ) -> Float[Tensor, "B N"]:
     """Return the CIDEr-D of every caption, times 10 as usual.
 
     Args:
         words: captions; what lies behind a caption's length is not looked at.
         lengths: words of each caption that count, the end token included if it is to count.
-        references: captions of people.
-        reference_lengths: words of each; below 0 where an image has fewer than R references.
-        frequencies: of n-grams, from the same vocabulary and with or without end token alike.
+        references: of the same images.
     """
-    b, there = len(words), reference_lengths >= 0
-    mine = count(ngrams(words.flatten(0, 1), lengths.flatten(), frequencies.size))
-    theirs = count(ngrams(references.flatten(0, 1), reference_lengths.flatten(), frequencies.size))
-    h, r = (each.counts * frequencies.idf(each.keys) for each in (mine, theirs))
-    common = _look_up(_by_image(mine.keys, b), _by_image(theirs.keys, b), _by_image(r, b))
-    dot = (torch.minimum(_by_image(h, b).unsqueeze(2), common) * common).sum(-1)
-    norms = _norm(r, b).unsqueeze(3) * _norm(h, b).unsqueeze(2)
+    mine, place, found = _among(words, lengths, references)
+    h = (mine.counts * references.frequencies.idf(mine.keys)).unsqueeze(2)
+    r = _of_each(references.counts * references.idf.unsqueeze(2), place) * found.unsqueeze(2)
+    dot = (torch.minimum(h, r) * r).sum(-1)  # (4, B, R, N)
+    norms = references.norms.unsqueeze(3) * h.square().sum(-1).sqrt()
     alike = torch.where(norms > 0, dot / norms.clamp(min=1e-300), 0).mean(0)
-    gap = (lengths - 1).clamp(min=0).unsqueeze(1) - (reference_lengths - 1).clamp(min=0).unsqueeze(2)
+    reference = references.lengths.unsqueeze(2)
+    gap = (lengths - 1).clamp(min=0).unsqueeze(1) - (reference - 1).clamp(min=0)
     alike = alike * torch.exp(-(gap.double() ** 2) / (2 * SIGMA**2))
-    return 10 * (alike * there.unsqueeze(2)).sum(1) / there.sum(1, keepdim=True).clamp(min=1)
+    there = reference >= 0
+    return 10 * (alike * there).sum(1) / there.sum(1).clamp(min=1)
 
 
 def bleu(
-    words: Int[Tensor, "B N T"],
-    lengths: Int[Tensor, "B N"],
-    references: Int[Tensor, "B R S"],
-    reference_lengths: Int[Tensor, "B R"],
-    size: int,
+    words: Int[Tensor, "B N T"], lengths: Int[Tensor, "B N"], references: References
 ) -> Float[Tensor, "B N"]:
     """Return the BLEU-4 of every caption as a sentence; arguments as of ``cider_d``."""
-    b, there = len(words), reference_lengths >= 0
-    mine = count(ngrams(words.flatten(0, 1), lengths.flatten(), size))
-    theirs = count(ngrams(references.flatten(0, 1), reference_lengths.flatten(), size))
-    every = _look_up(_by_image(mine.keys, b), _by_image(theirs.keys, b), _by_image(theirs.counts, b))
-    right = torch.minimum(_by_image(mine.counts, b), every.amax(2)).sum(-1)
+    mine, place, found = _among(words, lengths, references)
+    most = _of_each(references.counts.amax(2, keepdim=True), place).squeeze(2) * found
+    right = torch.minimum(mine.counts, most).sum(-1)
     orders = torch.tensor(ORDERS, device=words.device).view(-1, 1, 1)
     guesses = (lengths - orders + 1).clamp(min=0).double()
     score = ((right + _TINY) / (guesses + _SMALL)).prod(0) ** (1 / len(ORDERS))
-    closest = _closest(lengths, reference_lengths, there).double()
+    closest = _closest(lengths, references.lengths).double()
     ratio = (lengths + _TINY) / (closest + _SMALL)
     return score * torch.where(ratio < 1, torch.exp(1 - 1 / ratio), 1.0)
 
@@ -177,7 +224,7 @@ def ngrams(words: Int[Tensor, "M T"], lengths: Int[Tensor, " M"], size: int) -> 
     return keys
 
 
-def count(keys: Int[Tensor, "4 M L"]) -> Counts:
+def count(keys: Int[Tensor, "*S L"]) -> Counts:
     """Return the different keys of each caption, sorted, and how often each comes."""
     keys = keys.sort(-1).values
     first = torch.ones_like(keys)
@@ -188,30 +235,30 @@ def count(keys: Int[Tensor, "4 M L"]) -> Counts:
     return Counts(unique, counts.scatter_add_(-1, group, (keys != _NONE).double()))
 
 
-def _by_image(rows: Tensor, images: int) -> Tensor:
-    return rows.reshape(len(ORDERS), images, -1, *rows.shape[2:])
+def _among(
+    words: Int[Tensor, "B N T"], lengths: Int[Tensor, "B N"], references: References
+) -> tuple[Counts, Int[Tensor, "4 B N L"], Bool[Tensor, "4 B N L"]]:
+    """Return the n-grams of captions, their places among those of the references, and which are there."""
+    b, n = lengths.shape
+    grams = ngrams(words.flatten(0, 1), lengths.flatten(), references.frequencies.size)
+    mine = Counts(*(part.view(len(ORDERS), b, n, -1) for part in count(grams)))
+    wanted = mine.keys.flatten(2)
+    place = torch.searchsorted(references.keys, wanted).clamp(max=references.keys.shape[-1] - 1)
+    found = (references.keys.gather(2, place) == wanted) & (wanted != _NONE)
+    return mine, place.view_as(mine.keys), found.view_as(mine.keys)
 
 
-def _norm(values: Float[Tensor, "4 M L"], images: int) -> Float[Tensor, "4 B N"]:
-    return _by_image(values.square().sum(-1).sqrt(), images)
+def _of_each(values: Float[Tensor, "4 B R U"], place: Int[Tensor, "4 B N L"]) -> Float[Tensor, "4 B R N L"]:
+    """Return the values of each reference at the places of captions' n-grams."""
+    four, b, r, _ = values.shape
+    spread = place.flatten(2).unsqueeze(2).expand(-1, -1, r, -1)
+    return values.gather(3, spread).view(four, b, r, *place.shape[2:])
 
 
-def _look_up(
-    keys: Int[Tensor, "4 B N L"], table: Int[Tensor, "4 B R K"], values: Float[Tensor, "4 B R K"]
-) -> Float[Tensor, "4 B R N L"]:
-    """Return the value of each key in each reference of its image, 0 where it has not that key."""
-    four, b, r, k = table.shape
-    n, length = keys.shape[2:]
-    wanted = keys.reshape(four, b, 1, n * length).expand(four, b, r, n * length).contiguous()
-    place = torch.searchsorted(table.contiguous(), wanted).clamp(max=k - 1)
-    found = (table.gather(3, place) == wanted) & (wanted != _NONE)
-    return torch.where(found, values.gather(3, place), 0).reshape(four, b, r, n, length)
-
-
-def _closest(lengths: Tensor, reference_lengths: Tensor, there: Tensor) -> Int[Tensor, "B N"]:
+def _closest(lengths: Int[Tensor, "B N"], references: Int[Tensor, "B R"]) -> Int[Tensor, "B N"]:
     """Return the reference length nearest to each caption's, the shorter of two as near."""
-    reference = reference_lengths.unsqueeze(2)
+    reference = references.unsqueeze(2)
     gap = (reference - lengths.unsqueeze(1)).abs() * 2 + (reference > lengths.unsqueeze(1))
-    gap = gap.masked_fill(~there.unsqueeze(2), torch.iinfo(torch.int64).max)
+    gap = gap.masked_fill(reference < 0, torch.iinfo(torch.int64).max)
     nearest = gap.argmin(1, keepdim=True)
     return reference.expand(-1, -1, lengths.shape[1]).gather(1, nearest).squeeze(1)

@@ -11,26 +11,22 @@ from hypothesis import strategies as st
 from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 from pycocoevalcap.cider.cider_scorer import CiderScorer
 
-from bua.metrics.reward import MOST_WORDS, bleu, cider_d, document_frequencies, ngrams, pad
+from bua.metrics.reward import MOST_WORDS, bleu, cider_d, document_frequencies, ngrams, pad, prepare
 from tests import parity
 
 Caption = list[int]
 
 
-def batch(hypotheses: list[list[Caption]], references: list[list[Caption]]):
-    """Tensors of N captions and of at most R references an image."""
+def batch(hypotheses: list[list[Caption]], references: list[list[Caption]], table):
+    """Tensors of N captions an image, and their references."""
     most = max(len(image) for image in references)
     filled = [image + [[]] * (most - len(image)) for image in references]
     words, lengths = pad([caption for image in hypotheses for caption in image])
     real, _ = pad([caption for image in filled for caption in image])
     there = [[len(c) for c in image] + [-1] * (most - len(image)) for image in references]
     shape = (len(hypotheses), -1)
-    return (
-        words.unflatten(0, shape),
-        lengths.unflatten(0, shape),
-        real.unflatten(0, shape),
-        torch.tensor(there),
-    )
+    prepared = prepare(real.unflatten(0, shape), torch.tensor(there), table)
+    return words.unflatten(0, shape), lengths.unflatten(0, shape), prepared
 
 
 def text(caption: Caption) -> str:
@@ -60,7 +56,7 @@ images = st.lists(st.tuples(captions, st.lists(longer, min_size=1, max_size=4)),
 def test_cider_d_equals_the_scorer_of_coco_caption(found) -> None:
     hypotheses, references = [h for h, _ in found], [r for _, r in found]
     table = document_frequencies(references, 7)
-    ours = cider_d(*batch([[h] for h in hypotheses], references), table)[:, 0]
+    ours = cider_d(*batch([[h] for h in hypotheses], references, table))[:, 0]
     np.testing.assert_allclose(ours, coco_cider(hypotheses, references), atol=1e-6)
 
 
@@ -68,7 +64,7 @@ def test_cider_d_equals_the_scorer_of_coco_caption(found) -> None:
 @given(images)
 def test_bleu_equals_the_scorer_of_coco_caption(found) -> None:
     hypotheses, references = [h for h, _ in found], [r for _, r in found]
-    ours = bleu(*batch([[h] for h in hypotheses], references), 7)[:, 0]
+    ours = bleu(*batch([[h] for h in hypotheses], references, document_frequencies(references, 7)))[:, 0]
     expected = [coco_bleu(h, r) for h, r in found]
     np.testing.assert_allclose(ours, expected, atol=1e-6)
 
@@ -86,7 +82,8 @@ def test_odd_captions_have_the_value_of_the_scorer(kind: str) -> None:
         "unknown n-grams": [29, 29, 29, 29, 29],
     }[kind]
     hypotheses = [odd, *(image[0] for image in references[1:])]
-    ours = cider_d(*batch([[h] for h in hypotheses], references), document_frequencies(references, 30))[:, 0]
+    table = document_frequencies(references, 30)
+    ours = cider_d(*batch([[h] for h in hypotheses], references, table))[:, 0]
     np.testing.assert_allclose(ours, coco_cider(hypotheses, references), atol=1e-6)
     assert torch.isfinite(ours).all()
 
@@ -98,7 +95,7 @@ def test_parity_of_cider_d(end: str) -> None:
     references = [[caption + add for caption in image] for image in file["references"]]
     hypotheses = [[caption + add] for caption in file["hypotheses"]]
     table = document_frequencies(references, file["vocab_size"] + 1)
-    ours = cider_d(*batch(hypotheses, references), table)[:, 0]
+    ours = cider_d(*batch(hypotheses, references, table))[:, 0]
     np.testing.assert_allclose(ours, file[f"cider_d_{end}_eos"], atol=1e-6)
 
 
@@ -107,20 +104,19 @@ def test_captions_of_one_image_do_not_change_each_other() -> None:
     references = [[rng.integers(0, 9, 8).tolist() for _ in range(3)] for _ in range(4)]
     table = document_frequencies(references, 9)
     said = [[rng.integers(0, 9, rng.integers(1, 9)).tolist() for _ in range(5)] for _ in range(4)]
-    together = cider_d(*batch(said, references), table)
+    together = cider_d(*batch(said, references, table))
     for n in range(5):
-        alone = cider_d(*batch([[image[n]] for image in said], references), table)
+        alone = cider_d(*batch([[image[n]] for image in said], references, table))
         torch.testing.assert_close(together[:, n], alone[:, 0])
 
 
 def test_words_behind_the_end_do_not_count() -> None:
     references = [[[1, 2, 3, 4]], [[5, 6, 7]]]
-    words, lengths, real, real_lengths = batch([[[1, 2, 3]], [[5, 6]]], references)
     table = document_frequencies(references, 9)
+    words, *rest = batch([[[1, 2, 3]], [[5, 6]]], references, table)
     other = torch.cat([words, torch.full_like(words, 8)], 2)
-    args = (lengths, real, real_lengths)
-    torch.testing.assert_close(cider_d(words, *args, table), cider_d(other, *args, table))
-    torch.testing.assert_close(bleu(words, *args, 9), bleu(other, *args, 9))
+    torch.testing.assert_close(cider_d(words, *rest), cider_d(other, *rest))
+    torch.testing.assert_close(bleu(words, *rest), bleu(other, *rest))
 
 
 def test_different_n_grams_are_different_numbers_at_the_largest_vocabulary() -> None:
