@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from bua.errors import InputError
 from bua.metrics.vqa import Asked
+from bua.models.regions import RegionBatch
 from bua.store.reader import FeatureStore, ImageId, Padded
 from bua.text.vocabulary import BOS, EOS, PADDING
 
@@ -22,14 +24,17 @@ class CaptionBatch(NamedTuple):
     """Images with their captions.
 
     ``words`` begin with BOS and end with EOS, an image with fewer captions than another has rows
-    of padding; ``references`` are the captions as they were written.
+    of padding; ``references`` are the captions as they were written, ``reference_words`` the same
+    uncut as R rows of words with EOS behind each, ``reference_lengths`` their words without it, below 0
+    where an image has fewer than R.
     """
 
     image_id: list[ImageId]
-    features: Float[Tensor, "B K D"]
-    mask: Bool[Tensor, "B K"]
+    regions: RegionBatch
     words: Int[Tensor, "B N T"]
     references: list[list[str]]
+    reference_words: Int[Tensor, "B R S"]
+    reference_lengths: Int[Tensor, "B R"]
 
 
 class QuestionBatch(NamedTuple):
@@ -39,8 +44,7 @@ class QuestionBatch(NamedTuple):
     """
 
     question_id: list[int]
-    features: Float[Tensor, "B K D"]
-    mask: Bool[Tensor, "B K"]
+    regions: RegionBatch
     words: Int[Tensor, "B T"]
     targets: Float[Tensor, "B C"]
     asked: list[Asked]
@@ -61,17 +65,29 @@ class RegionInput(NamedTuple):
         """Return how many numbers a region of the store becomes."""
         return feature_size + (GEOMETRY if self.geometry is not None else 0)
 
-    def tensors(self, padded: Padded) -> tuple[Float[Tensor, "B K D"], Bool[Tensor, "B K"]]:
-        """Return features in single precision, and mask."""
+    def tensors(self, padded: Padded) -> RegionBatch:
+        """Return features in single precision, mask, and boxes as shares of the image."""
         features = torch.from_numpy(padded.features).float()
+        shares = geometry(torch.from_numpy(padded.boxes), torch.from_numpy(padded.size))
         if self.geometry is not None:
-            shares = geometry(torch.from_numpy(padded.boxes), torch.from_numpy(padded.size))
             features = torch.cat([features, self.geometry * shares], -1)
-        return features, torch.from_numpy(padded.mask)
+        return RegionBatch(features, torch.from_numpy(padded.mask), shares[..., :4])
 
-    def load(self, store: FeatureStore, image_ids: Sequence[ImageId]) -> tuple[Tensor, Tensor]:
-        """Return features and mask of a batch of images of a store."""
-        return self.tensors(store.padded(image_ids))
+    def load(self, store: FeatureStore, image_ids: Sequence[ImageId]) -> RegionBatch:
+        """Return the regions of a batch of images of a store.
+
+        Raises:
+            InputError: numbers of an image are not finite.
+        """
+        regions = self.tensors(store.padded(image_ids))
+        if not (regions.features.sum() + regions.boxes.sum()).isfinite():  # one pass; the images only if so
+            for image_id, features, boxes in zip(image_ids, regions.features, regions.boxes, strict=True):
+                if not (features.isfinite().all() and boxes.isfinite().all()):
+                    raise InputError(
+                        f"{store.path}: features or boxes of image {image_id!r} are not all finite; "
+                        "bua features check tells more"
+                    )
+        return regions
 
 
 def geometry(boxes: Float[Tensor, "B K 4"], size: Int[Tensor, "B 2"]) -> Float[Tensor, "B K 5"]:
@@ -100,6 +116,21 @@ def pad_captions(captions: Sequence[Sequence[Sequence[int]]], max_words: int) ->
         for n, words in enumerate(image):
             out[b, n, : len(words) + 2] = torch.tensor([BOS, *words, EOS])
     return out
+
+
+def pad_references(
+    captions: Sequence[Sequence[Sequence[int]]],
+) -> tuple[Int[Tensor, "B R S"], Int[Tensor, "B R"]]:
+    """Return the captions of each image with EOS behind each, padded, and their lengths without it."""
+    most = max((len(image) for image in captions), default=0)
+    longest = max((len(words) for image in captions for words in image), default=0)
+    out = torch.full((len(captions), most, longest + 1), PADDING)
+    lengths = torch.full((len(captions), most), -1)
+    for b, image in enumerate(captions):
+        for n, words in enumerate(image):
+            out[b, n, : len(words) + 1] = torch.tensor([*words, EOS])
+            lengths[b, n] = len(words)
+    return out, lengths
 
 
 def pad_questions(questions: Sequence[Sequence[int]], length: int) -> Int[Tensor, "B T"]:

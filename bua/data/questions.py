@@ -63,7 +63,6 @@ class QuestionDataset(Dataset[QuestionBatch]):
     def __getitems__(self, indices: Sequence[int]) -> QuestionBatch:
         """Return a batch."""
         asked = [self.questions[n] for n in indices]
-        features, mask = self.region_input.load(self.store, [q.image_id for q in asked])
         targets = torch.zeros(len(indices), len(self.answers))
         for row, n in enumerate(indices):
             for answer, score in self._scores[n].items():
@@ -71,8 +70,7 @@ class QuestionDataset(Dataset[QuestionBatch]):
         ids = [q.question_id for q in asked]
         return QuestionBatch(
             question_id=ids,
-            features=features,
-            mask=mask,
+            regions=self.region_input.load(self.store, [q.image_id for q in asked]),
             words=pad_questions([self._words[n] for n in indices], self.length),
             targets=targets,
             asked=[self.annotations[i] for i in ids if i in self.annotations],

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bua.errors import InputError
+from bua.json_file import read_json
 from bua.text.tokenize import TOKENIZERS
 
 PADDING, BOS, EOS, UNKNOWN = 0, 1, 2, 3
@@ -53,6 +54,10 @@ class Vocabulary:
     def __hash__(self) -> int:
         return hash(self.sha256)
 
+    def index(self, word: str) -> int | None:
+        """Return the index of a word, ``None`` if it is not known."""
+        return self._index.get(word)
+
     def tokenize(self, text: str) -> list[str]:
         """Split a text by the rule that made the vocabulary."""
         return TOKENIZERS[self.tokenizer](text)
@@ -89,7 +94,9 @@ class Vocabulary:
             InputError: it is not a vocabulary, or was changed since its hash was taken.
         """
         words = content.get("words")
-        if not isinstance(words, list) or tuple(words[: len(SPECIAL)]) != SPECIAL:
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise InputError(f'{source}: not a vocabulary: a list "words" of texts is needed')
+        if tuple(words[: len(SPECIAL)]) != SPECIAL:
             raise InputError(f"{source}: not a vocabulary: its words must begin with {' '.join(SPECIAL)}")
         vocabulary = cls(words[len(SPECIAL) :], str(content.get("tokenizer")))
         if vocabulary.sha256 != content.get("sha256"):
@@ -110,10 +117,7 @@ class Vocabulary:
         Raises:
             InputError: there is no such file, or it is not a vocabulary.
         """
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise InputError(f"{path}: there is no such file") from None
-        except ValueError as error:
-            raise InputError(f"{path}: not JSON ({error})") from None
+        content = read_json(path)
+        if not isinstance(content, dict):
+            raise InputError(f"{path}: not a vocabulary, which is a JSON object with words")
         return cls.from_dict(content, str(path))

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bua.data.batch import geometry, pad_captions, pad_questions
+from bua.data.caption_files import read_captions, read_ids
 from bua.data.captions import CaptionData
-from bua.data.coco import read_captions, read_ids
 from bua.data.questions import QuestionData
 from bua.data.sampler import EpochSampler, ResumableLoader
+from bua.data.vocabulary import VocabularyRule
 from bua.data.vqa import read_annotations, read_questions, read_vqa
 from bua.errors import InputError
 from bua.text import BOS, EOS, PADDING
@@ -28,42 +29,11 @@ ANNOTATION = {
     "question_type": "what",
 }
 
-BROKEN_CAPTIONS = {
-    "a list": ([], 'a JSON object with a list "images"'),
-    "no annotations": ({"images": [IMAGE]}, 'a list "annotations"'),
-    "an image twice": ({"images": [IMAGE, IMAGE], "annotations": []}, "image 1 is in images twice"),
-    "a caption of no image": (
-        {"images": [IMAGE], "annotations": [CAPTION | {"image_id": 5}]},
-        "caption 10 is about image 5, which is not in images",
-    ),
-    "an empty caption": (
-        {"images": [IMAGE], "annotations": [CAPTION | {"caption": " \n"}]},
-        "caption 10 of image 1 is empty",
-    ),
-    "a caption that is a number": (
-        {"images": [IMAGE], "annotations": [CAPTION | {"caption": 3}]},
-        r"annotations\[0\] \(id 10\): caption is 3, a text is needed",
-    ),
-    "no caption at all": (
-        {"images": [IMAGE], "annotations": [{"id": 10, "image_id": 1}]},
-        "caption is None, a text is needed",
-    ),
-    "an id that is true": ({"images": [IMAGE | {"id": True}], "annotations": []}, "id is True"),
-    "an image that is no object": ({"images": [3], "annotations": []}, r"images\[0\] is not an object"),
-}
-
 
 def written(tmp_path, content) -> str:
     path = tmp_path / "file.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     return str(path)
-
-
-@pytest.mark.parametrize("name", sorted(BROKEN_CAPTIONS))
-def test_broken_captions_are_named(name: str, tmp_path) -> None:
-    content, message = BROKEN_CAPTIONS[name]
-    with pytest.raises(InputError, match=rf"file.json: .*{message}"):
-        read_captions(written(tmp_path, content))
 
 
 BROKEN_TEXT = {
@@ -114,7 +84,6 @@ def test_broken_questions_and_annotations_are_named(name: str, tmp_path) -> None
 
 
 def test_broken_files_are_listed() -> None:
-    assert len(BROKEN_CAPTIONS) == 9
     assert len(BROKEN_TEXT) == 5
     assert len(BROKEN_VQA) == 7
 
@@ -223,16 +192,19 @@ def test_another_batch_size_is_not_resumed() -> None:
         loader.load_state_dict({"given": 1, "batch_size": 2})
 
 
-def caption_data(scenes, **more) -> CaptionData:
+def caption_data(scenes, *, tokenizer="karpathy", min_count=1, counted="train", **more) -> CaptionData:
     options = {
         "features": str(scenes / "regions.h5"),
         "train": str(scenes / "captions_train.json"),
         "val": str(scenes / "captions_val.json"),
+        "train_splits": [],
+        "val_splits": [],
         "train_ids": None,
         "val_ids": None,
-        "tokenizer": "karpathy",
-        "min_count": 1,
+        "image_key": "id",
+        "vocabulary": VocabularyRule(tokenizer=tokenizer, min_count=min_count, counted=counted),
         "max_words": 16,
+        "captions_each": None,
         "geometry": None,
         "batch_size": 5,
         "workers": 0,
@@ -269,8 +241,8 @@ def test_caption_batches_hold_the_regions_of_their_images(scenes) -> None:
         seen += batch.image_id
         for n, image_id in enumerate(batch.image_id):
             stored = data.store[image_id]
-            assert int(batch.mask[n].sum()) == len(stored)
-            np.testing.assert_array_equal(batch.features[n, : len(stored), :12], stored.features)
+            assert int(batch.regions.mask[n].sum()) == len(stored)
+            np.testing.assert_array_equal(batch.regions.features[n, : len(stored), :12], stored.features)
             text = data.vocabulary.decode(batch.words[n, 0].tolist())
             assert text == data.vocabulary.tokenize(batch.references[n][0])[:16]
     assert sorted(seen) == sorted(data.train_set.image_ids)

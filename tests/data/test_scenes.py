@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bua.data.coco import read_captions
+from bua.data.caption_files import read_captions
 from bua.data.scenes.captions import NOUNS, plural
 from bua.data.scenes.draw import SILHOUETTES, compose, silhouette
 from bua.data.scenes.world import (

@@ -1,14 +1,16 @@
 import json
 import string
+import sys
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bua.errors import InputError
-from bua.text import BOS, EOS, PADDING, TOKENIZERS, UNKNOWN, AnswerVocabulary, Vocabulary, normalize
+from bua.text import BOS, EOS, PADDING, TOKENIZERS, UNKNOWN, AnswerVocabulary, Vocabulary, normalize, tokenize
 from bua.text.contractions import CONTRACTIONS
-from bua.text.tokenize import PTB_PUNCTUATION, caffe, karpathy, ptb_like, vqa
+from bua.text.tokenize import PTB_PUNCTUATION, caffe, karpathy, nltk, ptb_like, spacy, vqa
 
 TEXT = st.text(max_size=60)
 WORDS = st.lists(st.text(string.ascii_lowercase, min_size=1, max_size=4), max_size=12)
@@ -37,6 +39,41 @@ def test_ptb_like_splits_contractions_and_drops_what_the_scorer_drops() -> None:
     ]
 
 
+def test_nltk_keeps_hyphens_and_drops_round_brackets() -> None:
+    assert nltk('A man isn\'t "here", he is [far] (away).') == [
+        *["a", "man", "is", "n't", "here", "he", "is", "[", "far", "]", "away"],
+    ]
+    assert nltk("A T-shirt - or two -- in {red}!") == ["a", "t-shirt", "or", "two", "in", "red"]
+
+
+def test_nltk_takes_a_text_for_one_sentence() -> None:
+    assert nltk("A cat. A dog.") == ["a", "cat.", "a", "dog"]
+
+
+def test_spacy_drops_punctuation_but_no_brackets(monkeypatch) -> None:
+    """With a stand-in for spaCy, which is not installed everywhere: its rules are its own."""
+    asked = []
+
+    def english(text: str) -> list[SimpleNamespace]:
+        asked.append(text)
+        return [SimpleNamespace(text=word) for word in text.split()]
+
+    monkeypatch.setitem(
+        sys.modules, "spacy", SimpleNamespace(blank=lambda name: SimpleNamespace(tokenizer=english))
+    )
+    tokenize._english.cache_clear()
+    assert spacy("A  cat , ( or .. two ) - here .\n") == ["a", "cat", "(", "or", "two", ")", "here"]
+    assert asked == ["a cat , ( or .. two ) - here ."]
+    tokenize._english.cache_clear()
+
+
+def test_spacy_is_asked_for_in_one_line(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "spacy", None)
+    tokenize._english.cache_clear()
+    with pytest.raises(InputError, match=r"pip install 'bua\[spacy\]'"):
+        spacy("a cat")
+
+
 def test_vqa_sets_the_genitive_apart() -> None:
     assert vqa("What's the man's hat, or cap?") == ["what", "'s", "the", "man", "'s", "hat", "or", "cap"]
 
@@ -44,6 +81,8 @@ def test_vqa_sets_the_genitive_apart() -> None:
 @pytest.mark.parametrize("name", sorted(TOKENIZERS))
 @given(text=TEXT)
 def test_tokens_are_lower_case_without_white_space(name: str, text: str) -> None:
+    if name == "spacy":
+        pytest.importorskip("spacy")
     for token in TOKENIZERS[name](text):
         assert token
         assert not set(token) & set(" \t\n")
@@ -51,7 +90,7 @@ def test_tokens_are_lower_case_without_white_space(name: str, text: str) -> None
 
 
 def test_tokenizers_are_listed() -> None:
-    assert set(TOKENIZERS) == {"karpathy", "caffe", "ptb_like", "vqa"}
+    assert set(TOKENIZERS) == {"karpathy", "caffe", "ptb_like", "nltk", "spacy", "vqa"}
 
 
 @given(text=TEXT)
@@ -113,6 +152,15 @@ def test_a_changed_vocabulary_file_is_refused(tmp_path) -> None:
     path.write_text(path.read_text().replace("dog", "cow"))
     with pytest.raises(InputError, match="v.json.*hash"):
         Vocabulary.load(path)
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", '{"words": 3}', '{"words": ["<pad>", "<bos>", "<eos>", "<unk>", 3]}', "{"]
+)
+def test_what_is_no_vocabulary_is_named(content: str, tmp_path) -> None:
+    (tmp_path / "v.json").write_text(content)
+    with pytest.raises(InputError, match=r"v\.json: not "):
+        Vocabulary.load(tmp_path / "v.json")
 
 
 def test_a_word_twice_is_refused() -> None:

@@ -1,0 +1,52 @@
+"""What every format of captions is read into, image by image, and what a caption must be."""
+
+import unicodedata
+from typing import NamedTuple
+
+from bua.store.reader import ImageId
+
+#: Kinds of characters that no caption may hold, white space aside: control, format, half of a pair.
+_FORBIDDEN = ("Cc", "Cf", "Cs")
+
+
+class Caption(NamedTuple):
+    """A caption as it stands in a file, and what to call it there."""
+
+    name: str
+    text: str
+
+
+class Entry(NamedTuple):
+    """An image as a file describes it.
+
+    Attributes:
+        image_id: as the file has it.
+        file_name: of the photograph.
+        captions: of the image, unchecked.
+        split: train, val, ...; None in formats that know no splits.
+        domain: of nocaps: in-domain, near-domain or out-domain; None in other formats.
+    """
+
+    image_id: ImageId
+    file_name: str
+    captions: list[Caption]
+    split: str | None = None
+    domain: str | None = None
+
+
+def mistake_in(text: str) -> str | None:
+    """Say what is wrong with a caption, if anything is."""
+    if not text.strip():
+        return "is empty"
+    if text.isprintable():
+        return None
+    for character in text:
+        if not character.isspace() and unicodedata.category(character) in _FORBIDDEN:
+            name = unicodedata.name(character, "")
+            return f"holds the control character U+{ord(character):04X}{f' ({name})' if name else ''}"
+    return None
+
+
+def normal(text: str) -> str:
+    """Return a text on one line: any white space, U+2028 and the like too, becomes a single space."""
+    return " ".join(text.split())

@@ -1,0 +1,66 @@
+"""Words that captions must say: a JSON object ``{"IMAGE_ID": [["dog", "dogs"], "fire hydrant"]}``.
+
+Each entry of an image is one constraint: a text, or several of which one is enough.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bua.decode import Automaton, automaton
+from bua.decode.automaton import Constraint
+from bua.errors import InputError
+from bua.json_file import read_json
+from bua.store.reader import ImageId
+from bua.text.vocabulary import UNKNOWN, Vocabulary
+
+#: An automaton has a state for every set of met constraints: more of them are too many to search.
+MOST = 5
+
+
+def read_constraints(
+    path: Path | str, vocabulary: Vocabulary, tell: Callable[[str], None]
+) -> dict[str, list[Constraint]]:
+    """Read constraints as words of a vocabulary, by image id as text.
+
+    What cannot be met, because the vocabulary has none of its words, is left out and told.
+
+    Raises:
+        InputError: the file is broken, or an image has more than ``MOST`` constraints.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: an object of lists of texts by image id is needed")
+    found: dict[str, list[Constraint]] = {}
+    for image_id, entries in content.items():
+        if not isinstance(entries, list) or len(entries) > MOST:
+            raise InputError(f"{path}: image {image_id}: a list of at most {MOST} constraints is needed")
+        found[image_id] = []
+        for entry in entries:
+            texts = [entry] if isinstance(entry, str) else entry
+            if (
+                not isinstance(texts, list)
+                or not texts
+                or not all(isinstance(t, str) and t.strip() for t in texts)
+            ):
+                raise InputError(f"{path}: image {image_id}: {entry!r:.60} is not a text or a list of texts")
+            phrases = [tuple(vocabulary.encode(text)) for text in texts]
+            known = [phrase for phrase in phrases if phrase and UNKNOWN not in phrase]
+            if known:
+                found[image_id].append(known)
+            else:
+                tell(f"{path}: image {image_id}: the vocabulary lacks {' / '.join(texts)}; it is left out")
+    return found
+
+
+def _are_texts(texts: Any) -> bool:
+    if not isinstance(texts, list) or not texts:
+        return False
+    return all(isinstance(text, str) and text.strip() for text in texts)
+
+
+def constrained(
+    constraints: Mapping[str, Sequence[Constraint]], image_ids: Iterable[ImageId], required: int | None
+) -> Automaton:
+    """Return the automata of a batch of images; an image without constraints may say anything."""
+    return automaton([constraints.get(str(image_id), []) for image_id in image_ids], required)

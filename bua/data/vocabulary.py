@@ -1,0 +1,71 @@
+"""Which words a captioner knows: counted in files of captions, or read from a file."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bua.data.caption_files.file import CaptionFile
+from bua.errors import InputError
+from bua.text.vocabulary import Vocabulary
+
+#: Whose captions are counted.
+COUNTED = ("train", "train_val", "all")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabularyRule:
+    """How a vocabulary comes about.
+
+    Args:
+        tokenizer: name of the rule that makes words.
+        min_count: a word occurs at least so often to be known.
+        counted: where: "train" in the captions to train on, "train_val" also in those to validate
+            on, "all" in those of every image of the files of both, whatever its split.
+        file: a vocabulary as a run holds it; nothing is counted then.
+
+    Raises:
+        InputError: a value is not one of those.
+    """
+
+    tokenizer: str
+    min_count: int
+    counted: str
+    file: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.counted not in COUNTED:
+            raise InputError(f"data.vocabulary.counted={self.counted}: {', '.join(COUNTED)} is needed")
+        if not isinstance(self.min_count, int) or self.min_count < 1:
+            raise InputError(
+                f"data.vocabulary.min_count={self.min_count}: a whole number of at least 1 is needed"
+            )
+
+    def vocabulary(self, train: CaptionFile, val: CaptionFile, whole: Sequence[CaptionFile]) -> Vocabulary:
+        """Return the vocabulary.
+
+        Args:
+            train: captions to train on.
+            val: captions to validate on.
+            whole: every image of the files of both.
+
+        Raises:
+            InputError: there is no such tokeniser, or the file is no vocabulary.
+        """
+        if self.file is not None:
+            return Vocabulary.load(Path(self.file))
+        files = {"train": [train], "train_val": [train, val], "all": whole}[self.counted]
+        return Vocabulary.count(_texts(files), tokenizer=self.tokenizer, min_count=self.min_count)
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        if self.file is not None:
+            return self.file
+        where = {"train": "the captions", "train_val": "train and val", "all": "the whole file"}[self.counted]
+        return f"{self.tokenizer}, at least {self.min_count} times in {where}"
+
+
+def _texts(files: Sequence[CaptionFile]) -> Iterator[str]:
+    """Yield the captions of some files, those of an image that is in two of them once."""
+    captions = {(file.path, i): texts for file in files for i, texts in file.captions.items()}
+    for texts in captions.values():
+        yield from texts

@@ -1,0 +1,208 @@
+"""Captions of every kind of file meet their regions, and the vocabulary is counted where it should be."""
+
+import json
+import logging
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+
+from bua.cli.build import build
+from bua.data.caption_files import read_captions
+from bua.data.caption_files.stored import stored_ids
+from bua.data.vocabulary import COUNTED, VocabularyRule
+from bua.errors import InputError
+from bua.store.reader import FeatureStore
+from bua.text import TOKENIZERS, Vocabulary
+from tests.conftest import regions, write_store
+from tests.data.test_caption_files import SENTENCE, written
+from tests.data.test_data import caption_data
+from tests.parity import ROOT
+
+SPLITS = ["train", "train", "restval", "val", "test"]
+PRESETS = sorted(path.stem for path in (ROOT / "conf/vocabulary").glob("*.yaml"))
+
+
+def karpathy_file(folder: Path, key: str = "imgid") -> Path:
+    """Five images with a word of all and a word of their own, and one image without captions."""
+    images = [
+        {
+            key: 10 + n,
+            "filename": f"{n}_a.jpg",
+            "filepath": "photos",
+            "split": split,
+            "sentences": [SENTENCE | {"raw": f"a {split}"}],
+        }
+        for n, split in enumerate(SPLITS)
+    ]
+    images.append({key: 90, "filename": "90_a.jpg", "split": "train", "sentences": []})
+    return written(folder, {"images": images})
+
+
+def karpathy_data(folder: Path, names: list[object], **more: object):
+    features = write_store(folder / "f.h5", {name: regions(3 + n) for n, name in enumerate(names)})
+    path = str(karpathy_file(folder))
+    options = {"train": path, "val": path, "train_splits": ["train", "restval"], "val_splits": "val"}
+    return caption_data(folder, features=str(features), **options, **more)
+
+
+IDS = [10, 11, 12, 13, 14]
+
+
+def test_one_file_can_hold_both_splits(tmp_path) -> None:
+    data = karpathy_data(tmp_path, IDS)
+    assert data.train_set.image_ids == [10, 11, 12]
+    assert data.val_set.image_ids == [13]
+    assert next(iter(data.val_dataloader())).references == [["a val"]]
+
+
+@pytest.mark.parametrize(
+    ("counted", "words"),
+    [
+        ("train", {"a", "train", "restval"}),
+        ("train_val", {"a", "train", "restval", "val"}),
+        ("all", {"a", "train", "restval", "val", "test"}),
+    ],
+)
+def test_words_are_counted_where_a_rule_says(counted: str, words: set[str], tmp_path) -> None:
+    assert set(karpathy_data(tmp_path, IDS, counted=counted).vocabulary.words[4:]) == words
+    assert counted in COUNTED
+
+
+def test_an_image_in_train_and_val_is_counted_once(scenes) -> None:
+    file = read_captions(scenes / "captions_val.json")
+    rule = VocabularyRule(tokenizer="karpathy", min_count=40, counted="train_val")
+    alone = VocabularyRule(tokenizer="karpathy", min_count=40, counted="train")
+    again = file.select(file.captions)
+    assert rule.vocabulary(file, again, [file]) == alone.vocabulary(file, again, [file])
+    assert len(alone.vocabulary(file, again, [file])) > 4
+
+
+def test_images_without_captions_are_left_out_and_counted_once(tmp_path, caplog) -> None:
+    with caplog.at_level(logging.WARNING, "bua"):
+        karpathy_data(tmp_path, IDS)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}/file.json: 1 of 4 images have no captions and are left out"
+    ]
+
+
+def test_nothing_to_train_on_is_named(tmp_path, scenes) -> None:
+    images = json.loads((scenes / "captions_val.json").read_text())["images"]
+    path = written(tmp_path, {"images": images})
+    with pytest.raises(InputError, match=r"file.json: there are no captions in it"):
+        caption_data(scenes, val=str(path))
+
+
+NAMES = [
+    [f"photos/{n}_a.jpg" for n in range(5)],
+    [f"{n}_a.jpg" for n in range(5)],
+    [f"photos/{n}_a" for n in range(5)],
+    [f"{n}_a" for n in range(5)],
+]
+
+
+@pytest.mark.parametrize("names", NAMES, ids=lambda names: names[0])
+def test_a_store_may_name_images_by_their_files(names, tmp_path) -> None:
+    data = karpathy_data(tmp_path, names, image_key="file_name")
+    [batch] = data.train_dataloader()
+    assert sorted(batch.image_id) == [10, 11, 12]
+    counts = dict(zip(batch.image_id, batch.regions.mask.sum(1).tolist(), strict=True))
+    assert counts == {10: 3, 11: 4, 12: 5}
+
+
+def test_a_file_name_that_is_a_number_may_be_one_in_the_store(tmp_path) -> None:
+    path = written(tmp_path, [{"image_id": 1, "image": "1000092795.jpg", "caption": "a"}])
+    store = FeatureStore(write_store(tmp_path / "f.h5", {1000092795: regions(2)}))
+    file = read_captions(path)
+    assert stored_ids(file, [1], store, "file_name") == {1: 1000092795}
+
+
+def test_a_store_that_names_images_otherwise_is_told_with_the_key_to_give(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"f.h5: names images otherwise .*: '0_a' is its image 10 .*=file"):
+        karpathy_data(tmp_path, NAMES[3])
+    (tmp_path / "f.h5").unlink()
+    with pytest.raises(InputError, match=r"f.h5: names images otherwise .*: 10 is its image 10 .*=id"):
+        karpathy_data(tmp_path, IDS, image_key="file_name")
+    (tmp_path / "f.h5").unlink()
+    with pytest.raises(InputError, match=r"f.h5: 3 of the 3 images of .*file.json .* first is 10; extract"):
+        karpathy_data(tmp_path, [1, 2])
+    (tmp_path / "f.h5").unlink()
+    with pytest.raises(InputError, match=r"f.h5: 1 of the 3 images .* first is 'photos/2_a.jpg'; extract"):
+        karpathy_data(tmp_path, NAMES[3][:2], image_key="file_name")
+    with pytest.raises(InputError, match=r"image_key=name: id or file_name is needed"):
+        stored_ids(read_captions(written(tmp_path, {"1": "a"})), [1], FeatureStore(tmp_path / "f.h5"), "name")
+
+
+def test_two_images_cannot_be_one_of_the_store(tmp_path) -> None:
+    path = written(tmp_path, [{"image": "a/x.jpg", "caption": "a"}, {"image": "b/x.jpg", "caption": "b"}])
+    store = FeatureStore(write_store(tmp_path / "f.h5", {"x.jpg": regions(2)}))
+    file = read_captions(path)
+    with pytest.raises(InputError, match=r"'x.jpg' would be two images of .*: 'a/x.jpg' and 'b/x.jpg'"):
+        stored_ids(file, list(file.captions), store, "file_name")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"counted": "test"}, "data.vocabulary.counted=test: train, train_val, all is needed"),
+        ({"min_count": 0}, "data.vocabulary.min_count=0: a whole number of at least 1"),
+        ({"min_count": "five"}, "data.vocabulary.min_count=five: a whole number of at least 1"),
+        ({"tokenizer": "poet"}, "there is no tokenizer 'poet'; there is karpathy, "),
+        (
+            {"min_count": 1000},
+            r"no word is known \(karpathy, at least 1000 times .*smaller data.voc",
+        ),
+    ],
+)
+def test_a_wrong_rule_is_named(wrong, message: str, scenes) -> None:
+    with pytest.raises(InputError, match=message):
+        caption_data(scenes, **wrong)
+
+
+def test_a_vocabulary_can_be_given(scenes, tmp_path) -> None:
+    given = Vocabulary(["cat", "dog"], "caffe")
+    given.save(tmp_path / "v.json")
+    rule = VocabularyRule(tokenizer="vqa", min_count=9, counted="all", file=str(tmp_path / "v.json"))
+    data = caption_data(scenes, vocabulary=rule)
+    assert data.vocabulary == given
+    assert data.sources["vocabulary"] == str(tmp_path / "v.json")
+
+
+def preset(name: str) -> VocabularyRule:
+    with initialize_config_module("bua.conf", version_base="1.3"):
+        return build(compose("train", ["data=captions", f"vocabulary={name}"]).data.vocabulary)
+
+
+def test_there_are_presets() -> None:
+    assert {"updown_caffe", "self_critical", "aoa", "updown_baseline", "m2", "karpathy"} <= set(PRESETS)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_says_what_was_published_and_stands_in_the_documentation(name: str) -> None:
+    text = (ROOT / "conf/vocabulary" / f"{name}.yaml").read_text()
+    assert "\n# Published  " in text
+    assert f"| `{name}` |" in (ROOT / "docs/captions.md").read_text()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_keeps_exactly_the_words_that_occur_often_enough(name: str, shared, tmp_path) -> None:
+    rule = preset(name)
+    if rule.tokenizer == "spacy":
+        pytest.importorskip("spacy")
+    content = json.loads((shared / "data/coco_mini/captions.json").read_text())
+    train, val = ({**content, "images": content["images"][part]} for part in (slice(99), slice(99, None)))
+    ids = {image["id"] for image in train["images"]}
+    train["annotations"] = [a for a in content["annotations"] if a["image_id"] in ids]
+    val["annotations"] = [a for a in content["annotations"] if a["image_id"] not in ids]
+    files = [read_captions(written(tmp_path, part, f"{n}.json")) for n, part in enumerate((train, val))]
+    vocabulary = rule.vocabulary(*files, files)
+    counted = train["annotations"] if rule.counted == "train" else content["annotations"]
+    counts = Counter(word for a in counted for word in TOKENIZERS[rule.tokenizer](a["caption"]))
+    assert set(vocabulary.words[4:]) == {word for word, n in counts.items() if n >= rule.min_count}
+    assert len(vocabulary) > 100
+
+
+def test_more_than_five_is_not_at_least_five() -> None:
+    least = {name: preset(name).min_count for name in PRESETS}
+    assert (least["self_critical"], least["aoa"], least["updown_caffe"], least["m2"]) == (6, 5, 5, 5)

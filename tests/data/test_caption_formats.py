@@ -1,0 +1,203 @@
+"""Captions in every format are read into the same thing, and some of their images can be chosen."""
+
+import re
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bua.data.caption_files import CaptionFile, choose, read_captions, read_ids, read_whole
+from bua.data.caption_files.check import check_captions
+from bua.data.caption_files.entry import mistake_in, normal
+from bua.errors import InputError
+from bua.text.tokenize import karpathy
+from tests.data.test_caption_files import IMAGE, SENTENCE, SPLIT, coco, written
+from tests.parity import ROOT
+
+TEXTS = st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs"]), min_size=1, max_size=12).filter(
+    str.strip
+)
+IMAGES = st.dictionaries(st.integers(0, 99), st.lists(TEXTS, min_size=1, max_size=3), min_size=1, max_size=4)
+
+
+def as_coco(images: dict[int, list[str]]) -> object:
+    flat = [(i, text) for i, texts in images.items() for text in texts]
+    annotations = [{"id": n, "image_id": i, "caption": text} for n, (i, text) in enumerate(flat)]
+    return {"images": [{"id": i, "file_name": f"{i}.jpg"} for i in images], "annotations": annotations}
+
+
+def as_karpathy(images: dict[int, list[str]]) -> object:
+    def sentences(texts: list[str]) -> list[dict[str, object]]:
+        return [{"raw": text, "tokens": karpathy(text)} for text in texts]
+
+    return {
+        "images": [
+            {"imgid": i, "filename": f"{i}.jpg", "split": "test", "sentences": sentences(texts)}
+            for i, texts in images.items()
+        ]
+    }
+
+
+def as_object(images: dict[int, list[str]]) -> object:
+    return {str(i): texts[0] if len(texts) == 1 else texts for i, texts in images.items()}
+
+
+def as_results(images: dict[int, list[str]]) -> object:
+    return [{"image_id": i, "caption": text} for i, texts in images.items() for text in texts]
+
+
+def as_list(images: dict[int, list[str]]) -> object:
+    return [{"image_id": i, "image": f"{i}.jpg", "captions": texts} for i, texts in images.items()]
+
+
+FORMATS = {
+    as_coco: "COCO captions",
+    as_karpathy: "Karpathy's splits",
+    as_object: "plain object",
+    as_results: "plain list",
+    as_list: "plain list",
+}
+
+
+@pytest.mark.parametrize("write", FORMATS, ids=lambda write: write.__name__)
+@given(images=IMAGES)
+def test_every_format_says_the_same(write, images, tmp_path_factory) -> None:
+    path = written(tmp_path_factory.mktemp("f"), write(images))
+    file = read_captions(path, splits="test" if write is as_karpathy else ())
+    assert file.format == FORMATS[write]
+    assert list(file.captions.items()) == [
+        (i, [normal(text) for text in texts]) for i, texts in images.items()
+    ]
+    assert list(file.file_names) == list(images)
+    assert check_captions(path).problems == []
+
+
+EXAMPLES = re.findall(r"```json\n(.*?)```", (ROOT / "docs/captions.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_example_of_the_documentation_is_sound(text: str, tmp_path) -> None:
+    assert check_captions(written(tmp_path, text)).problems == []
+
+
+def test_formats_and_examples_are_listed() -> None:
+    assert len(FORMATS) == 5
+    assert len(EXAMPLES) == 6
+
+
+@given(text=st.text(max_size=20))
+def test_a_caption_is_refused_exactly_if_it_is_empty_or_holds_a_control_character(text: str) -> None:
+    kinds = {unicodedata.category(c) for c in text if not c.isspace()}
+    assert (mistake_in(text) is not None) == (not text.split() or bool(kinds & {"Cc", "Cf", "Cs"}))
+
+
+@given(text=st.text(st.sampled_from("ab \n\t\r\u2028\u2029\u00a0\u3000\x85\x1f"), max_size=20))
+def test_white_space_becomes_single_spaces(text: str) -> None:
+    out = normal(text)
+    assert out == out.strip()
+    assert not set(out) - set("ab ")
+    assert "  " not in out
+    assert out.replace(" ", "") == "".join(c for c in text if c in "ab")
+
+
+def test_captions_are_otherwise_left_as_they_are(tmp_path) -> None:
+    raw = "Café “naïve” e\u0301 \U0001f408 A\u2028cat\n"
+    assert read_captions(written(tmp_path, {"1": raw})).captions == {1: [raw[:-1].replace("\u2028", " ")]}
+
+
+def test_an_entry_may_have_an_id_and_a_file(tmp_path) -> None:
+    content = [{"image_id": "coco_42", "image": "val2014/x.jpg", "caption": "a"}]
+    file = read_captions(written(tmp_path, content))
+    assert file.file_names == {"coco_42": "val2014/x.jpg"}
+    assert read_captions(written(tmp_path, [{"image": "b/x.jpg", "caption": ["a", "b"]}])).captions == {
+        "b/x.jpg": ["a", "b"]
+    }
+
+
+def test_names_are_texts_unless_all_look_like_numbers(tmp_path) -> None:
+    assert list(read_captions(written(tmp_path, {"1": "a", "2": "b"})).captions) == [1, 2]
+    assert list(read_captions(written(tmp_path, {"1": "a", "2.jpg": "b"})).captions) == ["1", "2.jpg"]
+    assert list(read_captions(written(tmp_path, {"1": "a", "²": "b"})).captions) == ["1", "²"]
+
+
+def split_file(tmp_path, key: str = "cocoid") -> Path:
+    splits = ["train", "restval", "val", "test", "train"]
+    images = [
+        {key: 10 + n, "filename": f"{n}.jpg", "filepath": "val2014", "split": split, "sentences": [SENTENCE]}
+        for n, split in enumerate(splits)
+    ]
+    return written(tmp_path, {"images": images, "dataset": "coco"})
+
+
+def test_splits_choose_images(tmp_path) -> None:
+    path = split_file(tmp_path)
+    assert list(read_captions(path, splits=["train", "restval"]).captions) == [10, 11, 14]
+    assert read_captions(path, splits="val").file_names == {12: "val2014/2.jpg"}
+    assert read_captions(path, splits="test").splits == {13: "test"}
+    assert len(read_whole(path).captions) == 5
+
+
+def test_a_file_with_splits_needs_their_names_or_ids(tmp_path) -> None:
+    path = split_file(tmp_path)
+    there = r"train \(2 images\), restval \(1 images\), val \(1 images\), test \(1 images\)"
+    with pytest.raises(InputError, match=rf"file.json: name the splits that are meant; it has {there}"):
+        read_captions(path)
+    with pytest.raises(InputError, match=rf"file.json: it has no split 'dev'; it has {there}"):
+        read_captions(path, splits=["val", "dev"])
+    with pytest.raises(InputError, match=r"it has no splits \(COCO captions\), so val is not one"):
+        read_captions(written(tmp_path, coco(), "c.json"), splits="val")
+    (tmp_path / "ids.txt").write_text("14\n12\n")
+    assert list(read_captions(path, tmp_path / "ids.txt").captions) == [14, 12]
+    with pytest.raises(InputError, match=r"ids.txt: image 12 is not in .*file.json among train"):
+        read_captions(path, tmp_path / "ids.txt", splits="train")
+
+
+def test_images_of_flickr_are_named_by_imgid(tmp_path) -> None:
+    assert list(read_captions(split_file(tmp_path, "imgid"), splits="val").captions) == [12]
+
+
+def test_the_tokens_of_a_file_are_not_believed(tmp_path) -> None:
+    image = SPLIT | {"sentences": [SENTENCE | {"tokens": ["a", "dog"]}]}
+    assert read_captions(written(tmp_path, {"images": [image]}), splits="train").captions == {1: ["A cat."]}
+
+
+def test_domains_of_nocaps_are_kept(tmp_path) -> None:
+    domains = ["in-domain", "near-domain", "out-domain"]
+    images = [
+        {"id": n, "file_name": f"{n:016x}.jpg", "open_images_id": f"{n:016x}", "domain": domain}
+        for n, domain in enumerate(domains)
+    ]
+    annotations = [{"id": n, "image_id": n, "caption": "a cat"} for n in range(3)]
+    file = read_captions(written(tmp_path, {"images": images, "annotations": annotations}))
+    assert file.format == "nocaps"
+    assert list(file.domains.values()) == domains
+    assert file.select([2]).domains == {2: "out-domain"}
+
+
+def test_a_file_of_images_alone_is_read_and_remarked(tmp_path) -> None:
+    path = written(tmp_path, {"images": [IMAGE | {"open_images_id": "a"}, {"id": 2, "file_name": "b.jpg"}]})
+    assert read_captions(path).captions == {1: [], 2: []}
+    found = check_captions(path)
+    assert found.problems == []
+    assert found.remarks == [f"{path}: no image has captions; the file is of use for prediction alone"]
+
+
+def test_images_are_read_whatever_the_annotations_are(tmp_path) -> None:
+    path = written(tmp_path, coco(annotations=[{"id": 1, "image_id": 1, "bbox": [0, 0, 1, 1]}]))
+    assert list(read_whole(path, captions=False).captions) == [1]
+
+
+def test_a_choice_keeps_everything_of_its_images() -> None:
+    names = {n: f"{n}.jpg" for n in range(3)}
+    file = CaptionFile(Path("f"), names, {n: [str(n)] for n in range(3)}, {1: "d"}, {1: "val"})
+    chosen = file.select([2, 1])
+    assert (list(chosen.captions), list(chosen.file_names)) == ([2, 1], [2, 1])
+    assert (chosen.domains, chosen.splits) == ({1: "d"}, {1: "val"})
+    assert choose(chosen, splits="val").captions == {1: ["1"]}
+
+
+def test_a_list_of_ids_in_another_alphabet_is_no_list_of_numbers(tmp_path) -> None:
+    (tmp_path / "ids.txt").write_text("1\n²\n", encoding="utf-8")
+    assert read_ids(tmp_path / "ids.txt") == ["1", "²"]
