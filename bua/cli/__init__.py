@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 
-from bua.cli.commands import COMMANDS, usage
+from bua.cli.commands import COMMANDS, FAMILIES, usage
 from bua.errors import InputError
 
 
@@ -28,13 +28,15 @@ def main(arguments: list[str] | None = None) -> int:
     if "LOCAL_RANK" in os.environ and "=" in words[0]:  # started by Lightning to share the work
         words.insert(0, os.environ.get("BUA_COMMAND", words[0]))
     name, rest = words[0], words[1:]
-    if name == "features" and (not rest or rest[0] in ("-h", "--help")):
-        print(usage("features"), flush=True)
+    if name in FAMILIES and (not rest or rest[0] in ("-h", "--help")):
+        print(usage(f"{name}_"), flush=True)
         return 0
-    if name == "features" and rest and f"features_{rest[0]}" in COMMANDS:
-        name, rest = f"features_{rest[0]}", rest[1:]
+    if name in FAMILIES and f"{name}_{rest[0]}" in COMMANDS:
+        name, rest = f"{name}_{rest[0]}", rest[1:]
     if name not in COMMANDS:
-        return _fail("bua", f"there is no command {name!r}; the commands are {', '.join(COMMANDS)}")
+        said = " ".join(words[:2] if name in FAMILIES else words[:1])
+        there = ", ".join(COMMANDS).replace("_", " ")
+        return _fail("bua", f"there is no command {said!r}; the commands are {there}")
     from bua.cli.application import run
 
     try:

@@ -27,7 +27,8 @@ TEXTS = frozenset(
 COMMAND = "BUA_COMMAND"
 #: Whole numbers and the least that each may be.
 LEAST = {
-    **dict.fromkeys(["batch_size", "shard_size", "width", "max_words", "candidates", "questions_each"], 1),
+    **dict.fromkeys(["batch_size", "shard_size", "candidates", "questions_each", "n_best", "required"], 1),
+    **dict.fromkeys(["decode.width", "decode.max_words"], 1),
     **dict.fromkeys(["top_objects", "top_attributes", "most_attributes"], 1),
     **dict.fromkeys(["workers", "train", "val", "test", "novel", "max_errors", "seed"], 0),
 }
@@ -58,6 +59,11 @@ def run(name: str, function: Callable[[Any], Any], arguments: list[str]) -> None
         if os.environ.get("BUA_TRACEBACK"):
             raise
         raise InputError(explain(error, name)) from None
+    except ValueError as error:  # of Hydra, about GROUP=null
+        if not str(error).startswith("Config group override"):
+            raise
+        nothing = next((word for word in arguments if word.endswith("=null")), "a group")
+        raise InputError(f"{nothing}: a group takes the name of one of its options") from None
     finally:
         sys.argv = before
 
@@ -81,7 +87,7 @@ def _checked(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
             given = " ".join(f"{key}=..." for key in missing)
             raise InputError(f"{', '.join(missing)} is needed: give {given}")
         for key, least in LEAST.items():
-            value = config.get(key)
+            value = OmegaConf.select(config, key)
             if value is not None and (not isinstance(value, int) or value < least):
                 raise InputError(f"{key}={value}: a whole number of at least {least} is needed")
         if config.get("device") == "auto":

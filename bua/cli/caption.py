@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bua.cli.build import build
 from bua.cli.load import load
 from bua.cli.photographs import each_photo, write_page
 from bua.explore.page import Exhibit, Line, Looked, region_names
@@ -13,9 +14,10 @@ from bua.tasks.trained import Caption, Trained
 def main(config: Any) -> None:
     """Print a caption of every photograph; on request as JSON or with an attention page."""
     trained = load(config.run, device=config.device, weights=config.weights, any_features=config.any_features)
+    decoder = build(config.decode)
     results, exhibits = [], []
     for name, photo in each_photo(config, "caption"):
-        said = trained.caption(photo, width=config.width, max_words=config.max_words)
+        said = trained.caption(photo, decoder=decoder)
         if config.json:
             results.append(record(name, said))
         else:
@@ -35,6 +37,7 @@ def record(name: str, said: Caption) -> dict[str, Any]:
         "image": name,
         "caption": said.text,
         "log_prob": said.log_prob,
+        "candidates": [{"caption": one.text, "log_prob": one.log_prob} for one in said.candidates],
         "words": [
             {
                 "word": word,

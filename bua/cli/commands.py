@@ -10,6 +10,7 @@ COMMANDS = {
     "features_import": "read a feature file of others: format=NAME source=FILE_OR_FOLDER out=F.h5",
     "features_export": "write a feature file as others do: format=NAME file=F.h5 out=FILE_OR_FOLDER",
     "features_merge": "join feature files of one detector: files=[a.h5,b.h5] out=F.h5",
+    "captions_check": "find what is wrong with a file of captions (bua captions check): file=F.json",
     "genome": "Visual Genome to boxes for training a detector: source=DIR out=DIR karpathy=F.json",
     "train": "train a captioner, a VQA model or a detector: experiment=NAME",
     "predict": "captions or answers of a data set in the official result format: run=DIR out=P.json",
@@ -20,6 +21,9 @@ COMMANDS = {
     "ship": "make a trained detector into a file that extract can use: run=DIR out=F.safetensors",
     "doctor": "what this machine has: torch, devices, Java, free space",
 }
+
+#: First words of commands of two words.
+FAMILIES = frozenset(name.partition("_")[0] for name in COMMANDS if "_" in name)
 
 
 def usage(only: str = "") -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from hydra.utils import get_class
+from torch import nn
 
 from bua.cli.build import build, is_allowed, targets
 from bua.errors import InputError
@@ -83,6 +84,34 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise InputError(f"{path}: made by another version of bua; train it again with this one")
     return record, state
+
+
+def begin_with(model: nn.Module, path: Path | str, record: Mapping[str, Any]) -> None:
+    """Give a model the weights of one that was trained before; its optimiser is not looked at.
+
+    Args:
+        model: of the same kind and sizes.
+        path: a run directory or a checkpoint.
+        record: of the run that begins.
+
+    Raises:
+        InputError: there is no checkpoint, it is of other words or features, or its weights do not fit.
+    """
+    checkpoint = find_checkpoint(Path(path))
+    before, state = read_checkpoint(checkpoint)
+    for key, what in (
+        ("kind", "kind of model"),
+        ("vocabulary", "vocabulary"),
+        ("answers", "answers"),
+        ("region_input", "region input"),
+        ("features", "detector of its features"),
+    ):
+        if before.get(key) != record.get(key):
+            raise InputError(f"{path}: its {what} is not that of these data; it cannot be the start")
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"{checkpoint}: its weights do not fit the model ({error})") from None
 
 
 def build_detector(identity: Mapping[str, Any], *, weights: str | None, device: str) -> Detector:

@@ -5,15 +5,17 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from bua.cli.build import build
+from bua.cli.images import chosen_images
 from bua.cli.load import load
 from bua.cli.run import RunDirectory
-from bua.data.coco import read_ids
+from bua.data.constraints import constrained, read_constraints
 from bua.data.vqa import read_questions
+from bua.decode import BeamSearch
 from bua.errors import InputError
-from bua.json_file import read_json, records
 from bua.store.atomic import write_text
 from bua.store.reader import FeatureStore, ImageId
-from bua.tasks.trained import Trained
+from bua.tasks.trained import Said, Trained
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +23,8 @@ log = logging.getLogger(__name__)
 def main(config: Any) -> None:
     """Predict and write the file."""
     trained = load(config.run, device=config.device)
+    if config.others:
+        trained = trained.with_others([load(run, device=config.device) for run in config.others])
     store = FeatureStore(config.features or _of_run(config.run, "features"))
     if not config.any_features:
         trained.check_features(store.about.identity, str(store.path))
@@ -43,35 +47,28 @@ def _of_run(run: str, key: str) -> str:
 
 
 def _captions(config: Any, trained: Trained, store: FeatureStore) -> list[dict[str, Any]]:
-    images = _images(config, store)
-    store.require(images, str(config.images or config.split))
+    images = chosen_images(config, config.run, store)
+    decoder, constraints = build(config.decode), None
+    if config.constraints is not None:
+        if not isinstance(decoder, BeamSearch):
+            raise InputError(f"constraints={config.constraints} need decode=beam")
+        constraints = read_constraints(config.constraints, trained.vocabulary, log.warning)
     results = []
     for start in range(0, len(images), config.batch_size):
-        ids = images[start : start + config.batch_size]
-        said = trained.caption_store(store, ids, width=config.width, max_words=config.max_words)
-        results += [{"image_id": i, "caption": text} for i, text in zip(ids, said, strict=True)]
+        ids = list(images)[start : start + config.batch_size]
+        more = {} if constraints is None else {"automaton": constrained(constraints, ids, config.required)}
+        found = trained.caption_store(store, [images[i] for i in ids], decoder=decoder, **more)
+        results += [_result(i, said, config.n_best) for i, said in zip(ids, found, strict=True)]
     return results
 
 
-def _images(config: Any, store: FeatureStore) -> list[ImageId]:
-    """Return the images that are meant: of a file, of a split of the run, or all of the store."""
-    ids = config.ids
-    if config.images is not None and Path(config.images).suffix == ".txt":
-        images = read_ids(config.images)
-    elif config.images is None and config.split is None:
-        images = store.image_ids
-    else:
-        source = config.images or _of_run(config.run, config.split)
-        images = [i["id"] for i in records(read_json(source), source, "images", {"id": (int, str)})]
-        if config.images is None and ids is None:
-            ids = RunDirectory(config.run).config()["data"].get(f"{config.split}_ids")
-    if ids is None:
-        return images
-    chosen, there = read_ids(ids), set(images)
-    missing = [image_id for image_id in chosen if image_id not in there]
-    if missing:
-        raise InputError(f"{ids}: image {missing[0]} is not among the {len(images)} images to choose from")
-    return chosen
+def _result(image_id: ImageId, said: list[Said], n_best: int) -> dict[str, Any]:
+    """Return the official record of an image, on request with all that was found."""
+    result: dict[str, Any] = {"image_id": image_id, "caption": said[0].text}
+    if n_best > 1:
+        every = [{"caption": one.text, "log_prob": one.log_prob} for one in said[:n_best]]
+        result["candidates"] = every
+    return result
 
 
 def _answers(config: Any, trained: Trained, store: FeatureStore) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from bua.cli.build import build, to_plain
 from bua.cli.load import load
 from bua.cli.stages import Stage, run_stages
 from bua.cli.train import train
-from bua.data.coco import read_captions
+from bua.data.caption_files import read_captions
 from bua.data.scenes.write import SPLITS, write_scenes
 from bua.data.vqa import read_annotations, read_questions
 from bua.errors import InputError
@@ -189,7 +189,7 @@ class Quickstart:
         said: dict[Any, str] = {}
         for start in range(0, len(ids), 100):
             part = ids[start : start + 100]
-            texts = model.caption_store(store, part, width=5, max_words=20)
+            texts = [found[0].text for found in model.caption_store(store, part)]
             said |= dict(zip(part, texts, strict=True))
         results = [{"image_id": i, "caption": text} for i, text in said.items()]
         self._save(f"captions_{split}_{_slug(model)}", results)

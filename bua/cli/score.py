@@ -8,7 +8,7 @@ from typing import Any
 
 from bua import __version__
 from bua.cli.provenance import sha256
-from bua.data.coco import read_captions
+from bua.data.caption_files import read_captions
 from bua.data.vqa import read_annotations, read_questions
 from bua.errors import InputError
 from bua.json_file import read_json
@@ -64,7 +64,7 @@ def read_results(path: Path | str, key: str, value: str) -> dict[Any, str]:
 
 def _captions(config: Any) -> dict[str, Any]:
     predictions = read_results(config.predictions, "image_id", "caption")
-    references = read_captions(_needed(config, "references")).captions
+    references = read_captions(_needed(config, "references"), splits=config.splits).captions
     extra = [i for i in predictions if i not in references]
     if extra:
         raise InputError(f"{config.predictions}: image {extra[0]!r} is not in {config.references}")

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from bua.cli.build import build, to_plain
-from bua.cli.load import FORMAT, read_checkpoint
+from bua.cli.load import FORMAT, begin_with, read_checkpoint
 from bua.cli.provenance import provenance
 from bua.cli.run import Journal, RunDirectory
 from bua.cli.team import rank
@@ -84,14 +84,19 @@ def _fit(
 ) -> dict[str, float]:
     if run.keeps:
         data.save(run.path)
+    model = build(plain["model"])
+    if config.get("start") is not None and not config.resume:
+        begin_with(model, config.start, record)
     task = build(
         plain["objective"],
-        model=build(plain["model"]),
+        model=model,
         optimizer=build(plain["optimizer"]),
         scheduler=build(plain["scheduler"]) if plain.get("scheduler") else None,
         record=record,
         **data.parts,
     )
+    if run.keeps:
+        task.save(run.path)
     checkpoint = run.last() if config.resume else None
     if run.keeps:
         log.info(f"{run.path}: {sum(p.numel() for p in task.parameters()):,} parameters")

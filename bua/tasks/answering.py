@@ -34,7 +34,7 @@ class Answering(Task):
 
     def loss(self, batch: QuestionBatch) -> tuple[Tensor, Tensor]:
         """Return the loss and the logits (B, C)."""
-        logits, _ = self.model(batch.features, batch.mask, batch.words)
+        logits, _ = self.model(batch.regions, batch.words)
         total = F.binary_cross_entropy_with_logits(logits, batch.targets, reduction="sum")
         return total / len(logits), logits
 

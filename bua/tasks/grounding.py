@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from bua.data.batch import pad_captions
-from bua.data.coco import CaptionFile
+from bua.data.caption_files import CaptionFile
 from bua.errors import InputError
 from bua.json_file import read_json
 from bua.store.reader import FeatureStore, ImageId
@@ -48,8 +48,7 @@ def looks(trained: Trained, store: FeatureStore, captions: CaptionFile, named: N
         encoded = [trained.vocabulary.encode(text) for text in texts]
         longest = max(map(len, encoded))
         words = pad_captions([encoded], longest)
-        features, mask = trained.region_input.load(store, [image_id])
-        memory = model.encode(features, mask)
+        memory = model.encode(trained.region_input.load(store, [image_id]))
         state, weights = model.start(memory, len(texts)), []
         for t in range(longest):
             _, looked, state = model.step(words[:, :, t], memory, state)

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,6 +35,9 @@ class Task(LightningModule):
         super().__init__()
         self._optimizer, self._scheduler, self._record = optimizer, scheduler, dict(record)
         self._rng: Mapping[str, Tensor] | None = None
+
+    def save(self, folder: Path) -> None:
+        """Write what people may want to see of the task into the run directory: nothing here."""
 
     def configure_optimizers(self) -> Any:
         """Optimise everything that has a gradient."""

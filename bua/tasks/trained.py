@@ -3,6 +3,7 @@
 Shapes: K regions, T words.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bua.data.batch import RegionInput, pad_questions
+from bua.decode import Automaton, BeamSearch, Decoder
 from bua.errors import InputError
+from bua.models.regions import RegionBatch
 from bua.regions.detector import Detector, Photo, look
 from bua.regions.photo import read_photo
 from bua.store.reader import FeatureStore, ImageId, Padded
 from bua.store.regions import Regions
-from bua.tasks.captioning import caption_regions
+from bua.tasks.say import say, with_words
 from bua.text.answers import AnswerVocabulary
 from bua.text.vocabulary import Vocabulary
 
@@ -28,22 +31,53 @@ Image = Path | str | Photo | PIL.Image.Image
 
 
 @dataclass(frozen=True)
-class Caption:
-    """What was said of one image.
+class Said:
+    """One thing that can be said of an image.
 
     Attributes:
         text: the caption.
         words: its words.
         log_prob: sum of the log-probabilities of its words and its end.
         weights: (T, K), how much each word looked at each region.
-        regions: the regions.
     """
 
     text: str
     words: list[str]
     log_prob: float
     weights: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What was said of one image.
+
+    Attributes:
+        candidates: all that the search found, best first.
+        regions: the regions.
+    """
+
+    candidates: list[Said]
     regions: Regions
+
+    @property
+    def text(self) -> str:
+        """The best caption."""
+        return self.candidates[0].text
+
+    @property
+    def words(self) -> list[str]:
+        """Its words."""
+        return self.candidates[0].words
+
+    @property
+    def log_prob(self) -> float:
+        """Sum of the log-probabilities of its words and its end."""
+        return self.candidates[0].log_prob
+
+    @property
+    def weights(self) -> NDArray[np.float32]:
+        """(T, K), how much each of its words looked at each region."""
+        return self.candidates[0].weights
 
 
 @dataclass(frozen=True)
@@ -87,6 +121,7 @@ class Trained:
         device: str = "cpu",
     ) -> None:
         self.model, self.record, self.source = model.to(device).eval(), record, source
+        self.models: list[nn.Module] = [self.model]
         self.device = torch.device(device)
         self.kind = str(record["kind"])
         self.vocabulary = Vocabulary.from_dict(record["vocabulary"], source)
@@ -102,6 +137,29 @@ class Trained:
             self._detector = self._make_detector()
         return self._detector
 
+    def with_others(self, others: Sequence["Trained"]) -> "Trained":
+        """Return a captioner that says every word together with others (an ensemble).
+
+        Raises:
+            InputError: one is no captioner, has other words or looks at other features.
+        """
+        for other in (self, *others):
+            other._must_be("caption")
+            if other.vocabulary != self.vocabulary:
+                raise InputError(f"{other.source}: its vocabulary is not that of {self.source}")
+            if other.region_input != self.region_input:
+                raise InputError(f"{other.source}: it looks at regions otherwise than {self.source} does")
+            self.check_features(other.record["features"], other.source)
+        together = Trained(
+            self.model,
+            self.record,
+            detector=self._make_detector,
+            source=self.source,
+            device=str(self.device),
+        )
+        together.models = [self.model, *(other.model for other in others)]
+        return together
+
     def regions(self, image: Image | Regions) -> Regions:
         """Return the regions of a photograph, given as a path, a Pillow image or pixels (H, W, 3)."""
         if isinstance(image, Regions):
@@ -114,21 +172,16 @@ class Trained:
             raise InputError(f"pixels are {photo.shape} {photo.dtype}; (height, width, 3) uint8 is needed")
         return look(self.detector, photo)
 
-    def caption(self, image: Image | Regions, *, width: int = 5, max_words: int = 20) -> Caption:
+    def caption(self, image: Image | Regions, *, decoder: Decoder | None = None) -> Caption:
         """Describe one image.
 
         Args:
             image: a path, pixels (H, W, 3) or regions.
-            width: beams; 1 is greedy.
-            max_words: longest caption, its end included.
+            decoder: the search; five beams by default. Its rules may name words.
         """
         self._must_be("caption")
         regions = self.regions(image)
-        features, mask = self._tensors(regions)
-        found = caption_regions(self.model, features, mask, width=width, max_words=max_words)
-        words = self.vocabulary.decode(found.words[0, 0].tolist())
-        weights = found.weights[0, 0, : len(words)].cpu().numpy()
-        return Caption(" ".join(words), words, float(found.log_prob[0, 0]), weights, regions)
+        return Caption(self._say(self._tensors(regions), decoder)[0], regions)
 
     def ask(self, image: Image | Regions, question: str, *, candidates: int = 5) -> Answer:
         """Answer a question about one image.
@@ -142,7 +195,7 @@ class Trained:
         if not question.strip():
             raise InputError("question is empty; ask something")
         regions = self.regions(image)
-        scores, weights = self._score(*self._tensors(regions), [question])
+        scores, weights = self._score(self._tensors(regions), [question])
         assert self.answers is not None
         best = scores[0].topk(min(candidates, len(self.answers)))
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
@@ -150,23 +203,48 @@ class Trained:
         return Answer(*found[0], found, weights[0].cpu().numpy(), regions)
 
     def caption_store(
-        self, store: FeatureStore, image_ids: Sequence[ImageId], *, width: int, max_words: int
-    ) -> list[str]:
-        """Caption images of a store, as one batch."""
+        self,
+        store: FeatureStore,
+        image_ids: Sequence[ImageId],
+        *,
+        decoder: Decoder | None = None,
+        automaton: Automaton | None = None,
+    ) -> list[list[Said]]:
+        """Caption images of a store, as one batch, and return all that the search found, best first.
+
+        Args:
+            store: regions of the images.
+            image_ids: images.
+            decoder: as of ``caption``.
+            automaton: what must be said of each image, for a beam search.
+        """
         self._must_be("caption")
-        features, mask = self.region_input.load(store, image_ids)
-        found = caption_regions(
-            self.model, features.to(self.device), mask.to(self.device), width=width, max_words=max_words
-        )
-        return [" ".join(self.vocabulary.decode(words)) for words in found.words[:, 0].tolist()]
+        return self._say(self.region_input.load(store, image_ids), decoder, automaton)
+
+    def _say(
+        self, regions: RegionBatch, decoder: Decoder | None, automaton: Automaton | None = None
+    ) -> list[list[Said]]:
+        search = with_words(decoder or BeamSearch(), self.vocabulary)
+        more = {} if automaton is None else {"automaton": automaton.to(self.device)}
+        found = say(self.models, regions.to(self.device), search, **more)
+        counts = regions.mask.sum(1).tolist()
+        words, weights = found.words.tolist(), found.weights.cpu().numpy()
+        said: list[list[Said]] = []
+        for b, count in enumerate(counts):
+            said.append([])
+            for n, log_prob in enumerate(found.log_prob[b].tolist()):
+                if log_prob > -math.inf:
+                    spoken = self.vocabulary.decode(words[b][n])
+                    looked = weights[b, n, : len(spoken), :count]
+                    said[b].append(Said(" ".join(spoken), spoken, log_prob, looked))
+        return said
 
     def answer_store(
         self, store: FeatureStore, image_ids: Sequence[ImageId], questions: Sequence[str]
     ) -> list[str]:
         """Answer questions about images of a store, as one batch."""
         self._must_be("vqa")
-        features, mask = self.region_input.load(store, image_ids)
-        scores, _ = self._score(features.to(self.device), mask.to(self.device), questions)
+        scores, _ = self._score(self.region_input.load(store, image_ids).to(self.device), questions)
         assert self.answers is not None
         return [self.answers.surface[n] for n in scores.argmax(1).tolist()]
 
@@ -186,7 +264,7 @@ class Trained:
             does = {"caption": "captions", "vqa": "answers questions"}
             raise InputError(f"{self.source}: this model {does.get(self.kind, self.kind)}; another is needed")
 
-    def _tensors(self, regions: Regions) -> tuple[torch.Tensor, torch.Tensor]:
+    def _tensors(self, regions: Regions) -> RegionBatch:
         features = np.array(regions.features, np.float32)
         padded = Padded(
             features[None],
@@ -194,14 +272,11 @@ class Trained:
             np.ones((1, len(regions)), np.bool_),
             np.array([regions.size], np.int32),
         )
-        tensors = self.region_input.tensors(padded)
-        return tensors[0].to(self.device), tensors[1].to(self.device)
+        return self.region_input.tensors(padded).to(self.device)
 
     @torch.no_grad()
-    def _score(
-        self, features: torch.Tensor, mask: torch.Tensor, questions: Sequence[str]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _score(self, regions: RegionBatch, questions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         encoded = [self.vocabulary.encode(question) for question in questions]
         words = pad_questions(encoded, self.record["length"]).to(self.device)
-        logits, weights = self.model(features, mask, words)
+        logits, weights = self.model(regions, words)
         return logits.sigmoid(), weights

@@ -17,16 +17,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from captioning import captioning
 from extraction import extraction_memory, extraction_share
 from importing import import_speed
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from bua.data.batch import CaptionBatch
-from bua.models.captioner import UpDownCaptioner
 from bua.regions.select import Selection
 from bua.store import About, FeatureStore, Regions, StoreWriter
-from bua.tasks.captioning import caption_regions
 
 
 def seconds(function: Callable[[], Any], times: int) -> float:
@@ -101,79 +98,10 @@ def selection() -> dict[str, str]:
     }
 
 
-class PlainUpDown(nn.Module):
-    """The captioner as it is usually transcribed: one LSTMCell call and one logit layer a word."""
-
-    def __init__(self, model: UpDownCaptioner) -> None:
-        super().__init__()
-        self.m = model
-
-    def forward(self, features: Tensor, mask: Tensor, words: Tensor) -> Tensor:
-        """Return logits (B x N, T, V)."""
-        m, n = self.m, words.shape[1]
-        v = m.dropout(m.region(features).relu()).repeat_interleave(n, 0)
-        keys = m.key(v)
-        mean = (features * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
-        mean = m.dropout(m.mean(mean).relu()).repeat_interleave(n, 0)
-        real, words = mask.repeat_interleave(n, 0), words.flatten(0, 1)
-        h1 = c1 = h2 = c2 = v.new_zeros(len(v), m.hidden_size)
-        out = []
-        for t in range(words.shape[1]):
-            x = m.dropout(m.word(words[:, t]).relu())
-            h1, c1 = m.attention_lstm(torch.cat([h2, mean, x], 1), (h1, c1))
-            scores = m.attention.score(torch.tanh(keys + m.attention.query(h1).unsqueeze(1))).squeeze(-1)
-            weights = scores.masked_fill(~real, -1e9).softmax(1)
-            attended = torch.bmm(weights.unsqueeze(1), v).squeeze(1)
-            h2, c2 = m.language_lstm(torch.cat([attended, h1], 1), (h2, c2))
-            out.append(m.logits(m.dropout(h2)))
-        return torch.stack(out, 1)
-
-
-def captioner() -> list[dict[str, str]]:
-    """Time a cross-entropy step at the size of self-critical.pytorch, and beam search."""
-    torch.manual_seed(0)
-    model = UpDownCaptioner(
-        feature_size=2048,
-        vocabulary_size=9488,
-        word_size=1000,
-        hidden_size=1000,
-        attention_size=512,
-        dropout=0.5,
-    )
-    features, mask = torch.randn(10, 36, 2048), torch.ones(10, 36, dtype=torch.bool)
-    words = torch.randint(4, 9488, (10, 5, 18))
-    batch = CaptionBatch([*range(10)], features, mask, words, [[]] * 10)
-    plain = PlainUpDown(model)
-
-    def step(run: nn.Module) -> None:
-        logits = run(batch.features, batch.mask, batch.words[..., :-1]).reshape(-1, 9488)
-        F.cross_entropy(logits, words[..., 1:].reshape(-1)).backward()
-        model.zero_grad()
-
-    ratio = seconds(lambda: step(plain), 3) / seconds(lambda: step(model), 3)
-    rows = [
-        {
-            "what": "cross-entropy step of the Up-Down captioner (1000/1000/512, 36 x 2048, 9,488 words, "
-            "10 x 5 captions), against a plain loop of `LSTMCell`",
-            "value": f"{ratio:.2f} times as fast",
-            "wanted": "1.8 times",
-        }
-    ]
-    model.eval()
-    some = torch.randn(50, 36, 2048)
-    took = seconds(
-        lambda: caption_regions(model, some, torch.ones(50, 36, dtype=torch.bool), width=5, max_words=20), 3
-    )
-    rows.append(
-        {"what": "beam search, 5 beams, 50 images, the same model", "value": f"{took:.2f} s", "wanted": ""}
-    )
-    return rows
-
-
 def main() -> None:
     """Measure everything."""
     data = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-    rows = [help_seconds(), store_reading(), selection(), *captioner()]
+    rows = [help_seconds(), store_reading(), selection(), *captioning(seconds)]
     rows += [import_speed(), *([extraction_share(data), extraction_memory(data)] if data else [])]
     machine = f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}"
     results = {"machine": machine, "measurements": rows}

@@ -259,7 +259,7 @@ def test_real_photographs_captions_and_questions_go_the_same_way(shared, tmp_pat
         f"train_ids={tmp_path}/train.txt",
         f"val_ids={tmp_path}/train.txt",
         f"out={tmp_path}/cap",
-        "data.min_count=1",
+        "data.vocabulary.min_count=1",
         "model.dropout=0.0",
         "optimizer.lr=5e-3",
         "trainer.max_epochs=150",

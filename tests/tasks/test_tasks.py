@@ -9,13 +9,17 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from bua.decode import BeamSearch, greedy
 from bua.errors import InputError
 from bua.models.answerer import UpDownAnswerer
 from bua.models.attention import ProductAttention
-from bua.models.captioner import UpDownCaptioner
+from bua.models.captioners.updown import UpDownCaptioner
 from bua.tasks.answering import Answering
-from bua.tasks.captioning import Captioning, caption_regions
+from bua.tasks.captioning import Captioning
+from bua.tasks.cross_entropy import CrossEntropy, ScheduledSampling
 from bua.tasks.grounding import looks, read_groundings
+from bua.tasks.normalise import Normaliser
+from bua.tasks.say import say
 from bua.tasks.trained import Trained
 from bua.text import EOS, PADDING, UNKNOWN
 from tests.data.test_data import caption_data, question_data
@@ -24,14 +28,20 @@ from tests.parity import ROOT
 GOLDEN = ROOT / "tests" / "golden" / "losses.json"
 
 
-def captioning(data, dropout: float = 0.0) -> Captioning:
+def captioning(data, dropout: float = 0.0, **more) -> CrossEntropy:
     torch.manual_seed(0)
     model = UpDownCaptioner(**data.sizes, word_size=16, hidden_size=24, attention_size=12, dropout=dropout)
-    return Captioning(
+    options = {
+        "normaliser": Normaliser(),
+        "label_smoothing": 0.0,
+        "ignore_unknown": True,
+        "sampling": ScheduledSampling(),
+    }
+    return CrossEntropy(
         model,
-        vocabulary=data.vocabulary,
-        width=1,
-        max_words=12,
+        **data.parts,
+        **(options | more),
+        decoder=greedy(12),
         optimizer=lambda p: torch.optim.Adam(p, lr=5e-3),
         scheduler=None,
         record=data.record,
@@ -101,7 +111,7 @@ def test_padding_and_unknown_words_are_no_targets(scenes) -> None:
     data = caption_data(scenes, min_count=40)
     task, batch = captioning(data), next(iter(data.val_dataloader()))
     assert (batch.words == UNKNOWN).any()
-    logits = task.model(batch.features, batch.mask, batch.words[..., :-1]).log_softmax(-1)
+    logits = task.model(batch.regions, batch.words[..., :-1]).log_softmax(-1)
     total, count = 0.0, 0
     for b, n, t in (batch.words[..., 1:] >= 0).nonzero().tolist():
         word = int(batch.words[b, n, t + 1])
@@ -113,13 +123,14 @@ def test_padding_and_unknown_words_are_no_targets(scenes) -> None:
 def test_a_caption_can_be_learnt_by_heart(scenes) -> None:
     data = caption_data(scenes, batch_size=4)
     task, batch = captioning(data), next(iter(data.train_dataloader()))
-    one = batch._replace(words=batch.words[:, :1], features=batch.features * 4 - 2)
+    regions = batch.regions._replace(features=batch.regions.features * 4 - 2)
+    one = batch._replace(words=batch.words[:, :1], regions=regions)
     optimizer = torch.optim.Adam(task.parameters(), lr=1e-2)
     for _ in range(300):
         optimizer.zero_grad()
         task.loss(one).backward()
         optimizer.step()
-    found = caption_regions(task.model.eval(), one.features, batch.mask, width=3, max_words=18)
+    found = say([task.model.eval()], one.regions, BeamSearch(3, 18))
     said = [data.vocabulary.decode(words) for words in found.words[:, 0].tolist()]
     assert said == [data.vocabulary.decode(words) for words in one.words[:, 0].tolist()]
 
@@ -196,10 +207,13 @@ def trained(scenes) -> tuple[Trained, object]:
 def test_captions_of_regions_and_of_a_store_agree(scenes) -> None:
     model, data = trained(scenes)
     ids = data.val_set.image_ids
-    together = model.caption_store(data.store, ids, width=3, max_words=9)
-    alone = [model.caption(data.store[i], width=3, max_words=9) for i in ids]
-    assert [c.text for c in alone] == together
+    together = model.caption_store(data.store, ids, decoder=BeamSearch(3, 9))
+    alone = [model.caption(data.store[i], decoder=BeamSearch(3, 9)) for i in ids]
+    assert [[c.text for c in one.candidates] for one in alone] == [[c.text for c in one] for one in together]
     for caption in alone:
+        assert [c.log_prob for c in caption.candidates] == sorted(
+            (c.log_prob for c in caption.candidates), reverse=True
+        )
         assert caption.weights.shape == (len(caption.words), len(caption.regions))
         assert caption.weights.sum(1) == pytest.approx(1, abs=1e-5)
         assert caption.log_prob < 0
@@ -255,7 +269,7 @@ def test_looks_follow_the_words_of_the_references(scenes) -> None:
 def test_every_caption_ends_or_is_as_long_as_may_be(scenes) -> None:
     model, data = trained(scenes)
     batch = next(iter(data.val_dataloader()))
-    found = caption_regions(model.model, batch.features, batch.mask, width=2, max_words=6)
+    found = say([model.model], batch.regions, BeamSearch(2, 6))
     for words in found.words[:, 0].tolist():
         assert EOS in words or len([w for w in words if w != PADDING]) == 6
         assert UNKNOWN not in words

@@ -1,0 +1,130 @@
+"""Cross-entropy of captions: label smoothing, scheduled sampling, an explicit normaliser.
+
+Shapes: B images, N captions an image, T words, V vocabulary.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from bua.data.batch import CaptionBatch
+from bua.models.regions import RegionBatch
+from bua.tasks.captioning import Captioning
+from bua.tasks.normalise import Normaliser
+from bua.text.vocabulary import PADDING, UNKNOWN
+
+
+@dataclass(frozen=True)
+class ScheduledSampling:
+    """How often a model reads its own word instead of the annotator's (Bengio et al. 2015).
+
+    Attributes:
+        most: probability that is never exceeded; 0 for none at all.
+        step: it grows by so much.
+        every: every so many epochs.
+        start: from this epoch on, counted from 0.
+    """
+
+    most: float = 0.0
+    step: float = 0.05
+    every: int = 5
+    start: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.most <= 1 or self.step < 0 or self.every < 1:
+            raise ValueError("scheduled sampling: 0 <= most <= 1, step >= 0 and every >= 1 are needed")
+
+    def at(self, epoch: int) -> float:
+        """Return the probability in an epoch."""
+        if epoch < self.start:
+            return 0.0
+        return min(self.most, self.step * ((epoch - self.start) // self.every + 1))
+
+
+class CrossEntropy(Captioning):
+    """Cross-entropy of every word given the words before it.
+
+    Args:
+        model: a captioner.
+        normaliser: what the sum over words is divided by.
+        label_smoothing: so much of the probability of a target is spread over all other words
+            (Szegedy et al. 2016, as self-critical.pytorch spreads it).
+        ignore_unknown: the unknown word is no target.
+        sampling: how often the model reads its own words.
+        kwargs: of ``Captioning``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        normaliser: Normaliser,
+        label_smoothing: float,
+        ignore_unknown: bool,
+        sampling: ScheduledSampling,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model, **kwargs)
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing is {label_smoothing}; at least 0 and below 1 is needed")
+        self.normaliser, self.label_smoothing = normaliser, label_smoothing
+        self.ignore_unknown, self.sampling = ignore_unknown, sampling
+
+    def training_step(self, batch: CaptionBatch, _: int) -> Tensor:
+        """Return the loss of a batch."""
+        share = self.sampling.at(self.current_epoch)
+        words = batch.words[..., :-1]
+        if share > 0:
+            logits = sampled_forward(self.model, batch.regions, words, share)
+            self.log("train/own_words", share, batch_size=len(words))
+        else:
+            logits = self.model(batch.regions, words)
+        loss = self._of(logits, batch.words[..., 1:], self.label_smoothing)
+        self.log("train/loss", loss, batch_size=len(words))
+        return loss
+
+    def loss(self, batch: CaptionBatch) -> Tensor:
+        """Return the loss without smoothing, the annotators' words being read."""
+        return self._of(self.model(batch.regions, batch.words[..., :-1]), batch.words[..., 1:], 0.0)
+
+    def _of(self, logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+        counted = targets != PADDING
+        if self.ignore_unknown:
+            counted = counted & (targets != UNKNOWN)
+        values = torch.zeros(targets.shape, device=logits.device)
+        values[counted] = word_losses(logits[counted], targets[counted], smoothing)
+        return self.normaliser(values, counted)
+
+
+def word_losses(
+    logits: Float[Tensor, "M V"], targets: Int[Tensor, " M"], smoothing: float
+) -> Float[Tensor, " M"]:
+    """Return the cross-entropy of each word against 1 - s on its target and s / (V - 1) on every other."""
+    logits = logits.float()
+    losses = nn.functional.cross_entropy(logits, targets, reduction="none")
+    if smoothing == 0:
+        return losses
+    share = smoothing / (logits.shape[-1] - 1)
+    every = logits.logsumexp(-1) * logits.shape[-1] - logits.sum(-1)
+    return (1 - smoothing - share) * losses + share * every
+
+
+def sampled_forward(
+    model: Any, regions: RegionBatch, words: Int[Tensor, "B N T"], share: float
+) -> Float[Tensor, "B N T V"]:
+    """Return logits where every word read but the first is, with probability ``share``, the model's own."""
+    memory = model.encode(regions)
+    state = model.start(memory, words.shape[1])
+    logits: list[Tensor] = []
+    for t in range(words.shape[2]):
+        read = words[:, :, t]
+        if t > 0:
+            own = logits[-1].detach().float().softmax(-1).flatten(0, 1).multinomial(1).view_as(read)
+            chosen = torch.rand(read.shape, device=read.device) < share
+            read = torch.where(chosen & (read != PADDING), own, read)
+        said, _, state = model.step(read, memory, state)
+        logits.append(said)
+    return torch.stack(logits, 2)

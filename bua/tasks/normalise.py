@@ -1,0 +1,46 @@
+"""What a loss over words is divided by: learning rates mean nothing without it.
+
+Shapes: B images, N captions an image, T words.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+PER = ("word", "caption", "caption_mean")
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """How the values of words become one number.
+
+    Attributes:
+        per: ``word``: the mean over all words (self-critical.pytorch, xmodaler, Caffe); ``caption``: the sum
+            over the words of a caption, the mean over captions (updown-baseline); ``caption_mean``:
+            the mean over the words of a caption, the mean over captions (Oscar).
+        scale: times this; 20 in Up-Down's Caffe release.
+    """
+
+    per: str = "word"
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.per not in PER:
+            raise ValueError(f"a loss per {self.per!r}; it must be per {', '.join(PER)}")
+
+    def __call__(self, values: Float[Tensor, "B N T"], counted: Bool[Tensor, "B N T"]) -> Float[Tensor, ""]:
+        """Return one number; 0 where nothing counts.
+
+        Args:
+            values: of the words.
+            counted: which of them count; a caption of which none does is no caption.
+        """
+        total = values.masked_fill(~counted, 0)
+        words = counted.sum(-1)
+        if self.per == "word":
+            return self.scale * total.sum() / words.sum().clamp(min=1)
+        each = total.sum(-1)
+        if self.per == "caption_mean":
+            each = each / words.clamp(min=1)
+        return self.scale * each.sum() / (words > 0).sum().clamp(min=1)

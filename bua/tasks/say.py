@@ -1,0 +1,51 @@
+"""Making captioners say something: a model, its regions and a search put together.
+
+Shapes: B images, N sequences an image, V words, K regions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from bua.decode import BeamSearch, Decoder, DiverseBeamSearch, Hypotheses, Sampling, StepFunction, ensemble
+from bua.models.regions import RegionBatch
+from bua.text.vocabulary import Vocabulary
+
+Search = TypeVar("Search", BeamSearch, DiverseBeamSearch, Sampling, Decoder)
+
+
+def steps(model: Any, regions: RegionBatch) -> tuple[StepFunction, Any]:
+    """Encode regions and return the step function of a captioner over them, and its first state."""
+    memory = model.encode(regions)
+
+    def step(words: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
+        logits, weights, state = model.step(words, memory, state)
+        return logits.float().log_softmax(-1), weights, state
+
+    return step, model.start(memory, 1)
+
+
+@torch.no_grad()
+def say(models: Sequence[Any], regions: RegionBatch, decoder: Decoder, **more: Any) -> Hypotheses:
+    """Caption a batch of images by one captioner, or by several together.
+
+    Args:
+        models: captioners over one vocabulary, in eval mode.
+        regions: of the images.
+        decoder: the search; its rules are over the indices of words.
+        more: further arguments of the search, as ``automaton``.
+    """
+    parts = [steps(model, regions) for model in models]
+    step, state = parts[0]
+    if len(parts) > 1:
+        step, state = ensemble([one for one, _ in parts]), tuple(first for _, first in parts)
+    device = regions.features.device
+    return decoder(step, state, images=len(regions.features), device=device, **more)
+
+
+def with_words(decoder: Search, vocabulary: Vocabulary) -> Search:
+    """Return a search whose rules are over the indices of a vocabulary, from one that names words."""
+    return replace(decoder, rules=decoder.rules.indexed(vocabulary.index))

@@ -1,0 +1,207 @@
+"""Self-critical training (Rennie et al. 2017): what a captioner says is made likelier the better it scores.
+
+Shapes: B images, N captions an image, T words.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from bua.data.batch import CaptionBatch
+from bua.data.frequencies import caption_frequencies, save_frequencies
+from bua.decode import Decoder, Hypotheses, Sampling, greedy
+from bua.metrics.endings import BAD_ENDINGS
+from bua.metrics.reward import bleu, cider_d, prepare
+from bua.tasks.captioning import Captioning
+from bua.tasks.normalise import Normaliser
+from bua.tasks.say import say, steps, with_words
+from bua.text.vocabulary import BOS, EOS, PADDING
+
+log = logging.getLogger(__name__)
+
+BASELINES = ("greedy", "mean", "others")
+
+
+class Reward(NamedTuple):
+    """What captions are rewarded for.
+
+    Attributes:
+        cider_d: weight of CIDEr-D, which is counted as usual, times 10.
+        bleu_4: weight of BLEU-4 of the sentence.
+        end: the end of a caption counts as a word of it, where it was said; it must then count in
+            references and document frequencies, too. Without it captions learn to break off.
+    """
+
+    cider_d: float = 1.0
+    bleu_4: float = 0.0
+    end: bool = True
+
+
+class SelfCritical(Captioning):
+    """Policy gradient with what the captioner says itself as baseline.
+
+    Args:
+        model: a captioner, trained by cross-entropy.
+        frequencies: file of the document frequencies of ``captions``, to save counting; ``None`` to count.
+        sampler: says the captions that are learnt from: ``Sampling`` draws them, in training mode and
+            with gradients; a beam search finds them in eval mode, and their likelihood is computed
+            again in training mode.
+        baseline: ``greedy``: the reward of the greedy caption in eval mode (Rennie et al. 2017);
+            ``mean``: the mean reward of all captions of an image (Up-Down's Caffe release, with its
+            beams); ``others``: the mean of the other ones (self-critical.pytorch's "new self critical").
+        reward: what captions are rewarded for.
+        normaliser: what the sum over words is divided by.
+        kwargs: of ``Captioning``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        frequencies: str | None,
+        sampler: Decoder,
+        baseline: str,
+        reward: Reward,
+        normaliser: Normaliser,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model, **kwargs)
+        if baseline not in BASELINES:
+            raise ValueError(f"there is no baseline {baseline!r}; there is {', '.join(BASELINES)}")
+        if baseline == "others" and sampler.width < 2:
+            raise ValueError("the baseline of the others needs sampler.width of at least 2")
+        self.sampler = with_words(sampler, self.vocabulary)
+        self.baseline, self.reward, self.normaliser = baseline, reward, normaliser
+        self._frequencies = caption_frequencies(
+            self.captions, self.vocabulary, end=reward.end, path=frequencies
+        )
+        bad = [self.vocabulary.index(word) for word in sorted(BAD_ENDINGS)]
+        self._bad = torch.tensor([index for index in bad if index is not None], dtype=torch.long)
+
+    @property
+    def signature(self) -> str:
+        """In a line, all that decides what a reward means (after SacreEOS, Hu et al. 2023)."""
+        kind = "+".join(f"{w:g}*{n}" for n, w in self._weights().items())
+        sampler = type(self.sampler).__name__
+        return (
+            f"{kind} | {'with' if self.reward.end else 'without'} end | {sampler} {self.sampler.width} | "
+            f"baseline {self.baseline} | frequencies of {self._frequencies.images} images, "
+            f"{self._frequencies.signature[:12]}"
+        )
+
+    def _weights(self) -> dict[str, float]:
+        return {n: w for n, w in (("CIDEr-D", self.reward.cider_d), ("BLEU-4", self.reward.bleu_4)) if w}
+
+    def save(self, folder: Path) -> None:
+        """Write the document frequencies, and what rewards mean."""
+        path = folder / "document_frequencies.npz"
+        save_frequencies(self._frequencies, self.captions, self.vocabulary, end=self.reward.end, path=path)
+        log.info(f"rewards: {self.signature}")
+
+    def on_fit_start(self) -> None:
+        """Bring the frequencies to the device of the model."""
+        self._frequencies = self._frequencies.to(self.device)
+
+    def training_step(self, batch: CaptionBatch, _: int) -> Tensor:
+        """Return the loss whose gradient is that of the expected reward, but for its sign."""
+        found = self.sampled(batch)
+        real = found.words != PADDING
+        there = real.any(2)
+        rewards = self.rewards(batch, found.words)
+        baseline = self.baselines(batch, rewards, there)
+        advantage = (rewards - baseline).masked_fill(~there, 0)
+        loss = self.normaliser(-advantage.unsqueeze(2).to(found.word_log_prob) * found.word_log_prob, real)
+        self._tell(found.words, found.word_log_prob.detach(), rewards, baseline, there)
+        self.log("train/loss", loss, batch_size=len(batch.image_id))
+        return loss
+
+    def sampled(self, batch: CaptionBatch) -> Hypotheses:
+        """Return captions of each image; the log-probabilities of their words carry gradients."""
+        images = len(batch.image_id)
+        if isinstance(self.sampler, Sampling):
+            step, start = steps(self.model, batch.regions)
+            return self.sampler(step, start, images=images, device=batch.words.device)
+        with evaluating(self.model):
+            found = say([self.model], batch.regions, self.sampler)
+        read = torch.cat([torch.full_like(found.words[..., :1], BOS), found.words[..., :-1]], 2)
+        logits = self.model(batch.regions, read)
+        chosen = logits.float().log_softmax(-1).gather(3, found.words.unsqueeze(3)).squeeze(3)
+        chosen = chosen.masked_fill(found.words == PADDING, 0)
+        return found._replace(word_log_prob=chosen, log_prob=chosen.sum(2))
+
+    def rewards(self, batch: CaptionBatch, words: Int[Tensor, "B N T"]) -> Float[Tensor, "B N"]:
+        """Return the reward of every caption."""
+        lengths, ended = spoken(words)
+        theirs = batch.reference_lengths
+        if self.reward.end:
+            lengths = lengths + ended
+            theirs = torch.where(theirs >= 0, theirs + 1, theirs)
+        references = prepare(batch.reference_words, theirs, self._frequencies)
+        total = torch.zeros(lengths.shape, dtype=torch.float64, device=words.device)
+        if self.reward.cider_d:
+            total = total + self.reward.cider_d * cider_d(words, lengths, references)
+        if self.reward.bleu_4:
+            total = total + self.reward.bleu_4 * bleu(words, lengths, references)
+        return total
+
+    def baselines(
+        self, batch: CaptionBatch, rewards: Float[Tensor, "B N"], there: Bool[Tensor, "B N"]
+    ) -> Float[Tensor, "B N"]:
+        """Return what each reward is compared with."""
+        if self.baseline == "greedy":
+            with evaluating(self.model):
+                said = say([self.model], batch.regions, greedy(self.sampler.max_words, self.sampler.rules))
+            return self.rewards(batch, said.words).expand_as(rewards)
+        total, count = (rewards * there).sum(1, keepdim=True), there.sum(1, keepdim=True)
+        if self.baseline == "mean":
+            return (total / count.clamp(min=1)).expand_as(rewards)
+        alone = count == 1  # nothing to compare with: no advantage
+        return torch.where(alone, rewards, (total - rewards) / (count - 1).clamp(min=1))
+
+    def loss(self, batch: CaptionBatch) -> Tensor:
+        """Return minus the mean reward of the captions that validation says."""
+        found = say([self.model], batch.regions, self.decoder)
+        return -self.rewards(batch, found.words[:, :1]).mean()
+
+    def _tell(
+        self, words: Tensor, word_log_prob: Tensor, rewards: Tensor, baseline: Tensor, there: Tensor
+    ) -> None:
+        lengths, ended = spoken(words)
+        last = words.gather(2, (lengths - 1).clamp(min=0).unsqueeze(2)).squeeze(2)
+        bad = torch.isin(last, self._bad.to(last.device)) | (lengths == 0)
+        values = {
+            "reward": rewards,
+            "baseline": baseline,
+            "advantage": (rewards - baseline).abs(),
+            "length": lengths,
+            "unfinished": ~ended,
+            "bad_endings": bad & ended,
+        }
+        count = there.sum().clamp(min=1)
+        for name, value in values.items():
+            self.log(f"train/{name}", (value * there).double().sum() / count, batch_size=len(words))
+        entropy = -word_log_prob.sum() / (words != PADDING).sum().clamp(min=1)  # estimated from the samples
+        self.log("train/entropy", entropy, batch_size=len(words))
+
+
+def spoken(words: Int[Tensor, "B N T"]) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B N"]]:
+    """Return how many words captions have before their end, and which of them have one."""
+    inside = (words != EOS).cumprod(2) * (words != PADDING)
+    return inside.sum(2), (words == EOS).any(2)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into eval mode for a while."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

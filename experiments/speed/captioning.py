@@ -1,0 +1,210 @@
+"""Measure captioning: training, search and rewards, each against how it is usually written."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from pycocoevalcap.cider.cider_scorer import CiderScorer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bua.decode import BeamSearch
+from bua.metrics.reward import cider_d, document_frequencies, pad, prepare
+from bua.models.captioners.updown import UpDownCaptioner
+from bua.models.regions import RegionBatch
+from bua.tasks.say import steps
+from bua.text.vocabulary import BOS, EOS, PADDING, UNKNOWN
+
+Timer = Callable[[Callable[[], Any], int], float]
+Row = dict[str, str]
+#: Words of the vocabulary of self-critical.pytorch.
+WORDS = 9488
+
+
+class PlainUpDown(nn.Module):
+    """The captioner as it is usually transcribed: one LSTMCell call and one logit layer a word."""
+
+    def __init__(self, model: UpDownCaptioner) -> None:
+        super().__init__()
+        self.m = model
+
+    def forward(self, regions: RegionBatch, words: Tensor) -> Tensor:
+        """Return logits (B x N, T, V)."""
+        m, n = self.m, words.shape[1]
+        features, mask, _ = regions
+        v = m.dropout(m.region(features).relu()).repeat_interleave(n, 0)
+        keys = m.key(v)
+        mean = (features * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+        mean = m.dropout(m.mean(mean).relu()).repeat_interleave(n, 0)
+        real, words = mask.repeat_interleave(n, 0), words.flatten(0, 1)
+        h1 = c1 = h2 = c2 = v.new_zeros(len(v), m.hidden_size)
+        out = []
+        for t in range(words.shape[1]):
+            x = m.dropout(m.word(words[:, t]).relu())
+            h1, c1 = m.attention_lstm(torch.cat([h2, mean, x], 1), (h1, c1))
+            scores = m.attention.score(torch.tanh(keys + m.attention.query(h1).unsqueeze(1))).squeeze(-1)
+            weights = scores.masked_fill(~real, -1e9).softmax(1)
+            attended = torch.bmm(weights.unsqueeze(1), v).squeeze(1)
+            h2, c2 = m.language_lstm(torch.cat([attended, h1], 1), (h2, c2))
+            out.append(m.logits(m.dropout(h2)))
+        return torch.stack(out, 1)
+
+
+def random_regions(images: int) -> RegionBatch:
+    """Return 36 regions an image."""
+    mask = torch.ones(images, 36, dtype=torch.bool)
+    return RegionBatch(torch.randn(images, 36, 2048), mask, torch.rand(images, 36, 4))
+
+
+def captioner() -> UpDownCaptioner:
+    """Return the captioner of self-critical.pytorch, untrained."""
+    torch.manual_seed(0)
+    return UpDownCaptioner(
+        feature_size=2048,
+        vocabulary_size=WORDS,
+        word_size=1000,
+        hidden_size=1000,
+        attention_size=512,
+        dropout=0.5,
+    )
+
+
+def cross_entropy(seconds: Timer) -> Row:
+    """Time forward and backward of 10 images with 5 captions each."""
+    model, words = captioner(), torch.randint(4, WORDS, (10, 5, 18))
+    regions, plain = random_regions(10), PlainUpDown(model)
+
+    def step(run: nn.Module) -> None:
+        logits = run(regions, words[..., :-1]).reshape(-1, WORDS)
+        F.cross_entropy(logits, words[..., 1:].reshape(-1)).backward()
+        model.zero_grad()
+
+    ratio = seconds(lambda: step(plain), 5) / seconds(lambda: step(model), 5)
+    return {
+        "what": "cross-entropy step of the Up-Down captioner (1000/1000/512, 36 x 2048, 9,488 words, "
+        "10 x 5 captions), against a plain loop of `LSTMCell`",
+        "value": f"{ratio:.2f} times as fast",
+        "wanted": "1.8 times",
+    }
+
+
+class Ending(nn.Module):
+    """A captioner whose captions end at about the 10th word, as people's do."""
+
+    def __init__(self, model: UpDownCaptioner) -> None:
+        super().__init__()
+        self.m, self.said = model, 0
+
+    def encode(self, regions: RegionBatch) -> Any:
+        """Begin again."""
+        self.said = 0
+        return self.m.encode(regions)
+
+    def start(self, memory: Any, sequences: int) -> Any:
+        """Return the state before the first word."""
+        return self.m.start(memory, sequences)
+
+    def step(self, words: Tensor, memory: Any, state: Any) -> tuple[Tensor, Tensor, Any]:
+        """Say the end with more and more certainty."""
+        logits, weights, state = self.m.step(words, memory, state)
+        self.said += 1
+        logits[..., EOS] += self.said * 1.2 - 6
+        return logits, weights, state
+
+
+def plain_beam(model: UpDownCaptioner, regions: RegionBatch, width: int, longest: int) -> list[list[int]]:
+    """Search one image after the other, its regions repeated for every beam, as it is usually written."""
+    m, captions = model, []
+    for b in range(len(regions.features)):
+        v = m.region(regions.features[b : b + 1]).relu().expand(width, -1, -1)
+        mean = m.mean(regions.features[b : b + 1].mean(1)).relu().expand(width, -1)
+        keys = m.key(v)
+        h1 = c1 = h2 = c2 = v.new_zeros(width, m.hidden_size)
+        last, total = torch.full((width,), BOS), torch.zeros(width, 1)
+        seqs: Tensor = torch.zeros(width, 0, dtype=torch.long)
+        done: list[tuple[float, list[int]]] = []
+        for t in range(longest):
+            x = m.word(last).relu()
+            h1, c1 = m.attention_lstm(torch.cat([h2, mean[: len(last)], x], 1), (h1, c1))
+            scores = m.attention.score(torch.tanh(keys[: len(last)] + m.attention.query(h1).unsqueeze(1)))
+            weights = scores.squeeze(-1).softmax(1)
+            attended = torch.bmm(weights.unsqueeze(1), v[: len(last)]).squeeze(1)
+            h2, c2 = m.language_lstm(torch.cat([attended, h1], 1), (h2, c2))
+            logits = m.logits(h2)
+            logits[:, EOS] += (t + 1) * 1.2 - 6
+            log_probs = total + logits.log_softmax(1)
+            log_probs[:, [PADDING, BOS, UNKNOWN]] = -torch.inf
+            best, index = (log_probs[:1] if t == 0 else log_probs).flatten().topk(width)
+            parent, words = index // WORDS, index % WORDS
+            seqs = torch.cat([seqs[parent], words.unsqueeze(1)], 1)
+            over = words == EOS
+            done += [(float(best[n]), seqs[n].tolist()) for n in over.nonzero().flatten().tolist()]
+            live = (~over).nonzero().flatten()
+            if len(done) >= width or not len(live):
+                break
+            parent, last, seqs, total = parent[live], words[live], seqs[live], best[live].unsqueeze(1)
+            h1, c1, h2, c2 = h1[parent], c1[parent], h2[parent], c2[parent]
+        captions.append(max(done, default=(0.0, seqs[0].tolist()))[1])
+    return captions
+
+
+@torch.no_grad()
+def beam_search(seconds: Timer) -> Row:
+    """Time beam search with 5 beams over 50 images."""
+    model, regions = captioner().eval(), random_regions(50)
+    search = BeamSearch(5, 20)
+
+    def ours() -> None:
+        step, state = steps(Ending(model), regions)
+        search(step, state, images=50)
+
+    ratio = seconds(lambda: plain_beam(model, regions, 5, 20), 1) / seconds(ours, 3)
+    return {
+        "what": "beam search, 5 beams, 50 images, the same captioner, captions of about 10 words, against "
+        "a plain loop of `LSTMCell` over one image after the other",
+        "value": f"{ratio:.1f} times as fast",
+        "wanted": "4 times",
+    }
+
+
+def rewards(seconds: Timer) -> list[Row]:
+    """Time CIDEr-D of 5 captions of each of 100 images, their words being as frequent as words are."""
+    rng = np.random.default_rng(0)
+
+    def caption(length: int) -> list[int]:
+        return (rng.zipf(1.5, length) % WORDS).tolist()
+
+    references = [[caption(12) for _ in range(5)] for _ in range(5000)]
+    said = [[caption(11) for _ in range(5)] for _ in range(100)]
+    table = document_frequencies(references, WORDS)
+    words, lengths = (part.unflatten(0, (100, 5)) for part in pad([c for image in said for c in image]))
+    theirs = [part.unflatten(0, (100, 5)) for part in pad([c for image in references[:100] for c in image])]
+    prepared = prepare(*theirs, table)
+
+    def text(words: list[int]) -> str:
+        return " ".join(f"w{word}" for word in words)
+
+    def scorer() -> None:
+        one = CiderScorer(n=4, sigma=6.0)
+        for image, truth in zip(said, references, strict=False):
+            for words in image:
+                one += (text(words), [text(words) for words in truth])
+        one.compute_score()
+
+    slow = seconds(scorer, 3)
+    every = slow / seconds(lambda: cider_d(words, lengths, prepare(*theirs, table)), 20)
+    alone = slow / seconds(lambda: cider_d(words, lengths, prepared), 20)
+    return [
+        {
+            "what": f"CIDEr-D rewards of 500 captions of 100 images, against pycocoevalcap's scorer{which}",
+            "value": f"{ratio:.0f} times as fast",
+            "wanted": "50 times",
+        }
+        for which, ratio in (("", every), (", the n-grams of the references being counted before", alone))
+    ]
+
+
+def captioning(seconds: Timer) -> list[Row]:
+    """Measure everything here."""
+    return [cross_entropy(seconds), beam_search(seconds), *rewards(seconds)]

@@ -1,0 +1,159 @@
+"""From cross-entropy to rewards to captions, through the commands, on small scenes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from bua.cli import main
+from bua.cli.load import load, read_checkpoint
+from bua.decode import BeamSearch, Rules
+from bua.store import FeatureStore
+from tests.parity import ROOT
+
+SMALL = ["model.word_size=8", "model.hidden_size=12", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
+
+
+def ran(*arguments: object) -> None:
+    assert main([str(a) for a in arguments]) == 0
+
+
+def said(capfd, *arguments: object) -> str:
+    """Return the one line that a mistake ends in."""
+    assert main([str(a) for a in arguments]) == 2
+    lines = capfd.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def training(scenes: Path, run: Path, *more: str) -> list[str]:
+    return ["train", "experiment=caption_scenes", f"scenes={scenes}", f"out={run}", *SMALL, *more]
+
+
+@pytest.fixture(scope="module")
+def runs(scenes, tmp_path_factory) -> Path:
+    """Two captioners trained by cross-entropy, and one of them trained further by rewards."""
+    out = tmp_path_factory.mktemp("runs")
+    ran(*training(scenes, out / "xe", "model.attention_size=6"))
+    ran(*training(scenes, out / "mean", "model=mean_pooled"))
+    ran(*rewarded(scenes, out / "scst", out / "xe"))
+    return out
+
+
+def rewarded(scenes: Path, run: Path, start: Path, *more: str) -> list[str]:
+    objective = ["objective=self_critical", f"start={start}", "optimizer.lr=1e-3", "scheduler=constant"]
+    return training(scenes, run, "model.attention_size=6", *objective, *more)
+
+
+@pytest.mark.slow
+def test_rewards_begin_with_the_weights_and_not_with_the_optimiser(runs, scenes, tmp_path) -> None:
+    config = yaml.safe_load((runs / "scst/config.yaml").read_text())
+    assert config["start"] == str(runs / "xe")
+    assert config["optimizer"]["lr"] == 1e-3
+    ran(*rewarded(scenes, tmp_path / "r", runs / "xe", "optimizer.lr=0.0"))
+    before, after = (read_checkpoint(r / "checkpoints/best.ckpt")[1] for r in (runs / "xe", tmp_path / "r"))
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    state = torch.load(tmp_path / "r/checkpoints/last.ckpt", weights_only=True)["optimizer_states"][0]
+    assert int(state["state"][0]["step"]) == 2  # batches of this run alone
+
+
+@pytest.mark.slow
+def test_a_run_of_rewards_keeps_what_decides_them(runs) -> None:
+    metrics = (runs / "scst/metrics.csv").read_text()
+    for name in ("reward", "baseline", "advantage", "length", "entropy", "unfinished", "bad_endings"):
+        assert f"train/{name}" in metrics
+    assert (runs / "scst/document_frequencies.npz").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_frequencies_of_a_run_serve_another_of_the_same_captions_only(runs, scenes, tmp_path, capfd) -> None:
+    table = f"objective.frequencies={runs}/scst/document_frequencies.npz"
+    ran(*rewarded(scenes, tmp_path / "a", runs / "xe", table))
+    line = said(capfd, *rewarded(scenes, tmp_path / "b", runs / "xe", table, "objective.reward.end=false"))
+    assert "document_frequencies.npz: document frequencies of end=True" in line
+
+
+@pytest.mark.slow
+def test_other_words_or_another_model_cannot_be_the_start(runs, scenes, tmp_path, capfd) -> None:
+    capfd.readouterr()
+    line = said(capfd, *rewarded(scenes, tmp_path / "a", runs / "xe", "data.vocabulary.min_count=9"))
+    assert "xe: its vocabulary is not that of these data" in line
+    line = said(capfd, *rewarded(scenes, tmp_path / "b", runs / "mean"))
+    assert "its weights do not fit the model" in line
+    line = said(capfd, *training(scenes, tmp_path / "c", "objective=self_critical"))
+    assert "start is needed: give start=..." in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("decode", ["beam", "greedy", "caffe", "tidy", "diverse", "sample", "nucleus"])
+def test_every_way_of_decoding_captions_every_image(decode, runs, scenes, tmp_path) -> None:
+    out = tmp_path / "p.json"
+    ran("predict", f"run={runs}/scst", "split=val", f"out={out}", f"decode={decode}", "n_best=3")
+    found = json.loads(out.read_text())
+    ids = {image["id"] for image in json.loads((scenes / "captions_val.json").read_text())["images"]}
+    assert {one["image_id"] for one in found} == ids
+    for one in found:
+        assert one["caption"] == one["candidates"][0]["caption"]
+        assert all(c["log_prob"] < 0 for c in one["candidates"])
+
+
+def test_every_decoding_is_tried() -> None:
+    there = {path.stem for path in (ROOT / "conf/decode").glob("*.yaml")}
+    assert there == {"beam", "greedy", "caffe", "tidy", "diverse", "sample", "nucleus"}
+
+
+@pytest.mark.slow
+def test_an_ensemble_of_different_models_predicts(runs, tmp_path) -> None:
+    common = ["predict", f"run={runs}/scst", "split=val", "decode.rules.min_words=4", "n_best=2"]
+    ran(*common, f"others=[{runs}/mean]", f"out={tmp_path}/both.json")
+    ran(*common, f"others=[{runs}/scst]", f"out={tmp_path}/twice.json")
+    ran(*common, f"out={tmp_path}/one.json")
+    both, twice, one = (
+        [c for found in json.loads((tmp_path / f"{name}.json").read_text()) for c in found["candidates"]]
+        for name in ("both", "twice", "one")
+    )
+    assert [c["caption"] for c in twice] == [c["caption"] for c in one]
+    assert [c["log_prob"] for c in twice] == pytest.approx([c["log_prob"] for c in one], abs=1e-4)
+    assert both != one
+
+
+@pytest.mark.slow
+def test_models_of_other_words_are_no_ensemble(runs, scenes, tmp_path, capfd) -> None:
+    ran(*training(scenes, tmp_path / "few", "data.vocabulary.min_count=9", "model.attention_size=6"))
+    capfd.readouterr()
+    line = said(capfd, "predict", f"run={runs}/xe", f"others=[{tmp_path}/few]", "out=p.json")
+    assert "few: its vocabulary is not that of" in line
+
+
+@pytest.mark.slow
+def test_constraints_are_said_and_those_without_words_told(runs, scenes, tmp_path, capfd) -> None:
+    images = json.loads((scenes / "captions_val.json").read_text())["images"]
+    first, second = (str(image["id"]) for image in images[:2])
+    wanted = {first: [["zeppelin", "tree"], "ball"], second: ["zeppelin"]}
+    (tmp_path / "c.json").write_text(json.dumps(wanted))
+    common = ["predict", f"run={runs}/scst", "split=val", f"out={tmp_path}/p.json"]
+    ran(*common, f"constraints={tmp_path}/c.json")
+    told = capfd.readouterr()
+    assert f"c.json: image {second}: the vocabulary lacks zeppelin" in told.err + told.out
+    found = json.loads((tmp_path / "p.json").read_text())
+    words = {str(one["image_id"]): one["caption"].split() for one in found}
+    assert {"tree", "ball"} <= set(words[first])
+    line = said(capfd, *common, f"constraints={tmp_path}/c.json", "decode=sample")
+    assert "need decode=beam" in line
+    (tmp_path / "c.json").write_text(json.dumps({first: [[]]}))
+    assert f"c.json: image {first}: [] is not a text" in said(
+        capfd, *common, f"constraints={tmp_path}/c.json"
+    )
+
+
+@pytest.mark.slow
+def test_rules_name_words(runs, scenes) -> None:
+    trained = load(runs / "xe")
+    store = FeatureStore(scenes / "regions.h5")
+    four = BeamSearch(3, 8, rules=Rules(min_words=4))
+    banned = trained.caption(store[store.image_ids[0]], decoder=four).words[0]
+    search = BeamSearch(3, 8, rules=Rules(banned=(banned, "no such word"), min_words=4))
+    for one in trained.caption_store(store, store.image_ids[:5], decoder=search):
+        assert all(banned not in said.words and len(said.words) >= 4 for said in one)

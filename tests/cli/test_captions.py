@@ -1,0 +1,127 @@
+"""Captions at the command line: the validator, and Karpathy's files from training to scores."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bua.cli import main
+from bua.text import Vocabulary
+from tests.cli.test_mistakes import said
+from tests.conftest import regions, write_store
+from tests.data.test_caption_data import IDS, NAMES, karpathy_file
+from tests.data.test_caption_files import written
+
+
+def test_a_sound_file_is_summed_up(capfd, tmp_path) -> None:
+    features = write_store(tmp_path / "f.h5", {name: regions(2) for name in [*NAMES[0], "90_a"]})
+    path = karpathy_file(tmp_path)
+    content = json.loads(path.read_text())
+    content["images"][-1]["sentences"] = [{"raw": "a zebra, far away"}]
+    path.write_text(json.dumps(content))
+    words = ["captions", "check", f"file={path}", f"features={features}", "image_key=file_name"]
+    assert main([*words, "data.vocabulary.min_count=2", "max_words=3"]) == 0
+    out = capfd.readouterr()
+    assert out.err == ""
+    splits = "train (3 images), restval (1 images), val (1 images), test (1 images)"
+    assert out.out.splitlines() == [
+        f"{path}: Karpathy's splits, 6 images, 6 captions, 14 words; {splits}",
+        f"{path}: 1 captions have more than 3 words and are cut in training",
+        f"{path}: 42.86% of the words (6) are unknown, the most frequent restval (1), val (1), test (1), "
+        "zebra (1), far (1)",
+        "vocabulary (karpathy, at least 2 times in the captions): 6 words with the four special ones",
+        f"{path}: sound",
+    ]
+
+
+def test_every_problem_has_a_line_and_the_command_fails(capfd, tmp_path) -> None:
+    features = write_store(tmp_path / "f.h5", {i: regions(2) for i in IDS[:4]})
+    path = karpathy_file(tmp_path)
+    assert main(["captions", "check", f"file={path}", f"features={features}"]) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert lines == [
+        f"{path}: image 90 has no captions",
+        f"{path}: image 14 has no regions in {features}",
+        f"bua captions check: {path}: image 90 has no regions in {features}",
+    ]
+    assert main(["captions", "check", f"file={path}", f"features={features}", "splits=[restval,val]"]) == 0
+
+
+def test_presets_and_ready_vocabularies_can_be_asked_about(capfd, tmp_path) -> None:
+    path = written(tmp_path, {"1": ["a cat, a dog"]})
+    assert main(["captions", "check", f"file={path}", "vocabulary=updown_caffe"]) == 0
+    assert "vocabulary (caffe, at least 5 times in the captions): 4 words" in capfd.readouterr().out
+    Vocabulary(["a", "cat", "dog"], "karpathy").save(tmp_path / "v.json")
+    assert main(["captions", "check", f"file={path}", f"data.vocabulary.file={tmp_path}/v.json"]) == 0
+    out = capfd.readouterr().out
+    assert "0.00% of the words (0) are unknown" in out
+    assert f"vocabulary ({tmp_path}/v.json): 7 words" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["check", "file=/c.json"], "/c.json: there is no such file"),
+        (["check"], "file is needed: give file=..."),
+        (["check", "file=c.json", "vocabulary=best"], "there is no vocabulary=best; there is aoa, "),
+        (["check", "file=c.json", "splits=val"], "it has no splits (plain object), so val is not one"),
+        (["check", "file=c.json", "image_key=path", "features=f.h5"], "image_key=path: id or file_name"),
+        (["check", "file=v.json"], "v.json: not a file of captions; "),
+        (["chek", "file=c.json"], "there is no command 'captions chek'; the commands are quickstart, "),
+    ],
+)
+def test_mistake_is_told_in_one_line(arguments, message: str, capfd, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, {"1": "a"}, "c.json")
+    written(tmp_path, {"questions": [{"question_id": 1}]}, "v.json")
+    write_store(tmp_path / "f.h5", {1: regions(2)})
+    assert message in said(capfd, "captions", *arguments)
+
+
+@pytest.mark.parametrize("family", ["captions", "features"])
+def test_a_family_of_commands_lists_its_own(family: str, capfd) -> None:
+    assert main([family]) == 0
+    listed = [line.split()[0] for line in capfd.readouterr().out.splitlines() if line.startswith("  ")]
+    assert set(listed) == {family}
+
+
+@pytest.mark.slow
+def test_a_file_of_karpathy_goes_from_training_to_scores(scenes, tmp_path, capfd) -> None:
+    """As for Flickr: the store has names of files, the file has numbers of its own."""
+    images = []
+    for split in ("train", "val", "test"):
+        content = json.loads((scenes / f"captions_{split}.json").read_text())
+        for image in content["images"]:
+            raw = [a["caption"] for a in content["annotations"] if a["image_id"] == image["id"]]
+            about = {"imgid": len(images), "filename": image["file_name"], "split": split}
+            images.append(about | {"sentences": [{"raw": text} for text in raw]})
+    path = written(tmp_path, {"images": images, "dataset": "flickr8k"}, "dataset_flickr8k.json")
+    common = [f"karpathy={path}", f"data.features={scenes}/regions.h5", "trainer.max_epochs=1"]
+    more = ["model=updown_small", "vocabulary=small", "data.workers=0", f"out={tmp_path}/run"]
+    assert main(["train", "data=captions_karpathy", *common, *more]) == 2
+    assert "it has no split 'restval'; it has train (24 images)" in capfd.readouterr().err
+    assert main(["train", "data=captions_flickr", *common, *more, "data.image_key=id"]) == 2
+    assert "give image_key=file_name" in capfd.readouterr().err
+    assert main(["train", "data=captions_flickr", *common, *more]) == 0
+    assert main(["predict", f"run={tmp_path}/run", "split=test", f"out={tmp_path}/p.json"]) == 0
+    said_of = [record["image_id"] for record in json.loads((tmp_path / "p.json").read_text())]
+    test = [image["imgid"] for image in images if image["split"] == "test"]
+    assert said_of == test
+    again = [f"images={path}", "splits=[test]", "image_key=file_name", f"out={tmp_path}/again.json"]
+    assert main(["predict", f"run={tmp_path}/run", *again]) == 0
+    assert (tmp_path / "again.json").read_text() == (tmp_path / "p.json").read_text()
+    score = [
+        "score",
+        "task=caption",
+        f"predictions={tmp_path}/p.json",
+        f"references={path}",
+        "metrics=[cider]",
+    ]
+    assert main([*score, "splits=test", "tokenizer=python", "complete=true", f"out={tmp_path}/m.json"]) == 0
+    assert json.loads((tmp_path / "m.json").read_text())["images"] == len(test)
+    capfd.readouterr()
+    assert main(score) == 2
+    assert "name the splits that are meant" in capfd.readouterr().err
+    assert main(["predict", f"run={tmp_path}/run", "split=dev", f"out={tmp_path}/d.json"]) == 2
+    assert "it has no split 'dev'" in capfd.readouterr().err
+    assert not Path(tmp_path / "d.json").exists()

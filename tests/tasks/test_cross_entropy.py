@@ -1,0 +1,95 @@
+"""Cross-entropy against sums written out: smoothing, normalisers, unknown words, own words."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bua.tasks.cross_entropy import ScheduledSampling, sampled_forward, word_losses
+from bua.tasks.normalise import PER, Normaliser
+from bua.text import PADDING, UNKNOWN
+from tests.data.test_data import caption_data
+from tests.tasks.test_tasks import captioning
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 10**6), smoothing=st.sampled_from([0.0, 0.1, 0.2, 0.9]), size=st.integers(2, 9))
+def test_smoothing_spreads_the_target_over_all_other_words(seed, smoothing, size) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(4, size, generator=generator) * 3
+    targets = torch.randint(0, size, (4,), generator=generator)
+    found = word_losses(logits, targets, smoothing)
+    for row, target, loss in zip(logits.log_softmax(1), targets.tolist(), found.tolist(), strict=True):
+        wanted = [1 - smoothing if w == target else smoothing / (size - 1) for w in range(size)]
+        assert loss == pytest.approx(-sum(q * float(p) for q, p in zip(wanted, row, strict=True)), abs=1e-4)
+
+
+values = st.lists(st.lists(st.floats(-5, 5), max_size=4), min_size=1, max_size=4)
+
+
+@settings(max_examples=100, deadline=None)
+@given(captions=values, per=st.sampled_from(PER), scale=st.sampled_from([1.0, 20.0]))
+def test_a_loss_is_divided_by_what_it_says(captions, per, scale) -> None:
+    counted = torch.zeros(1, len(captions), 5, dtype=torch.bool)
+    numbers = torch.full((1, len(captions), 5), 77.0)
+    for n, caption in enumerate(captions):
+        counted[0, n, : len(caption)] = True
+        numbers[0, n, : len(caption)] = torch.tensor(caption)
+    real = [c for c in captions if c]
+    if per == "word":
+        expected = sum(map(sum, real)) / max(sum(map(len, real)), 1)
+    elif per == "caption":
+        expected = sum(map(sum, real)) / max(len(real), 1)
+    else:
+        expected = sum(sum(c) / len(c) for c in real) / max(len(real), 1)
+    assert float(Normaliser(per, scale)(numbers, counted)) == pytest.approx(scale * expected, abs=1e-3)
+
+
+def test_unknown_normalisers_and_smoothing_are_refused(scenes) -> None:
+    with pytest.raises(ValueError, match="word, caption, caption_mean"):
+        Normaliser("batch")
+    with pytest.raises(ValueError, match="label_smoothing is 1"):
+        captioning(caption_data(scenes), label_smoothing=1.0)
+
+
+def test_unknown_words_are_targets_where_they_are_not_ignored(scenes) -> None:
+    data = caption_data(scenes, min_count=40)
+    batch = next(iter(data.val_dataloader()))
+    targets = batch.words[..., 1:]
+    task = captioning(data, ignore_unknown=False)
+    losses = -task.model(batch.regions, batch.words[..., :-1]).log_softmax(-1).gather(3, targets.unsqueeze(3))
+    real = targets != PADDING
+    assert (targets == UNKNOWN).any()
+    assert float(task.loss(batch)) == pytest.approx(float(losses.squeeze(3)[real].mean()), rel=1e-5)
+    assert float(task.loss(batch)) != pytest.approx(float(captioning(data).loss(batch)), rel=1e-3)
+
+
+def test_scheduled_sampling_grows_to_its_most_as_published() -> None:
+    """0.05 more every 5 epochs up to 0.25, as self-critical.pytorch has it."""
+    found = [ScheduledSampling(most=0.25).at(epoch) for epoch in range(0, 35, 5)]
+    assert found == pytest.approx([0.05, 0.1, 0.15, 0.2, 0.25, 0.25, 0.25])
+    assert ScheduledSampling(most=0.25, start=10).at(9) == 0
+    assert ScheduledSampling().at(100) == 0
+    with pytest.raises(ValueError, match="most <= 1"):
+        ScheduledSampling(most=2)
+
+
+def test_a_model_that_reads_no_own_words_is_the_teacher_forced_one(scenes) -> None:
+    data = caption_data(scenes)
+    batch, model = next(iter(data.val_dataloader())), captioning(data).model.eval()
+    words = batch.words[..., :-1]
+    torch.testing.assert_close(
+        sampled_forward(model, batch.regions, words, 0.0), model(batch.regions, words), atol=1e-5, rtol=1e-4
+    )
+
+
+@torch.no_grad()
+def test_own_words_are_drawn_from_what_the_model_said_before(scenes) -> None:
+    data = caption_data(scenes)
+    batch, model = next(iter(data.val_dataloader())), captioning(data).model.eval()
+    model.logits.weight *= 400  # so sure that what is drawn is the likeliest word
+    words = batch.words[:, :1, :6].clamp(min=4)
+    found = sampled_forward(model, batch.regions, words, 1.0)
+    read = torch.cat([words[..., :1], found.argmax(-1)[..., :-1]], 2)
+    torch.testing.assert_close(found, model(batch.regions, read), atol=1e-3, rtol=1e-3)
+    assert (read != words).any()

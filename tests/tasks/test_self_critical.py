@@ -1,0 +1,288 @@
+"""Self-critical training against expectations that are enumerated, and rewards against the scorers."""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bua.data.frequencies import caption_frequencies, save_frequencies
+from bua.decode import BeamSearch, Hypotheses, Rules, Sampling, greedy
+from bua.errors import InputError
+from bua.models.captioners.updown import UpDownCaptioner
+from bua.tasks.normalise import Normaliser
+from bua.tasks.self_critical import BASELINES, Reward, SelfCritical
+from bua.tasks.say import say
+from bua.text.vocabulary import BOS, EOS, PADDING, Vocabulary
+from tests.data.test_data import caption_data
+from tests.metrics.test_reward import coco_bleu
+from tests.tasks.test_tasks import Losses, fit
+
+
+def self_critical(data, model=None, **more) -> SelfCritical:
+    torch.manual_seed(0)
+    if model is None:
+        model = UpDownCaptioner(**data.sizes, word_size=16, hidden_size=24, attention_size=12, dropout=0.1)
+    options = {
+        "decoder": greedy(12),
+        "sampler": Sampling(4, 12),
+        "baseline": "others",
+        "reward": Reward(),
+        "frequencies": None,
+        "normaliser": Normaliser(),
+        "optimizer": lambda p: torch.optim.Adam(p, lr=5e-3),
+        "scheduler": None,
+        "record": data.record,
+    }
+    task = SelfCritical(model, **data.parts, **(options | more))
+    task.log = lambda name, value, **_: task.__dict__.setdefault("logged", {}).update({name: float(value)})
+    return task
+
+
+class Nothing(NamedTuple):
+    """A state of nothing."""
+
+    empty: torch.Tensor
+
+
+class Tiny(nn.Module):
+    """A captioner over a table of logits: the next word depends on the last alone."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(size, size, dtype=torch.float64).mul(0.7))
+
+    def encode(self, regions):
+        return regions.features
+
+    def start(self, memory, sequences):
+        return Nothing(memory.new_zeros(len(memory), sequences, 0))
+
+    def step(self, words, memory, state):
+        return self.table[words], memory.new_ones(*words.shape, 1), state
+
+    def forward(self, regions, words):
+        return self.table[words]
+
+
+#: Two words can be said, at most three of them.
+LONGEST = 3
+WORDS = (EOS, 4, 5)
+
+
+@pytest.fixture
+def tiny(scenes):
+    """One image, a captioner of two words, and the reward of all that it can say."""
+    data = caption_data(scenes)
+    batch = next(iter(data.val_dataloader()))
+    one = [part[:1] for part in batch[:1]] + [type(batch.regions)(*(p[:1] for p in batch.regions))]
+    batch = type(batch)(*one, *(part[:1] for part in batch[2:]))
+    torch.manual_seed(3)
+    model = Tiny(len(data.vocabulary))
+    silent = tuple(n for n in range(len(data.vocabulary)) if n not in WORDS)
+    with torch.no_grad():
+        model.table[:, silent] = -1e4
+    words = batch.reference_words.clone()
+    words[batch.reference_lengths.unsqueeze(2) > torch.arange(words.shape[2])] = 4
+    words[..., 1:3][words[..., 1:3] == 4] = 5
+    return data, batch._replace(reference_words=words), model
+
+
+def every_caption() -> list[list[int]]:
+    found = [[*body, EOS] for n in range(LONGEST) for body in itertools.product(WORDS[1:], repeat=n)]
+    return found + [list(body) for body in itertools.product(WORDS[1:], repeat=LONGEST)]
+
+
+def expected_gradient(task: SelfCritical, batch) -> torch.Tensor:
+    """Return minus the gradient of the expected reward, over every caption that can be said."""
+    total = torch.zeros((), dtype=torch.float64)
+    for caption in every_caption():
+        padded = torch.tensor([[caption + [PADDING] * (LONGEST - len(caption))]])
+        reward = task.rewards(batch, padded)[0, 0]
+        last, log_prob = BOS, torch.zeros((), dtype=torch.float64)
+        for word in caption:
+            log_prob = log_prob + task.model.table[last].log_softmax(0)[word]
+            last = word
+        total = total - log_prob.exp() * reward
+    return torch.autograd.grad(total, task.model.table)[0]
+
+
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_the_gradient_is_that_of_the_expected_reward(baseline, tiny) -> None:
+    data, batch, model = tiny
+    task = self_critical(
+        data,
+        model,
+        sampler=Sampling(20_000, LONGEST),
+        baseline=baseline,
+        normaliser=Normaliser("caption"),
+    )
+    model.train()
+    task.training_step(batch, 0).backward()
+    wanted = expected_gradient(task, batch)
+    assert float(wanted.abs().max()) > 0.05
+    assert float((model.table.grad - wanted).abs().max()) < 0.05 * float(wanted.abs().max())
+
+
+def slow_baseline(kind: str, rewards, greedy_reward) -> list[float]:
+    if kind == "greedy":
+        return [greedy_reward] * len(rewards)
+    if kind == "mean":
+        return [sum(rewards) / len(rewards)] * len(rewards)
+    return [(sum(rewards) - r) / (len(rewards) - 1) for r in rewards]
+
+
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_the_loss_is_the_sum_that_it_stands_for(baseline, scenes) -> None:
+    data = caption_data(scenes)
+    task, batch = self_critical(data, baseline=baseline), next(iter(data.train_dataloader()))
+    task.model.train()
+    kept: list[Hypotheses] = []
+    task.sampled = lambda b, draw=task.sampled: kept.append(draw(b)) or kept[-1]
+    loss = float(task.training_step(batch, 0))
+    found = kept[0]
+    rewards = task.rewards(batch, found.words)
+    said = say([task.model.eval()], batch.regions, greedy(12))
+    greedy_rewards = task.rewards(batch, said.words)[:, 0].tolist()
+    total, count = 0.0, 0
+    for b in range(len(batch.image_id)):
+        each = slow_baseline(baseline, rewards[b].tolist(), greedy_rewards[b])
+        for n in range(4):
+            words = [w for w in found.words[b, n].tolist() if w != PADDING]
+            total -= (float(rewards[b, n]) - each[n]) * float(found.word_log_prob[b, n].sum())
+            count += len(words)
+    assert loss == pytest.approx(total / count, rel=1e-4, abs=1e-6)
+
+
+def test_beams_are_learnt_from_with_the_likelihood_of_training_mode(scenes) -> None:
+    data = caption_data(scenes)
+    task = self_critical(data, sampler=BeamSearch(3, 12), baseline="mean")
+    batch = next(iter(data.train_dataloader()))
+    task.model.train()
+    found = task.sampled(batch)
+    assert task.model.training
+    assert found.word_log_prob.requires_grad
+    task.training_step(batch, 0).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in task.model.parameters())
+
+
+def test_rewards_mix_what_the_scorers_give(scenes) -> None:
+    data = caption_data(scenes)
+    batch = next(iter(data.val_dataloader()))
+    words = batch.words[:, :3, 1:]
+    parts = {
+        name: self_critical(data, reward=Reward(c, b)).rewards(batch, words)
+        for name, c, b in (("cider", 1, 0), ("bleu", 0, 1), ("both", 0.5, 2))
+    }
+    torch.testing.assert_close(parts["both"], 0.5 * parts["cider"] + 2 * parts["bleu"])
+    said = [w for w in words[0, 0].tolist() if w != PADDING]
+    references = [
+        batch.reference_words[0, r, : n + 1].tolist()
+        for r, n in enumerate(batch.reference_lengths[0].tolist())
+    ]
+    assert float(parts["bleu"][0, 0]) == pytest.approx(coco_bleu(said, references), abs=1e-6)
+
+
+def test_an_end_counts_only_where_it_was_said(scenes) -> None:
+    data = caption_data(scenes)
+    batch = next(iter(data.val_dataloader()))
+    whole = batch.reference_words[:, :1]
+    cut = whole.masked_fill(whole == EOS, PADDING)
+    with_end, without = self_critical(data), self_critical(data, reward=Reward(end=False))
+    assert (with_end.rewards(batch, whole) > with_end.rewards(batch, cut)).all()
+    torch.testing.assert_close(without.rewards(batch, whole), without.rewards(batch, cut))
+
+
+def test_what_is_logged_describes_the_captions(scenes) -> None:
+    data = caption_data(scenes)
+    task = self_critical(data, sampler=Sampling(5, 3, rules=Rules(min_words=3)))
+    task.model.train()
+    task.training_step(next(iter(data.train_dataloader())), 0)
+    assert task.logged["train/unfinished"] == 1
+    assert task.logged["train/length"] == 3
+    assert task.logged["train/bad_endings"] == 0
+    names = {"reward", "baseline", "advantage", "length", "entropy", "unfinished", "bad_endings", "loss"}
+    assert {f"train/{name}" for name in names} == set(task.logged)
+    assert 0 < task.logged["train/entropy"] <= np.log(len(data.vocabulary)) + 1
+
+
+def test_training_raises_the_reward(scenes) -> None:
+    data = caption_data(scenes, batch_size=24)
+    task = self_critical(data, sampler=Sampling(8, 8))
+    batch = next(iter(data.train_dataloader()))
+    optimizer = torch.optim.Adam(task.parameters(), lr=1e-2)
+    rewards = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        task.training_step(batch, 0).backward()
+        optimizer.step()
+        rewards.append(task.logged["train/reward"])
+    assert np.mean(rewards[-5:]) > 1.5 * np.mean(rewards[:5])
+
+
+def test_a_training_runs_in_lightning(scenes) -> None:
+    data = caption_data(scenes)
+    task, losses = self_critical(data), Losses()
+    del task.log
+    fit(task, data, steps=3, callbacks=[losses])
+    assert len(losses.values) == 3
+    assert np.isfinite(losses.values).all()
+
+
+def test_the_signature_names_all_that_decides_a_reward(scenes) -> None:
+    data = caption_data(scenes)
+    one = self_critical(data).signature
+    assert one.startswith("1*CIDEr-D | with end | Sampling 4 | baseline others | frequencies of 24 images, ")
+    other = self_critical(data, reward=Reward(1, 0.5, end=False), sampler=BeamSearch(5, 9), baseline="mean")
+    assert other.signature.startswith("1*CIDEr-D+0.5*BLEU-4 | without end | BeamSearch 5 | baseline mean")
+    assert one.split(", ")[-1] != other.signature.split(", ")[-1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"baseline": "none"}, "greedy, mean, others"),
+        ({"sampler": Sampling(1, 5)}, "width of at least 2"),
+    ],
+)
+def test_impossible_options_are_refused(wrong, said, scenes) -> None:
+    with pytest.raises(ValueError, match=said):
+        self_critical(caption_data(scenes), **wrong)
+
+
+def test_frequencies_are_read_again_as_they_were_counted(scenes, tmp_path) -> None:
+    data = caption_data(scenes)
+    task = self_critical(data)
+    task.save(tmp_path)
+    again = self_critical(data, frequencies=str(tmp_path / "document_frequencies.npz"))
+    assert again.signature == task.signature
+    assert all(torch.equal(a, b) for a, b in zip(again._frequencies[:2], task._frequencies[:2], strict=True))
+
+
+@pytest.mark.parametrize("change", ["captions", "vocabulary", "end", "tokenizer"])
+def test_frequencies_of_something_else_are_refused_in_one_line(change, tmp_path) -> None:
+    captions, words = {1: ["a dog", "the cat"], 2: ["a cat"]}, ["a", "cat", "dog", "the"]
+    vocabulary = Vocabulary(words, "karpathy")
+    path = tmp_path / "f.npz"
+    table = caption_frequencies(captions, vocabulary, end=True)
+    save_frequencies(table, captions, vocabulary, end=True, path=path)
+    assert caption_frequencies(captions, vocabulary, end=True, path=path).signature == table.signature
+    end = change != "end"
+    if change == "captions":
+        captions = {1: ["a dog"], 2: ["a cat"]}
+    if change == "vocabulary":
+        vocabulary = Vocabulary(["dog", *words[:2], "the"], "karpathy")
+    if change == "tokenizer":
+        vocabulary = Vocabulary(words, "caffe")
+    with pytest.raises(InputError, match=r"f\.npz: document frequencies of .*those of these captions"):
+        caption_frequencies(captions, vocabulary, end=end, path=path)
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing", b"PK\x03\x04 cut"])
+def test_damaged_frequencies_are_one_line(content, tmp_path) -> None:
+    path = tmp_path / "f.npz"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"f\.npz: not a file of document frequencies"):
+        caption_frequencies({1: ["a"]}, Vocabulary(["a"], "karpathy"), end=True, path=path)
