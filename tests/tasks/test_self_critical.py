@@ -13,8 +13,8 @@ from bua.decode import BeamSearch, Hypotheses, Rules, Sampling, greedy
 from bua.errors import InputError
 from bua.models.captioners.updown import UpDownCaptioner
 from bua.tasks.normalise import Normaliser
-from bua.tasks.self_critical import BASELINES, Reward, SelfCritical
 from bua.tasks.say import say
+from bua.tasks.self_critical import BASELINES, Reward, SelfCritical
 from bua.text.vocabulary import BOS, EOS, PADDING, Vocabulary
 from tests.data.test_data import caption_data
 from tests.metrics.test_reward import coco_bleu
