@@ -4,10 +4,14 @@ Shapes: B images, N sequences an image (captions, beams), K regions (padded), D 
 A attention, H state. A mask is true where a region is real.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
+
+from bua.models.repeated import repeated
 
 
 def masked_softmax(scores: Float[Tensor, "*S K"], mask: Bool[Tensor, "*#S K"]) -> Float[Tensor, "*S K"]:
@@ -44,8 +48,20 @@ class AdditiveAttention(nn.Module):
         self, state: Float[Tensor, "B N H"], keys: Float[Tensor, "B K A"], mask: Bool[Tensor, "B K"]
     ) -> Float[Tensor, "B N K"]:
         """Return the weights of the regions for each state."""
-        hidden = torch.tanh(keys.unsqueeze(1) + self.query(state).unsqueeze(2))
-        return masked_softmax(self.score(hidden).squeeze(-1), mask.unsqueeze(1))
+        return self.over(keys, mask)(state)
+
+    def over(
+        self, keys: Float[Tensor, "B K A"], mask: Bool[Tensor, "B K"]
+    ) -> Callable[[Float[Tensor, "B N H"]], Float[Tensor, "B N K"]]:
+        """Return the attention over the same regions at every step of a recurrence."""
+        query, bias = repeated(self.query.weight), self.query.bias
+
+        def weigh(state: Tensor) -> Tensor:
+            asked = query(state) if bias is None else query(state) + bias
+            hidden = torch.tanh(keys.unsqueeze(1) + asked.unsqueeze(2))
+            return masked_softmax(self.score(hidden).squeeze(-1), mask.unsqueeze(1))
+
+        return weigh
 
 
 def normed_linear(in_size: int, out_size: int) -> nn.Module:

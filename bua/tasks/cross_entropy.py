@@ -76,26 +76,27 @@ class CrossEntropy(Captioning):
     def training_step(self, batch: CaptionBatch, _: int) -> Tensor:
         """Return the loss of a batch."""
         share = self.sampling.at(self.current_epoch)
-        words = batch.words[..., :-1]
+        loss = self._loss(batch, self.label_smoothing, share)
         if share > 0:
-            logits = sampled_forward(self.model, batch.regions, words, share)
-            self.log("train/own_words", share, batch_size=len(words))
-        else:
-            logits = self.model(batch.regions, words)
-        loss = self._of(logits, batch.words[..., 1:], self.label_smoothing)
-        self.log("train/loss", loss, batch_size=len(words))
+            self.log("train/own_words", share, batch_size=len(batch.image_id))
+        self.log("train/loss", loss, batch_size=len(batch.image_id))
         return loss
 
     def loss(self, batch: CaptionBatch) -> Tensor:
         """Return the loss without smoothing, the annotators' words being read."""
-        return self._of(self.model(batch.regions, batch.words[..., :-1]), batch.words[..., 1:], 0.0)
+        return self._loss(batch, 0.0, 0.0)
 
-    def _of(self, logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    def _loss(self, batch: CaptionBatch, smoothing: float, share: float) -> Tensor:
+        words, targets = batch.words[..., :-1], batch.words[..., 1:]
         counted = targets != PADDING
         if self.ignore_unknown:
             counted = counted & (targets != UNKNOWN)
+        if share > 0:
+            logits = sampled_forward(self.model, batch.regions, words, share)[counted]
+        else:
+            logits = self.model(batch.regions, words, counted)
         values = torch.zeros(targets.shape, device=logits.device)
-        values[counted] = word_losses(logits[counted], targets[counted], smoothing)
+        values[counted] = word_losses(logits, targets[counted], smoothing)
         return self.normaliser(values, counted)
 
 
@@ -117,7 +118,7 @@ def sampled_forward(
 ) -> Float[Tensor, "B N T V"]:
     """Return logits where every word read but the first is, with probability ``share``, the model's own."""
     memory = model.encode(regions)
-    state = model.start(memory, words.shape[1])
+    step, state = model.stepping(memory), model.start(memory, words.shape[1])
     logits: list[Tensor] = []
     for t in range(words.shape[2]):
         read = words[:, :, t]
@@ -125,6 +126,6 @@ def sampled_forward(
             own = logits[-1].detach().float().softmax(-1).flatten(0, 1).multinomial(1).view_as(read)
             chosen = torch.rand(read.shape, device=read.device) < share
             read = torch.where(chosen & (read != PADDING), own, read)
-        said, _, state = model.step(read, memory, state)
+        said, _, state = step(read, state)
         logits.append(said)
     return torch.stack(logits, 2)

@@ -20,9 +20,10 @@ Search = TypeVar("Search", BeamSearch, DiverseBeamSearch, Sampling, Decoder)
 def steps(model: Any, regions: RegionBatch) -> tuple[StepFunction, Any]:
     """Encode regions and return the step function of a captioner over them, and its first state."""
     memory = model.encode(regions)
+    stepping = model.stepping(memory)
 
     def step(words: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
-        logits, weights, state = model.step(words, memory, state)
+        logits, weights, state = stepping(words, state)
         return logits.float().log_softmax(-1), weights, state
 
     return step, model.start(memory, 1)

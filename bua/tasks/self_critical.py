@@ -130,9 +130,10 @@ class SelfCritical(Captioning):
         with evaluating(self.model):
             found = say([self.model], batch.regions, self.sampler)
         read = torch.cat([torch.full_like(found.words[..., :1], BOS), found.words[..., :-1]], 2)
-        logits = self.model(batch.regions, read)
-        chosen = logits.float().log_softmax(-1).gather(3, found.words.unsqueeze(3)).squeeze(3)
-        chosen = chosen.masked_fill(found.words == PADDING, 0)
+        real = found.words != PADDING
+        log_probs = self.model(batch.regions, read, real).float().log_softmax(-1)
+        chosen = torch.zeros(real.shape, device=real.device)
+        chosen[real] = log_probs.gather(1, found.words[real].unsqueeze(1)).squeeze(1)
         return found._replace(word_log_prob=chosen, log_prob=chosen.sum(2))
 
     def rewards(self, batch: CaptionBatch, words: Int[Tensor, "B N T"]) -> Float[Tensor, "B N"]:

@@ -105,12 +105,17 @@ class Ending(nn.Module):
         """Return the state before the first word."""
         return self.m.start(memory, sequences)
 
-    def step(self, words: Tensor, memory: Any, state: Any) -> tuple[Tensor, Tensor, Any]:
-        """Say the end with more and more certainty."""
-        logits, weights, state = self.m.step(words, memory, state)
-        self.said += 1
-        logits[..., EOS] += self.said * 1.2 - 6
-        return logits, weights, state
+    def stepping(self, memory: Any) -> Callable[[Tensor, Any], tuple[Tensor, Tensor, Any]]:
+        """Return a step that says the end with more and more certainty."""
+        step = self.m.stepping(memory)
+
+        def ending(words: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
+            logits, weights, state = step(words, state)
+            self.said += 1
+            logits[..., EOS] += self.said * 1.2 - 6
+            return logits, weights, state
+
+        return ending
 
 
 def plain_beam(model: UpDownCaptioner, regions: RegionBatch, width: int, longest: int) -> list[list[int]]:

@@ -60,11 +60,11 @@ class Tiny(nn.Module):
     def start(self, memory, sequences):
         return Nothing(memory.new_zeros(len(memory), sequences, 0))
 
-    def step(self, words, memory, state):
-        return self.table[words], memory.new_ones(*words.shape, 1), state
+    def stepping(self, memory):
+        return lambda words, state: (self.table[words], memory.new_ones(*words.shape, 1), state)
 
-    def forward(self, regions, words):
-        return self.table[words]
+    def forward(self, regions, words, where=None):
+        return self.table[words if where is None else words[where]]
 
 
 #: Two words can be said, at most three of them.

@@ -126,7 +126,7 @@ def test_a_caption_can_be_learnt_by_heart(scenes) -> None:
     regions = batch.regions._replace(features=batch.regions.features * 4 - 2)
     one = batch._replace(words=batch.words[:, :1], regions=regions)
     optimizer = torch.optim.Adam(task.parameters(), lr=1e-2)
-    for _ in range(300):
+    for _ in range(400):
         optimizer.zero_grad()
         task.loss(one).backward()
         optimizer.step()

@@ -14,6 +14,7 @@ from bua.models.attention import AdditiveAttention
 from bua.models.captioners.recurrent import AttendedRegions, RecurrentCaptioner
 from bua.models.captioners.step import LstmState
 from bua.models.regions import RegionBatch
+from bua.models.repeated import repeated
 
 
 class Att2inCaptioner(RecurrentCaptioner[AttendedRegions, LstmState]):
@@ -68,13 +69,16 @@ class Att2inCaptioner(RecurrentCaptioner[AttendedRegions, LstmState]):
         return gates
 
     def _cell(
-        self, memory: AttendedRegions
+        self, memory: AttendedRegions, reads: int
     ) -> Callable[[Tensor, LstmState], tuple[Tensor, Tensor, LstmState]]:
+        attend = self.attention.over(memory.keys, memory.mask)
+        of_state, of_region = repeated(self.from_state.weight), repeated(self.from_region.weight)
+
         def advance(word_gates: Tensor, state: LstmState) -> tuple[Tensor, Tensor, LstmState]:
-            weights = self.attention(state.h, memory.keys, memory.mask)
+            weights = attend(state.h)
             attended = torch.bmm(weights, memory.features)
-            i, f, o, one, other = (word_gates + self.from_state(state.h)).chunk(5, -1)
-            into_one, into_other = self.from_region(attended).chunk(2, -1)
+            i, f, o, one, other = (word_gates + of_state(state.h)).chunk(5, -1)
+            into_one, into_other = of_region(attended).chunk(2, -1)
             candidate = torch.maximum(one + into_one, other + into_other)
             c = f.sigmoid() * state.c + i.sigmoid() * candidate
             h = o.sigmoid() * c.tanh()

@@ -15,6 +15,7 @@ from bua.models.attention import masked_mean, uniform
 from bua.models.captioners.recurrent import RecurrentCaptioner
 from bua.models.captioners.step import LstmState, lstm
 from bua.models.regions import RegionBatch
+from bua.models.repeated import repeated
 
 
 class PooledRegions(NamedTuple):
@@ -54,9 +55,13 @@ class MeanPooledCaptioner(RecurrentCaptioner[PooledRegions, LstmState]):
         bias = self.lstm.bias_ih + self.lstm.bias_hh
         return F.linear(vectors, self.lstm.weight_ih[:, self.hidden_size :], bias)
 
-    def _cell(self, memory: PooledRegions) -> Callable[[Tensor, LstmState], tuple[Tensor, Tensor, LstmState]]:
+    def _cell(
+        self, memory: PooledRegions, reads: int
+    ) -> Callable[[Tensor, LstmState], tuple[Tensor, Tensor, LstmState]]:
+        of_state = repeated(self.lstm.weight_hh)
+
         def advance(word_gates: Tensor, state: LstmState) -> tuple[Tensor, Tensor, LstmState]:
-            gates = word_gates + memory.gates + F.linear(state.h, self.lstm.weight_hh)
+            gates = word_gates + memory.gates + of_state(state.h)
             h, c = lstm(gates, state.c)
             return memory.weights.expand(-1, h.shape[1], -1), h, LstmState(h, c)
 

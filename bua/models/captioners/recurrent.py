@@ -43,28 +43,49 @@ class RecurrentCaptioner(nn.Module, ABC, Generic[Memory, State]):
         self, words: Int[Tensor, "B N"], memory: Memory, state: State
     ) -> tuple[Float[Tensor, "B N V"], Float[Tensor, "B N K"], State]:
         """Read one word of every sequence."""
-        weights, out, state = self._cell(memory)(self._word_gates(words), state)
-        return self._logits(out, words), weights, state
+        return self.stepping(memory)(words, state)
 
-    def forward(self, regions: RegionBatch, words: Int[Tensor, "B N T"]) -> Float[Tensor, "B N T V"]:
-        """Return the logits of the word after each of ``words``."""
+    def stepping(
+        self, memory: Memory
+    ) -> Callable[[Int[Tensor, "B N"], State], tuple[Float[Tensor, "B N V"], Float[Tensor, "B N K"], State]]:
+        """Return ``step`` over these regions, having computed what is the same at every step."""
+        advance = self._cell(memory, 0)
+
+        def step(words: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+            weights, out, state = advance(self._word_gates(words), state)
+            return self._logits(out, words), weights, state
+
+        return step
+
+    def forward(
+        self,
+        regions: RegionBatch,
+        words: Int[Tensor, "B N T"],
+        where: Bool[Tensor, "B N T"] | None = None,
+    ) -> Float[Tensor, "*S V"]:
+        """Return the logits of the word after each of ``words``, (B, N, T, V), or those ``where`` wanted."""
         memory = self.encode(regions)
         state, said = self.start(memory, words.shape[1]), []
-        advance = self._cell(memory)
+        advance = self._cell(memory, words.shape[1] * words.shape[2])
         for gates in self._word_gates(words).unbind(2):
             _, out, state = advance(gates, state)
             said.append(out)
-        return self._logits(torch.stack(said, 2), words)
+        every = torch.stack(said, 2)
+        return self._logits(every, words) if where is None else self._logits(every[where], words[where])
 
     @abstractmethod
     def _word_gates(self, words: Int[Tensor, "*S"]) -> Float[Tensor, "*S G"]:
         """Return what words alone add to the gates."""
 
     @abstractmethod
-    def _cell(self, memory: Memory) -> Callable[[Tensor, State], tuple[Tensor, Tensor, State]]:
+    def _cell(self, memory: Memory, reads: int) -> Callable[[Tensor, State], tuple[Tensor, Tensor, State]]:
         """Return one step over these regions, having computed what is the same at every step.
 
-        It takes gates of a word (B, N, G) and a state, and returns weights of the regions
+        Args:
+            memory: of the regions.
+            reads: so many words will be read of every image, where that is known, else 0.
+
+        The step takes gates of a word (B, N, G) and a state, and returns weights of the regions
         (B, N, K), what the next word is said from (B, N, O) and the next state.
         """
 

@@ -16,6 +16,7 @@ from bua.models.attention import AdditiveAttention, masked_mean
 from bua.models.captioners.recurrent import RecurrentCaptioner
 from bua.models.captioners.step import LstmState, lstm
 from bua.models.regions import RegionBatch
+from bua.models.repeated import repeated
 
 
 class SoftRegions(NamedTuple):
@@ -76,13 +77,16 @@ class SoftAttentionCaptioner(RecurrentCaptioner[SoftRegions, LstmState]):
         cell = self.lstm
         return F.linear(self.word(words), cell.weight_ih[:, : self.word_size], cell.bias_ih + cell.bias_hh)
 
-    def _cell(self, memory: SoftRegions) -> Callable[[Tensor, LstmState], tuple[Tensor, Tensor, LstmState]]:
-        of_region = self.lstm.weight_ih[:, self.word_size :]
+    def _cell(
+        self, memory: SoftRegions, reads: int
+    ) -> Callable[[Tensor, LstmState], tuple[Tensor, Tensor, LstmState]]:
+        of_region = repeated(self.lstm.weight_ih[:, self.word_size :])
+        of_state, attend = repeated(self.lstm.weight_hh), self.attention.over(memory.keys, memory.mask)
 
         def advance(word_gates: Tensor, state: LstmState) -> tuple[Tensor, Tensor, LstmState]:
-            weights = self.attention(state.h, memory.keys, memory.mask)
+            weights = attend(state.h)
             z = self.beta(state.h).sigmoid() * torch.bmm(weights, memory.features)
-            gates = word_gates + F.linear(z, of_region) + F.linear(state.h, self.lstm.weight_hh)
+            gates = word_gates + of_region(z) + of_state(state.h)
             h, c = lstm(gates, state.c)
             return weights, torch.cat([h, z], -1), LstmState(h, c)
 

@@ -4,6 +4,7 @@ Shapes: B images, N sequences an image, T words, K regions (padded), H state, G 
 vocabulary.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeVar
 
 from jaxtyping import Float
@@ -33,8 +34,14 @@ class Captioner(Protocol[Memory, State]):
     def step(self, words: Tensor, memory: Memory, state: State) -> tuple[Tensor, Tensor, State]:
         """Return logits (B, N, V), weights of the regions (B, N, K) and the next state."""
 
-    def forward(self, regions: RegionBatch, words: Tensor) -> Tensor:
-        """Return logits (B, N, T, V) of the word after each of ``words`` (B, N, T)."""
+    def stepping(self, memory: Memory) -> Callable[[Tensor, State], tuple[Tensor, Tensor, State]]:
+        """Return ``step`` over these regions, having computed what is the same at every step."""
+
+    def forward(self, regions: RegionBatch, words: Tensor, where: Tensor | None = None) -> Tensor:
+        """Return logits (B, N, T, V) of the word after each of ``words`` (B, N, T).
+
+        With ``where``, a mask (B, N, T), only those of the M wanted, (M, V).
+        """
 
 
 class LstmState(NamedTuple):

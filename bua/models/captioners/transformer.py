@@ -4,6 +4,7 @@ Shapes: B images, N sequences an image, T words now, P words before, K regions (
 layers, H heads, E = D / H, V vocabulary.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -122,11 +123,22 @@ class TransformerCaptioner(nn.Module):
         weights = self.decoder[last].weights(looking, memory.layer(last), memory.mask)
         return self.logits(out.squeeze(2)), weights.squeeze(2), state
 
-    def forward(self, regions: RegionBatch, words: Int[Tensor, "B N T"]) -> Float[Tensor, "B N T V"]:
-        """Return the logits of the word after each of ``words``, all at once."""
+    def stepping(
+        self, memory: TransformerRegions
+    ) -> Callable[[Tensor, TransformerState], tuple[Tensor, Tensor, TransformerState]]:
+        """Return ``step`` over these regions."""
+        return lambda words, state: self.step(words, memory, state)
+
+    def forward(
+        self,
+        regions: RegionBatch,
+        words: Int[Tensor, "B N T"],
+        where: Bool[Tensor, "B N T"] | None = None,
+    ) -> Float[Tensor, "*S V"]:
+        """Return the logits of the word after each of ``words``, (B, N, T, V), or those ``where`` wanted."""
         memory = self.encode(regions)
         out, _, _ = self._read(words, memory, self.start(memory, words.shape[1]))
-        logits: Tensor = self.logits(out)
+        logits: Tensor = self.logits(out if where is None else out[where])
         return logits
 
     def _read(

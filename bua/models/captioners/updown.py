@@ -16,6 +16,7 @@ from bua.models.attention import AdditiveAttention, masked_mean
 from bua.models.captioners.recurrent import RecurrentCaptioner
 from bua.models.captioners.step import lstm
 from bua.models.regions import RegionBatch
+from bua.models.repeated import repeated
 
 
 class UpDownRegions(NamedTuple):
@@ -86,21 +87,24 @@ class UpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
         return F.linear(vectors, cell.weight_ih[:, 2 * self.hidden_size :], cell.bias_ih + cell.bias_hh)
 
     def _cell(
-        self, memory: UpDownRegions
+        self, memory: UpDownRegions, reads: int
     ) -> Callable[[Tensor, UpDownState], tuple[Tensor, Tensor, UpDownState]]:
-        first, second = self.attention_lstm, self.language_lstm
-        # cut out once: the gradient of a slice is as large as the whole matrix
-        of_language = first.weight_ih[:, : self.hidden_size]
+        first, second, h = self.attention_lstm, self.language_lstm, self.hidden_size
+        of_states = repeated(torch.cat([first.weight_ih[:, :h], first.weight_hh], 1))
         bias = second.bias_ih + second.bias_hh
+        # a mean of products is the product of the mean: regions may pass the matrix before they are attended
+        early = reads > memory.features.shape[1]
+        regions = F.linear(memory.features, second.weight_ih[:, :h]) if early else memory.features
+        of_region = (lambda x: x) if early else repeated(second.weight_ih[:, :h])
+        of_both = repeated(torch.cat([second.weight_ih[:, h:], second.weight_hh], 1))
+        attend = self.attention.over(memory.keys, memory.mask)
 
         def advance(word_gates: Tensor, state: UpDownState) -> tuple[Tensor, Tensor, UpDownState]:
-            gates = word_gates + memory.gates
-            gates = gates + F.linear(state.h2, of_language) + F.linear(state.h1, first.weight_hh)
+            gates = word_gates + memory.gates + of_states(torch.cat([state.h2, state.h1], -1))
             h1, c1 = lstm(gates, state.c1)
-            weights = self.attention(h1, memory.keys, memory.mask)
-            attended = torch.bmm(weights, memory.features)
-            gates = F.linear(torch.cat([attended, h1], -1), second.weight_ih, bias)
-            h2, c2 = lstm(gates + F.linear(state.h2, second.weight_hh), state.c2)
+            weights = attend(h1)
+            gates = of_region(torch.bmm(weights, regions)) + of_both(torch.cat([h1, state.h2], -1)) + bias
+            h2, c2 = lstm(gates, state.c2)
             return weights, h2, UpDownState(h1, c1, h2, c2)
 
         return advance

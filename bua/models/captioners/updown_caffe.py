@@ -16,6 +16,7 @@ from bua.models.captioners.recurrent import RecurrentCaptioner
 from bua.models.captioners.step import lstm
 from bua.models.captioners.updown import UpDownRegions, UpDownState
 from bua.models.regions import RegionBatch
+from bua.models.repeated import repeated
 
 
 class CaffeUpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
@@ -71,16 +72,19 @@ class CaffeUpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
         return F.linear(self.word(words), cell.weight[:, : self.word_size], cell.bias)
 
     def _cell(
-        self, memory: UpDownRegions
+        self, memory: UpDownRegions, reads: int
     ) -> Callable[[Tensor, UpDownState], tuple[Tensor, Tensor, UpDownState]]:
-        of_states = self.attention_lstm.weight[:, -2 * self.hidden_size :]
+        first, second = self.attention_lstm, self.language_lstm
+        of_states = repeated(first.weight[:, -2 * self.hidden_size :])
+        of_all, attend = repeated(second.weight), self.attention.over(memory.keys, memory.mask)
 
         def advance(word_gates: Tensor, state: UpDownState) -> tuple[Tensor, Tensor, UpDownState]:
-            gates = word_gates + memory.gates + F.linear(torch.cat([state.h2, state.h1], -1), of_states)
+            gates = word_gates + memory.gates + of_states(torch.cat([state.h2, state.h1], -1))
             h1, c1 = lstm(gates, state.c1)
-            weights = self.attention(h1, memory.keys, memory.mask)
+            weights = attend(h1)
             attended = torch.bmm(weights, memory.features)
-            h2, c2 = lstm(self.language_lstm(torch.cat([h1, attended, state.h2], -1)), state.c2)
+            gates = of_all(torch.cat([h1, attended, state.h2], -1)) + second.bias
+            h2, c2 = lstm(gates, state.c2)
             return weights, h2, UpDownState(h1, c1, h2, c2)
 
         return advance

@@ -1,0 +1,56 @@
+"""One gradient for all steps of a recurrence is the sum of those of each."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from bua.models.repeated import repeated
+
+
+def recurrence(linear, x, steps: int, used: int):
+    """Apply a map again and again; only the first ``used`` outcomes count."""
+    total = x.new_zeros(())
+    for n in range(steps):
+        x = linear(x).tanh()
+        if n < used:
+            total = total + (x * (n + 1)).square().sum()
+    return total
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    steps=st.integers(0, 5),
+    used=st.integers(0, 5),
+    rows=st.integers(1, 3),
+    leaf=st.booleans(),
+)
+def test_gradients_are_those_of_ordinary_linear_maps(seed, steps, used, rows, leaf) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(4, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(2, rows, 4, generator=generator, dtype=torch.float64, requires_grad=leaf)
+    found = []
+    for make in (repeated, lambda w: lambda x: F.linear(x, w)):
+        total = recurrence(make(weight * 1.5), x, steps, used) + weight.sum()
+        found.append(torch.autograd.grad(total, [weight, x] if leaf and steps and used else [weight]))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_second_backward_gives_the_same_again() -> None:
+    weight = torch.randn(3, 3, requires_grad=True)
+    total = recurrence(repeated(weight), torch.randn(1, 2, 3), 3, 3)
+    first = torch.autograd.grad(total, weight, retain_graph=True)[0]
+    torch.testing.assert_close(torch.autograd.grad(total, weight)[0], first)
+
+
+@pytest.mark.parametrize("how", ["no gradient", "frozen", "mixed precision"])
+def test_where_it_cannot_help_it_is_an_ordinary_linear_map(how) -> None:
+    weight, x = torch.randn(3, 3, requires_grad=how != "frozen"), torch.randn(2, 3)
+    mixed = how == "mixed precision"
+    with torch.set_grad_enabled(how != "no gradient"), torch.autocast("cpu", enabled=mixed):
+        out = repeated(weight)(x)
+        assert out.dtype == (torch.bfloat16 if mixed else torch.float32)
+        torch.testing.assert_close(out, F.linear(x, weight))
