@@ -8,6 +8,7 @@ in OUT is not done again. JOBS trainings run at a time, one thread each.
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,14 +21,16 @@ MODELS = {
     "mean_pooled": ["model=mean_pooled_small"],
 }
 FEATURES = ("regions", "grid")
-OBJECTIVES = ("cross_entropy", "self_critical")
+#: By cross-entropy; from there on rewards; and by cross-entropy for as many epochs in all, to compare.
+OBJECTIVES = ("cross_entropy", "self_critical", "longer")
 SEEDS = (0, 1, 2)
 PICTURES = {"train": 2000, "val": 150, "test": 300, "novel": 300}
 #: Cells of the grid, each way.
 CELLS = 6
-#: Epochs on rewards, after those of the experiment by cross-entropy.
-EPOCHS = 5
-RATE = 5e-4
+#: Epochs by cross-entropy, and more of them.
+EPOCHS, MORE = 8, 5
+#: Learning rate on rewards.
+RATES = {"updown": 5e-4, "transformer": 1e-4, "mean_pooled": 5e-4}
 
 
 def bua(*arguments: str) -> None:
@@ -50,16 +53,17 @@ def prepare(out: Path) -> None:
 
 def cells(scenes: Path, path: Path) -> None:
     """Write the boxes of a grid over every picture."""
-    boxes = {}
+    entries = []
     for split in PICTURES:
         for image in json.loads((scenes / f"captions_{split}.json").read_text())["images"]:
             width, height = image["width"] / CELLS, image["height"] / CELLS
-            boxes[str(image["id"])] = [
+            boxes = [
                 [x * width, y * height, (x + 1) * width, (y + 1) * height]
                 for y in range(CELLS)
                 for x in range(CELLS)
             ]
-    path.write_text(json.dumps(boxes))
+            entries.append({"image_id": image["id"], "boxes": boxes})
+    path.write_text(json.dumps(entries))
 
 
 def job(out: Path, model: str, features: str, seed: int) -> list[dict[str, Any]]:
@@ -69,6 +73,8 @@ def job(out: Path, model: str, features: str, seed: int) -> list[dict[str, Any]]
     torch.set_num_threads(1)
     rows = []
     for objective in OBJECTIVES:
+        if objective == "longer" and features != "regions":
+            continue
         run = out / "runs" / f"{model}-{features}-{seed}-{objective}"
         done = run / "scores.json"
         if not done.exists():
@@ -84,12 +90,14 @@ def job(out: Path, model: str, features: str, seed: int) -> list[dict[str, Any]]
 
 def train(out: Path, run: Path, model: str, features: str, seed: int, objective: str) -> None:
     """Train by cross-entropy, or go on from there on rewards."""
+    shutil.rmtree(run, ignore_errors=True)
     command = ["train", "experiment=caption_scenes", f"scenes={out}/scenes", f"features={out}/{features}.h5"]
     command += [f"out={run}", f"seed={seed}", "trainer.accelerator=cpu", *MODELS[model]]
+    command += [f"trainer.max_epochs={EPOCHS + (MORE if objective == 'longer' else 0)}"]
     if objective == "self_critical":
         start = run.with_name(run.name.replace("self_critical", "cross_entropy"))
         command += ["objective=self_critical", f"start={start}", "scheduler=constant"]
-        command += [f"optimizer.lr={RATE}", f"trainer.max_epochs={EPOCHS}"]
+        command += [f"optimizer.lr={RATES[model]}", f"trainer.max_epochs={MORE}"]
     bua(*command)
 
 
@@ -136,10 +144,10 @@ def _repeats(words: list[str]) -> bool:
 
 def main(out: Path, jobs: int) -> None:
     """Run the whole study."""
-    os.environ["OMP_NUM_THREADS"] = "1"
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     prepare(out)
+    os.environ["OMP_NUM_THREADS"] = "1"
     every = [(out, m, f, s) for s in SEEDS for m in MODELS for f in FEATURES]
     with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=1) as pool:
         rows = [row for rows in pool.starmap(job, every, chunksize=1) for row in rows]
