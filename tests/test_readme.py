@@ -53,6 +53,20 @@ def test_every_detector_and_every_selection_rule_is_documented() -> None:
     assert [name for name in found if f"`{name}`" not in text] == []
 
 
+def test_every_captioner_every_decoding_and_every_recipe_is_documented() -> None:
+    text = (ROOT / "docs/captioners.md").read_text()
+    models, decodings = (sorted((ROOT / "conf" / group).glob("*.yaml")) for group in ("model", "decode"))
+    captioners = {path.stem for path in models if "bua.models.captioners." in path.read_text()}
+    recipes = {
+        path.stem
+        for path in (ROOT / "conf/experiment").glob("*.yaml")
+        if not path.stem.startswith(("vqa", "detector"))
+    }
+    assert (len(captioners), len(decodings), len(recipes)) == (7, 7, 14)
+    for name in captioners | {path.stem for path in decodings} | recipes:
+        assert f"`{name}`" in text, name
+
+
 @pytest.mark.parametrize("line", MAKE)
 def test_target_of_the_readme_is_in_the_makefile(line: str) -> None:
     assert re.search(rf"^{line.split()[1]}:.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)

@@ -3,7 +3,8 @@
 Each entry of an image is one constraint: a text, or several of which one is enough.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from bua.decode.automaton import Constraint
 from bua.errors import InputError
 from bua.json_file import read_json
 from bua.store.reader import ImageId
+from bua.store.regions import Regions
 from bua.text.vocabulary import UNKNOWN, Vocabulary
 
 #: An automaton has a state for every set of met constraints: more of them are too many to search.
@@ -51,6 +53,37 @@ def read_constraints(
             else:
                 tell(f"{path}: image {image_id}: the vocabulary lacks {' / '.join(texts)}; it is left out")
     return found
+
+
+def seen(
+    regions: Regions, names: Sequence[str], *, most: int, threshold: float, without: Collection[str]
+) -> list[list[str]]:
+    """Return the likeliest classes of an image as constraints, best first, each in singular and plural.
+
+    Args:
+        regions: with classes and their probabilities.
+        names: of the classes; one may have several, with commas between.
+        most: constraints.
+        threshold: of probabilities.
+        without: classes that are no constraints.
+    """
+    if regions.class_id is None or regions.class_score is None:
+        return []
+    best: dict[int, float] = {}
+    for number, score in zip(regions.class_id.tolist(), regions.class_score.tolist(), strict=True):
+        best[number] = max(score, best.get(number, 0.0))
+    kept = [
+        n for n, score in best.items() if score >= threshold and not set(names[n].split(",")) & set(without)
+    ]
+    kept.sort(key=lambda n: (-best[n], n))
+    return [[form for name in names[n].split(",") for form in (name, plural(name))] for n in kept[:most]]
+
+
+def plural(noun: str) -> str:
+    """Return the regular plural of an English noun."""
+    if re.search(r"(s|x|z|ch|sh)$", noun):
+        return f"{noun}es"
+    return re.sub(r"(?<=[^aeiou])y$", "ie", noun) + "s"
 
 
 def _are_texts(texts: Any) -> bool:

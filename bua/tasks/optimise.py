@@ -11,7 +11,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from bua.errors import InputError
+
 OptimizerFactory = Callable[[Iterable[Tensor]], Optimizer]
+#: Steps between looks at the loss: each waits for the device.
+LOOKED_AT = 20
 SchedulerFactory = Callable[..., LRScheduler]
 
 
@@ -67,6 +71,19 @@ class Task(LightningModule):
         if self._rng is not None:
             _restore_random_state(self._rng)
             self._rng = None
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Stop a training whose loss is no number any more; looked at every ``LOOKED_AT`` steps.
+
+        Raises:
+            InputError: it is not.
+        """
+        step, loss = self.trainer.global_step, outputs["loss"]
+        if step % LOOKED_AT == 0 and not bool(loss.isfinite()):
+            raise InputError(
+                f"the loss is {float(loss)} at step {step}: a lower optimizer.lr, or "
+                "trainer.gradient_clip_val, may help"
+            )
 
 
 def _random_state() -> dict[str, Tensor]:

@@ -1,8 +1,10 @@
 """From cross-entropy to rewards to captions, through the commands, on small scenes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -10,7 +12,8 @@ import yaml
 from bua.cli import main
 from bua.cli.load import load, read_checkpoint
 from bua.decode import BeamSearch, Rules
-from bua.store import FeatureStore
+from bua.store import About, FeatureStore, StoreWriter
+from tests.conftest import regions
 from tests.parity import ROOT
 
 SMALL = ["model.word_size=8", "model.hidden_size=12", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
@@ -157,3 +160,24 @@ def test_rules_name_words(runs, scenes) -> None:
     search = BeamSearch(3, 8, rules=Rules(banned=(banned, "no such word"), min_words=4))
     for one in trained.caption_store(store, store.image_ids[:5], decoder=search):
         assert all(banned not in said.words and len(said.words) >= 4 for said in one)
+
+
+def test_what_a_detector_saw_becomes_constraints(tmp_path, capfd) -> None:
+    def store(name: str, classes: tuple[str, ...], **columns: object) -> Path:
+        about = About("d", {}, "0", class_names=classes)
+        with StoreWriter(tmp_path / name, about) as writer:
+            writer.write([(n, replace(regions(2), **columns)) for n in (1, 2)])
+            writer.pack([1, 2])
+        return tmp_path / name
+
+    ids, scores = np.array([1, 0], np.int32), np.array([0.9, 0.4], np.float32)
+    path = store("f.h5", ("dog", "bus"), class_id=ids, class_score=scores)
+    command = ["captions", "constraints", f"out={tmp_path}/c.json"]
+    ran(*command, f"features={path}")
+    wanted = [["bus", "buses"], ["dog", "dogs"]]
+    assert json.loads((tmp_path / "c.json").read_text()) == {"1": wanted, "2": wanted}
+    ran(*command, f"features={path}", "threshold=0.5", "without=[dog]")
+    assert json.loads((tmp_path / "c.json").read_text())["1"] == wanted[:1]
+    capfd.readouterr()
+    assert "without=cow: " in said(capfd, *command, f"features={path}", "without=[cow]")
+    assert "no named classes" in said(capfd, *command, f"features={store('g.h5', ())}")

@@ -14,7 +14,7 @@ from bua.data.caption_files.stored import stored_ids
 from bua.data.vocabulary import COUNTED, VocabularyRule
 from bua.errors import InputError
 from bua.store.reader import FeatureStore
-from bua.text import TOKENIZERS, Vocabulary
+from bua.text import EOS, TOKENIZERS, Vocabulary
 from tests.conftest import regions, write_store
 from tests.data.test_caption_files import SENTENCE, written
 from tests.data.test_data import caption_data
@@ -206,3 +206,44 @@ def test_preset_keeps_exactly_the_words_that_occur_often_enough(name: str, share
 def test_more_than_five_is_not_at_least_five() -> None:
     least = {name: preset(name).min_count for name in PRESETS}
     assert (least["self_critical"], least["aoa"], least["updown_caffe"], least["m2"]) == (6, 5, 5, 5)
+
+
+def words_read(data, epoch: int) -> dict[object, list[list[int]]]:
+    """Return the captions that an epoch reads, by image."""
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(epoch)
+    return {i: w.tolist() for batch in loader for i, w in zip(batch.image_id, batch.words, strict=True)}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_captions_are_drawn_anew_in_every_epoch_and_the_same_again(workers, scenes) -> None:
+    data = caption_data(scenes, captions_each=2, workers=workers)
+    every = words_read(caption_data(scenes), 0)
+    first, second = words_read(data, 0), words_read(data, 1)
+    assert first == words_read(caption_data(scenes, captions_each=2), 0)
+    assert first != second
+    for image_id, captions in first.items():
+        read = [[w for w in words if w] for words in captions]
+        known = [[w for w in words if w] for words in every[image_id]]
+        assert len(read) == 2
+        assert read[0] != read[1] or known.count(read[0]) > 1
+        assert all(words in known for words in read)
+
+
+def test_an_image_with_fewer_captions_gives_some_twice(tmp_path) -> None:
+    data = karpathy_data(tmp_path, IDS, captions_each=3)
+    for batch in data.train_dataloader():
+        assert batch.words.shape[1] == 3
+        assert (batch.words == batch.words[:, :1]).all()
+        assert batch.reference_lengths.tolist() == [[2]] * len(batch.image_id)
+
+
+def test_references_are_whole_where_captions_that_are_read_are_cut(scenes) -> None:
+    data = caption_data(scenes, max_words=3)
+    batch = next(iter(data.val_dataloader()))
+    assert batch.words.shape[2] == 5
+    for n, texts in enumerate(batch.references):
+        encoded = [data.vocabulary.encode(text) for text in texts]
+        assert batch.reference_lengths[n, : len(texts)].tolist() == [len(words) for words in encoded]
+        for r, words in enumerate(encoded):
+            assert batch.reference_words[n, r, : len(words) + 1].tolist() == [*words, EOS]

@@ -38,6 +38,15 @@ def test_steps_say_what_teacher_forcing_says(kind: str, counts, sequences, lengt
 
 @every
 @torch.no_grad()
+def test_logits_of_chosen_words_are_those_of_all(kind: str) -> None:
+    model, regions, words = captioner(kind), some_regions(), some_words()
+    where = torch.rand(words.shape, generator=torch.Generator().manual_seed(0)) < 0.4
+    assert 0 < where.sum() < where.numel()
+    torch.testing.assert_close(model(regions, words, where), model(regions, words)[where])
+
+
+@every
+@torch.no_grad()
 def test_weights_sum_to_one_and_are_exactly_zero_on_padding(kind: str) -> None:
     regions = some_regions()
     _, weights = steps(captioner(kind), regions, some_words())

@@ -107,6 +107,14 @@ def test_an_untrained_captioner_is_as_unsure_as_its_vocabulary_is_large(scenes) 
     assert loss == pytest.approx(math.log(len(data.vocabulary)), rel=0.1)
 
 
+def test_a_loss_that_is_no_number_ends_the_training_in_one_line(scenes) -> None:
+    data = caption_data(scenes)
+    task = captioning(data)
+    task._optimizer = lambda p: torch.optim.SGD(p, lr=1e30)
+    with pytest.raises(InputError, match="the loss is nan at step 20: a lower optimizer.lr"):
+        fit(task, data, steps=60)
+
+
 def test_padding_and_unknown_words_are_no_targets(scenes) -> None:
     data = caption_data(scenes, min_count=40)
     task, batch = captioning(data), next(iter(data.val_dataloader()))

@@ -1,0 +1,83 @@
+"""Constraints: words of a vocabulary, or told and left out; what a detector saw, best first."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bua.data.constraints import MOST, constrained, plural, read_constraints, seen
+from bua.errors import InputError
+from bua.text.vocabulary import Vocabulary
+from tests.conftest import regions
+
+VOCABULARY = Vocabulary(["a", "dog", "dogs", "fire", "hydrant"], "karpathy")
+
+
+def read(tmp_path, content):
+    """Return constraints and what was told of them."""
+    path, told = tmp_path / "c.json", []
+    path.write_text(json.dumps(content))
+    return read_constraints(path, VOCABULARY, told.append), told
+
+
+def test_texts_become_phrases_of_known_words(tmp_path) -> None:
+    found, told = read(tmp_path, {"7": ["fire hydrant", ["dog", "dogs", "hound"]]})
+    index = VOCABULARY.index
+    assert found == {"7": [[(index("fire"), index("hydrant"))], [(index("dog"),), (index("dogs"),)]]}
+    assert told == []
+
+
+def test_what_has_no_known_words_is_told_and_left_out(tmp_path) -> None:
+    found, told = read(tmp_path, {"7": [["hound", "fire dog hound"]]})
+    assert found == {"7": []}
+    assert told == [
+        f"{tmp_path}/c.json: image 7: the vocabulary lacks hound / fire dog hound; it is left out"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (["dog"], "an object of lists"),
+        ({"7": "dog"}, f"image 7: a list of at most {MOST}"),
+        ({"7": ["dog"] * (MOST + 1)}, f"image 7: a list of at most {MOST}"),
+        ({"7": [3]}, "image 7: 3 is not a text"),
+        ({"7": [[]]}, r"image 7: \[\] is not a text"),
+        ({"7": ["dog", " "]}, "image 7: ' ' is not a text"),
+    ],
+)
+def test_broken_constraints_are_one_line(content, said, tmp_path) -> None:
+    with pytest.raises(InputError, match=f"c.json: {said}"):
+        read(tmp_path, content)
+
+
+def test_images_without_constraints_may_say_anything() -> None:
+    built = constrained({"7": [[(4,)]]}, [7, 8], None)
+    assert built.met.tolist() == [[0, 1], [0, -1]]
+
+
+def test_classes_come_once_best_first_without_those_left_out() -> None:
+    some = regions(5)
+    some = type(some)(
+        some.features,
+        some.boxes,
+        some.size,
+        class_id=np.array([0, 1, 0, 2, 3], np.int32),
+        class_score=np.array([0.3, 0.5, 0.9, 0.1, 0.8], np.float32),
+    )
+    names = ["dog,hound", "bus", "cat", "arm"]
+    found = seen(some, names, most=2, threshold=0.2, without=["arm"])
+    assert found == [["dog", "dogs", "hound", "hounds"], ["bus", "buses"]]
+    assert seen(some, names, most=1, threshold=0.95, without=[]) == []
+    assert seen(regions(2), names, most=3, threshold=0.1, without=[]) == []
+
+
+def test_plurals_are_regular() -> None:
+    assert [plural(n) for n in ("dog", "bus", "box", "church", "cherry", "toy")] == [
+        "dogs",
+        "buses",
+        "boxes",
+        "churches",
+        "cherries",
+        "toys",
+    ]
