@@ -5,6 +5,7 @@ python experiments/readme.py --check  exit with 1 if one is not what its results
 """
 
 import json
+import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -85,10 +86,64 @@ def speed(results: Results) -> str:
     return markdown(["what", "measured", "wanted"], rows) + f"\n\nOn {results['machine']}."
 
 
+#: What the objectives and captioners of the study are called in its tables.
+OBJECTIVES = {
+    "cross_entropy": "cross-entropy",
+    "self_critical": "then rewards",
+    "longer": "cross-entropy as long",
+}
+CAPTIONERS = {"updown": "Up-Down", "transformer": "Transformer", "mean_pooled": "mean-pooled"}
+
+
+def captioning(results: Results) -> str:
+    """Return the tables of the captioning study: means and standard deviations over seeds."""
+    runs: dict[tuple[str, str, str], list[Results]] = {}
+    for run in results["runs"]:
+        runs.setdefault((run["model"], run["features"], run["objective"]), []).append(run)
+
+    def cell(key: tuple[str, str, str], split: str, name: str, percent: bool = False) -> str:
+        values = [run[split][name] * (100 if percent else 1) for run in runs.get(key, [])]
+        if not values:
+            return ""
+        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        digits = 1 if percent else 3
+        return f"{statistics.mean(values):.{digits}f} ± {spread:.{digits}f}"
+
+    pairs = list(dict.fromkeys((model, features) for model, features, _ in runs))
+    names = [CAPTIONERS[model] for model, _ in pairs]
+    tables = []
+    for split, what in (("test", "CIDEr, test"), ("novel", "CIDEr, novel combinations")):
+        rows = [
+            [name, pair[1], *(cell((*pair, objective), split, "CIDEr") for objective in OBJECTIVES)]
+            for name, pair in zip(names, pairs, strict=True)
+        ]
+        tables.append(markdown([what, "sees", *OBJECTIVES.values()], rows))
+    measures = {
+        "bad_endings": "bad endings, %",
+        "repeated": "three words said twice, %",
+        "grounded": "words looking at what they name, %",
+        "chance": "by chance, %",
+    }
+    rows = [
+        [name, pair[1], OBJECTIVES[objective]]
+        + [cell((*pair, objective), "test", measure, percent=True) for measure in measures]
+        for name, pair in zip(names, pairs, strict=True)
+        for objective in ("cross_entropy", "self_critical")
+    ]
+    tables.append(markdown(["test", "sees", "trained by", *measures.values()], rows))
+    seeds = len({run["seed"] for run in results["runs"]})
+    head = (
+        f"{results['pictures']['train']:,} pictures to train on, {results['pictures']['test']} and "
+        f"{results['pictures']['novel']} to describe; mean and standard deviation of {seeds} seeds."
+    )
+    return "\n\n".join([head, *tables])
+
+
 #: Marker in a README -> file with the results, and what makes the text from them.
 TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
     "quickstart": ("experiments/quickstart/results.json", quickstart),
     "real": ("experiments/real/results.json", real),
+    "captioning": ("experiments/captioning/results.json", captioning),
     "speed": ("experiments/speed/results.json", speed),
 }
 READMES = ["README.md", *(f"experiments/{name}/README.md" for name in TABLES)]
