@@ -30,7 +30,7 @@ CELLS = 6
 #: Epochs by cross-entropy, and more of them.
 EPOCHS, MORE = 8, 5
 #: Learning rate on rewards.
-RATES = {"updown": 5e-4, "transformer": 1e-4, "mean_pooled": 5e-4}
+RATES = {"updown": 2e-4, "transformer": 1e-4, "mean_pooled": 2e-4}
 
 
 def bua(*arguments: str) -> None:
