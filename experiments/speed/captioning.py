@@ -232,7 +232,7 @@ def reward_share(seconds: Timer) -> Row:
     said = torch.randint(4, WORDS, (10, 5, 11))
     share = seconds(lambda: reward(said), 20) / seconds(step, 3)
     return {
-        "what": "time in rewards of a self-critical step, the same captioner, 10 images x 5 samples of 11 words",
+        "what": "rewards in a self-critical step, the same captioner, 10 images x 5 samples of 11 words",
         "value": f"{100 * share:.2f}%",
         "wanted": "5 % at most",
     }
