@@ -12,7 +12,13 @@ from bua.tasks.trained import Answer, Trained
 
 def main(config: Any) -> None:
     """Print the answer for every photograph; on request as JSON or with an attention page."""
-    trained = load(config.run, device=config.device, weights=config.weights, any_features=config.any_features)
+    trained = load(
+        config.run,
+        device=config.device,
+        precision=config.precision,
+        weights=config.weights,
+        any_features=config.any_features,
+    )
     results, exhibits = [], []
     for name, photo in each_photo(config, "ask"):
         answer = trained.ask(photo, config.question, candidates=config.candidates)

@@ -13,7 +13,13 @@ from bua.tasks.trained import Caption, Trained
 
 def main(config: Any) -> None:
     """Print a caption of every photograph; on request as JSON or with an attention page."""
-    trained = load(config.run, device=config.device, weights=config.weights, any_features=config.any_features)
+    trained = load(
+        config.run,
+        device=config.device,
+        precision=config.precision,
+        weights=config.weights,
+        any_features=config.any_features,
+    )
     decoder = build(config.decode)
     results, exhibits = [], []
     for name, photo in each_photo(config, "caption"):

@@ -20,7 +20,12 @@ FORMAT = 1
 
 
 def load(
-    path: Path | str, *, device: str = "cpu", weights: str | None = None, any_features: bool = False
+    path: Path | str,
+    *,
+    device: str = "cpu",
+    weights: str | None = None,
+    any_features: bool = False,
+    precision: str = "32-true",
 ) -> Trained:
     """Load a trained model.
 
@@ -29,6 +34,7 @@ def load(
         device: to run on.
         weights: of the detector, where they do not ship with bua.
         any_features: accept a detector other than the one that the model was trained on.
+        precision: of the model's products: 32-true, bf16-mixed or 16-mixed.
 
     Raises:
         InputError: there is no model, or it is damaged.
@@ -49,7 +55,12 @@ def load(
             trained.check_features(describe(made).identity, f"detector {made.name}")
         return made
 
-    trained = Trained(model, record, detector=detector, source=str(path), device=device)
+    try:
+        trained = Trained(
+            model, record, detector=detector, source=str(path), device=device, precision=precision
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from None
     return trained
 
 

@@ -22,9 +22,11 @@ log = logging.getLogger(__name__)
 
 def main(config: Any) -> None:
     """Predict and write the file."""
-    trained = load(config.run, device=config.device)
+    trained = load(config.run, device=config.device, precision=config.precision)
     if config.others:
-        trained = trained.with_others([load(run, device=config.device) for run in config.others])
+        trained = trained.with_others(
+            [load(run, device=config.device, precision=config.precision) for run in config.others]
+        )
     store = FeatureStore(config.features or _of_run(config.run, "features"))
     if not config.any_features:
         trained.check_features(store.about.identity, str(store.path))

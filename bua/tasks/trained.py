@@ -20,6 +20,7 @@ from bua.decode import Automaton, BeamSearch, Decoder
 from bua.errors import InputError
 from bua.models.regions import RegionBatch
 from bua.regions.detector import Detector, Photo, look
+from bua.regions.frozen import computing
 from bua.regions.photo import read_photo
 from bua.store.reader import FeatureStore, ImageId, Padded
 from bua.store.regions import Regions
@@ -109,6 +110,10 @@ class Trained:
             a photograph is first given.
         source: what to call it in errors.
         device: to run on.
+        precision: of the model's products: one of ``PRECISIONS``.
+
+    Raises:
+        ValueError: there is no such precision on the device.
     """
 
     def __init__(
@@ -119,10 +124,12 @@ class Trained:
         detector: Callable[[], Detector],
         source: str,
         device: str = "cpu",
+        precision: str = "32-true",
     ) -> None:
         self.model, self.record, self.source = model.to(device).eval(), record, source
         self.models: list[nn.Module] = [self.model]
-        self.device = torch.device(device)
+        self.device, self.precision = torch.device(device), precision
+        self._computing = computing(self.device, precision)
         self.kind = str(record["kind"])
         self.vocabulary = Vocabulary.from_dict(record["vocabulary"], source)
         self.answers = AnswerVocabulary.from_dict(record["answers"], source) if self.kind == "vqa" else None
@@ -156,6 +163,7 @@ class Trained:
             detector=self._make_detector,
             source=self.source,
             device=str(self.device),
+            precision=self.precision,
         )
         together.models = [self.model, *(other.model for other in others)]
         return together
@@ -226,9 +234,10 @@ class Trained:
     ) -> list[list[Said]]:
         search = with_words(decoder or BeamSearch(), self.vocabulary)
         more = {} if automaton is None else {"automaton": automaton.to(self.device)}
-        found = say(self.models, regions.to(self.device), search, **more)
+        with self._computing:
+            found = say(self.models, regions.to(self.device), search, **more)
         counts = regions.mask.sum(1).tolist()
-        words, weights = found.words.tolist(), found.weights.cpu().numpy()
+        words, weights = found.words.tolist(), found.weights.float().cpu().numpy()
         said: list[list[Said]] = []
         for b, count in enumerate(counts):
             said.append([])
@@ -278,5 +287,6 @@ class Trained:
     def _score(self, regions: RegionBatch, questions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         encoded = [self.vocabulary.encode(question) for question in questions]
         words = pad_questions(encoded, self.record["length"]).to(self.device)
-        logits, weights = self.model(regions, words)
-        return logits.sigmoid(), weights
+        with self._computing:
+            logits, weights = self.model(regions, words)
+        return logits.float().sigmoid(), weights.float()

@@ -123,6 +123,29 @@ def test_an_ensemble_of_different_models_predicts(runs, tmp_path) -> None:
 
 
 @pytest.mark.slow
+def test_mixed_precision_predicts_nearly_the_same(runs, tmp_path, capfd) -> None:
+    common = [
+        "predict",
+        f"run={runs}/scst",
+        "split=val",
+        "decode=greedy",
+        "decode.rules.min_words=4",
+        "n_best=2",
+    ]
+    ran(*common, f"out={tmp_path}/full.json")
+    ran(*common, f"out={tmp_path}/mixed.json", "precision=bf16-mixed", "device=cpu")
+    full, mixed = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("full", "mixed"))
+    pairs = [
+        (a["candidates"][0]["log_prob"], b["candidates"][0]["log_prob"])
+        for a, b in zip(full, mixed, strict=True)
+    ]
+    assert all(a == pytest.approx(b, rel=0.05) for a, b in pairs)
+    assert any(a != b for a, b in pairs)
+    capfd.readouterr()
+    assert "16-mixed needs a GPU" in said(capfd, *common, "out=p.json", "precision=16-mixed", "device=cpu")
+
+
+@pytest.mark.slow
 def test_models_of_other_words_are_no_ensemble(runs, scenes, tmp_path, capfd) -> None:
     ran(*training(scenes, tmp_path / "few", "data.vocabulary.min_count=9", "model.attention_size=6"))
     capfd.readouterr()
