@@ -103,9 +103,9 @@ def captioning(results: Results) -> str:
 
     def cell(key: tuple[str, str, str], split: str, name: str, percent: bool = False) -> str:
         values = [run[split][name] * (100 if percent else 1) for run in runs.get(key, [])]
-        if not values:
-            return ""
-        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        if len(values) < results["seeds"]:
+            return ""  # not measured with every seed yet
+        spread = statistics.stdev(values)
         digits = 1 if percent else 3
         return f"{statistics.mean(values):.{digits}f} ± {spread:.{digits}f}"
 
@@ -131,10 +131,10 @@ def captioning(results: Results) -> str:
         for objective in ("cross_entropy", "self_critical")
     ]
     tables.append(markdown(["test", "sees", "trained by", *measures.values()], rows))
-    seeds = len({run["seed"] for run in results["runs"]})
     head = (
         f"{results['pictures']['train']:,} pictures to train on, {results['pictures']['test']} and "
-        f"{results['pictures']['novel']} to describe; mean and standard deviation of {seeds} seeds."
+        f"{results['pictures']['novel']} to describe; mean and standard deviation of {results['seeds']} seeds; "
+        "a cell is empty until all of them are there."
     )
     return "\n\n".join([head, *tables])
 

@@ -154,6 +154,7 @@ def main(out: Path, jobs: int) -> None:
     results = {
         "command": f"python experiments/captioning/run.py OUT {jobs}",
         "pictures": PICTURES,
+        "seeds": len(SEEDS),
         "minutes": (time.monotonic() - started) / 60,
         "runs": rows,
     }
