@@ -133,8 +133,8 @@ def captioning(results: Results) -> str:
     tables.append(markdown(["test", "sees", "trained by", *measures.values()], rows))
     head = (
         f"{results['pictures']['train']:,} pictures to train on, {results['pictures']['test']} and "
-        f"{results['pictures']['novel']} to describe; mean and standard deviation of {results['seeds']} seeds; "
-        "a cell is empty until all of them are there."
+        f"{results['pictures']['novel']} to describe; mean and standard deviation of {results['seeds']} "
+        "seeds; a cell is empty until all of them are there."
     )
     return "\n\n".join([head, *tables])
 
