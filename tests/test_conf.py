@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from bua.cli.build import ALLOWED, build
 from bua.cli.commands import COMMANDS
 from bua.errors import InputError
+from bua.tasks.self_critical import SelfCritical
 from tests.parity import ROOT
 
 CONF = ROOT / "conf"
@@ -40,9 +41,27 @@ def check_targets(config: DictConfig) -> int:
     for node in found:
         target = node["_target_"]
         assert target.startswith(ALLOWED), target
-        signature = inspect.signature(get_object(target))
-        signature.bind_partial(**{k: None for k in node if k not in ("_target_", "_partial_")})
+        given = {str(k): None for k in node if k not in ("_target_", "_partial_")}
+        inspect.signature(get_object(target)).bind_partial(**given)
+        if target.startswith("bua.tasks."):
+            assert given.keys() <= taken(get_object(target)), target
     return len(found)
+
+
+def taken(target: Any) -> set[str]:
+    """Return the keywords of a task and of its bases, as far as one hands on what it does not know."""
+    names: set[str] = set()
+    for base in target.__mro__:
+        parameters = inspect.signature(base).parameters.values()
+        names |= {p.name for p in parameters}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return names
+
+
+def test_a_keyword_that_no_base_takes_is_found() -> None:
+    assert {"baseline", "decoder", "optimizer"} <= taken(SelfCritical)
+    assert "sampling" not in taken(SelfCritical)
 
 
 def test_there_are_configurations() -> None:

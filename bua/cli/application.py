@@ -30,8 +30,12 @@ LEAST = {
     **dict.fromkeys(["batch_size", "shard_size", "candidates", "questions_each", "n_best", "required"], 1),
     **dict.fromkeys(["decode.width", "decode.max_words"], 1),
     **dict.fromkeys(["top_objects", "top_attributes", "most_attributes"], 1),
-    **dict.fromkeys(["workers", "train", "val", "test", "novel", "max_errors", "seed"], 0),
+    **dict.fromkeys(["data.batch_size", "data.max_words", "data.captions_each", "most"], 1),
+    **dict.fromkeys(["workers", "max_errors", "seed"], 0),
 }
+#: The same for keys that are numbers of pictures in some commands only.
+PICTURES = dict.fromkeys(["train", "val", "test", "novel"], 0)
+DRAWING = ("scenes", "quickstart")
 
 
 def run(name: str, function: Callable[[Any], Any], arguments: list[str]) -> None:
@@ -46,7 +50,8 @@ def run(name: str, function: Callable[[Any], Any], arguments: list[str]) -> None
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting
     many = bool({"-m", "--multirun"} & set(arguments))
     problems: list[BaseException] = []
-    task = _checked(function) if many else _keeping(_checked(function), problems)
+    checked = _checked(function, LEAST | PICTURES if name in DRAWING else LEAST)
+    task = checked if many else _keeping(checked, problems)
     command = hydra.main(version_base="1.3", config_path="pkg://bua.conf", config_name=name)(task)
     words = arguments if many else [quoted(word) for word in arguments]
     os.environ[COMMAND] = name  # for the processes that Lightning starts with the same words
@@ -77,7 +82,7 @@ def quoted(word: str) -> str:
     return f"{key}='{escaped}'"
 
 
-def _checked(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _checked(function: Callable[[Any], Any], least_of: dict[str, int]) -> Callable[[Any], Any]:
     """Look at the keys of a command before anything is loaded."""
 
     @functools.wraps(function)
@@ -86,7 +91,7 @@ def _checked(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         if missing:
             given = " ".join(f"{key}=..." for key in missing)
             raise InputError(f"{', '.join(missing)} is needed: give {given}")
-        for key, least in LEAST.items():
+        for key, least in least_of.items():
             value = OmegaConf.select(config, key)
             if value is not None and (not isinstance(value, int) or value < least):
                 raise InputError(f"{key}={value}: a whole number of at least {least} is needed")

@@ -5,6 +5,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from bua.cli.build import build
 from bua.cli.images import chosen_images
 from bua.cli.load import load
@@ -22,6 +24,7 @@ log = logging.getLogger(__name__)
 
 def main(config: Any) -> None:
     """Predict and write the file."""
+    torch.manual_seed(config.seed)
     trained = load(config.run, device=config.device, precision=config.precision)
     if config.others:
         trained = trained.with_others(
@@ -51,10 +54,14 @@ def _of_run(run: str, key: str) -> str:
 def _captions(config: Any, trained: Trained, store: FeatureStore) -> list[dict[str, Any]]:
     images = chosen_images(config, config.run, store)
     decoder, constraints = build(config.decode), None
+    if config.required is not None and config.constraints is None:
+        raise InputError(f"required={config.required} needs constraints=FILE")
     if config.constraints is not None:
         if not isinstance(decoder, BeamSearch):
             raise InputError(f"constraints={config.constraints} need decode=beam")
         constraints = read_constraints(config.constraints, trained.vocabulary, log.warning)
+        if others := constraints.keys() - set(map(str, images)):
+            log.warning(f"{config.constraints}: {len(others)} images, as {min(others)}, are not described")
     results = []
     for start in range(0, len(images), config.batch_size):
         ids = list(images)[start : start + config.batch_size]

@@ -40,11 +40,7 @@ def read_constraints(
         found[image_id] = []
         for entry in entries:
             texts = [entry] if isinstance(entry, str) else entry
-            if (
-                not isinstance(texts, list)
-                or not texts
-                or not all(isinstance(t, str) and t.strip() for t in texts)
-            ):
+            if not _are_texts(texts):
                 raise InputError(f"{path}: image {image_id}: {entry!r:.60} is not a text or a list of texts")
             phrases = [tuple(vocabulary.encode(text)) for text in texts]
             known = [phrase for phrase in phrases if phrase and UNKNOWN not in phrase]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from bua.errors import InputError
-from bua.metrics.reward import DocumentFrequencies, document_frequencies
+from bua.metrics.reward import DocumentFrequencies, document_frequencies, signature
 from bua.store.reader import ImageId
 from bua.text.vocabulary import EOS, Vocabulary
 
@@ -31,6 +31,8 @@ def caption_frequencies(
     Raises:
         InputError: the file is damaged, or of something else.
     """
+    if len(captions) < 2:
+        raise InputError("rewards need captions of two images at least: with one all n-grams weigh nothing")
     if path is not None:
         return _read(Path(path), _bound(captions, vocabulary, end))
     last = [EOS] if end else []
@@ -72,9 +74,9 @@ def _bound(captions: Captions, vocabulary: Vocabulary, end: bool) -> dict[str, o
 def _read(path: Path, bound: Mapping[str, object]) -> DocumentFrequencies:
     try:
         with np.load(path, allow_pickle=False) as file:
-            found = json.loads(str(file["bound"]))
+            found = dict(json.loads(str(file["bound"])))
             keys, counts = (torch.from_numpy(file[name].astype(np.int64)) for name in ("keys", "counts"))
-            rest = int(file["images"]), int(file["size"]), str(file["signature"])
+            images, size, written = int(file["images"]), int(file["size"]), str(file["signature"])
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
@@ -86,4 +88,6 @@ def _read(path: Path, bound: Mapping[str, object]) -> DocumentFrequencies:
                 f"{path}: document frequencies of {what.get(name, f'another {name}')}; leave it out, and "
                 "those of these captions are counted"
             )
-    return DocumentFrequencies(keys, counts, *rest)
+    if signature(keys, counts, images, size) != written:
+        raise InputError(f"{path}: its numbers are not those that were written; leave it out")
+    return DocumentFrequencies(keys, counts, images, size, written)

@@ -69,7 +69,7 @@ class BeamSearch:
             device: of the tensors.
 
         Raises:
-            ValueError: the model gives log-probabilities that are not numbers.
+            InputError: the model gives log-probabilities that are not numbers.
         """
         group = Group(self, images, special or Special(), automaton, device)
         words = group.words

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from bua.decode.automaton import Automaton
 from bua.decode.step import Hypotheses, Special, pick
+from bua.errors import InputError
 
 if TYPE_CHECKING:
     from bua.decode.beam import BeamSearch
@@ -97,11 +98,11 @@ class Group:
         """Return the best sequences of each image.
 
         Raises:
-            ValueError: a score is not a number.
+            InputError: a score is not a number.
         """
         found = self._collected.flat()
         if bool(self._broken):
-            raise ValueError("the model gives log-probabilities that are not numbers")
+            raise InputError("the model gives log-probabilities that are not numbers: its weights are broken")
         order = found.scores.sort(dim=1, descending=True, stable=True).indices
         if self.automaton is not None:
             met = self.automaton.fulfilled(self.search.width)

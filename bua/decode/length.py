@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+#: The largest alpha.
+MOST = 10
 RULES = ("none", "average", "wu")
 
 
@@ -21,8 +23,8 @@ class LengthPenalty:
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise ValueError(f"there is no length penalty {self.rule!r}; there is {', '.join(RULES)}")
-        if not self.alpha >= 0:
-            raise ValueError(f"alpha of a length penalty is {self.alpha}, at least 0 is needed")
+        if not isinstance(self.alpha, int | float) or not 0 <= self.alpha <= MOST:
+            raise ValueError(f"alpha of a length penalty is {self.alpha}; 0 to {MOST} is needed")
 
     def __call__(self, length: int) -> float:
         """Return the divisor for a sequence of so many words, its end counted."""

@@ -42,8 +42,13 @@ class Rules:
     endings: Sequence[Word] = ()
 
     def __post_init__(self) -> None:
-        if self.min_words < 0 or self.ngram < 0:
-            raise ValueError("min_words and ngram are at least 0")
+        for name in ("min_words", "ngram"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; a whole number of at least 0 is needed")
+        for name in ("banned", "again", "endings"):
+            words = getattr(self, name)
+            if isinstance(words, str) or not all(isinstance(word, int | str) for word in words or ()):
+                raise ValueError(f"{name} is {words}; a list of words is needed")
 
     def indexed(self, index: Callable[[str], int | None]) -> "Rules":
         """Return the same rules over the indices of words.
@@ -106,7 +111,10 @@ class Rules:
         never = torch.zeros(size, dtype=torch.bool)
         silent = [special.padding, special.bos, *([] if self.unknown else [special.unknown])]
         never[[word for word in silent if word >= 0 and word != special.eos]] = True
-        never[[word for word in self._indices(self.banned) if word != special.eos]] = True
+        banned = [word for word in self._indices(self.banned) if word != special.eos]
+        if banned and not 0 <= min(banned) <= max(banned) < size:
+            raise ValueError(f"banned are {banned}, of {size} words")
+        never[banned] = True
         return never
 
     @staticmethod

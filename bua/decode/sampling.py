@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bua.decode.rules import Rules
 from bua.decode.step import Hypotheses, Special, StepFunction, repeat
+from bua.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,10 @@ class Sampling:
     def _draw(self, log_probs: Float[Tensor, "B N V"], generator: torch.Generator | None) -> Tensor:
         scores = log_probs / self.temperature
         if bool(scores.isnan().any()):
-            raise ValueError("the model gives log-probabilities that are not numbers")
+            raise InputError("the model gives log-probabilities that are not numbers: its weights are broken")
         if self.top_k is not None and self.top_k < scores.shape[-1]:
-            least = scores.topk(self.top_k, dim=-1).values[..., -1:]
-            scores = scores.masked_fill(scores < least, -torch.inf)
+            best, index = scores.topk(self.top_k, dim=-1)
+            scores = torch.full_like(scores, -torch.inf).scatter(-1, index, best)
         if self.top_p is not None:
             scores = _nucleus(scores, self.top_p)
         drawn = torch.multinomial(scores.softmax(-1).flatten(0, 1), 1, generator=generator)

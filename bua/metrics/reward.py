@@ -92,10 +92,16 @@ def document_frequencies(references: Sequence[Sequence[Sequence[int]]], size: in
     ]
     table, place = torch.unique(torch.cat([keys for keys, _ in parts]), return_inverse=True)
     seen = torch.zeros_like(table).scatter_add_(0, place, torch.cat([counts for _, counts in parts]))
-    digest = hashlib.sha256(f"{size} {len(references)}".encode())
-    for tensor in (table, seen):
+    count = len(references)
+    return DocumentFrequencies(table, seen, count, size, signature(table, seen, count, size))
+
+
+def signature(keys: Int[Tensor, " G"], counts: Int[Tensor, " G"], images: int, size: int) -> str:
+    """Return the hash of frequencies."""
+    digest = hashlib.sha256(f"{size} {images}".encode())
+    for tensor in (keys, counts):
         digest.update(tensor.numpy().tobytes())
-    return DocumentFrequencies(table, seen, len(references), size, digest.hexdigest())
+    return digest.hexdigest()
 
 
 def _frequencies(references: Sequence[Sequence[Sequence[int]]], size: int) -> tuple[Tensor, Tensor]:

@@ -12,17 +12,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-#: Inputs and gradients of outputs, one pair a step.
-Kept = list[tuple[Tensor, Tensor]]
+#: The backward pass, the input and the gradient of the output, one of a step.
+Kept = list[tuple[int, Tensor, Tensor]]
 
 
 def repeated(weight: Float[Tensor, "O I"]) -> Callable[[Float[Tensor, "*S I"]], Float[Tensor, "*S O"]]:
     """Return the linear map of a weight, to be applied many times before one backward pass.
 
-    Second derivatives through the weight are not there. Mixed precision and compilation have their own
-    ways with a linear map, and are left to them.
+    Second derivatives are not there: asking for them is an error. Mixed precision and compilation have
+    their own ways with a linear map, and are left to them.
     """
     plain = not (torch.is_grad_enabled() and weight.requires_grad) or weight.is_meta
     if plain or torch.compiler.is_compiling() or torch.is_autocast_enabled(weight.device.type):
@@ -37,6 +38,11 @@ def repeated(weight: Float[Tensor, "O I"]) -> Callable[[Float[Tensor, "*S I"]], 
     return linear
 
 
+def _this_pass() -> int:
+    """Return the number of the backward pass that is running."""
+    return int(torch._C._current_graph_task_id())
+
+
 class _Weight(Function):
     """The weight itself; its backward comes when those of all steps have been."""
 
@@ -47,11 +53,15 @@ class _Weight(Function):
         return weight.view_as(weight)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *_: None) -> tuple[Tensor | None, None]:
-        if not ctx.kept:
-            return None, None
-        inputs, gradients = ([part.flatten(0, -2) for part in parts] for parts in zip(*ctx.kept, strict=True))
+        # another pass may have left its pairs here: one that did not come as far as the weight
+        now = _this_pass()
+        pairs = [(x, gradient) for which, x, gradient in ctx.kept if which == now]
         ctx.kept.clear()
+        if not pairs:
+            return None, None
+        inputs, gradients = ([part.flatten(0, -2) for part in parts] for parts in zip(*pairs, strict=True))
         return torch.cat(gradients).t() @ torch.cat(inputs), None
 
 
@@ -65,8 +75,9 @@ class _Linear(Function):
         return F.linear(x, weight)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None]:
         (gradient,) = gradients
         x, weight = ctx.saved_tensors
-        ctx.kept.append((x, gradient))
+        ctx.kept.append((_this_pass(), x, gradient))
         return gradient @ weight if ctx.needs_input_grad[0] else None, None, None

@@ -25,7 +25,7 @@ class ScheduledSampling:
         most: probability that is never exceeded; 0 for none at all.
         step: it grows by so much.
         every: every so many epochs.
-        start: from this epoch on, counted from 0.
+        start: counting from this epoch on; the first ``every`` after it are still without.
     """
 
     most: float = 0.0
@@ -39,9 +39,7 @@ class ScheduledSampling:
 
     def at(self, epoch: int) -> float:
         """Return the probability in an epoch."""
-        if epoch < self.start:
-            return 0.0
-        return min(self.most, self.step * ((epoch - self.start) // self.every + 1))
+        return min(self.most, self.step * (max(epoch - self.start, 0) // self.every))
 
 
 class CrossEntropy(Captioning):

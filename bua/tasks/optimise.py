@@ -73,13 +73,15 @@ class Task(LightningModule):
             self._rng = None
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Stop a training whose loss is no number any more; looked at every ``LOOKED_AT`` steps.
+        """Stop a training whose loss is no number any more.
+
+        It is looked at every ``LOOKED_AT`` steps and at the end of an epoch, before anything is saved.
 
         Raises:
             InputError: it is not.
         """
         step, loss = self.trainer.global_step, outputs["loss"]
-        if step % LOOKED_AT == 0 and not bool(loss.isfinite()):
+        if (step % LOOKED_AT == 0 or self.trainer.is_last_batch) and not bool(loss.isfinite()):
             raise InputError(
                 f"the loss is {float(loss)} at step {step}: a lower optimizer.lr, or "
                 "trainer.gradient_clip_val, may help"

@@ -4,10 +4,12 @@ Shapes: B images, N captions an image, T words.
 """
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -28,7 +30,8 @@ log = logging.getLogger(__name__)
 BASELINES = ("greedy", "mean", "others")
 
 
-class Reward(NamedTuple):
+@dataclass(frozen=True)
+class Reward:
     """What captions are rewarded for.
 
     Attributes:
@@ -41,6 +44,11 @@ class Reward(NamedTuple):
     cider_d: float = 1.0
     bleu_4: float = 0.0
     end: bool = True
+
+    def __post_init__(self) -> None:
+        weights = (self.cider_d, self.bleu_4)
+        if not all(isinstance(w, int | float) and 0 <= w < math.inf for w in weights) or not any(weights):
+            raise ValueError(f"rewards weigh {weights}; numbers of at least 0 are needed, one above 0")
 
 
 class SelfCritical(Captioning):
@@ -74,8 +82,8 @@ class SelfCritical(Captioning):
         super().__init__(model, **kwargs)
         if baseline not in BASELINES:
             raise ValueError(f"there is no baseline {baseline!r}; there is {', '.join(BASELINES)}")
-        if baseline == "others" and sampler.width < 2:
-            raise ValueError("the baseline of the others needs sampler.width of at least 2")
+        if baseline != "greedy" and sampler.width < 2:
+            raise ValueError(f"the baseline {baseline!r} needs sampler.width of at least 2")
         self.sampler = with_words(sampler, self.vocabulary)
         self.baseline, self.reward, self.normaliser = baseline, reward, normaliser
         self._frequencies = caption_frequencies(

@@ -108,6 +108,15 @@ def test_every_decoding_is_tried() -> None:
 
 
 @pytest.mark.slow
+def test_draws_are_the_same_with_the_same_seed(runs, tmp_path) -> None:
+    common = ["predict", f"run={runs}/scst", "split=val", "decode=sample", "n_best=3"]
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        ran(*common, f"out={tmp_path}/{name}.json", f"seed={seed}")
+    a, b, c = ((tmp_path / f"{name}.json").read_text() for name in "abc")
+    assert a == b != c
+
+
+@pytest.mark.slow
 def test_an_ensemble_of_different_models_predicts(runs, tmp_path) -> None:
     common = ["predict", f"run={runs}/scst", "split=val", "decode.rules.min_words=4", "n_best=2"]
     ran(*common, f"others=[{runs}/mean]", f"out={tmp_path}/both.json")
@@ -166,6 +175,7 @@ def test_constraints_are_said_and_those_without_words_told(runs, scenes, tmp_pat
     found = json.loads((tmp_path / "p.json").read_text())
     words = {str(one["image_id"]): one["caption"].split() for one in found}
     assert {"tree", "ball"} <= set(words[first])
+    assert "required=1 needs constraints=FILE" in said(capfd, *common, "required=1")
     line = said(capfd, *common, f"constraints={tmp_path}/c.json", "decode=sample")
     assert "need decode=beam" in line
     (tmp_path / "c.json").write_text(json.dumps({first: [[]]}))

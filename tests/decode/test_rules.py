@@ -1,5 +1,6 @@
 """Rules leave out exactly the words that they name, and never everything."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,3 +53,19 @@ def test_words_are_found_in_the_vocabulary_and_unheard_ones_forgotten() -> None:
     found = Rules(banned=("a", "zebra"), again=("with",), endings=["a", 9]).indexed(index)
     assert (found.banned, found.again, found.endings) == ((4,), (5,), (4, 9))
     assert Rules().indexed(index).again is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"banned": "cat"}, {"endings": [["a"]]}, {"again": "a"}, {"min_words": "two"}, {"ngram": -1}],
+    ids=str,
+)
+def test_rules_that_mean_something_else_are_refused(wrong) -> None:
+    with pytest.raises(ValueError, match="needed"):
+        Rules(**wrong)
+
+
+@pytest.mark.parametrize("word", [-1, 5])
+def test_a_banned_index_that_is_no_word_is_refused(word) -> None:
+    with pytest.raises(ValueError, match="of 5 words"):
+        Rules(banned=(word,)).apply(torch.zeros(1, 1, 5), torch.zeros(1, 1, 0, dtype=torch.long), SPECIAL)

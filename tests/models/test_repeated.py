@@ -46,6 +46,22 @@ def test_a_second_backward_gives_the_same_again() -> None:
     torch.testing.assert_close(torch.autograd.grad(total, weight)[0], first)
 
 
+def test_a_pass_that_ends_before_the_weight_leaves_nothing_behind() -> None:
+    weight, x = torch.randn(3, 3, requires_grad=True), torch.randn(1, 2, 3, requires_grad=True)
+    total = recurrence(repeated(weight), x, 3, 3)
+    torch.autograd.grad(total, x, retain_graph=True)
+    plain = recurrence(lambda x: F.linear(x, weight), x, 3, 3)
+    torch.testing.assert_close(torch.autograd.grad(total, weight), torch.autograd.grad(plain, weight))
+
+
+def test_second_derivatives_are_an_error() -> None:
+    weight, x = torch.randn(3, 3, requires_grad=True), torch.randn(1, 2, 3, requires_grad=True)
+    total = recurrence(repeated(weight), x, 3, 3)
+    (slope,) = torch.autograd.grad(total, x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.square().sum().backward()
+
+
 @pytest.mark.parametrize("how", ["no gradient", "frozen", "mixed precision"])
 def test_where_it_cannot_help_it_is_an_ordinary_linear_map(how) -> None:
     weight, x = torch.randn(3, 3, requires_grad=how != "frozen"), torch.randn(2, 3)

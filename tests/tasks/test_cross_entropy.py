@@ -48,6 +48,9 @@ def test_a_loss_is_divided_by_what_it_says(captions, per, scale) -> None:
 def test_unknown_normalisers_and_smoothing_are_refused(scenes) -> None:
     with pytest.raises(ValueError, match="word, caption, caption_mean"):
         Normaliser("batch")
+    for scale in (0, -1, float("nan"), "abc"):
+        with pytest.raises(ValueError, match="a number above 0"):
+            Normaliser(scale=scale)
     with pytest.raises(ValueError, match="label_smoothing is 1"):
         captioning(caption_data(scenes), label_smoothing=1.0)
 
@@ -67,8 +70,8 @@ def test_unknown_words_are_targets_where_they_are_not_ignored(scenes) -> None:
 def test_scheduled_sampling_grows_to_its_most_as_published() -> None:
     """0.05 more every 5 epochs up to 0.25, as self-critical.pytorch has it."""
     found = [ScheduledSampling(most=0.25).at(epoch) for epoch in range(0, 35, 5)]
-    assert found == pytest.approx([0.05, 0.1, 0.15, 0.2, 0.25, 0.25, 0.25])
-    assert ScheduledSampling(most=0.25, start=10).at(9) == 0
+    assert found == pytest.approx([0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.25])
+    assert ScheduledSampling(most=0.25).at(4) == ScheduledSampling(most=0.25, start=10).at(14) == 0
     assert ScheduledSampling().at(100) == 0
     with pytest.raises(ValueError, match="most <= 1"):
         ScheduledSampling(most=2)

@@ -245,6 +245,7 @@ def test_the_signature_names_all_that_decides_a_reward(scenes) -> None:
     [
         ({"baseline": "none"}, "greedy, mean, others"),
         ({"sampler": Sampling(1, 5)}, "width of at least 2"),
+        ({"sampler": BeamSearch(1, 5), "baseline": "mean"}, "width of at least 2"),
     ],
 )
 def test_impossible_options_are_refused(wrong, said, scenes) -> None:
@@ -285,4 +286,24 @@ def test_damaged_frequencies_are_one_line(content, tmp_path) -> None:
     path = tmp_path / "f.npz"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"f\.npz: not a file of document frequencies"):
-        caption_frequencies({1: ["a"]}, Vocabulary(["a"], "karpathy"), end=True, path=path)
+        caption_frequencies({1: ["a"], 2: ["a"]}, Vocabulary(["a"], "karpathy"), end=True, path=path)
+
+
+@pytest.mark.parametrize("weights", [(0, 0), (-1, 0), (1, float("nan")), ("abc", 0)], ids=str)
+def test_rewards_for_nothing_are_refused(weights) -> None:
+    with pytest.raises(ValueError, match="one above 0"):
+        Reward(*weights)
+
+
+def test_captions_of_one_image_make_no_rewards() -> None:
+    with pytest.raises(InputError, match="two images at least"):
+        caption_frequencies({1: ["a dog"]}, Vocabulary(["a", "dog"], "karpathy"), end=True)
+
+
+def test_frequencies_that_were_changed_are_refused(tmp_path) -> None:
+    captions, vocabulary = {1: ["a dog"], 2: ["a"]}, Vocabulary(["a", "dog"], "karpathy")
+    table, path = caption_frequencies(captions, vocabulary, end=True), tmp_path / "f.npz"
+    changed = table._replace(counts=torch.ones_like(table.counts))
+    save_frequencies(changed, captions, vocabulary, end=True, path=path)
+    with pytest.raises(InputError, match="not those that were written"):
+        caption_frequencies(captions, vocabulary, end=True, path=path)
