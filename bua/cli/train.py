@@ -1,5 +1,6 @@
 """``bua train``: data, model, task and trainer from one configuration."""
 
+import inspect
 import logging
 import warnings
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_class
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
@@ -73,10 +75,17 @@ def _check_resume(run: RunDirectory, plain: dict[str, Any], record: dict[str, An
     if changed:
         raise InputError(f"{run.path}: {changed[0]} is not that of the run; resume with the same options")
     length = config["trainer"]["max_epochs"]
-    if plain.get("scheduler") and length != plain["trainer"]["max_epochs"]:
+    if _is_for_a_length(plain.get("scheduler")) and length != plain["trainer"]["max_epochs"]:
         raise InputError(
             f"{run.path}: its schedule was made for trainer.max_epochs={length}; resume with the same"
         )
+
+
+def _is_for_a_length(scheduler: dict[str, Any] | None) -> bool:
+    """Say whether a schedule depends on how long the training is."""
+    if not scheduler:
+        return False
+    return "total_steps" in inspect.signature(get_class(scheduler["_target_"])).parameters
 
 
 def _fit(

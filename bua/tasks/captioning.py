@@ -1,5 +1,6 @@
 """What the objectives of captioning share: validation by what a captioner says."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from bua.tasks.say import say, with_words
 from bua.text.vocabulary import EOS, Vocabulary
 
 
-class Captioning(Task):
+class Captioning(Task, ABC):
     """A captioner, validated by the CIDEr of what it says.
 
     Args:
@@ -42,9 +43,9 @@ class Captioning(Task):
         self.references: dict[Any, list[str]] = {}
         self.unfinished = 0
 
+    @abstractmethod
     def loss(self, batch: CaptionBatch) -> Tensor:
         """Return what is logged as loss of a validation batch."""
-        raise NotImplementedError
 
     def on_validation_epoch_start(self) -> None:
         """Forget the captions of the last validation."""

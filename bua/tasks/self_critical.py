@@ -190,7 +190,7 @@ class SelfCritical(Captioning):
             "advantage": (rewards - baseline).abs(),
             "length": lengths,
             "unfinished": ~ended,
-            "bad_endings": bad & ended,
+            "bad_endings": bad,
         }
         count = there.sum().clamp(min=1)
         for name, value in values.items():

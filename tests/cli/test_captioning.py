@@ -71,6 +71,14 @@ def test_a_run_of_rewards_keeps_what_decides_them(runs) -> None:
 
 
 @pytest.mark.slow
+def test_a_run_without_a_schedule_for_its_length_can_be_made_longer(runs, scenes, tmp_path) -> None:
+    command = rewarded(scenes, tmp_path / "r", runs / "xe")
+    ran(*command)
+    ran(*command, "resume=true", "trainer.max_epochs=2")
+    assert (tmp_path / "r/metrics.csv").read_text().count("\n1,") >= 1
+
+
+@pytest.mark.slow
 def test_frequencies_of_a_run_serve_another_of_the_same_captions_only(runs, scenes, tmp_path, capfd) -> None:
     table = f"objective.frequencies={runs}/scst/document_frequencies.npz"
     ran(*rewarded(scenes, tmp_path / "a", runs / "xe", table))

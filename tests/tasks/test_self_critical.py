@@ -11,6 +11,7 @@ from torch import nn
 from bua.data.frequencies import caption_frequencies, save_frequencies
 from bua.decode import BeamSearch, Hypotheses, Rules, Sampling, greedy
 from bua.errors import InputError
+from bua.metrics.endings import BAD_ENDINGS
 from bua.models.captioners.updown import UpDownCaptioner
 from bua.tasks.normalise import Normaliser
 from bua.tasks.say import say
@@ -199,10 +200,14 @@ def test_what_is_logged_describes_the_captions(scenes) -> None:
     data = caption_data(scenes)
     task = self_critical(data, sampler=Sampling(5, 3, rules=Rules(min_words=3)))
     task.model.train()
+    kept: list[Hypotheses] = []
+    task.sampled = lambda b, draw=task.sampled: kept.append(draw(b)) or kept[-1]
     task.training_step(next(iter(data.train_dataloader())), 0)
+    last = [data.vocabulary.words[n] for n in kept[0].words[..., -1].flatten().tolist()]
     assert task.logged["train/unfinished"] == 1
     assert task.logged["train/length"] == 3
-    assert task.logged["train/bad_endings"] == 0
+    assert task.logged["train/bad_endings"] == pytest.approx(np.mean([word in BAD_ENDINGS for word in last]))
+    assert task.logged["train/bad_endings"] > 0
     names = {"reward", "baseline", "advantage", "length", "entropy", "unfinished", "bad_endings", "loss"}
     assert {f"train/{name}" for name in names} == set(task.logged)
     assert 0 < task.logged["train/entropy"] <= np.log(len(data.vocabulary)) + 1
