@@ -33,9 +33,9 @@ LEAST = {
     **dict.fromkeys(["data.batch_size", "data.max_words", "data.captions_each", "most"], 1),
     **dict.fromkeys(["workers", "max_errors", "seed"], 0),
 }
-#: The same for keys that are numbers of pictures in some commands only.
+#: The same for keys that are numbers of pictures in these commands and files in others.
 PICTURES = dict.fromkeys(["train", "val", "test", "novel"], 0)
-DRAWING = ("scenes", "quickstart")
+DRAWING = ("scenes", "quickstart", "genome")
 
 
 def run(name: str, function: Callable[[Any], Any], arguments: list[str]) -> None:
