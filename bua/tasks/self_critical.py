@@ -94,7 +94,7 @@ class SelfCritical(Captioning):
 
     @property
     def signature(self) -> str:
-        """In a line, all that decides what a reward means (after SacreEOS, Hu et al. 2023)."""
+        """In a line, what rewards are made of (after SacreEOS, Hu et al. 2023)."""
         kind = "+".join(f"{w:g}*{n}" for n, w in self._weights().items())
         sampler = type(self.sampler).__name__
         return (
@@ -117,7 +117,11 @@ class SelfCritical(Captioning):
         self._frequencies = self._frequencies.to(self.device)
 
     def training_step(self, batch: CaptionBatch, _: int) -> Tensor:
-        """Return the loss whose gradient is that of the expected reward, but for its sign."""
+        """Return the loss whose gradient is that of the expected reward, but for its sign.
+
+        So it is for captions drawn as the model has them; beams, a temperature, top-k, nucleus and rules
+        make it an approximation, as in the published recipes.
+        """
         found = self.sampled(batch)
         real = found.words != PADDING
         there = real.any(2)
@@ -195,7 +199,7 @@ class SelfCritical(Captioning):
         count = there.sum().clamp(min=1)
         for name, value in values.items():
             self.log(f"train/{name}", (value * there).double().sum() / count, batch_size=len(words))
-        entropy = -word_log_prob.sum() / (words != PADDING).sum().clamp(min=1)  # estimated from the samples
+        entropy = -word_log_prob.sum() / (words != PADDING).sum().clamp(min=1)  # estimated; of the model only where it draws freely
         self.log("train/entropy", entropy, batch_size=len(words))
 
 
