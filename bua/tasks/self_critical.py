@@ -199,7 +199,8 @@ class SelfCritical(Captioning):
         count = there.sum().clamp(min=1)
         for name, value in values.items():
             self.log(f"train/{name}", (value * there).double().sum() / count, batch_size=len(words))
-        entropy = -word_log_prob.sum() / (words != PADDING).sum().clamp(min=1)  # estimated; of the model only where it draws freely
+        # an estimate, and of the model's entropy only where it draws freely
+        entropy = -word_log_prob.sum() / (words != PADDING).sum().clamp(min=1)
         self.log("train/entropy", entropy, batch_size=len(words))
 
 

@@ -166,7 +166,7 @@ def beam_search(seconds: Timer) -> Row:
 
     ratio = seconds(lambda: plain_beam(model, regions, 5, 20), 1) / seconds(ours, 3)
     return {
-        "what": "beam search, 5 beams, 50 images, the same captioner, captions of 5 words and the end, against "
+        "what": "beam search, 5 beams, 50 images, the same captioner, captions of 5 words, against "
         "a plain loop of `LSTMCell` over one image after the other",
         "value": f"{ratio:.1f} times as fast",
         "wanted": "4 times",
