@@ -27,7 +27,9 @@ TEXTS = frozenset(
 COMMAND = "BUA_COMMAND"
 #: Whole numbers and the least that each may be.
 LEAST = {
-    **dict.fromkeys(["batch_size", "shard_size", "candidates", "questions_each", "n_best", "required"], 1),
+    **dict.fromkeys(
+        ["batch_size", "shard_size", "candidates", "questions_each", "n_best", "required", "attention"], 1
+    ),
     **dict.fromkeys(["decode.width", "decode.max_words"], 1),
     **dict.fromkeys(["top_objects", "top_attributes", "most_attributes"], 1),
     **dict.fromkeys(["data.batch_size", "data.max_words", "data.captions_each", "most"], 1),

@@ -7,7 +7,8 @@ from typing import Any
 from bua.cli.load import load
 from bua.cli.photographs import each_photo, write_page
 from bua.explore.page import Exhibit, Line, Looked, region_names
-from bua.tasks.trained import Answer, Trained
+from bua.tasks.said import Answer
+from bua.tasks.trained import Trained
 
 
 def main(config: Any) -> None:

@@ -8,7 +8,8 @@ from bua.cli.build import build
 from bua.cli.load import load
 from bua.cli.photographs import each_photo, write_page
 from bua.explore.page import Exhibit, Line, Looked, region_names
-from bua.tasks.trained import Caption, Trained
+from bua.tasks.said import Caption
+from bua.tasks.trained import Trained
 
 
 def main(config: Any) -> None:

@@ -10,14 +10,15 @@ import torch
 from bua.cli.build import build
 from bua.cli.images import chosen_images
 from bua.cli.load import load
-from bua.cli.run import RunDirectory
+from bua.cli.predict_answers import answers
+from bua.cli.run import data_of_run
 from bua.data.constraints import constrained, read_constraints
-from bua.data.vqa import read_questions
 from bua.decode import BeamSearch
 from bua.errors import InputError
 from bua.store.atomic import write_text
 from bua.store.reader import FeatureStore, ImageId
-from bua.tasks.trained import Said, Trained
+from bua.tasks.said import Said
+from bua.tasks.trained import Trained
 
 log = logging.getLogger(__name__)
 
@@ -26,29 +27,20 @@ def main(config: Any) -> None:
     """Predict and write the file."""
     torch.manual_seed(config.seed)
     trained = load(config.run, device=config.device, precision=config.precision)
-    if config.others:
+    if config.others and trained.kind == "caption":
         trained = trained.with_others(
             [load(run, device=config.device, precision=config.precision) for run in config.others]
         )
-    store = FeatureStore(config.features or _of_run(config.run, "features"))
+    store = FeatureStore(config.features or data_of_run(config.run, "features"))
     if not config.any_features:
         trained.check_features(store.about.identity, str(store.path))
-    make = _answers if trained.kind == "vqa" else _captions
+    make = answers if trained.kind == "vqa" else _captions
     results = make(config, trained, store)
     out = Path(config.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, json.dumps(results, allow_nan=False))
     noun = "answers" if trained.kind == "vqa" else "captions"
     log.info(f"{out}: {len(results)} {noun}")
-
-
-def _of_run(run: str, key: str) -> str:
-    """Return a file name from the configuration of a run, when none was given."""
-    directory = RunDirectory(run)
-    value = directory.config().get("data", {}).get(key)
-    if not value:
-        raise InputError(f"{directory.path}: its data have no {key}; give the file on the command line")
-    return str(value)
 
 
 def _captions(config: Any, trained: Trained, store: FeatureStore) -> list[dict[str, Any]]:
@@ -78,17 +70,3 @@ def _result(image_id: ImageId, said: list[Said], n_best: int) -> dict[str, Any]:
         every = [{"caption": one.text, "log_prob": one.log_prob} for one in said[:n_best]]
         result["candidates"] = every
     return result
-
-
-def _answers(config: Any, trained: Trained, store: FeatureStore) -> list[dict[str, Any]]:
-    source = config.questions or _of_run(config.run, config.split or "val")
-    questions = read_questions(source)
-    store.require(list(dict.fromkeys(q.image_id for q in questions)), source)
-    results = []
-    for start in range(0, len(questions), config.batch_size):
-        part = questions[start : start + config.batch_size]
-        said = trained.answer_store(store, [q.image_id for q in part], [q.text for q in part])
-        results += [
-            {"question_id": q.question_id, "answer": text} for q, text in zip(part, said, strict=True)
-        ]
-    return results

@@ -209,8 +209,8 @@ class Quickstart:
         said: dict[int, str] = {}
         for start in range(0, len(questions), 500):
             part = questions[start : start + 500]
-            texts = model.answer_store(store, [q.image_id for q in part], [q.text for q in part])
-            said |= {q.question_id: text for q, text in zip(part, texts, strict=True)}
+            found = model.answer_store(store, [q.image_id for q in part], [q.text for q in part])
+            said |= {q.question_id: one.text for q, one in zip(part, found, strict=True)}
         results = [{"question_id": i, "answer": text} for i, text in said.items()]
         self._save(f"answers_{split}_{_slug(model)}", results)
         return vqa_accuracy(said, read_annotations(self.scenes / f"annotations_{split}.json"))

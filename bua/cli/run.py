@@ -72,6 +72,19 @@ class RunDirectory:
         return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
+def data_of_run(run: Path | str, key: str) -> Any:
+    """Return a key of the data that a run was trained on, where none was given.
+
+    Raises:
+        InputError: there is none.
+    """
+    directory = RunDirectory(run)
+    value = directory.config().get("data", {}).get(key)
+    if not value:
+        raise InputError(f"{directory.path}: its data have no {key}; give the file on the command line")
+    return value
+
+
 class Journal(Callback):
     """Writes a row to ``metrics.csv`` and a line to the terminal.
 

@@ -1,6 +1,6 @@
-"""Where a captioner looks while it is made to say given captions."""
+"""Where a captioner looks while it is made to say given captions, and a VQA model to answer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from bua.data.batch import pad_captions
 from bua.data.caption_files import CaptionFile
+from bua.data.vqa import Question
 from bua.errors import InputError
 from bua.json_file import read_json
+from bua.metrics.grounding import Look
 from bua.store.reader import FeatureStore, ImageId
 from bua.tasks.trained import Trained
 
-Look = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 #: For every caption of an image: position and boxes of each word that names something.
 Named = dict[ImageId, list[list[tuple[int, NDArray[np.float32]]]]]
 
@@ -57,3 +58,38 @@ def looks(trained: Trained, store: FeatureStore, captions: CaptionFile, named: N
         for n, nouns in enumerate(named[image_id]):
             for position, wanted in nouns:
                 yield weights[position][n].numpy(), boxes, wanted
+
+
+def read_question_groundings(path: Path | str) -> dict[int, NDArray[np.float32]]:
+    """Read the boxes of what questions are about, by question id, as ``bua scenes`` writes them.
+
+    Raises:
+        InputError: the file is broken.
+    """
+    try:
+        return {
+            int(record["question_id"]): np.array(record["boxes"], np.float32).reshape(-1, 4)
+            for record in read_json(path)
+        }
+    except (TypeError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: not a list of questions with boxes ({error!r})") from None
+
+
+def question_looks(
+    trained: Trained,
+    store: FeatureStore,
+    questions: Sequence[Question],
+    named: Mapping[int, NDArray[np.float32]],
+    batch_size: int = 100,
+) -> Iterator[Look]:
+    """Ask questions and yield, for each that is about something, where the model looked.
+
+    Yields:
+        Weights (K,), the regions' boxes (K, 4) and the boxes of what the question is about (M, 4).
+    """
+    asked = [q for q in questions if len(named[q.question_id])]
+    for start in range(0, len(asked), batch_size):
+        part = asked[start : start + batch_size]
+        answers = trained.answer_store(store, [q.image_id for q in part], [q.text for q in part])
+        for question, answer in zip(part, answers, strict=True):
+            yield answer.weights, np.asarray(store[question.image_id].boxes), named[question.question_id]

@@ -5,15 +5,15 @@ Shapes: K regions, T words.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from bua.data.batch import RegionInput, pad_questions
 from bua.decode import Automaton, BeamSearch, Decoder
@@ -24,80 +24,12 @@ from bua.regions.frozen import computing
 from bua.regions.photo import read_photo
 from bua.store.reader import FeatureStore, ImageId, Padded
 from bua.store.regions import Regions
+from bua.tasks.said import Answer, Answered, Caption, Said
 from bua.tasks.say import say, with_words
 from bua.text.answers import AnswerVocabulary
 from bua.text.vocabulary import Vocabulary
 
 Image = Path | str | Photo | PIL.Image.Image
-
-
-@dataclass(frozen=True)
-class Said:
-    """One thing that can be said of an image.
-
-    Attributes:
-        text: the caption.
-        words: its words.
-        log_prob: sum of the log-probabilities of its words and its end.
-        weights: (T, K), how much each word looked at each region.
-    """
-
-    text: str
-    words: list[str]
-    log_prob: float
-    weights: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Caption:
-    """What was said of one image.
-
-    Attributes:
-        candidates: all that the search found, best first.
-        regions: the regions.
-    """
-
-    candidates: list[Said]
-    regions: Regions
-
-    @property
-    def text(self) -> str:
-        """The best caption."""
-        return self.candidates[0].text
-
-    @property
-    def words(self) -> list[str]:
-        """Its words."""
-        return self.candidates[0].words
-
-    @property
-    def log_prob(self) -> float:
-        """Sum of the log-probabilities of its words and its end."""
-        return self.candidates[0].log_prob
-
-    @property
-    def weights(self) -> NDArray[np.float32]:
-        """(T, K), how much each of its words looked at each region."""
-        return self.candidates[0].weights
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The answer to one question about one image.
-
-    Attributes:
-        text: the best answer.
-        score: its score, 0 to 1.
-        candidates: the best answers with their scores, best first.
-        weights: (K,), how much each region was looked at.
-        regions: the regions.
-    """
-
-    text: str
-    score: float
-    candidates: list[tuple[str, float]]
-    weights: NDArray[np.float32]
-    regions: Regions
 
 
 class Trained:
@@ -203,12 +135,8 @@ class Trained:
         if not question.strip():
             raise InputError("question is empty; ask something")
         regions = self.regions(image)
-        scores, weights = self._score(self._tensors(regions), [question])
-        assert self.answers is not None
-        best = scores[0].topk(min(candidates, len(self.answers)))
-        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        found = [(self.answers.surface[n], float(score)) for n, score in pairs]
-        return Answer(*found[0], found, weights[0].cpu().numpy(), regions)
+        found = self.answered(*self.scores(self._tensors(regions), [question]), candidates)[0]
+        return Answer(found.candidates, found.weights, regions)
 
     def caption_store(
         self,
@@ -249,13 +177,49 @@ class Trained:
         return said
 
     def answer_store(
-        self, store: FeatureStore, image_ids: Sequence[ImageId], questions: Sequence[str]
-    ) -> list[str]:
-        """Answer questions about images of a store, as one batch."""
+        self,
+        store: FeatureStore,
+        image_ids: Sequence[ImageId],
+        questions: Sequence[str],
+        *,
+        candidates: int = 1,
+    ) -> list[Answered]:
+        """Answer questions about images of a store, as one batch.
+
+        Args:
+            store: regions of the images.
+            image_ids: of each question, its image.
+            questions: in words.
+            candidates: so many answers to each are returned.
+        """
+        regions = self.region_input.load(store, image_ids)
+        return self.answered(*self.scores(regions, questions), candidates)
+
+    @torch.no_grad()
+    def scores(
+        self, regions: RegionBatch, questions: Sequence[str]
+    ) -> tuple[Float[Tensor, "B C"], list[NDArray[np.float32]]]:
+        """Return the scores of all answers, 0 to 1, and how much each of an image's regions was looked at."""
         self._must_be("vqa")
-        scores, _ = self._score(self.region_input.load(store, image_ids).to(self.device), questions)
+        encoded = [self.vocabulary.encode(question) for question in questions]
+        words = pad_questions(encoded, self.record["length"]).to(self.device)
+        with self._computing:
+            logits, weights = self.model(regions.to(self.device), words)
+        looked = weights.float().cpu().numpy()
+        counts = regions.mask.sum(1).tolist()
+        return logits.float().sigmoid(), [row[:count] for row, count in zip(looked, counts, strict=True)]
+
+    def answered(
+        self, scores: Float[Tensor, "B C"], weights: Sequence[NDArray[np.float32]], candidates: int
+    ) -> list[Answered]:
+        """Return the best answers by their scores, as they are written."""
         assert self.answers is not None
-        return [self.answers.surface[n] for n in scores.argmax(1).tolist()]
+        best = scores.topk(min(candidates, len(self.answers)))
+        surface = self.answers.surface
+        return [
+            Answered([(surface[n], score) for n, score in zip(*pair, strict=True)], looked)
+            for *pair, looked in zip(best.indices.tolist(), best.values.tolist(), weights, strict=True)
+        ]
 
     def check_features(self, identity: Mapping[str, Any], source: str) -> None:
         """Raise ``InputError`` if features are not of the detector that the model was trained on."""
@@ -282,11 +246,3 @@ class Trained:
             np.array([regions.size], np.int32),
         )
         return self.region_input.tensors(padded).to(self.device)
-
-    @torch.no_grad()
-    def _score(self, regions: RegionBatch, questions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        encoded = [self.vocabulary.encode(question) for question in questions]
-        words = pad_questions(encoded, self.record["length"]).to(self.device)
-        with self._computing:
-            logits, weights = self.model(regions, words)
-        return logits.float().sigmoid(), weights.float()

@@ -66,7 +66,7 @@ def test_the_same_seed_gives_the_same_bytes_also_with_more_processes(tmp_path) -
         }
 
     first = digests(tmp_path / "a", 1, 1)
-    assert len(first) == 6 + 4 * 6 + 1 + 3
+    assert len(first) == 6 + 4 * 7 + 1 + 3
     assert first == digests(tmp_path / "b", 2, 1)
     assert first["images/000001000000.jpg"] != digests(tmp_path / "c", 1, 2)["images/000001000000.jpg"]
 
@@ -153,6 +153,32 @@ def test_questions_are_of_all_types_with_ten_imperfect_annotators(some) -> None:
     assert len({q.prefix for q in questions}) >= 6
     for scene in some:
         assert len({q.text for q in scene.questions}) == len(scene.questions) == 6
+
+
+def test_questions_are_about_the_things_that_they_name(some) -> None:
+    """Every kind, or colour where it tells things apart, that a question says is among its things."""
+    checked = Counter()
+    for scene in some:
+        every = [list(t.box) for t in scene.things]
+        for q in scene.questions:
+            words = karpathy(q.text)
+            assert [box for box in q.boxes if box not in every] == []
+            kinds = [k for k, nouns in NOUNS.items() if {f for n in nouns for f in (n, plural(n))} & {*words}]
+            named = {t.kind for t in scene.things} & {*kinds}
+            if words[:2] != ["is", "there"]:
+                assert named <= {t.kind for t in q.about}, q.text
+            if words[:2] == ["how", "many"]:
+                most, n = Counter(q.answers).most_common(1)[0]
+                assert n <= 5 or int(most) == len(q.about)
+                checked["counted"] += 1
+            if words[:3] == ["what", "color", "is"] or words[:2] == ["where", "is"]:
+                assert len(q.about) == 1
+                checked["one"] += 1
+            if words[:2] == ["is", "there"]:
+                pairs = {(t.color, t.kind) for t in q.about}
+                assert pairs <= {(color, kind) for color in COLORS for kind in kinds if color in words}
+                checked["there"] += 1
+    assert min(checked[name] for name in ("counted", "one", "there")) > 10
 
 
 def test_yes_and_no_are_about_as_frequent(some) -> None:

@@ -15,7 +15,7 @@ from bua.data.vqa import read_annotations
 from bua.errors import InputError
 from bua.metrics.caption import caption_scores, tokenized
 from bua.metrics.detection import coco_ap
-from bua.metrics.grounding import grounding, iou
+from bua.metrics.grounding import iou
 from bua.metrics.java import meteor, ptb_tokenize
 from bua.metrics.vqa import RULES, Asked, percent, question_accuracy, vqa_accuracy
 
@@ -213,15 +213,6 @@ def test_iou_counts_pixels(a, b) -> None:
 
     expected = len(pixels(a) & pixels(b)) / len(pixels(a) | pixels(b))
     assert iou(np.array([a], float), np.array([b], float))[0, 0] == pytest.approx(expected)
-
-
-def test_grounding_looks_at_the_largest_weight_and_chance_at_all() -> None:
-    boxes = np.array([[0, 0, 10, 10], [50, 50, 60, 60], [0, 0, 9, 10]], np.float32)
-    named = np.array([[0, 0, 10, 10]], np.float32)
-    hit, miss = np.array([0.5, 0.4, 0.1]), np.array([0.1, 0.8, 0.1])
-    found = grounding([(hit, boxes, named), (miss, boxes, named)])
-    assert found == (0.5, pytest.approx(2 / 3), 2)
-    assert grounding([]) == (0, 0, 0)
 
 
 def test_average_precision_of_true_boxes_is_1_and_of_none_0() -> None:

@@ -233,7 +233,7 @@ def test_answers_of_regions_and_of_a_store_agree(scenes) -> None:
     asked = data.val_set.questions[:9]
     together = model.answer_store(data.store, [q.image_id for q in asked], [q.text for q in asked])
     alone = [model.ask(data.store[q.image_id], q.text, candidates=3) for q in asked]
-    assert [a.text for a in alone] == together
+    assert [a.text for a in alone] == [a.text for a in together]
     for answer in alone:
         assert answer.candidates[0] == (answer.text, answer.score)
         assert [s for _, s in answer.candidates] == sorted((s for _, s in answer.candidates), reverse=True)

@@ -22,6 +22,7 @@ class Question:
     kind: str  # yes/no, number, other
     answers: tuple[str, ...]
     confidences: tuple[str, ...]
+    about: tuple[Thing, ...]  # the things that it names or asks for
 
     def annotation(self) -> dict[str, Any]:
         """Return the annotation of the question, without its ids."""
@@ -35,6 +36,11 @@ class Question:
             ],
         }
 
+    @property
+    def boxes(self) -> list[list[float]]:
+        """What must be looked at to answer it: boxes of the things that it names or asks for."""
+        return [list(thing.box) for thing in self.about]
+
 
 @dataclass(frozen=True)
 class _Asked:
@@ -45,6 +51,7 @@ class _Asked:
     kind: str
     answer: str
     mistakes: tuple[str, ...]
+    about: tuple[Thing, ...]
 
 
 def ask(rng: np.random.Generator, things: list[Thing], count: int) -> list[Question]:
@@ -69,7 +76,7 @@ def _answered(rng: np.random.Generator, asked: _Asked) -> Question:
         answers.append(asked.answer if right else str(rng.choice(asked.mistakes)))
         sure = 0.9 if right else 0.4
         confidences.append("yes" if rng.random() < sure else str(rng.choice(["maybe", "no"])))
-    return Question(asked.text, asked.prefix, asked.kind, tuple(answers), tuple(confidences))
+    return Question(asked.text, asked.prefix, asked.kind, tuple(answers), tuple(confidences), asked.about)
 
 
 def _names(thing: Thing) -> tuple[str, ...]:
@@ -96,9 +103,14 @@ def _two(rng: np.random.Generator, things: list[Thing]) -> tuple[Thing, str, Thi
     return (*first, *second) if first and second else None
 
 
-def _yes_no(text: str, prefix: str, truth: bool) -> _Asked:
+def _those(things: list[Thing], **wanted: str) -> tuple[Thing, ...]:
+    """Return the things with some attributes."""
+    return tuple(t for t in things if all(getattr(t, name) == value for name, value in wanted.items()))
+
+
+def _yes_no(text: str, prefix: str, truth: bool, about: tuple[Thing, ...]) -> _Asked:
     answer, other = ("yes", "no") if truth else ("no", "yes")
-    return _Asked(text, prefix, "yes/no", answer, (other,))
+    return _Asked(text, prefix, "yes/no", answer, (other,), about)
 
 
 def _is_there(rng: np.random.Generator, things: list[Thing]) -> _Asked:
@@ -112,9 +124,8 @@ def _is_there(rng: np.random.Generator, things: list[Thing]) -> _Asked:
         elif not truth:
             kind = KINDS[rng.integers(len(KINDS))]
         if ((color, kind) in present) == truth:
-            return _yes_no(
-                f"Is there a {color} {NOUNS[kind][0]}?".replace("a orange", "an orange"), "is there a", truth
-            )
+            text = f"Is there a {color} {NOUNS[kind][0]}?".replace("a orange", "an orange")
+            return _yes_no(text, "is there a", truth, _those(things, color=color, kind=kind))
 
 
 def _is_color(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
@@ -125,7 +136,7 @@ def _is_color(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
     truth = bool(rng.random() < 0.5)
     wrong = [t.color for t in things if t.color != thing.color] or [c for c in COLORS if c != thing.color]
     color = thing.color if truth else wrong[rng.integers(len(wrong))]
-    return _yes_no(f"Is the {_names(thing)[0]} {color}?", "is the", truth)
+    return _yes_no(f"Is the {_names(thing)[0]} {color}?", "is the", truth, (thing,))
 
 
 def _is_related(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
@@ -144,7 +155,7 @@ def _is_related(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
     }
     said = truth if rng.random() < 0.5 else opposite[truth]
     words = f"to the {said}" if said in ("left of", "right of") else said
-    return _yes_no(f"Is the {a_name} {words} the {b_name}?", "is the", said == truth)
+    return _yes_no(f"Is the {a_name} {words} the {b_name}?", "is the", said == truth, (a, b))
 
 
 def _is_bigger(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
@@ -154,8 +165,8 @@ def _is_bigger(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
     a, a_name, b, b_name = pair
     bigger = SIZES.index(a.size) > SIZES.index(b.size)
     if rng.random() < 0.5:
-        return _yes_no(f"Is the {a_name} bigger than the {b_name}?", "is the", bigger)
-    return _yes_no(f"Is the {a_name} smaller than the {b_name}?", "is the", not bigger)
+        return _yes_no(f"Is the {a_name} bigger than the {b_name}?", "is the", bigger, (a, b))
+    return _yes_no(f"Is the {a_name} smaller than the {b_name}?", "is the", not bigger, (a, b))
 
 
 def _more(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
@@ -170,29 +181,31 @@ def _more(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
         f"Are there more {plural(NOUNS[a][0])} than {plural(NOUNS[b][0])}?",
         "are there",
         counts[a] > counts[b],
+        _those(things, kind=a) + _those(things, kind=b),
     )
 
 
-def _number(text: str, count: int) -> _Asked:
+def _number(text: str, counted: tuple[Thing, ...]) -> _Asked:
+    count = len(counted)
     mistakes = tuple(str(n) for n in (count - 1, count + 1) if n >= 0)
-    return _Asked(text, "how many", "number", str(count), mistakes)
+    return _Asked(text, "how many", "number", str(count), mistakes, counted)
 
 
 def _how_many_kind(rng: np.random.Generator, things: list[Thing]) -> _Asked:
     kind = things[rng.integers(len(things))].kind if rng.random() < 0.85 else str(rng.choice(KINDS))
     noun = plural(NOUNS[kind][0])
-    return _number(f"How many {noun} are there?", sum(t.kind == kind for t in things))
+    return _number(f"How many {noun} are there?", _those(things, kind=kind))
 
 
 def _how_many_color(rng: np.random.Generator, things: list[Thing]) -> _Asked:
     color = things[rng.integers(len(things))].color if rng.random() < 0.85 else str(rng.choice(COLORS))
-    return _number(f"How many {color} things are there?", sum(t.color == color for t in things))
+    return _number(f"How many {color} things are there?", _those(things, color=color))
 
 
 def _how_many(rng: np.random.Generator, things: list[Thing]) -> _Asked:
     if rng.random() < 0.4:
-        return _number("How many striped things are there?", sum(t.texture == "striped" for t in things))
-    return _number("How many things are in the picture?", len(things))
+        return _number("How many striped things are there?", _those(things, texture="striped"))
+    return _number("How many things are in the picture?", tuple(things))
 
 
 def _what_color(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
@@ -202,7 +215,8 @@ def _what_color(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
     thing = alone[rng.integers(len(alone))]
     noun = _names(thing)[int(rng.random() < 0.2) % len(_names(thing))]
     mistakes = tuple(c for c in COLORS if c != thing.color)
-    return _Asked(f"What color is the {noun}?", "what color is the", "other", thing.color, mistakes)
+    text = f"What color is the {noun}?"
+    return _Asked(text, "what color is the", "other", thing.color, mistakes, (thing,))
 
 
 def _what_thing(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
@@ -210,7 +224,8 @@ def _what_thing(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
     if not alone:
         return None
     thing = alone[rng.integers(len(alone))]
-    return _Asked(f"What is the {thing.color} thing?", "what is the", "other", thing.kind, _confusable(thing))
+    text = f"What is the {thing.color} thing?"
+    return _Asked(text, "what is the", "other", thing.kind, _confusable(thing), (thing,))
 
 
 def _what_is_where(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
@@ -228,7 +243,8 @@ def _what_is_where(rng: np.random.Generator, things: list[Thing]) -> _Asked | No
     if len(found) != 1:
         return None
     words = f"to the {side}" if side in ("left of", "right of") else side
-    return _Asked(f"What is {words} the {name}?", "what is", "other", found[0].kind, _confusable(found[0]))
+    text = f"What is {words} the {name}?"
+    return _Asked(text, "what is", "other", found[0].kind, _confusable(found[0]), (anchor, found[0]))
 
 
 def _where(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
@@ -246,7 +262,7 @@ def _where(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
     else:
         answer = "top" if y < 0 else "bottom"
     mistakes = tuple(a for a in ("left", "right", "top", "bottom", "middle") if a != answer)
-    return _Asked(f"Where is the {name}?", "where is the", "other", answer, mistakes)
+    return _Asked(f"Where is the {name}?", "where is the", "other", answer, mistakes, (thing,))
 
 
 def _which(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
@@ -255,9 +271,8 @@ def _which(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
         return None
     a, a_name, b, b_name = pair
     bigger, smaller = (a, b) if SIZES.index(a.size) > SIZES.index(b.size) else (b, a)
-    return _Asked(
-        f"Which is bigger, the {a_name} or the {b_name}?", "which", "other", bigger.kind, (smaller.kind,)
-    )
+    text = f"Which is bigger, the {a_name} or the {b_name}?"
+    return _Asked(text, "which", "other", bigger.kind, (smaller.kind,), (a, b))
 
 
 def _confusable(thing: Thing) -> tuple[str, ...]:

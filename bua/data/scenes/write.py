@@ -1,8 +1,9 @@
 """Writing the synthetic data set in the formats of the real ones.
 
 For every split: COCO captions and instances, VQA v2 questions and annotations, Visual Genome
-attributes, and ``groundings``: the boxes that the words of the captions name. The folder ``genome``
-holds all splits together in the official files of Visual Genome.
+attributes, and two files of ``groundings``: the boxes that the words of the captions name, and those
+that a question is about. The folder ``genome`` holds all splits together in the official files of
+Visual Genome.
 """
 
 import hashlib
@@ -160,6 +161,11 @@ def _files(split: str, scenes: list[Scene]) -> dict[str, Any]:
                 for n, q in enumerate(s.questions)
             ],
         },
+        "question_groundings": [
+            {"question_id": s.image_id * 1000 + n, "image_id": s.image_id, "boxes": q.boxes}
+            for s in scenes
+            for n, q in enumerate(s.questions)
+        ],
         "annotations": {
             "info": info,
             **subtype,
