@@ -1,6 +1,6 @@
 """Where a captioner looks while it is made to say given captions, and a VQA model to answer."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from bua.errors import InputError
 from bua.json_file import read_json
 from bua.metrics.grounding import Look
 from bua.store.reader import FeatureStore, ImageId
+from bua.tasks.said import Answered
 from bua.tasks.trained import Trained
 
 #: For every caption of an image: position and boxes of each word that names something.
@@ -76,20 +77,17 @@ def read_question_groundings(path: Path | str) -> dict[int, NDArray[np.float32]]
 
 
 def question_looks(
-    trained: Trained,
+    questions: Iterable[Question],
+    answers: Iterable[Answered],
     store: FeatureStore,
-    questions: Sequence[Question],
     named: Mapping[int, NDArray[np.float32]],
-    batch_size: int = 100,
 ) -> Iterator[Look]:
-    """Ask questions and yield, for each that is about something, where the model looked.
+    """Yield, for each question that is about something, where the model that answered it looked.
 
     Yields:
         Weights (K,), the regions' boxes (K, 4) and the boxes of what the question is about (M, 4).
     """
-    asked = [q for q in questions if len(named[q.question_id])]
-    for start in range(0, len(asked), batch_size):
-        part = asked[start : start + batch_size]
-        answers = trained.answer_store(store, [q.image_id for q in part], [q.text for q in part])
-        for question, answer in zip(part, answers, strict=True):
-            yield answer.weights, np.asarray(store[question.image_id].boxes), named[question.question_id]
+    for question, answer in zip(questions, answers, strict=True):
+        boxes = named[question.question_id]
+        if len(boxes):
+            yield answer.weights, np.asarray(store[question.image_id].boxes), boxes

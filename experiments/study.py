@@ -1,0 +1,87 @@
+"""What the studies on synthetic scenes share.
+
+Pictures, seen by region and by grid cell, and trainings side by side.
+"""
+
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+FEATURES = ("regions", "grid")
+SEEDS = (0, 1, 2)
+PICTURES = {"train": 2000, "val": 150, "test": 300, "novel": 300}
+#: Splits that are measured on.
+TESTS = ("test", "novel")
+#: Cells of the grid, each way.
+CELLS = 6
+
+
+def bua(*arguments: str) -> None:
+    """Run a command."""
+    subprocess.run([sys.executable, "-m", "bua", *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+def prepare(out: Path) -> None:
+    """Draw the pictures and look at them twice, with one detector."""
+    out.mkdir(parents=True, exist_ok=True)
+    scenes = out / "scenes"
+    if not (scenes / "scenes.json").exists():
+        bua("scenes", f"out={scenes}", "seed=11", *(f"{split}={n}" for split, n in PICTURES.items()))
+    if not (out / "regions.h5").exists():
+        bua("extract", f"images={scenes}/images", f"out={out}/regions.h5", "dtype=float32")
+    if not (out / "grid.h5").exists():
+        cells(scenes, out / "cells.json")
+        command = [f"images={scenes}/images", f"out={out}/grid.h5", "dtype=float32"]
+        bua("extract", *command, f"boxes={out}/cells.json")
+
+
+def cells(scenes: Path, path: Path) -> None:
+    """Write the boxes of a grid over every picture."""
+    entries = []
+    for split in PICTURES:
+        for image in json.loads((scenes / f"captions_{split}.json").read_text())["images"]:
+            width, height = image["width"] / CELLS, image["height"] / CELLS
+            boxes = [
+                [x * width, y * height, (x + 1) * width, (y + 1) * height]
+                for y in range(CELLS)
+                for x in range(CELLS)
+            ]
+            entries.append({"image_id": image["id"], "boxes": boxes})
+    path.write_text(json.dumps(entries))
+
+
+def trained_and_scored(run: Path, about: Row, command: Iterable[str], scores: Callable[[Path], Row]) -> Row:
+    """Train into a run directory and score it; what is there already is not done again."""
+    took, done = run / "minutes.json", run / "scores.json"
+    if not took.exists():
+        shutil.rmtree(run, ignore_errors=True)
+        started = time.monotonic()
+        bua("train", f"out={run}", "trainer.accelerator=cpu", *command)
+        took.write_text(json.dumps((time.monotonic() - started) / 60))
+    if not done.exists():
+        done.write_text(json.dumps({**about, "minutes": json.loads(took.read_text()), **scores(run)}))
+    row: Row = json.loads(done.read_text())
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def in_parallel(job: Callable[..., list[Row]], every: Sequence[tuple[Any, ...]], processes: int) -> list[Row]:
+    """Run jobs, so many at a time, one thread each, and return all their rows."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
+        return [row for rows in pool.starmap(job, every, chunksize=1) for row in rows]
+
+
+def write_results(folder: Path, command: str, rows: list[Row]) -> None:
+    """Write ``results.json`` of a study."""
+    results = {"command": command, "pictures": PICTURES, "seeds": len(SEEDS), "runs": rows}
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")

@@ -1,0 +1,97 @@
+"""The VQA study on synthetic scenes: python -m experiments.vqa.run OUT [JOBS].
+
+Every model is trained on regions and on grid cells, beside baselines that do not attend and one that does
+not look, with three seeds; results.json is written here. What is there already in OUT is not done again.
+JOBS trainings run at a time, one thread each.
+"""
+
+import sys
+from pathlib import Path
+
+from experiments.study import (
+    FEATURES,
+    SEEDS,
+    TESTS,
+    Row,
+    in_parallel,
+    prepare,
+    trained_and_scored,
+    write_results,
+)
+
+#: What each model is trained with, beside what all are.
+MODELS = {
+    "updown_hu": ["model=updown_hu_small"],
+    "updown_hu_counter": ["model=updown_hu_small", "+model/counter=counter"],
+    "updown_teney": ["model=updown_teney_small"],
+    "ban": ["model=ban_small"],
+    "mcan": ["model=mcan_small"],
+    "mean_pooled": ["model=mean_pooled_vqa_small"],
+}
+#: Sees nothing, so that it is trained once a seed.
+BLIND = {"question_only": ["model=question_only_small"]}
+
+
+def job(out: Path, model: str, features: str, seed: int) -> list[Row]:
+    """Train one model and score it."""
+    import torch
+
+    torch.set_num_threads(1)
+    run = out / "runs" / f"vqa-{model}-{features}-{seed}"
+    command = [
+        "experiment=vqa_scenes",
+        f"scenes={out}/scenes",
+        f"features={out}/{features}.h5",
+        f"seed={seed}",
+    ]
+    about = {"model": model, "features": "nothing" if model in BLIND else features, "seed": seed}
+    options = (MODELS | BLIND)[model]
+    return [trained_and_scored(run, about, [*command, *options], lambda run: scores(out, run, features))]
+
+
+def scores(out: Path, run: Path, features: str) -> Row:
+    """Answer the questions of both test splits and score it."""
+    from bua.cli.load import load
+    from bua.data.vqa import read_vqa
+    from bua.metrics.grounding import grounding
+    from bua.metrics.vqa import vqa_accuracy
+    from bua.store import FeatureStore
+    from bua.tasks.grounding import question_looks, read_question_groundings
+
+    trained, store, scenes = load(run), FeatureStore(out / f"{features}.h5"), out / "scenes"
+    found: Row = {"parameters": sum(p.numel() for p in trained.model.parameters())}
+    for split in TESTS:
+        asked, annotations = read_vqa(
+            scenes / f"questions_{split}.json", scenes / f"annotations_{split}.json"
+        )
+        answers = []
+        for start in range(0, len(asked), 100):
+            part = asked[start : start + 100]
+            answers += trained.answer_store(store, [q.image_id for q in part], [q.text for q in part])
+        said = {q.question_id: answer.text for q, answer in zip(asked, answers, strict=True)}
+        accuracy = vqa_accuracy(said, annotations)
+        found[split] = {"overall": accuracy["overall"], **accuracy["per_answer_type"]}
+        named = read_question_groundings(scenes / f"question_groundings_{split}.json")
+        pairs = list(zip(asked, answers, strict=True))
+        types = {"overall": pairs} | {
+            kind: [(q, a) for q, a in pairs if annotations[q.question_id].answer_type == kind]
+            for kind in accuracy["per_answer_type"]
+        }
+        found[split]["grounding"] = {
+            kind: grounding(question_looks(*zip(*some, strict=True), store, named))._asdict()
+            for kind, some in types.items()
+        }
+    return found
+
+
+def main(out: Path, jobs: int) -> None:
+    """Run the whole study."""
+    prepare(out)
+    every = [(out, m, f, s) for s in SEEDS for m in MODELS for f in FEATURES]
+    every += [(out, m, "regions", s) for s in SEEDS for m in BLIND]
+    rows = in_parallel(job, every, jobs)
+    write_results(Path(__file__).parent, f"python -m experiments.vqa.run OUT {jobs}", rows)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve(), int(sys.argv[2]) if len(sys.argv) > 2 else 1)
