@@ -17,11 +17,14 @@ install: $(READY) ## make .venv with everything that the tests need
 demo: $(READY) ## train on synthetic scenes and write a page: about ten minutes, OUT=quickstart
 	$(BIN)/bua quickstart out=$(OUT)
 
+# a process a core, one thread each; a file's tests stay together, as they share what is slow to make
+TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
 test: $(READY) lint type ## everything: lint, types, all tests
-	$(BIN)/python -m pytest
+	$(TEST)
 
 test-fast: $(READY) ## the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(TEST) -m "not slow"
 
 lint: $(READY) ## ruff
 	$(BIN)/ruff check .

@@ -86,55 +86,116 @@ def speed(results: Results) -> str:
     return markdown(["what", "measured", "wanted"], rows) + f"\n\nOn {results['machine']}."
 
 
-#: What the objectives and captioners of the study are called in its tables.
+#: What the objectives and models of the studies are called in their tables.
 OBJECTIVES = {
     "cross_entropy": "cross-entropy",
     "self_critical": "then rewards",
     "longer": "cross-entropy as long",
 }
 CAPTIONERS = {"updown": "Up-Down", "transformer": "Transformer", "mean_pooled": "mean-pooled"}
+ANSWERERS = {
+    "updown_hu": "Up-Down (Hu)",
+    "updown_hu_counter": "the same, counting",
+    "updown_teney": "Up-Down (Teney)",
+    "ban": "BAN",
+    "mcan": "MCAN",
+    "mean_pooled": "mean-pooled",
+    "question_only": "question only",
+}
+
+
+def over_seeds(runs: list[Results], seeds: int, path: tuple[str, ...], digits: int, scale: float = 1) -> str:
+    """Return mean and standard deviation of a number, nothing until every seed is measured."""
+    if len(runs) < seeds:
+        return ""
+    values = []
+    for run in runs:
+        value: Any = run
+        for key in path:
+            value = value[key]
+        values.append(value * scale)
+    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+
+
+def grouped(results: Results, *keys: str) -> dict[tuple[str, ...], list[Results]]:
+    """Return the runs of a study that differ in nothing but their seed."""
+    runs: dict[tuple[str, ...], list[Results]] = {}
+    for run in results["runs"]:
+        runs.setdefault(tuple(run[key] for key in keys), []).append(run)
+    return runs
 
 
 def captioning(results: Results) -> str:
-    """Return the tables of the captioning study: means and standard deviations over seeds."""
-    runs: dict[tuple[str, str, str], list[Results]] = {}
-    for run in results["runs"]:
-        runs.setdefault((run["model"], run["features"], run["objective"]), []).append(run)
-
-    def cell(key: tuple[str, str, str], split: str, name: str, percent: bool = False) -> str:
-        values = [run[split][name] * (100 if percent else 1) for run in runs.get(key, [])]
-        if len(values) < results["seeds"]:
-            return ""  # not measured with every seed yet
-        spread = statistics.stdev(values)
-        digits = 1 if percent else 3
-        return f"{statistics.mean(values):.{digits}f} ± {spread:.{digits}f}"
-
+    """Return the tables of the captioning study."""
+    runs, seeds = grouped(results, "model", "features", "objective"), results["seeds"]
     pairs = list(dict.fromkeys((model, features) for model, features, _ in runs))
-    names = [CAPTIONERS[model] for model, _ in pairs]
     tables = []
     for split, what in (("test", "CIDEr, test"), ("novel", "CIDEr, novel combinations")):
         rows = [
-            [name, pair[1], *(cell((*pair, objective), split, "CIDEr") for objective in OBJECTIVES)]
-            for name, pair in zip(names, pairs, strict=True)
+            [CAPTIONERS[pair[0]], pair[1]]
+            + [over_seeds(runs.get((*pair, how), []), seeds, (split, "CIDEr"), 3) for how in OBJECTIVES]
+            for pair in pairs
         ]
         tables.append(markdown([what, "sees", *OBJECTIVES.values()], rows))
-    measures = {
-        "bad_endings": "bad endings, %",
-        "repeated": "three words said twice, %",
-        "grounded": "words looking at what they name, %",
-        "chance": "by chance, %",
-    }
+    measures = {"bad_endings": "bad endings", "repeated": "three words said twice", **LOOKED}
     rows = [
-        [name, pair[1], OBJECTIVES[objective]]
-        + [cell((*pair, objective), "test", measure, percent=True) for measure in measures]
-        for name, pair in zip(names, pairs, strict=True)
-        for objective in ("cross_entropy", "self_critical")
+        [CAPTIONERS[pair[0]], pair[1], OBJECTIVES[how]]
+        + [over_seeds(runs.get((*pair, how), []), seeds, ("test", m), 1, 100) for m in measures]
+        for pair in pairs
+        for how in ("cross_entropy", "self_critical")
     ]
-    tables.append(markdown(["test", "sees", "trained by", *measures.values()], rows))
+    tables.append(markdown(["test, %", "sees", "trained by", *measures.values()], rows))
     head = (
         f"{results['pictures']['train']:,} pictures to train on, {results['pictures']['test']} and "
-        f"{results['pictures']['novel']} to describe; mean and standard deviation of {results['seeds']} "
+        f"{results['pictures']['novel']} to describe; mean and standard deviation of {seeds} "
         "seeds; a cell is empty until all of them are there."
+    )
+    return "\n\n".join([head, *tables])
+
+
+#: Measures of grounding.
+LOOKED = {
+    "share": "looks at what is named",
+    "chance": "by chance",
+    "pointed": "points at it",
+    "pointed_chance": "by chance",
+    "mass": "weight on it",
+}
+
+
+def vqa(results: Results) -> str:
+    """Return the tables of the VQA study."""
+    runs, seeds = grouped(results, "model", "features"), results["seeds"]
+    columns = {
+        "overall": ("test", "overall"),
+        "yes/no": ("test", "yes/no"),
+        "number": ("test", "number"),
+        "other": ("test", "other"),
+        "novel": ("novel", "overall"),
+        "novel, other": ("novel", "other"),
+    }
+    rows = [
+        [ANSWERERS[model], sees, f"{some[0]['parameters'] / 1e6:.2f} M"]
+        + [over_seeds(some, seeds, path, 2) for path in columns.values()]
+        for (model, sees), some in runs.items()
+    ]
+    tables = [markdown(["VQA accuracy, test", "sees", "parameters", *columns], rows)]
+    looked = [
+        [ANSWERERS[model], sees]
+        + [over_seeds(some, seeds, ("test", "grounding", "overall", m), 1, 100) for m in LOOKED]
+        + [
+            over_seeds(some, seeds, ("test", "grounding", kind, "pointed"), 1, 100)
+            for kind in ("yes/no", "number", "other")
+        ]
+        for (model, sees), some in runs.items()
+        if model not in ("mean_pooled", "question_only")
+    ]
+    points = [f"points, {kind}" for kind in ("yes/no", "number", "other")]
+    tables.append(markdown(["attention, test, %", "sees", *LOOKED.values(), *points], looked))
+    head = (
+        f"{results['pictures']['train']:,} pictures with six questions each to train on, "
+        f"{results['pictures']['test']} and {results['pictures']['novel']} to answer questions about; mean "
+        f"and standard deviation of {seeds} seeds."
     )
     return "\n\n".join([head, *tables])
 
@@ -144,6 +205,7 @@ TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
     "quickstart": ("experiments/quickstart/results.json", quickstart),
     "real": ("experiments/real/results.json", real),
     "captioning": ("experiments/captioning/results.json", captioning),
+    "vqa": ("experiments/vqa/results.json", vqa),
     "speed": ("experiments/speed/results.json", speed),
 }
 READMES = ["README.md", *(f"experiments/{name}/README.md" for name in TABLES)]
