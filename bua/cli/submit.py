@@ -8,10 +8,10 @@ from bua.cli.provenance import sha256
 from bua.cli.score_answers import read_answers
 from bua.data.caption_files import read_whole
 from bua.data.results import check_complete, check_known, read_results
+from bua.data.submission import BOARDS, TEST2015, Board, official_file, official_text
 from bua.data.vqa import read_questions
 from bua.errors import InputError
 from bua.json_file import read_json
-from bua.report.submission import BOARDS, TEST2015, Board, official_file, official_text
 from bua.store.atomic import write_text
 from bua.store.reader import ImageId
 from bua.text.answers import normalize
