@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,12 @@ from bua.errors import InputError
 from bua.text.answer_lists import read_answer_list
 from bua.text.contractions import CONTRACTIONS
 
-#: What an answer that n annotators gave is worth as a target; see ``AnswerVocabulary.soft_scores``.
-SOFT_SCORES = ("official", "third", "tenth")
+#: What an answer that n of several annotators gave is worth as a target, by the name of the rule.
+SOFT_SCORES: dict[str, Callable[[int, int], float]] = {
+    "official": lambda n, total: (n * min(1, (n - 1) / 3) + (total - n) * min(1, n / 3)) / total,
+    "third": lambda n, total: min(1, n / 3),
+    "tenth": lambda n, total: n / total,
+}
 
 _NUMBERS = {
     word: str(n)
@@ -111,6 +115,10 @@ class AnswerVocabulary:
     def __len__(self) -> int:
         return len(self.answers)
 
+    def index(self, answer: str) -> int | None:
+        """Return the index of an answer in its normal form, ``None`` if it is not in the list."""
+        return self._index.get(answer)
+
     def soft_scores(self, answers: Sequence[str], rule: str = "official") -> dict[int, float]:
         """Return index and score of every answer in the list that an annotator gave.
 
@@ -120,7 +128,7 @@ class AnswerVocabulary:
                 ``official``: the official accuracy of giving it, min(1, others who agree / 3) averaged
                 over leaving out each annotator: 0.3, 0.6, 0.9, 1 of ten;
                 ``third``: min(1, n / 3);
-                ``tenth``: min(1, n / 10).
+                ``tenth``: n / N, a tenth for each of ten.
                 What a single annotator says is worth 1 by every rule: nobody else could agree.
 
         Raises:
@@ -128,9 +136,9 @@ class AnswerVocabulary:
         """
         if rule not in SOFT_SCORES:
             raise ValueError(f"there is no rule {rule!r}; there is {', '.join(SOFT_SCORES)}")
-        total = len(answers)
+        total, score = len(answers), SOFT_SCORES[rule]
         return {
-            self._index[answer]: 1.0 if total == 1 else _soft_score(n, total, rule)
+            self._index[answer]: score(n, total) if total > 1 else 1.0
             for answer, n in Counter(map(normalize, answers)).items()
             if answer in self._index
         }
@@ -173,12 +181,6 @@ class AnswerVocabulary:
             if other is not text:
                 raise InputError(f"{path}: {other!r} and {text!r} are one answer, {normalize(text)!r}")
         return cls(list(first), content)
-
-
-def _soft_score(n: int, total: int, rule: str) -> float:
-    if rule == "official":
-        return (n * min(1, (n - 1) / 3) + (total - n) * min(1, n / 3)) / total
-    return min(1, n / (3 if rule == "third" else 10))
 
 
 def _usual_forms(answers: Sequence[str], written: Mapping[str, int]) -> list[str]:

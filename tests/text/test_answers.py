@@ -39,12 +39,12 @@ def by_enumeration(answer: str, answers: list[str], rule: str) -> float:
     if rule == "third":
         return min(1, n / 3)
     if rule == "tenth":
-        return min(1, n / 10)
+        return n / len(given)
     left_out = [given[:k] + given[k + 1 :] for k in range(len(given))]
     return sum(min(1, others.count(answer) / 3) for others in left_out) / len(left_out)
 
 
-@given(answers=ANSWERS, rule=st.sampled_from(SOFT_SCORES))
+@given(answers=ANSWERS, rule=st.sampled_from(sorted(SOFT_SCORES)))
 def test_soft_scores_are_those_of_enumeration_for_any_number_of_annotators(answers, rule) -> None:
     vocabulary = AnswerVocabulary.count([(a, answers) for a in answers], min_count=1, keep_empty=True)
     scores = vocabulary.soft_scores(answers, rule)
@@ -66,6 +66,7 @@ def test_answers_that_are_not_in_the_list_are_worth_nothing() -> None:
     vocabulary = AnswerVocabulary(["red"], ["red"])
     assert vocabulary.soft_scores(["blue"] * 10) == {}
     assert vocabulary.soft_scores([]) == {}
+    assert (vocabulary.index("red"), vocabulary.index("blue")) == (0, None)
 
 
 def test_a_rule_that_is_not_there_is_an_error() -> None:
