@@ -47,7 +47,8 @@ def _parse(path: Path | str, pairs: Callable[[list[tuple[str, Any]]], Any] | Non
     try:
         return json.loads(text, object_pairs_hook=pairs)
     except json.JSONDecodeError as error:
-        hint = "; it looks like JSON lines, one document is needed" if error.msg == "Extra data" else ""
+        lines = error.msg == "Extra data" and error.lineno > 1
+        hint = "; it looks like JSON lines: make one list of them, as with jq -s" if lines else ""
         raise InputError(
             f"{path}: not JSON: {error.msg} at line {error.lineno} column {error.colno}{hint}"
         ) from None

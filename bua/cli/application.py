@@ -18,10 +18,10 @@ from bua.errors import InputError
 
 #: Keys whose values are texts: paths, names and questions.
 TEXTS = frozenset(
-    ["annotations", "attributes", "boxes", "captions", "classes", "features", "file", "genome", "html"]
-    + ["ids", "images", "instances", "karpathy", "objects", "out", "predictions", "question", "questions"]
-    + ["references", "root", "run", "scenes", "source", "train_ids", "val_annotations", "val_ids"]
-    + ["val_instances", "val_questions", "weights"]
+    ["annotations", "answers", "attributes", "boxes", "captions", "classes", "features", "file", "genome"]
+    + ["html", "ids", "images", "instances", "karpathy", "name", "objects", "out", "pairs", "predictions"]
+    + ["question", "questions", "references", "root", "run", "scenes", "source", "train_ids"]
+    + ["val_annotations", "val_ids", "val_instances", "val_questions", "weights"]
 )
 #: Names the command to the processes that Lightning starts; their words are those behind it.
 COMMAND = "BUA_COMMAND"

@@ -17,6 +17,7 @@ COMMANDS = {
     "predict": "captions or answers of a data set in the official result format: run=DIR out=P.json",
     "evaluate": "how precise a detector is: instances=F.json images=DIR evaluation=coco|genome",
     "score": "the official numbers: task=caption|vqa predictions=P.json ...",
+    "submit": "check predictions, write them for a test server: task=caption|vqa predictions=P.json out=F",
     "caption": "describe photographs: run=DIR images=PHOTO_OR_DIR",
     "ask": "answer a question about photographs: run=DIR images=PHOTO_OR_DIR question=TEXT",
     "ship": "make a trained detector into a file that extract can use: run=DIR out=F.safetensors",

@@ -14,13 +14,16 @@ form first depends on the rule:
     Everything is always normalised, as several later evaluations do.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from bua.text.answers import clean, normalize, remove_punctuation
 
 RULES = ("official", "legacy", "always")
+#: Of a question: a number, or a text in some data sets.
+Id = TypeVar("Id", bound=Hashable)
+Percentages = dict[str, float | dict[str, float]]
 
 
 class Asked(NamedTuple):
@@ -35,25 +38,38 @@ class Asked(NamedTuple):
 def question_accuracy(prediction: str, answers: Sequence[str], rule: str = "official") -> float:
     """Return the accuracy of one answer, 0 to 1.
 
-    Annotators are told apart by position, so answers without ``answer_id`` are counted rightly. A
+    Annotators are told apart by their position, so that answers without ``answer_id`` count rightly,
+    and there may be any number of them: the mean over leaving out each is taken as it is for ten. A
     single annotator cannot be left out: then the accuracy is whether the two agree.
 
     Raises:
         ValueError: there is no such rule, or there are no answers.
     """
+    given, agree = _given(answers, rule)
+    return _agreement(_said(prediction, agree, rule), given)
+
+
+def _given(answers: Sequence[str], rule: str) -> tuple[list[str], bool]:
+    """Return the annotators' answers as they are compared, and whether all wrote the same."""
     if rule not in RULES:
         raise ValueError(f"there is no rule {rule!r}; there is {', '.join(RULES)}")
     if not answers:
         raise ValueError("a question without answers cannot be scored")
     given = [clean(answer) for answer in answers]
-    said = clean(prediction)
     agree = len(set(given)) == 1
     if rule == "always" or (rule == "official" and not agree):
-        given, said = [normalize(answer) for answer in given], normalize(said)
-    elif rule == "legacy":
-        said = normalize(said)
-        if not agree:
-            given = [remove_punctuation(answer) for answer in given]
+        given = [normalize(answer) for answer in given]
+    elif rule == "legacy" and not agree:
+        given = [remove_punctuation(answer) for answer in given]
+    return given, agree
+
+
+def _said(prediction: str, agree: bool, rule: str) -> str:
+    """Return the prediction as it is compared with answers of annotators who agree or do not."""
+    return clean(prediction) if rule == "official" and agree else normalize(prediction)
+
+
+def _agreement(said: str, given: Sequence[str]) -> float:
     total, same = len(given), given.count(said)
     if total == 1:
         return float(same)
@@ -61,9 +77,35 @@ def question_accuracy(prediction: str, answers: Sequence[str], rule: str = "offi
     return sum(min(1.0, (same - (answer == said)) / 3) for answer in given) / total
 
 
+def question_accuracies(
+    predictions: Mapping[Id, str], questions: Mapping[Id, Asked], rule: str = "official"
+) -> dict[Id, float]:
+    """Return the accuracy of the answer to every question, 0 to 1, in the order of the questions."""
+    return {i: question_accuracy(predictions[i], asked.answers, rule) for i, asked in questions.items()}
+
+
+def best_accuracies(
+    answers: Iterable[str], questions: Mapping[Id, Asked], rule: str = "official"
+) -> dict[Id, float]:
+    """Return the accuracy that the best answer of a list has on every question: the oracle's bound.
+
+    Args:
+        answers: as a model writes them.
+        questions: the annotations, by id.
+        rule: one of ``RULES``.
+    """
+    answers = list(answers)
+    forms = {agree: {_said(answer, agree, rule) for answer in answers} for agree in (False, True)}
+    best = {}
+    for question_id, asked in questions.items():
+        given, agree = _given(asked.answers, rule)
+        best[question_id] = max((_agreement(a, given) for a in forms[agree].intersection(given)), default=0.0)
+    return best
+
+
 def vqa_accuracy(
-    predictions: Mapping[int, str], questions: Mapping[int, Asked], rule: str = "official"
-) -> dict[str, float | dict[str, float]]:
+    predictions: Mapping[Id, str], questions: Mapping[Id, Asked], rule: str = "official"
+) -> Percentages:
     """Return percentages, rounded to two places as the official code does.
 
     Args:
@@ -74,16 +116,19 @@ def vqa_accuracy(
     Returns:
         ``overall``, ``per_answer_type`` and ``per_question_type``.
     """
+    return by_type(question_accuracies(predictions, questions, rule), questions)
+
+
+def by_type(accuracies: Mapping[Id, float], questions: Mapping[Id, Asked]) -> Percentages:
+    """Average the accuracies of questions, overall and of each type, as ``vqa_accuracy`` returns them."""
     by_answer: dict[str, list[float]] = {}
     by_question: dict[str, list[float]] = {}
-    every = []
-    for question_id, asked in questions.items():
-        accuracy = question_accuracy(predictions[question_id], asked.answers, rule)
-        every.append(accuracy)
+    for question_id, accuracy in accuracies.items():
+        asked = questions[question_id]
         by_answer.setdefault(asked.answer_type, []).append(accuracy)
         by_question.setdefault(asked.question_type, []).append(accuracy)
     return {
-        "overall": percent(every),
+        "overall": percent(list(accuracies.values())),
         "per_answer_type": {name: percent(values) for name, values in sorted(by_answer.items())},
         "per_question_type": {name: percent(values) for name, values in sorted(by_question.items())},
     }

@@ -3,15 +3,25 @@
 The normal form is that of the official evaluation (VQA v2, vqaEval.py as of 2021), with its quirks.
 """
 
+import functools
 import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from bua.errors import InputError
+from bua.text.answer_lists import read_answer_list
 from bua.text.contractions import CONTRACTIONS
+
+#: What an answer that n of several annotators gave is worth as a target, by the name of the rule.
+SOFT_SCORES: dict[str, Callable[[int, int], float]] = {
+    "official": lambda n, total: (n * min(1, (n - 1) / 3) + (total - n) * min(1, n / 3)) / total,
+    "third": lambda n, total: min(1, n / 3),
+    "tenth": lambda n, total: n / total,
+}
 
 _NUMBERS = {
     word: str(n)
@@ -48,6 +58,7 @@ def unify_words(answer: str) -> str:
     return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
 
+@functools.lru_cache(maxsize=2**17)  # millions of answers are a hundred thousand different ones
 def normalize(answer: str) -> str:
     """Return the normal form of an answer; it may be empty."""
     return unify_words(remove_punctuation(clean(answer)))
@@ -81,38 +92,56 @@ class AnswerVocabulary:
     ) -> "AnswerVocabulary":
         """Take answers that are the most frequent one of at least ``min_count`` questions.
 
+        Answers are brought to their normal form before they are counted. They stand in the order of
+        their counts, the largest first, and those of one count in the order of their texts.
+
         Args:
             questions: for each, its most frequent answer and all its answers.
             min_count: 9 gives the usual 3,129 answers on VQA v2 train and val.
             keep_empty: keep the empty answer, to which pure articles normalise.
         """
-        counts: Counter[str] = Counter()
-        raw: dict[str, Counter[str]] = {}
+        chosen: Counter[str] = Counter()
+        written: Counter[str] = Counter()
         for most_frequent, answers in questions:
-            counts[normalize(most_frequent)] += 1
-            for answer in answers:
-                raw.setdefault(normalize(answer), Counter())[clean(answer)] += 1
+            chosen[most_frequent] += 1
+            written.update(answers)
+        counts: Counter[str] = Counter()
+        for text, n in chosen.items():
+            counts[normalize(text)] += n
         kept = [a for a, n in counts.items() if n >= min_count and (a or keep_empty)]
         kept.sort(key=lambda answer: (-counts[answer], answer))
-        surface = [min(raw[a].items(), key=lambda form: (-form[1], form[0]))[0] for a in kept]
-        return cls(kept, surface)
+        return cls(kept, _usual_forms(kept, written))
 
     def __len__(self) -> int:
         return len(self.answers)
 
-    def soft_scores(self, answers: Sequence[str]) -> dict[int, float]:
+    def index(self, answer: str) -> int | None:
+        """Return the index of an answer in its normal form, ``None`` if it is not in the list."""
+        return self._index.get(answer)
+
+    def soft_scores(self, answers: Sequence[str], rule: str = "official") -> dict[int, float]:
         """Return index and score of every answer in the list that an annotator gave.
 
-        The score is the official accuracy of giving it: the mean, over leaving out each
-        annotator, of min(1, others who agree / 3); with ten annotators 0.3, 0.6, 0.9, 1.
+        Args:
+            answers: of all annotators, as they wrote them.
+            rule: with n of N annotators who gave the answer,
+                ``official``: the official accuracy of giving it, min(1, others who agree / 3) averaged
+                over leaving out each annotator: 0.3, 0.6, 0.9, 1 of ten;
+                ``third``: min(1, n / 3);
+                ``tenth``: n / N, a tenth for each of ten.
+                What a single annotator says is worth 1 by every rule: nobody else could agree.
+
+        Raises:
+            ValueError: there is no such rule.
         """
-        total = len(answers)
-        scores = {}
-        for answer, n in Counter(normalize(a) for a in answers).items():
-            if answer in self._index:
-                agree = n * min(1, (n - 1) / 3) + (total - n) * min(1, n / 3)
-                scores[self._index[answer]] = agree / total if total > 1 else 1.0
-        return scores
+        if rule not in SOFT_SCORES:
+            raise ValueError(f"there is no rule {rule!r}; there is {', '.join(SOFT_SCORES)}")
+        total, score = len(answers), SOFT_SCORES[rule]
+        return {
+            self._index[answer]: score(n, total) if total > 1 else 1.0
+            for answer, n in Counter(map(normalize, answers)).items()
+            if answer in self._index
+        }
 
     @property
     def sha256(self) -> str:
@@ -133,3 +162,37 @@ class AnswerVocabulary:
         if vocabulary.sha256 != content.get("sha256"):
             raise InputError(f"{source}: the answers do not have the hash written with them")
         return vocabulary
+
+    @classmethod
+    def load(cls, path: Path | str) -> "AnswerVocabulary":
+        """Read a list of answers, ours or another project's: see ``bua.text.answer_lists``.
+
+        The order is kept. Answers of others are matched by their normal form and written as they stand.
+
+        Raises:
+            InputError: the file is no list of answers, or two of them have the same normal form.
+        """
+        content = read_answer_list(path)
+        if isinstance(content, Mapping):
+            return cls.from_dict(content, str(path))
+        first: dict[str, str] = {}
+        for text in content:
+            other = first.setdefault(normalize(text), text)
+            if other is not text:
+                raise InputError(f"{path}: {other!r} and {text!r} are one answer, {normalize(text)!r}")
+        return cls(list(first), content)
+
+
+def _usual_forms(answers: Sequence[str], written: Mapping[str, int]) -> list[str]:
+    """Return how each answer is usually written: the most frequent text of its normal form.
+
+    Of several the first by text; the normal form itself where nobody wrote the answer.
+    """
+    forms: dict[str, Counter[str]] = {answer: Counter() for answer in answers}
+    for text, n in written.items():
+        if normalize(text) in forms:
+            forms[normalize(text)][clean(text)] += n
+    return [
+        min(found.items(), key=lambda form: (-form[1], form[0]))[0] if found else answer
+        for answer, found in forms.items()
+    ]

@@ -21,6 +21,7 @@ from captioning import captioning
 from extraction import extraction_memory, extraction_share
 from importing import import_speed
 from torch import Tensor
+from vqa_metric import score_seconds
 
 from bua.regions.select import Selection
 from bua.store import About, FeatureStore, Regions, StoreWriter
@@ -101,7 +102,7 @@ def selection() -> dict[str, str]:
 def main() -> None:
     """Measure everything."""
     data = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-    rows = [help_seconds(), store_reading(), selection(), *captioning(seconds)]
+    rows = [help_seconds(), store_reading(), selection(), *captioning(seconds), score_seconds()]
     rows += [import_speed(), *([extraction_share(data), extraction_memory(data)] if data else [])]
     machine = f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}"
     results = {"machine": machine, "measurements": rows}

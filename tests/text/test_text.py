@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bua.errors import InputError
-from bua.text import BOS, EOS, PADDING, TOKENIZERS, UNKNOWN, AnswerVocabulary, Vocabulary, normalize, tokenize
-from bua.text.contractions import CONTRACTIONS
+from bua.text import BOS, EOS, PADDING, TOKENIZERS, UNKNOWN, Vocabulary, tokenize
 from bua.text.tokenize import PTB_PUNCTUATION, caffe, karpathy, nltk, ptb_like, spacy, vqa
 
 TEXT = st.text(max_size=60)
@@ -166,57 +165,3 @@ def test_what_is_no_vocabulary_is_named(content: str, tmp_path) -> None:
 def test_a_word_twice_is_refused() -> None:
     with pytest.raises(InputError, match="'cat' twice"):
         Vocabulary(["cat", "dog", "cat"], "vqa")
-
-
-def test_contractions_miss_exactly_one_apostrophe() -> None:
-    assert len(CONTRACTIONS) > 100
-    for written, form in CONTRACTIONS.items():
-        if written != "somebody'd":
-            assert len(form) == len(written) + 1
-            assert written in {form[:n] + form[n + 1 :] for n, c in enumerate(form) if c == "'"}
-
-
-def test_normal_forms_of_the_official_evaluation(shared) -> None:
-    cases = json.loads((shared / "vqa_accuracy/cases.json").read_text())["normalised"]
-    assert len(cases) > 30
-    wrong = [c for c in cases if normalize(c["answer"]) != c["normalised"]]
-    assert wrong == []
-
-
-ANSWERS = st.lists(st.sampled_from(["yes", "no", "2", "two", "a cat", "cat", "the"]), min_size=1, max_size=12)
-
-
-@given(answers=ANSWERS)
-def test_soft_scores_are_the_official_accuracy_of_giving_the_answer(answers) -> None:
-    from bua.metrics.vqa import question_accuracy
-
-    vocabulary = AnswerVocabulary.count([(a, answers) for a in answers], min_count=1, keep_empty=True)
-    for index, score in vocabulary.soft_scores(answers).items():
-        expected = question_accuracy(vocabulary.answers[index], answers, "always")
-        assert score == pytest.approx(expected if len(answers) > 1 else 1.0)
-
-
-def test_soft_scores_of_ten_annotators() -> None:
-    vocabulary = AnswerVocabulary(["a1", "b1", "c1", "d1"], ["a1", "b1", "c1", "d1"])
-    answers = ["a1"] + ["b1"] * 2 + ["c1"] * 3 + ["d1"] * 4
-    assert vocabulary.soft_scores(answers) == pytest.approx({0: 0.3, 1: 0.6, 2: 0.9, 3: 1.0})
-
-
-def test_answers_are_normalised_before_they_are_counted_and_written_as_people_did() -> None:
-    questions = [("T-shirt", ["T-shirt"]), ("t shirt", ["t shirt", "T-shirt"]), ("no", ["no"])]
-    vocabulary = AnswerVocabulary.count(questions, min_count=2, keep_empty=False)
-    assert vocabulary.answers == ("t shirt",)
-    assert vocabulary.surface == ("T-shirt",)
-
-
-def test_the_empty_answer_is_kept_only_when_asked_for() -> None:
-    questions = [("the", ["the"])] * 3
-    assert AnswerVocabulary.count(questions, min_count=1, keep_empty=True).answers == ("",)
-    assert AnswerVocabulary.count(questions, min_count=1, keep_empty=False).answers == ()
-
-
-def test_changed_answers_are_refused() -> None:
-    content = AnswerVocabulary(["yes", "no"], ["yes", "no"]).to_dict()
-    content["answers"] = ["no", "yes"]
-    with pytest.raises(InputError, match="hash"):
-        AnswerVocabulary.from_dict(content)
