@@ -55,13 +55,13 @@ def _given(answers: Sequence[str], rule: str) -> tuple[list[str], bool]:
         raise ValueError(f"there is no rule {rule!r}; there is {', '.join(RULES)}")
     if not answers:
         raise ValueError("a question without answers cannot be scored")
-    given = [clean(answer) for answer in answers]
-    agree = len(set(given)) == 1
+    forms = {answer: clean(answer) for answer in set(answers)}
+    agree = len(set(forms.values())) == 1
     if rule == "always" or (rule == "official" and not agree):
-        given = [normalize(answer) for answer in given]
+        forms = {answer: normalize(text) for answer, text in forms.items()}
     elif rule == "legacy" and not agree:
-        given = [remove_punctuation(answer) for answer in given]
-    return given, agree
+        forms = {answer: remove_punctuation(text) for answer, text in forms.items()}
+    return [forms[answer] for answer in answers], agree
 
 
 def _said(prediction: str, agree: bool, rule: str) -> str:
@@ -73,8 +73,9 @@ def _agreement(said: str, given: Sequence[str]) -> float:
     total, same = len(given), given.count(said)
     if total == 1:
         return float(same)
+    without_one, with_all = min(1.0, (same - 1) / 3), min(1.0, same / 3)
     # Summed annotator by annotator, as the official code does: the last digit of a mean depends on it.
-    return sum(min(1.0, (same - (answer == said)) / 3) for answer in given) / total
+    return sum([without_one if answer == said else with_all for answer in given]) / total
 
 
 def question_accuracies(

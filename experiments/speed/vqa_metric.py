@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,15 @@ COMMON = [
 TYPES = [f"what kind {n} of" for n in range(65)]
 
 
-def write_files(folder: Path, questions: int = QUESTIONS) -> None:
-    """Write questions, annotations and predictions that look like those of VQA v2.
+def records(count: int) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
+    """Yield questions, annotations and predictions that look like those of VQA v2.
 
     A third of the questions has annotators who all agree; every seventh answer of the kind "other" is
     one that comes nowhere else, so that there are about as many different answers as in VQA v2.
     """
     draw = random.Random(0)
-    asked: list[dict[str, Any]] = []
-    annotated: list[dict[str, Any]] = []
-    said: list[dict[str, Any]] = []
-    for n in range(questions):
-        question_id, image_id = (n // 5) * 1000 + n % 5, n // 5
+    for n in range(count):
+        ids = {"question_id": (n // 5) * 1000 + n % 5, "image_id": n // 5}
         kind, usual = COMMON[draw.choices([0, 1, 2], [38, 13, 49])[0]]
         right = draw.choice(usual)
         if kind == "other" and draw.random() < 0.5:
@@ -44,29 +42,36 @@ def write_files(folder: Path, questions: int = QUESTIONS) -> None:
                 if draw.random() < 0.35:
                     alone = kind == "other" and draw.random() < 1 / 7
                     answers[a] = f"a thing-{n} of {a}" if alone else draw.choice(usual)
-        asked.append({"image_id": image_id, "question": f"What is thing {n}?", "question_id": question_id})
-        annotated.append(
-            {
-                "question_type": TYPES[draw.randrange(65)],
-                "multiple_choice_answer": right,
-                "answers": [
-                    {"answer": answer, "answer_confidence": "yes", "answer_id": a + 1}
-                    for a, answer in enumerate(answers)
-                ],
-                "image_id": image_id,
-                "answer_type": kind,
-                "question_id": question_id,
-            }
-        )
-        said.append({"question_id": question_id, "answer": draw.choice([right, draw.choice(usual)])})
-    head = {"info": {}, "license": {}, "data_subtype": "val2014", "data_type": "mscoco"}
-    contents = {
-        "questions": {**head, "task_type": "Open-Ended", "questions": asked},
-        "annotations": {**head, "annotations": annotated},
-        "predictions": said,
-    }
-    for name, content in contents.items():
-        (folder / f"{name}.json").write_text(json.dumps(content))
+        annotation = {
+            **ids,
+            "question_type": TYPES[draw.randrange(65)],
+            "answer_type": kind,
+            "multiple_choice_answer": right,
+            "answers": [
+                {"answer": answer, "answer_confidence": "yes", "answer_id": a + 1}
+                for a, answer in enumerate(answers)
+            ],
+        }
+        said = draw.choice([right, draw.choice(usual)])
+        question = {**ids, "question": f"What is thing {n}?"}
+        yield question, annotation, {"question_id": ids["question_id"], "answer": said}
+
+
+def write_files(folder: Path, count: int = QUESTIONS) -> None:
+    """Write the three files piece by piece: the memory of this process counts for those it starts."""
+    with (
+        open(folder / "questions.json", "w") as questions,
+        open(folder / "annotations.json", "w") as annotations,
+        open(folder / "predictions.json", "w") as predictions,
+    ):
+        files = (questions, annotations, predictions)
+        for file, head in zip(files, ('{"questions": [', '{"annotations": [', "["), strict=True):
+            file.write(head)
+        for n, parts in enumerate(records(count)):
+            for file, part in zip(files, parts, strict=True):
+                file.write((", " if n else "") + json.dumps(part))
+        for file, tail in zip(files, ("]}", "]}", "]"), strict=True):
+            file.write(tail)
 
 
 def score_seconds() -> Row:
