@@ -221,8 +221,9 @@ def read_files(name: str, questions: Files, annotations: Files | None) -> list[Q
         if file.asked is None:
             raise InputError(f"{file.path}: its questions have no answers; give data.{name}_annotations=FILE")
         for question_id in file.ids if len(files) > 1 else ():
-            if first.setdefault(question_id, file.path) != file.path:
+            if question_id in first:
                 raise InputError(f"{file.path}: question {question_id} is in {first[question_id]}, too")
+            first[question_id] = file.path
     return files
 
 
