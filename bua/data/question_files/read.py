@@ -74,15 +74,17 @@ def read_file(
     format = ""
     for name, entry in entries(path, tell):
         format = name
-        columns.add(entry.question)
-        if of_answers == Path(path):
+        fresh = columns.add(entry.question)
+        if fresh and of_answers == Path(path):
             given.add(entry)
     if not columns.rows:
         columns.say("there are no questions in it")
     if of_answers != Path(path):
         for _, entry in entries(of_answers, tell):
             given.add(entry)
-    asked = given.of(list(columns.rows), path) if given.at or annotations is not None else None
+    asked = None
+    if given.at or annotations is not None:
+        asked = given.of(list(columns.rows), path, every=tell is not None)
     return QuestionFile(
         path=Path(path),
         format=format,
@@ -101,16 +103,17 @@ class _Columns:
         self.say, self.rows = say, dict[QuestionId, int]()
         self.image_ids, self.texts = list[ImageId](), list[str]()
 
-    def add(self, question: Question | None) -> None:
-        """Add one more question."""
+    def add(self, question: Question | None) -> bool:
+        """Add one more question, if there is one; False if it comes again."""
         if question is None:
-            return
+            return True
         if question.question_id in self.rows:
             self.say(f"question {question.question_id} comes twice")
-            return
+            return False
         self.rows[question.question_id] = len(self.rows)
         self.image_ids.append(question.image_id)
         self.texts.append(question.text)
+        return True
 
 
 class _Given:
@@ -129,14 +132,18 @@ class _Given:
         self.at[entry.question_id] = len(self.list)
         self.list.append(entry.asked)
 
-    def of(self, ids: list[QuestionId], path: Path | str) -> AskedList | None:
-        """Return the answers to these questions, in their order; tell how many have none."""
+    def of(self, ids: list[QuestionId], path: Path | str, every: bool) -> AskedList | None:
+        """Return the answers to these questions, in their order; tell which have none, or how many."""
         missing = [question_id for question_id in ids if question_id not in self.at]
-        if missing:
+        if missing and every:
+            for question_id in missing:
+                self.say(f"question {question_id} of {path} has no annotation")
+        elif missing:
             self.say(
                 f"{len(missing):,} of the {len(ids):,} questions of {path} have no annotation, the first is "
                 f"{missing[0]}"
             )
+        if missing:
             return None
         return self.list.chosen([self.at[question_id] for question_id in ids])
 

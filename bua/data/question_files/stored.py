@@ -21,6 +21,13 @@ def stored_images(image_ids: Iterable[ImageId], store: FeatureStore, source: str
     Raises:
         InputError: the store lacks images; how many, and the first.
     """
+    found = find_stored(image_ids, store)
+    store.require(list(found.values()), source)
+    return found
+
+
+def find_stored(image_ids: Iterable[ImageId], store: FeatureStore) -> dict[ImageId, ImageId]:
+    """Return the ids that images have in a store; one that it lacks keeps its own."""
     found = {image_id: image_id for image_id in image_ids}
     if any(image_id not in store and isinstance(image_id, str) for image_id in found):
         stems = [_stem(image_id) for image_id in store]
@@ -29,7 +36,6 @@ def stored_images(image_ids: Iterable[ImageId], store: FeatureStore, source: str
         for image_id in found:
             if image_id not in store and isinstance(image_id, str):
                 found[image_id] = called.get(_stem(image_id), image_id)
-    store.require(list(found.values()), source)
     return found
 
 
