@@ -72,8 +72,8 @@ def test_a_run_does_not_go_on_with_other_answers(scenes, capfd, tmp_path) -> Non
     assert main([*again, "data.min_answer_count=4", f"out={tmp_path}/new", f"start={tmp_path}/run"]) == 2
     assert "its list of answers is not that of these data; it cannot be the start" in capfd.readouterr().err
     listed = f"data.answers={tmp_path}/run/answers.json"
-    assert main([*again, listed, f"out={tmp_path}/new", f"start={tmp_path}/run"]) == 0
-    assert json.loads((tmp_path / "new/answers.json").read_text()) == other
-    assert main(["predict", f"run={tmp_path}/new", f"out={tmp_path}/p.json"]) == 0
+    assert main([*again, listed, f"out={tmp_path}/third", f"start={tmp_path}/run"]) == 0
+    assert json.loads((tmp_path / "third/answers.json").read_text()) == other
+    assert main(["predict", f"run={tmp_path}/third", f"out={tmp_path}/p.json"]) == 0
     predicted = {p["answer"] for p in json.loads((tmp_path / "p.json").read_text())}
     assert predicted <= set(other["surface"])
