@@ -82,20 +82,25 @@ def sound_records(found: list[Any], name: str, types: Types, tell: Tell) -> list
         types: of the fields; one that may be missing has ``NoneType`` among them.
         tell: hears of each of the others, with its position and its id.
     """
-    sound = []
-    for position, record in enumerate(found):
-        if not isinstance(record, dict):
-            tell(f"{name}[{position}] is not an object")
-            continue
-        for field, kind in types.items():
-            value = record.get(field)
-            if not isinstance(value, kind) or isinstance(value, bool):
-                known = next((f" ({_NAMES[n]} {record[n]})" for n in _NAMES if n in record), "")
-                tell(f"{name}[{position}]{known}: {field} is {value!r:.80}, {_name(kind)} is needed")
-                break
-        else:
-            sound.append(record)
-    return sound
+    return [
+        record
+        for position, record in enumerate(found)
+        if is_sound(record, f"{name}[{position}]", types, tell)
+    ]
+
+
+def is_sound(record: Any, name: str, types: Types, tell: Tell) -> bool:
+    """Say whether something is a dictionary with fields of the ``types`` given, and tell what is not so."""
+    if not isinstance(record, dict):
+        tell(f"{name} is not an object")
+        return False
+    for field, kind in types.items():
+        value = record.get(field)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            known = next((f" ({_NAMES[n]} {record[n]})" for n in _NAMES if n in record), "")
+            tell(f"{name}{known}: {field} is {value!r:.80}, {_name(kind)} is needed")
+            return False
+    return True
 
 
 def _name(kind: type | tuple[type, ...]) -> str:

@@ -33,6 +33,7 @@ LEAST = {
     **dict.fromkeys(["decode.width", "decode.max_words"], 1),
     **dict.fromkeys(["top_objects", "top_attributes", "most_attributes"], 1),
     **dict.fromkeys(["data.batch_size", "data.max_words", "data.captions_each", "most"], 1),
+    **dict.fromkeys(["data.length", "data.min_answer_count", "min_answer_count"], 1),
     **dict.fromkeys(["workers", "max_errors", "seed"], 0),
 }
 #: The same for keys that are numbers of pictures in these commands and files in others.

@@ -12,6 +12,7 @@ COMMANDS = {
     "features_merge": "join feature files of one detector: files=[a.h5,b.h5] out=F.h5",
     "captions_check": "find what is wrong with a file of captions (bua captions check): file=F.json",
     "captions_constraints": "what a detector saw, as words that captions must say: features=F.h5 out=C.json",
+    "questions_check": "find what is wrong with a file of questions (bua questions check): file=F.json",
     "genome": "Visual Genome to boxes for training a detector: source=DIR out=DIR karpathy=F.json",
     "train": "train a captioner, a VQA model or a detector: experiment=NAME",
     "predict": "captions or answers of a data set in the official result format: run=DIR out=P.json",

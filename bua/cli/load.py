@@ -113,7 +113,7 @@ def begin_with(model: nn.Module, path: Path | str, record: Mapping[str, Any]) ->
     for key, what in (
         ("kind", "kind of model"),
         ("vocabulary", "vocabulary"),
-        ("answers", "answers"),
+        ("answers", "list of answers"),
         ("region_input", "region input"),
         ("features", "detector of its features"),
     ):

@@ -206,7 +206,7 @@ class Quickstart:
 
     def _score_answers(self, model: Trained, store: FeatureStore, split: str) -> dict[str, Any]:
         questions = read_questions(self.scenes / f"questions_{split}.json")
-        said: dict[int, str] = {}
+        said: dict[Any, str] = {}
         for start in range(0, len(questions), 500):
             part = questions[start : start + 500]
             found = model.answer_store(store, [q.image_id for q in part], [q.text for q in part])

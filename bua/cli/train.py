@@ -68,6 +68,7 @@ def _check_resume(run: RunDirectory, plain: dict[str, Any], record: dict[str, An
         raise InputError(f"{run.path}: there is no checkpoint in it to resume from; delete it and start anew")
     before, config = read_checkpoint(checkpoint)[0], run.config()
     changed = [key for key in record if before.get(key) != record[key]]
+    changed.sort(key=lambda key: key == "model")  # its sizes follow from the rest
     changed += [key for key in ("optimizer", "scheduler", "seed") if config.get(key) != plain.get(key)]
     data, trainer = ({**config[key]} for key in ("data", "trainer"))
     changed += [f"data.{k}" for k in plain["data"] if k != "workers" and data.get(k) != plain["data"][k]]

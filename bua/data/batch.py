@@ -6,16 +6,21 @@ Shapes: B examples, K regions (padded), D region features, N captions an image, 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
+from bua.data.question_files.entry import QuestionId
+from bua.data.sparse import Numbers
 from bua.errors import InputError
-from bua.metrics.vqa import Asked
 from bua.models.regions import RegionBatch
 from bua.store.reader import FeatureStore, ImageId, Padded
 from bua.text.vocabulary import BOS, EOS, PADDING
 
+#: Where the padding of questions may be.
+PADDINGS = ("front", "end")
 #: Numbers of ``geometry`` a region.
 GEOMETRY = 5
 
@@ -37,17 +42,41 @@ class CaptionBatch(NamedTuple):
     reference_lengths: Int[Tensor, "B R"]
 
 
-class QuestionBatch(NamedTuple):
-    """Questions with their regions and, where they are known, their answers.
+class Marks(NamedTuple):
+    """How right every answer to the questions of a batch is; one that is not listed is wrong.
 
-    ``words`` are padded in front; ``targets`` are soft scores.
+    Arrays and not tensors: a model has no use for them, so they stay where they are.
+
+    Attributes:
+        accuracies: of the answers that are right in part at least.
+        types: (B,), numbers of the types of the answers.
+        counted: (B,), False for a question that only fills up the batches of this process.
     """
 
-    question_id: list[int]
+    accuracies: Numbers
+    types: NDArray[np.int32]
+    counted: NDArray[np.bool_]
+
+    def of(self, answers: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the accuracy, 0 to 1, of one answer to each question."""
+        row, column, value = self.accuracies
+        given = answers[row] == column
+        worth: NDArray[np.float64] = np.bincount(row[given], value[given], len(answers)).astype(np.float64)
+        return worth
+
+
+class QuestionBatch(NamedTuple):
+    """Questions with their regions and what is right.
+
+    ``words`` are padded in front or at the end; ``targets`` are soft scores; ``marks`` are only there
+    where a model is validated.
+    """
+
+    question_id: list[QuestionId]
     regions: RegionBatch
     words: Int[Tensor, "B T"]
     targets: Float[Tensor, "B C"]
-    asked: list[Asked]
+    marks: Marks | None
 
 
 class RegionInput(NamedTuple):
@@ -133,11 +162,17 @@ def pad_references(
     return out, lengths
 
 
-def pad_questions(questions: Sequence[Sequence[int]], length: int) -> Int[Tensor, "B T"]:
-    """Cut questions to ``length`` words and pad them in front."""
-    out = torch.full((len(questions), length), PADDING)
-    for b, words in enumerate(questions):
+def pad_questions(questions: Sequence[Sequence[int]], length: int, padding: str) -> Int[Tensor, "B T"]:
+    """Cut questions to ``length`` words and pad them.
+
+    Args:
+        questions: as word indices.
+        length: words a question.
+        padding: where it is put, "front" or "end".
+    """
+    rows = []
+    for words in questions:
         kept = list(words[:length])
-        if kept:
-            out[b, length - len(kept) :] = torch.tensor(kept)
-    return out
+        gap = [PADDING] * (length - len(kept))
+        rows.append(gap + kept if padding == "front" else kept + gap)
+    return torch.tensor(rows, dtype=torch.long).view(len(questions), length)

@@ -1,162 +1,160 @@
 """Questions and regions as batches for Lightning."""
 
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from pytorch_lightning.utilities import rank_zero_only
+from torch.utils.data import DataLoader
 
-from bua.data.batch import QuestionBatch, RegionInput, pad_questions
-from bua.data.sampler import in_order, shuffled, whole
-from bua.data.vqa import Question, read_vqa
+from bua.data.asking import QuestionDataset
+from bua.data.batch import PADDINGS, RegionInput
+from bua.data.question_files import QuestionFile, read_file
+from bua.data.question_files.genome import read_genome
+from bua.data.question_files.pairs import read_pairs
+from bua.data.question_files.read import entries
+from bua.data.sampler import EpochSampler, PairSampler, dealt, in_order, shuffled, team, whole
 from bua.errors import InputError
 from bua.metrics.vqa import Asked
 from bua.store.atomic import write_text
 from bua.store.reader import FeatureStore
-from bua.text.answers import AnswerVocabulary
+from bua.text.answers import SOFT_SCORES, AnswerVocabulary
 from bua.text.vocabulary import Vocabulary
 
+log = logging.getLogger(__name__)
 
-class QuestionDataset(Dataset[QuestionBatch]):
-    """One example a question; a whole batch is read at once.
-
-    Args:
-        store: regions of the images.
-        questions: the questions.
-        annotations: what annotators answered, by question id; empty where it is not known.
-        vocabulary: words of questions.
-        answers: the answers that can be chosen.
-        length: words a question.
-        region_input: what becomes of the regions.
-        source: the file of the questions, for errors.
-    """
-
-    def __init__(
-        self,
-        store: FeatureStore,
-        questions: Sequence[Question],
-        annotations: Mapping[int, Asked],
-        *,
-        vocabulary: Vocabulary,
-        answers: AnswerVocabulary,
-        length: int,
-        region_input: RegionInput,
-        source: str,
-    ) -> None:
-        if not questions:
-            raise InputError(f"{source}: there are no questions in it")
-        self.store, self.questions, self.annotations = store, questions, annotations
-        self.answers, self.length, self.region_input = answers, length, region_input
-        self._words = [vocabulary.encode(question.text) for question in questions]
-        self._scores = [
-            answers.soft_scores(annotations[q.question_id].answers) if q.question_id in annotations else {}
-            for q in questions
-        ]
-        store.require(list(dict.fromkeys(q.image_id for q in questions)), source)
-
-    def __len__(self) -> int:
-        return len(self.questions)
-
-    def __getitems__(self, indices: Sequence[int]) -> QuestionBatch:
-        """Return a batch."""
-        asked = [self.questions[n] for n in indices]
-        targets = torch.zeros(len(indices), len(self.answers))
-        for row, n in enumerate(indices):
-            for answer, score in self._scores[n].items():
-                targets[row, answer] = score
-        ids = [q.question_id for q in asked]
-        return QuestionBatch(
-            question_id=ids,
-            regions=self.region_input.load(self.store, [q.image_id for q in asked]),
-            words=pad_questions([self._words[n] for n in indices], self.length),
-            targets=targets,
-            asked=[self.annotations[i] for i in ids if i in self.annotations],
-        )
+Files = str | Sequence[str]
+#: Whose answers are counted.
+COUNTED = ("train", "train_val")
 
 
 class QuestionData(LightningDataModule):
-    """VQA v2 questions with the regions of their images.
+    """Questions with the regions of their images.
 
     Args:
         features: feature store of all images.
-        train: questions to train on; words and answers are theirs.
-        train_annotations: their answers.
+        train: file or files of questions to train on, in any format of ``bua.data.question_files``.
+        train_annotations: as many files of their answers; null where the questions have them with them.
         val: questions to validate on.
         val_annotations: their answers.
         tokenizer: name of the rule that makes words.
         min_count: a word occurs at least so often to be known.
+        words_of: further files of questions whose words are counted, as those of a test split.
         min_answer_count: an answer is the most frequent one of at least so many questions.
+        answers_of: whose answers are counted, "train" or "train_val".
+        answers: file of a list of answers; nothing is counted then.
         keep_empty: keep the answer that is empty in its normal form.
-        length: words a question, padded in front.
+        soft_scores: "official", "third" or "tenth", of ``AnswerVocabulary.soft_scores``.
+        length: words a question.
+        padding: where shorter questions are padded, "front" or "end".
+        genome: Visual Genome's question_answers.json: its questions on the images of ``train`` that have
+            one of the answers are trained on, too.
+        genome_images: Visual Genome's image_data.json.
+        pairs: file of complementary pairs: both questions of one are in the same batch.
         geometry: put box corners and area, times this, behind each region feature.
         batch_size: questions a batch.
         workers: processes that read.
         seed: of the order.
+
+    Raises:
+        InputError: a file is broken, a question comes twice, has no answer or no regions, no answer is
+            frequent enough, or an option is not one that there is.
     """
 
     def __init__(
         self,
         *,
         features: str,
-        train: str,
-        train_annotations: str,
-        val: str,
-        val_annotations: str,
+        train: Files,
+        train_annotations: Files | None,
+        val: Files,
+        val_annotations: Files | None,
         tokenizer: str,
         min_count: int,
+        words_of: Files,
         min_answer_count: int,
+        answers_of: str,
+        answers: str | None,
         keep_empty: bool,
+        soft_scores: str,
         length: int,
+        padding: str,
+        genome: str | None,
+        genome_images: str | None,
+        pairs: str | None,
         geometry: float | None,
         batch_size: int,
         workers: int,
         seed: int,
     ) -> None:
         super().__init__()
+        _check("answers_of", answers_of, COUNTED)
+        _check("soft_scores", soft_scores, SOFT_SCORES)
+        _check("padding", padding, PADDINGS)
         self.store = FeatureStore(features)
-        questions, annotations = read_vqa(train, train_annotations)
+        asked = read_files("train", train, train_annotations)
+        judged = read_files("val", val, val_annotations)
+        if answers is not None:
+            self.answers = AnswerVocabulary.load(answers)
+        else:
+            counted = asked if answers_of == "train" else [*asked, *judged]
+            self.answers = _count(counted, min_answer_count, keep_empty)
+        if genome is not None:
+            asked.append(self._genome(genome, genome_images, asked))
         self.vocabulary = Vocabulary.count(
-            (q.text for q in questions), tokenizer=tokenizer, min_count=min_count
+            chain(_texts(asked), _words_of(words_of)), tokenizer=tokenizer, min_count=min_count
         )
-        given = [annotations[q.question_id] for q in questions]
-        self.answers = AnswerVocabulary.count(
-            ((asked.most_frequent, asked.answers) for asked in given),
-            min_count=min_answer_count,
-            keep_empty=keep_empty,
-        )
-        if not len(self.answers):
-            raise InputError(
-                f"{train_annotations}: no answer is the most frequent one of {min_answer_count} "
-                "questions; give a smaller data.min_answer_count"
-            )
-        self.length, self.region_input = length, RegionInput(geometry)
-        self.train_set = self._dataset(questions, annotations, train)
-        self.val_set = self._dataset(*read_vqa(val, val_annotations), val)
-        self.batch_size, self.workers, self.seed = batch_size, workers, seed
-        self.sources = {
-            "features": features,
-            "train": train,
-            "train_annotations": train_annotations,
-            "val": val,
-            "val_annotations": val_annotations,
-        }
-
-    def _dataset(
-        self, questions: Sequence[Question], annotations: Mapping[int, Asked], source: str
-    ) -> QuestionDataset:
-        return QuestionDataset(
+        self.length, self.padding, self.region_input = length, padding, RegionInput(geometry)
+        dataset = partial(
+            QuestionDataset,
             self.store,
-            questions,
-            annotations,
             vocabulary=self.vocabulary,
             answers=self.answers,
-            length=self.length,
+            rule=soft_scores,
+            length=length,
+            padding=padding,
             region_input=self.region_input,
-            source=source,
+            tell=rank_zero_only(log.info),
         )
+        self.train_set = dataset(asked)
+        self.val_set = dataset(judged, judged=True)
+        self.batch_size, self.workers, self.seed = batch_size, workers, seed
+        self._sampler = self._pairs(pairs, asked) if pairs is not None else EpochSampler
+        self.sources = _sources(
+            features=features,
+            train=train,
+            train_annotations=train_annotations,
+            val=val,
+            val_annotations=val_annotations,
+            words_of=words_of,
+            answers=answers,
+            genome=genome,
+            genome_images=genome_images,
+            pairs=pairs,
+        )
+
+    def _genome(self, path: str, pictures: str | None, asked: Sequence[QuestionFile]) -> QuestionFile:
+        if pictures is None:
+            raise InputError(f"data.genome={path}: data.genome_images is needed, the file image_data.json")
+        images = set(chain.from_iterable(file.image_ids for file in asked))
+        file, counts = read_genome(path, pictures, images, self.answers)
+        rank_zero_only(log.info)(counts)
+        return file
+
+    def _pairs(self, path: str, asked: Sequence[QuestionFile]) -> partial[PairSampler]:
+        if self.batch_size % 2:
+            raise InputError(
+                f"data.batch_size={self.batch_size}: an even number is needed for pairs to stay together"
+            )
+        pairs, counts = read_pairs(path, [i for file in asked for i in file.ids])
+        rank_zero_only(log.info)(counts)
+        return partial(PairSampler, pairs=torch.from_numpy(pairs))
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -175,6 +173,7 @@ class QuestionData(LightningDataModule):
             "vocabulary": self.vocabulary.to_dict(),
             "answers": self.answers.to_dict(),
             "length": self.length,
+            "padding": self.padding,
             "region_input": self.region_input._asdict(),
             "features": self.store.about.identity,
         }
@@ -182,7 +181,7 @@ class QuestionData(LightningDataModule):
     @property
     def parts(self) -> dict[str, Any]:
         """What the task needs besides the model."""
-        return {"answers": self.answers}
+        return {"answer_types": self.val_set.types}
 
     def save(self, folder: Path) -> None:
         """Write words and answers for people to read."""
@@ -191,8 +190,85 @@ class QuestionData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffle by seed and epoch."""
-        return shuffled(self, collate=whole)
+        return shuffled(self, collate=whole, sampler=self._sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Keep the order of the file."""
-        return in_order(self, collate=whole)
+        """Keep the order of the file; of several processes, each takes a share."""
+        return in_order(self, collate=whole, sampler=dealt(len(self.val_set), *team(self)))
+
+
+def read_files(name: str, questions: Files, annotations: Files | None) -> list[QuestionFile]:
+    """Read files of questions with their answers.
+
+    Args:
+        name: of the keys, for errors.
+        questions: the files of questions.
+        annotations: as many of their answers, or null.
+
+    Raises:
+        InputError: a file is broken, there are not as many of both, or a question is in two files.
+    """
+    paths = _listed(questions)
+    given = [None] * len(paths) if annotations is None else _listed(annotations)
+    if not paths or len(given) != len(paths):
+        raise InputError(
+            f"data.{name}: {len(paths)} files of questions and {len(given)} in data.{name}_annotations; as "
+            "many of both are needed"
+        )
+    files = [read_file(*pair) for pair in zip(paths, given, strict=True)]
+    first: dict[Any, Path] = {}
+    for file in files:
+        if file.asked is None:
+            raise InputError(f"{file.path}: its questions have no answers; give data.{name}_annotations=FILE")
+        for question_id in file.ids if len(files) > 1 else ():
+            if question_id in first:
+                raise InputError(f"{file.path}: question {question_id} is in {first[question_id]}, too")
+            first[question_id] = file.path
+    return files
+
+
+def _count(files: Iterable[QuestionFile], min_count: int, keep_empty: bool) -> AnswerVocabulary:
+    files = list(files)
+    counted = AnswerVocabulary.count(
+        ((asked.most_frequent, asked.answers) for asked in _asked(files)),
+        min_count=min_count,
+        keep_empty=keep_empty,
+    )
+    if not len(counted):
+        raise InputError(
+            f"{files[0].path}: no answer is the most frequent one of {min_count} questions; give a smaller "
+            "data.min_answer_count"
+        )
+    return counted
+
+
+def _asked(files: Iterable[QuestionFile]) -> Iterator[Asked]:
+    return chain.from_iterable(file.asked for file in files if file.asked is not None)
+
+
+def _texts(files: Iterable[QuestionFile]) -> Iterator[str]:
+    return chain.from_iterable(file.texts for file in files)
+
+
+def _words_of(files: Files) -> Iterator[str]:
+    for path in _listed(files):
+        yield from (entry.question.text for _, entry in entries(path) if entry.question is not None)
+
+
+def _listed(files: Files | Sequence[str | None]) -> list[Any]:
+    return [files] if isinstance(files, str) else list(files)
+
+
+def _check(key: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        raise InputError(f"data.{key}={value}: {', '.join(known)} is needed")
+
+
+def _sources(**files: Files | None) -> dict[str, str]:
+    """Return the files by name; of several of one name, the others with a number."""
+    found = {}
+    for name, paths in files.items():
+        for n, path in enumerate(_listed(paths) if paths is not None else []):
+            if path is not None:
+                found[name if n == 0 else f"{name}_{n + 1}"] = str(path)
+    return found

@@ -1,10 +1,11 @@
 """The order of training examples: a function of seed and epoch alone, resumable within an epoch."""
 
-from collections.abc import Callable, Iterator
-from itertools import cycle, islice
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bua.errors import InputError
@@ -17,6 +18,9 @@ class EpochSampler(Sampler[int]):
     is filled up from the beginning so that all take the same number.
     """
 
+    #: So many neighbours in the order go to the same rank.
+    together = 1
+
     def __init__(self, count: int, *, seed: int, rank: int = 0, ranks: int = 1) -> None:
         self.count, self.seed, self.rank, self.ranks = count, seed, rank, ranks
         self.epoch = 0
@@ -27,14 +31,47 @@ class EpochSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.count // self.ranks)
+        if self.ranks == 1:
+            return self.count
+        return -(-self.count // (self.together * self.ranks)) * self.together
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(self.count, generator=generator).tolist()
-        total = len(self) * self.ranks
-        full = list(islice(cycle(order), total)) if order else []
-        yield from full[self.rank :: self.ranks][self.skip :]
+        order = self.order(generator)
+        place = torch.arange(len(self) * self.ranks)
+        mine = place[place // self.together % self.ranks == self.rank]
+        yield from order[mine[self.skip :] % max(self.count, 1)].tolist()
+
+    def order(self, generator: torch.Generator) -> Int[Tensor, " N"]:
+        """Return every index once."""
+        return torch.randperm(self.count, generator=generator)
+
+
+class PairSampler(EpochSampler):
+    """An ``EpochSampler`` in which both examples of a pair are neighbours, at an even place and the next.
+
+    Batches of an even size never part them (Teney et al. 2018, section 3.9). Examples that are in no
+    pair are paired at random, in every epoch anew; of an odd number of them, one comes last.
+
+    Args:
+        pairs: (P, 2), of two examples each; no example is in two of them.
+    """
+
+    together = 2
+
+    def __init__(self, count: int, *, pairs: Int[Tensor, "P 2"], **kwargs: int) -> None:
+        super().__init__(count, **kwargs)
+        single = torch.ones(count, dtype=torch.bool)
+        single[pairs.flatten()] = False
+        self.pairs, self.singles = pairs, single.nonzero().flatten()
+
+    def order(self, generator: torch.Generator) -> Int[Tensor, " N"]:
+        """Return every index once, those of a pair together."""
+        singles = self.singles[torch.randperm(len(self.singles), generator=generator)]
+        even = len(singles) // 2 * 2
+        units = torch.cat([self.pairs, singles[:even].view(-1, 2)])
+        units = units[torch.randperm(len(units), generator=generator)]
+        return torch.cat([units.flatten(), singles[even:]])
 
 
 class ResumableLoader(DataLoader[Any]):
@@ -89,19 +126,25 @@ def whole(batch: Any) -> Any:
     return batch
 
 
-def shuffled(data: Any, *, collate: Callable[[Any], Any], drop_last: bool = False) -> ResumableLoader:
+def shuffled(
+    data: Any,
+    *,
+    collate: Callable[[Any], Any],
+    drop_last: bool = False,
+    sampler: Callable[..., EpochSampler] = EpochSampler,
+) -> ResumableLoader:
     """Return the training batches of a DataModule, in the order of its seed and the epoch.
 
     Args:
         data: has ``train_set``, ``seed``, ``batch_size``, ``workers`` and Lightning's ``trainer``.
         collate: makes a batch of what the set gives.
         drop_last: leave out a last batch that is smaller.
+        sampler: makes the order from the number of examples, the seed, the rank and their number.
     """
-    trainer = data.trainer
-    where = {"rank": trainer.global_rank, "ranks": trainer.world_size} if trainer is not None else {}
+    rank, ranks = team(data)
     return ResumableLoader(
         data.train_set,
-        sampler=EpochSampler(len(data.train_set), seed=data.seed, **where),
+        sampler=sampler(len(data.train_set), seed=data.seed, rank=rank, ranks=ranks),
         batch_size=data.batch_size,
         num_workers=data.workers,
         collate_fn=collate,
@@ -109,10 +152,28 @@ def shuffled(data: Any, *, collate: Callable[[Any], Any], drop_last: bool = Fals
     )
 
 
-def in_order(data: Any, *, collate: Callable[[Any], Any]) -> DataLoader[Any]:
-    """Return the validation batches of a DataModule, in the order of its ``val_set``."""
+def dealt(count: int, rank: int, ranks: int) -> range:
+    """Return the share of a rank in ``count`` examples, as many as every other rank's.
+
+    Indices from ``count`` on fill up the shares: example n comes once more as ``count + n``, and is not
+    to be counted again.
+    """
+    return range(rank, -(-count // ranks) * ranks, ranks)
+
+
+def team(data: Any) -> tuple[int, int]:
+    """Return the rank of this process and the number of ranks; of a DataModule alone, 0 and 1."""
+    trainer = data.trainer
+    return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+
+
+def in_order(
+    data: Any, *, collate: Callable[[Any], Any], sampler: Iterable[int] | None = None
+) -> DataLoader[Any]:
+    """Return the validation batches of a DataModule, in the order of its ``val_set`` or of a sampler."""
     return DataLoader(
         data.val_set,
+        sampler=sampler,
         batch_size=data.batch_size,
         num_workers=data.workers,
         collate_fn=collate,

@@ -1,76 +1,55 @@
-"""Reading VQA v2 questions and annotations."""
+"""Questions and answers as plain values, for those who need every text: scoring and prediction."""
 
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bua.data.question_files.entry import Question, QuestionId
+from bua.data.question_files.read import entries
 from bua.errors import InputError
-from bua.json_file import read_json, records
 from bua.metrics.vqa import Asked
-from bua.store.reader import ImageId
 
-
-@dataclass(frozen=True)
-class Question:
-    """One question about one image."""
-
-    question_id: int
-    image_id: ImageId
-    text: str
+__all__ = ["Question", "QuestionId", "read_annotations", "read_questions", "read_vqa"]
 
 
 def read_questions(path: Path | str) -> list[Question]:
-    """Read a questions file.
+    """Read the questions of a file in any format of ``bua.data.question_files``.
 
     Raises:
         InputError: the file is broken, a question is empty, or an id comes twice.
     """
-    kinds: dict[str, type | tuple[type, ...]] = {
-        "question_id": int,
-        "image_id": (int, str),
-        "question": str,
-    }
-    questions, seen = [], set()
-    for record in records(read_json(path), path, "questions", kinds):
-        if record["question_id"] in seen:
-            raise InputError(f"{path}: question {record['question_id']} comes twice")
-        if not record["question"].strip():
-            raise InputError(f"{path}: question {record['question_id']} is empty")
-        seen.add(record["question_id"])
-        questions.append(Question(record["question_id"], record["image_id"], record["question"]))
-    return questions
+    questions: dict[QuestionId, Question] = {}
+    for _, entry in entries(path):
+        if entry.question is None:
+            continue
+        if entry.question_id in questions:
+            raise InputError(f"{path}: question {entry.question_id} comes twice")
+        questions[entry.question_id] = entry.question
+    if not questions:
+        raise InputError(f"{path}: there are no questions in it")
+    return list(questions.values())
 
 
-def read_annotations(path: Path | str) -> dict[int, Asked]:
-    """Read an annotations file: the answers of every question, by its id.
+def read_annotations(path: Path | str) -> dict[Any, Asked]:
+    """Read the answers to every question of a file, by its id (a number or a text).
 
     A question without ``answer_type`` or ``question_type`` counts under "unknown".
 
     Raises:
         InputError: the file is broken, a question has no answers, or an id comes twice.
     """
-    annotations: dict[int, Asked] = {}
-    kinds: dict[str, type | tuple[type, ...]] = {"question_id": int, "answers": list}
-    for record in records(read_json(path), path, "annotations", kinds):
-        question_id = record["question_id"]
-        if question_id in annotations:
-            raise InputError(f"{path}: question {question_id} comes twice")
-        answers: list[Any] = [a.get("answer") if isinstance(a, dict) else None for a in record["answers"]]
-        if not answers or not all(isinstance(answer, str) for answer in answers):
-            raise InputError(
-                f"{path}: question {question_id}: answers must be a list of objects with a text answer"
-            )
-        annotations[question_id] = Asked(
-            tuple(answers),
-            str(record.get("answer_type", "unknown")),
-            str(record.get("question_type", "unknown")),
-            str(record.get("multiple_choice_answer", Counter(answers).most_common(1)[0][0])),
-        )
+    annotations: dict[QuestionId, Asked] = {}
+    for _, entry in entries(path):
+        if entry.asked is None:
+            continue
+        if entry.question_id in annotations:
+            raise InputError(f"{path}: question {entry.question_id} comes twice")
+        annotations[entry.question_id] = entry.asked
+    if not annotations:
+        raise InputError(f"{path}: there are no answers in it")
     return annotations
 
 
-def read_vqa(questions: Path | str, annotations: Path | str) -> tuple[list[Question], dict[int, Asked]]:
+def read_vqa(questions: Path | str, annotations: Path | str) -> tuple[list[Question], dict[Any, Asked]]:
     """Read questions with their annotations.
 
     Raises:

@@ -1,14 +1,15 @@
 """Training a VQA model on soft targets, validated by the official accuracy."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bua.data.batch import QuestionBatch
-from bua.metrics.vqa import Asked, vqa_accuracy
 from bua.tasks.optimise import Task
-from bua.text.answers import AnswerVocabulary
 
 
 class Answering(Task):
@@ -16,15 +17,13 @@ class Answering(Task):
 
     Args:
         model: a VQA model.
-        answers: the answers that it chooses from.
+        answer_types: names of the types of answers, by the numbers that batches have for them.
         kwargs: of ``Task``.
     """
 
-    def __init__(self, model: nn.Module, *, answers: AnswerVocabulary, **kwargs: Any) -> None:
+    def __init__(self, model: nn.Module, *, answer_types: Sequence[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.model, self.answers = model, answers
-        self.said: dict[int, str] = {}
-        self.asked: dict[int, Asked] = {}
+        self.model, self.answer_types = model, answer_types
 
     def training_step(self, batch: QuestionBatch, _: int) -> Tensor:
         """Return the loss."""
@@ -40,21 +39,23 @@ class Answering(Task):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the answers of the last validation."""
-        self.said, self.asked = {}, {}
+        self.tally = np.zeros((len(self.answer_types), 2))
 
     def validation_step(self, batch: QuestionBatch, _: int) -> None:
         """Answer every question."""
         loss, logits = self.loss(batch)
-        self.log("val/loss", loss, batch_size=len(batch.question_id))
-        for question_id, asked, best in zip(
-            batch.question_id, batch.asked, logits.argmax(1).tolist(), strict=True
-        ):
-            self.said[question_id] = self.answers.surface[best]
-            self.asked[question_id] = asked
+        self.log("val/loss", loss, batch_size=len(batch.question_id), sync_dist=True)
+        assert batch.marks is not None
+        types, counted = batch.marks.types, batch.marks.counted
+        accuracy = batch.marks.of(logits.argmax(1).cpu().numpy())
+        for column, values in enumerate((accuracy * counted, counted)):
+            self.tally[:, column] += np.bincount(types, values, minlength=len(self.tally))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the accuracy in percent, overall and by type of answer."""
-        accuracy = vqa_accuracy(self.said, self.asked)
-        self.log("val/accuracy", float(accuracy["overall"]))  # type: ignore[arg-type]
-        for name, value in accuracy["per_answer_type"].items():  # type: ignore[union-attr]
-            self.log(f"val/accuracy/{name}", value)
+        """Log the accuracy in percent, overall and by type of answer, of the questions of all processes."""
+        shares = torch.from_numpy(self.tally).float().to(self.device)
+        right, count = self.trainer.strategy.reduce(shares, reduce_op="sum").double().T
+        self.log("val/accuracy", 100 * right.sum() / count.sum())
+        for n, name in enumerate(self.answer_types):
+            if count[n]:  # of a part of the questions, as of a limited validation, a type may be missing
+                self.log(f"val/accuracy/{name}", 100 * right[n] / count[n])

@@ -80,7 +80,7 @@ def question_looks(
     questions: Iterable[Question],
     answers: Iterable[Answered],
     store: FeatureStore,
-    named: Mapping[int, NDArray[np.float32]],
+    named: Mapping[Any, NDArray[np.float32]],
 ) -> Iterator[Look]:
     """Yield, for each question that is about something, where the model that answered it looked.
 

@@ -202,7 +202,8 @@ class Trained:
         """Return the scores of all answers, 0 to 1, and how much each of an image's regions was looked at."""
         self._must_be("vqa")
         encoded = [self.vocabulary.encode(question) for question in questions]
-        words = pad_questions(encoded, self.record["length"]).to(self.device)
+        padding = self.record.get("padding", "front")
+        words = pad_questions(encoded, self.record["length"], padding).to(self.device)
         with self._computing:
             logits, weights = self.model(regions.to(self.device), words)
         looked = weights.float().cpu().numpy()

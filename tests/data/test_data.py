@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.data.batch import geometry, pad_captions, pad_questions
+from bua.data.batch import PADDINGS, geometry, pad_captions, pad_questions
 from bua.data.caption_files import read_captions, read_ids
 from bua.data.captions import CaptionData
 from bua.data.questions import QuestionData
@@ -48,8 +48,11 @@ BROKEN_TEXT = {
 @pytest.mark.parametrize("name", sorted(BROKEN_TEXT))
 def test_broken_json_is_named_with_its_place(name: str, tmp_path) -> None:
     text, message = BROKEN_TEXT[name]
-    for read in (read_captions, read_questions, read_annotations):
-        with pytest.raises(InputError, match=f"file.json: .*{message}"):
+    with pytest.raises(InputError, match=f"file.json: .*{message}"):
+        read_captions(written(tmp_path, text))
+    in_pieces = message.replace("line 1 column", "character 12 ")
+    for read in (read_questions, read_annotations):
+        with pytest.raises(InputError, match=f"file.json: .*{in_pieces}"):
             read(written(tmp_path, text))
 
 
@@ -63,7 +66,11 @@ BROKEN_VQA = {
     "a question twice": ([QUESTION, QUESTION], [ANNOTATION], "question 7 comes twice"),
     "an empty question": ([QUESTION | {"question": ""}], [ANNOTATION], "question 7 is empty"),
     "an id as text": ([QUESTION | {"question_id": "7"}], [ANNOTATION], "question_id is '7', a whole number"),
-    "no annotation": ([QUESTION], [], "1 of the 1 questions .* have no annotation, the first is 7"),
+    "no annotation": (
+        [QUESTION],
+        [ANNOTATION | {"question_id": 8}],
+        "1 of the 1 questions .* have no annotation, the first is 7",
+    ),
     "no answers": ([QUESTION], [ANNOTATION | {"answers": []}], "question 7: answers must be"),
     "answers of numbers": (
         [QUESTION],
@@ -128,10 +135,12 @@ def test_captions_are_framed_cut_and_padded(captions, most) -> None:
 
 
 @given(questions=st.lists(WORDS, min_size=1, max_size=5), length=st.integers(1, 9))
-def test_questions_are_cut_and_padded_in_front(questions, length) -> None:
-    for row, words in zip(pad_questions(questions, length).tolist(), questions, strict=True):
+def test_questions_are_cut_and_padded_in_front_or_at_the_end(questions, length) -> None:
+    front, end = (pad_questions(questions, length, padding).tolist() for padding in PADDINGS)
+    for n, words in enumerate(questions):
         kept = words[:length]
-        assert row == [PADDING] * (length - len(kept)) + kept
+        gap = [PADDING] * (length - len(kept))
+        assert (front[n], end[n]) == (gap + kept, kept + gap)
 
 
 def test_geometry_is_a_share_of_width_and_height() -> None:
@@ -222,9 +231,17 @@ def question_data(scenes, **more) -> QuestionData:
         "val_annotations": str(scenes / "annotations_val.json"),
         "tokenizer": "vqa",
         "min_count": 1,
+        "words_of": [],
         "min_answer_count": 1,
+        "answers_of": "train",
+        "answers": None,
         "keep_empty": False,
+        "soft_scores": "official",
         "length": 14,
+        "padding": "front",
+        "genome": None,
+        "genome_images": None,
+        "pairs": None,
         "geometry": 1.0,
         "batch_size": 9,
         "workers": 0,
@@ -251,8 +268,9 @@ def test_caption_batches_hold_the_regions_of_their_images(scenes) -> None:
 def test_question_batches_hold_soft_scores(scenes) -> None:
     data = question_data(scenes)
     batch = next(iter(data.val_dataloader()))
-    for n, asked in enumerate(batch.asked):
-        expected = data.answers.soft_scores(asked.answers)
+    annotations = read_annotations(scenes / "annotations_val.json")
+    for n, question_id in enumerate(batch.question_id):
+        expected = data.answers.soft_scores(annotations[question_id].answers)
         found = {int(i): float(batch.targets[n, i]) for i in batch.targets[n].nonzero()}
         assert found == pytest.approx(expected)
     assert batch.words.shape == (9, 14)

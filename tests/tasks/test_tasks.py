@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from bua.data.vqa import read_questions
 from bua.decode import BeamSearch, greedy
 from bua.errors import InputError
 from bua.models.answerer import UpDownAnswerer
@@ -56,7 +57,7 @@ def answering(data) -> Answering:
     model = UpDownAnswerer(**data.sizes, word_size=16, hidden_size=24, dropout=0.0, attention=attention)
     return Answering(
         model,
-        answers=data.answers,
+        **data.parts,
         optimizer=lambda p: torch.optim.Adamax(p, lr=5e-3),
         scheduler=None,
         record=data.record,
@@ -230,7 +231,7 @@ def test_captions_of_regions_and_of_a_store_agree(scenes) -> None:
 def test_answers_of_regions_and_of_a_store_agree(scenes) -> None:
     data = question_data(scenes)
     model = Trained(answering(data).model, data.record, detector=lambda: None, source="run")
-    asked = data.val_set.questions[:9]
+    asked = read_questions(scenes / "questions_val.json")[:9]
     together = model.answer_store(data.store, [q.image_id for q in asked], [q.text for q in asked])
     alone = [model.ask(data.store[q.image_id], q.text, candidates=3) for q in asked]
     assert [a.text for a in alone] == [a.text for a in together]

@@ -8,6 +8,7 @@ import torch
 
 from bua.cli.predict_answers import looked
 from bua.data.questions import QuestionData
+from bua.data.vqa import read_questions
 from bua.errors import InputError
 from bua.tasks.together import Member, Together
 from bua.tasks.trained import Trained
@@ -43,8 +44,8 @@ def data(scenes) -> QuestionData:
 
 
 @pytest.fixture(scope="module")
-def asked(data):
-    some = data.val_set.questions[:9]
+def asked(scenes):
+    some = read_questions(scenes / "questions_val.json")[:9]
     return [q.image_id for q in some], [q.text for q in some]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bua.data.genome.stream import elements
+from bua.data.stream import elements
 from bua.errors import InputError
 
 #: No coordinate in pixels is as large; nor is one that is not a number.

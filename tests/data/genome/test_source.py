@@ -10,7 +10,7 @@ from PIL import Image
 
 from bua.data.genome.photographs import find_photographs, photograph_size
 from bua.data.genome.source import Picture, objects_file, read_attributes, read_objects, read_pictures
-from bua.data.genome.stream import elements
+from bua.data.stream import elements
 from bua.errors import InputError
 
 JSON = st.recursive(

@@ -1,8 +1,8 @@
-"""Reading a long JSON list element by element, so that a file of a gigabyte needs a few megabytes."""
+"""Reading a long JSON file piece by piece, so that a file of a gigabyte needs a few megabytes."""
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -11,7 +11,7 @@ from bua.errors import InputError
 CHUNK = 1 << 22  # characters
 _SPACE = re.compile(r"[ \t\n\r]*")
 #: What may stand behind a whole element.
-_ENDS = frozenset(" \t\n\r,]")
+_ENDS = frozenset(" \t\n\r,]}:")
 _DECODER = json.JSONDecoder()
 
 
@@ -25,9 +25,28 @@ def elements(path: Path, chunk: int = CHUNK) -> Iterator[Any]:
     Raises:
         InputError: there is no such file, or it is not a list in JSON; the place is named.
     """
+    yield from _read(path, chunk, lambda reader: reader.elements())
+
+
+def members(path: Path, chunk: int = CHUNK) -> Iterator[tuple[str | None, Any]]:
+    """Give the members of the object that a JSON file is, with their names; of lists, every element.
+
+    The elements of a list that is the whole file have no name, which is ``None``.
+
+    Args:
+        path: a JSON file, UTF-8.
+        chunk: characters read at once.
+
+    Raises:
+        InputError: there is no such file, or it is neither a list nor an object in JSON; the place is named.
+    """
+    yield from _read(path, chunk, lambda reader: reader.members())
+
+
+def _read(path: Path, chunk: int, pieces: Callable[["_Reader"], Iterator[Any]]) -> Iterator[Any]:
     try:
         with open(path, encoding="utf-8-sig") as file:
-            yield from _Reader(path, file, chunk).elements()
+            yield from pieces(_Reader(path, file, chunk))
     except FileNotFoundError:
         packed = path.with_name(f"{path.name}.zip")
         hint = f"; unpack {packed.name}" if packed.exists() else ""
@@ -36,6 +55,10 @@ def elements(path: Path, chunk: int = CHUNK) -> Iterator[Any]:
         raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     except RecursionError:
         raise InputError(f"{path}: not JSON: nested too deeply") from None
+    except InputError:
+        raise
+    except ValueError as error:  # a number of thousands of digits
+        raise InputError(f"{path}: not JSON: {error}") from None
 
 
 class _Reader:
@@ -48,24 +71,67 @@ class _Reader:
         self.count = 0  # elements given
 
     def elements(self) -> Iterator[Any]:
-        """Give every element."""
+        """Give every element of a file that is a list."""
         if self.next_mark() != "[":
             raise self.wrong("a list was expected")
-        self.at += 1
-        if self.next_mark() == "]":
-            self.at += 1
+        yield from self.list_items()
+        self.end("list")
+
+    def members(self) -> Iterator[tuple[str | None, Any]]:
+        """Give every element of a file that is a list, or every member of one that is an object."""
+        mark = self.next_mark()
+        if mark == "[":
+            for element in self.list_items():
+                yield None, element
+            self.end("list")
+        elif mark == "{":
+            yield from self.object_items()
+            self.end("object")
         else:
-            while True:
-                yield self.value()
-                self.count += 1
-                mark = self.next_mark()
-                if mark not in (",", "]"):
-                    raise self.wrong("a comma or the end of the list was expected")
-                self.at += 1
-                if mark == "]":
-                    break
-        if self.next_mark():
-            raise self.wrong("there is more after the end of the list")
+            raise self.wrong("a list or an object was expected")
+
+    def list_items(self) -> Iterator[Any]:
+        """Give every element of the list that begins here."""
+        for _ in self.items("]", "list"):
+            yield self.value()
+            self.count += 1
+
+    def object_items(self) -> Iterator[tuple[str | None, Any]]:
+        """Give every member of the object that begins here, a list element by element."""
+        for _ in self.items("}", "object"):
+            if self.next_mark() != '"':
+                raise self.wrong("a name in quotes was expected")
+            name = self.value()
+            if self.next_mark() != ":":
+                raise self.wrong("a colon was expected")
+            self.at += 1
+            if self.next_mark() == "[":
+                self.count = 0
+                for element in self.list_items():
+                    yield name, element
+            else:
+                yield name, self.value()
+
+    def items(self, last: str, what: str) -> Iterator[None]:
+        """Stop before every item of a list or an object that begins here, and go behind its end."""
+        self.at += 1
+        if self.next_mark() == last:
+            self.at += 1
+            return
+        while True:
+            yield
+            mark = self.next_mark()
+            if mark not in (",", last):
+                raise self.wrong(f"a comma or the end of the {what} was expected")
+            self.at += 1
+            if mark == last:
+                return
+
+    def end(self, what: str) -> None:
+        """Go to the end of the file."""
+        if more := self.next_mark():
+            hint = "; it looks like JSON lines, one document is needed" if more in "{[" else ""
+            raise self.wrong(f"there is more after the end of the {what}{hint}")
 
     def read(self) -> bool:
         """Read on, at least as much as the window holds already; say whether there was more."""

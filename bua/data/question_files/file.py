@@ -1,0 +1,44 @@
+"""The questions of a file, whatever its format, with what was answered to them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bua.data.question_files.answers import AskedList
+from bua.data.question_files.entry import QuestionId
+from bua.store.reader import ImageId
+
+
+@dataclass(frozen=True)
+class QuestionFile:
+    """What a file of questions says, in its order.
+
+    Attributes:
+        path: the file.
+        format: what it was taken for.
+        ids: of the questions.
+        image_ids: of the image of each.
+        texts: the questions.
+        asked: their answers; None where nothing was answered.
+        others: how many other questions the file of the answers answers.
+    """
+
+    path: Path
+    format: str
+    ids: list[QuestionId]
+    image_ids: list[ImageId]
+    texts: list[str]
+    asked: AskedList | None = None
+    others: int = 0
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __str__(self) -> str:
+        """Count what is in it."""
+        said = [f"{len(self):,} questions on {len(set(self.image_ids)):,} images"]
+        if self.asked is not None:
+            said.append(f"{self.asked.answers:,} answers")
+            said.append(f"{self.asked.untyped:,} questions without a type of answer")
+        if self.others:
+            said.append(f"{self.others:,} answered questions are not among them")
+        return f"{self.path}: {self.format}, {', '.join(said)}"

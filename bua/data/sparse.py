@@ -1,0 +1,63 @@
+"""Many rows of which each has few numbers.
+
+Shapes: B rows, M numbers in all of them, C columns.
+"""
+
+from array import array
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class Numbers(NamedTuple):
+    """The numbers of some rows: where each stands, and the number; each (M,)."""
+
+    row: NDArray[np.int64]
+    column: NDArray[np.int32]
+    value: NDArray[np.float64]
+
+
+class SparseRows:
+    """Rows of numbers, of which only those that are given take room.
+
+    Args:
+        rows: for each, its numbers by column.
+    """
+
+    def __init__(self, rows: Iterable[Mapping[int, float]]) -> None:
+        columns, values, ends = array("i"), array("d"), array("q", [0])
+        for row in rows:
+            columns.extend(row)
+            values.extend(row.values())
+            ends.append(len(columns))
+        self._columns = np.array(columns, np.int32)
+        self._values = np.array(values, np.float64)
+        self._ends = np.array(ends, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def counts(self) -> NDArray[np.int64]:
+        """Return how many numbers each row has."""
+        counts: NDArray[np.int64] = np.diff(self._ends)
+        return counts
+
+    def numbers(self, rows: NDArray[np.int64]) -> Numbers:
+        """Return the numbers of some rows, which are counted as they come here."""
+        starts = self._ends[rows]
+        counts = self._ends[rows + 1] - starts
+        before = np.cumsum(counts) - counts
+        at = np.arange(counts.sum()) + np.repeat(starts - before, counts)
+        return Numbers(np.repeat(np.arange(len(rows)), counts), self._columns[at], self._values[at])
+
+    def dense(self, rows: NDArray[np.int64], width: int) -> Float[Tensor, "B C"]:
+        """Return some rows with zeros between their numbers."""
+        row, column, value = self.numbers(rows)
+        out = torch.zeros(len(rows), width)
+        out[torch.from_numpy(row), torch.from_numpy(column).long()] = torch.from_numpy(value).float()
+        return out

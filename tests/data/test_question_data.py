@@ -1,0 +1,359 @@
+"""Questions as arrays are the questions: words, soft scores, accuracies, orders, shares."""
+
+import json
+import multiprocessing
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bua.data.asking import QuestionDataset
+from bua.data.batch import RegionInput
+from bua.data.question_files import AskedList, QuestionFile
+from bua.data.sampler import EpochSampler, PairSampler, ResumableLoader, dealt
+from bua.data.sparse import SparseRows
+from bua.data.vqa import read_annotations, read_questions
+from bua.errors import InputError
+from bua.metrics.vqa import Asked, question_accuracy, vqa_accuracy
+from bua.store.reader import FeatureStore
+from bua.text import UNKNOWN, Vocabulary
+from bua.text.answers import SOFT_SCORES, AnswerVocabulary
+from tests.conftest import regions, write_store
+from tests.data.test_data import question_data
+from tests.data.test_question_files import PICTURES, qa, written
+
+ROWS = st.lists(st.dictionaries(st.integers(0, 6), st.floats(0, 1), max_size=4), max_size=8)
+
+
+@given(rows=ROWS, data=st.data())
+def test_sparse_rows_are_the_rows(rows, data) -> None:
+    sparse = SparseRows(rows)
+    chosen = data.draw(st.lists(st.integers(0, max(len(rows) - 1, 0)), max_size=5 if rows else 0))
+    expected = [[rows[n].get(column, 0.0) for column in range(7)] for n in chosen]
+    found = sparse.dense(np.array(chosen, np.int64), 7)
+    np.testing.assert_allclose(found, np.array(expected).reshape(len(chosen), 7), rtol=1e-6, atol=1e-30)
+    assert sparse.counts().tolist() == [len(row) for row in rows]
+
+
+# Answers, their raw forms and unanimity decide what is compared: all of them come together here.
+RAW = ("yes", "Yes", "t-shirt", "t shirt", "2", "two", "the", "", "zebra", "a cat", "cat ")
+GIVEN = st.lists(st.sampled_from(RAW), min_size=1, max_size=10) | st.sampled_from(RAW).map(lambda a: [a] * 10)
+SAID = AnswerVocabulary(["yes", "t shirt", "2", "", "cat"], ["yes", "t-shirt", "two", "the", "cat"])
+TYPES = ("yes/no", "number", "other")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> FeatureStore:
+    return FeatureStore(write_store(tmp_path_factory.mktemp("s") / "f.h5", {5: regions(2), 6: regions(3)}))
+
+
+def dataset(
+    store: FeatureStore, given: list[list[str]], *, rule: str = "official", **more
+) -> QuestionDataset:
+    asked = AskedList()
+    for n, answers in enumerate(given):
+        asked.append(Asked(tuple(answers), TYPES[n % 3], "what", answers[0]))
+    count = len(given)
+    file = QuestionFile(Path("q.json"), "VQA v2", list(range(count)), [5 + n % 2 for n in range(count)],
+                        [f"is it {n}" for n in range(count)], asked)  # fmt: skip
+    options = {"length": 4, "padding": "front", "tell": lambda line: None, "judged": True}
+    return QuestionDataset(
+        store,
+        [file],
+        vocabulary=Vocabulary(["is", "it", "0"], "vqa"),
+        answers=SAID,
+        rule=rule,
+        region_input=RegionInput(None),
+        **(options | more),
+    )
+
+
+@given(answers=st.lists(GIVEN, min_size=1, max_size=6))
+def test_a_batch_knows_the_official_accuracy_of_every_answer(answers, store) -> None:
+    questions = dataset(store, answers)
+    marks = questions.__getitems__(range(len(answers))).marks
+    for said in range(len(SAID)):
+        expected = [question_accuracy(SAID.surface[said], given) for given in answers]
+        assert marks.of(np.full(len(answers), said)).tolist() == expected
+
+
+@pytest.mark.parametrize("rule", sorted(SOFT_SCORES))
+def test_targets_follow_the_rule(rule: str, store) -> None:
+    answers = [["yes"] * 7 + ["2"] * 2 + ["zebra"], ["zebra"] * 10, ["two"]]
+    found = dataset(store, answers, rule=rule).__getitems__([0, 1, 2]).targets
+    scores = {"official": (1.0, 0.6), "third": (1.0, 2 / 3), "tenth": (0.7, 0.2)}[rule]
+    expected = torch.zeros(3, 5)
+    expected[0, 0], expected[0, 2] = scores
+    expected[2, 2] = 1  # a single annotator is right, whatever the rule
+    torch.testing.assert_close(found, expected)
+
+
+def test_there_are_three_rules_of_soft_scores() -> None:
+    assert sorted(SOFT_SCORES) == ["official", "tenth", "third"]
+
+
+@pytest.mark.parametrize(("padding", "expected"), [("front", [0, 4, 5, 6]), ("end", [4, 5, 6, 0])])
+def test_words_are_padded_where_it_is_wanted(padding, expected, store) -> None:
+    words = dataset(store, [["yes"]] * 2, padding=padding).__getitems__([0, 1]).words
+    assert words[0].tolist() == expected
+    assert (words == UNKNOWN).sum() == 1
+    assert words.dtype == torch.long
+
+
+@given(count=st.integers(1, 30), ranks=st.integers(1, 5), size=st.integers(1, 7))
+def test_what_fills_up_a_share_is_not_counted(count, ranks, size, store) -> None:
+    questions = dataset(store, [["yes"]] * count)
+    counted, batches = [], set()
+    for rank in range(ranks):
+        share = list(dealt(len(questions), rank, ranks))
+        batches.add(-(-len(share) // size))
+        for start in range(0, len(share), size):
+            batch = questions.__getitems__(share[start : start + size])
+            counted += np.array(batch.question_id)[batch.marks.counted].tolist()
+    assert sorted(counted) == list(range(count))
+    assert len(batches) == 1  # nobody waits for a batch that another does not have
+
+
+def test_questions_with_none_of_the_answers_stay_and_are_counted(store) -> None:
+    lines: list[str] = []
+    questions = dataset(store, [["zebra"]] * 3 + [["yes"]], tell=lines.append)
+    assert len(questions) == 4
+    assert lines == [
+        "q.json: VQA v2, 4 questions on 2 images, 4 answers, 0 questions without a type of answer, "
+        "3 with none of the 5 answers"
+    ]
+
+
+def test_questions_take_little_room_and_are_no_objects(store) -> None:
+    """So that processes that were forked share them: a look at an object would copy its page."""
+    few, many = (dataset(store, [["yes"] * 9 + ["2"]] * n, length=14) for n in (100, 1100))
+    assert (len(pickle.dumps(many)) - len(pickle.dumps(few))) / 1000 < 160  # bytes a question
+    held = [v for name, v in vars(many).items() if isinstance(v, list | tuple | dict) and len(v) > 99]
+    assert held == []
+
+
+def _first(questions: QuestionDataset, out) -> None:
+    batch = questions.__getitems__([1, 0])
+    out.put((batch.question_id, batch.words.tolist(), float(batch.regions.features.sum())))
+
+
+@pytest.mark.slow
+def test_a_process_that_was_not_forked_reads_the_same(store) -> None:
+    questions = dataset(store, [["yes"], ["2"]])
+    context = multiprocessing.get_context("spawn")
+    out = context.Queue()
+    process = context.Process(target=_first, args=(questions, out))
+    process.start()
+    other = out.get(timeout=60)
+    process.join()
+    batch = questions.__getitems__([1, 0])
+    assert other == (batch.question_id, batch.words.tolist(), float(batch.regions.features.sum()))
+
+
+def order(sampler: EpochSampler, epoch: int) -> list[int]:
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+PAIRED = st.integers(0, 12).flatmap(
+    lambda pairs: st.integers(max(1, 2 * pairs), 2 * pairs + 9).flatmap(
+        lambda count: st.permutations(range(count)).map(
+            lambda ids: (count, torch.tensor(ids[: 2 * pairs]).view(-1, 2).long())
+        )
+    )
+)
+
+
+@given(
+    paired=PAIRED,
+    seed=st.integers(0, 3),
+    epoch=st.integers(0, 3),
+    ranks=st.integers(1, 3),
+    half=st.integers(1, 4),
+)
+def test_both_questions_of_a_pair_are_in_one_batch_of_one_rank(paired, seed, epoch, ranks, half) -> None:
+    count, pairs = paired
+    shares = [
+        order(PairSampler(count, pairs=pairs, seed=seed, rank=rank, ranks=ranks), epoch)
+        for rank in range(ranks)
+    ]
+    batches = [set(share[n : n + 2 * half]) for share in shares for n in range(0, len(share), 2 * half)]
+    for pair in pairs.tolist():
+        assert any(set(pair) <= batch for batch in batches)
+    every = [n for share in shares for n in share]
+    assert set(every) == set(range(count))
+    assert ranks > 1 or len(every) == count
+    sampler = PairSampler(count, pairs=pairs, seed=seed, ranks=ranks)
+    assert {len(share) for share in shares} == {len(sampler)}
+    assert len(every) < count + 2 * ranks + 1
+
+
+def test_pairs_come_in_another_order_and_singles_in_other_company_every_epoch() -> None:
+    sampler = PairSampler(40, pairs=torch.arange(20).view(-1, 2), seed=0)
+    orders = {tuple(order(sampler, epoch)) for epoch in range(5)}
+    assert len(orders) == 5
+    assert order(sampler, 3) == order(PairSampler(40, pairs=torch.arange(20).view(-1, 2), seed=0), 3)
+    company = {frozenset(one[n : n + 2]) for one in orders for n in range(0, 40, 2)}
+    assert len(company) > 30  # 10 are the pairs
+
+
+@pytest.mark.parametrize("given_batches", [0, 1, 3])
+def test_pairs_go_on_in_the_middle_of_an_epoch(given_batches: int) -> None:
+    def loader() -> ResumableLoader:
+        sampler = PairSampler(19, pairs=torch.arange(8).view(-1, 2), seed=4)
+        return ResumableLoader(range(19), sampler=sampler, batch_size=4)
+
+    whole, first, second = [batch.tolist() for batch in loader()], loader(), loader()
+    running = iter(first)
+    before = [next(running).tolist() for _ in range(given_batches)]
+    second.load_state_dict(first.state_dict())
+    assert before + [batch.tolist() for batch in second] == whole
+
+
+def test_pairs_of_a_file_stay_together(scenes, tmp_path) -> None:
+    ids = [q.question_id for q in read_questions(scenes / "questions_train.json")]
+    pairs = list(zip(ids[:40:2], ids[40:80:2], strict=True))
+    data = question_data(scenes, pairs=written(tmp_path, "p.json", pairs), batch_size=6)
+    batches = [set(batch.question_id) for batch in data.train_dataloader()]
+    assert all(any({*pair} <= batch for batch in batches) for pair in pairs)
+    assert data.sources["pairs"] == str(tmp_path / "p.json")
+    with pytest.raises(InputError, match="batch_size=9: an even number is needed for pairs"):
+        question_data(scenes, pairs=str(tmp_path / "p.json"))
+
+
+def both(scenes, **more):
+    return question_data(
+        scenes,
+        train=[str(scenes / f"questions_{split}.json") for split in ("train", "val")],
+        train_annotations=[str(scenes / f"annotations_{split}.json") for split in ("train", "val")],
+        **more,
+    )
+
+
+def test_train_and_val_can_be_trained_on_together(scenes) -> None:
+    alone, together = question_data(scenes), both(scenes)
+    assert len(together.train_set) == len(alone.train_set) + len(alone.val_set)
+    seen = {i for batch in together.train_dataloader() for i in batch.question_id}
+    assert seen == {
+        q.question_id
+        for split in ("train", "val")
+        for q in read_questions(scenes / f"questions_{split}.json")
+    }
+    assert together.sources["train_2"].endswith("questions_val.json")
+
+
+def test_files_to_train_on_go_with_as_many_annotations_and_share_no_question(scenes) -> None:
+    train = str(scenes / "questions_train.json")
+    with pytest.raises(InputError, match=r"data.train: 2 files of questions and 1 in data.train_annotations"):
+        question_data(scenes, train=[train, train])
+    annotations = [str(scenes / "annotations_train.json")] * 2
+    with pytest.raises(
+        InputError, match=r"questions_train.json: question \d+ is in .*questions_train.json, too"
+    ):
+        question_data(scenes, train=[train, train], train_annotations=annotations)
+    with pytest.raises(InputError, match=r"have no answers; give data.train_annotations=FILE"):
+        question_data(scenes, train_annotations=None)
+
+
+def test_a_question_that_is_in_two_files_is_named(scenes, tmp_path) -> None:
+    train = scenes / "questions_train.json"
+    again = json.loads(train.read_text())
+    again["questions"] = again["questions"][3:4]
+    second = written(tmp_path, "again.json", again)
+    with pytest.raises(InputError, match=rf"again.json: question \d+ is in {train}, too"):
+        question_data(
+            scenes, train=[str(train), second], train_annotations=[str(scenes / "annotations_train.json")] * 2
+        )
+
+
+def test_words_and_answers_can_be_those_of_more_files(scenes, tmp_path) -> None:
+    test = {"questions": [{"question_id": 1, "image_id": 1, "question": "Wozu zebra?"}]}
+    path = written(tmp_path, "test.json", test)
+    data = question_data(scenes, words_of=[path], answers_of="train_val", min_answer_count=3)
+    assert data.vocabulary.index("wozu") is not None
+    counted = [
+        (a.most_frequent, a.answers)
+        for split in ("train", "val")
+        for a in read_annotations(scenes / f"annotations_{split}.json").values()
+    ]
+    expected = AnswerVocabulary.count(counted, min_count=3, keep_empty=False)
+    assert data.answers.answers == expected.answers
+    assert data.answers.answers != question_data(scenes, min_answer_count=3).answers.answers
+
+
+def test_a_list_of_answers_is_taken_as_it_is(scenes, tmp_path) -> None:
+    first = question_data(scenes, min_answer_count=3)
+    first.save(tmp_path)
+    again = question_data(scenes, answers=str(tmp_path / "answers.json"), min_answer_count=10**6)
+    assert again.answers.to_dict() == first.answers.to_dict()
+    assert again.record == first.record
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("answers_of", "test", "answers_of=test: train, train_val is needed"),
+        ("soft_scores", "half", "soft_scores=half: official, third, tenth is needed"),
+        ("padding", "middle", "padding=middle: front, end is needed"),
+        ("genome", "g.json", "data.genome_images is needed"),
+    ],
+)
+def test_options_that_there_are_not_are_named(key, value, message, scenes) -> None:
+    with pytest.raises(InputError, match=message):
+        question_data(scenes, **{key: value})
+
+
+def test_questions_of_genome_are_trained_on_with_a_score_of_1(scenes, tmp_path) -> None:
+    image = read_questions(scenes / "questions_train.json")[0].image_id
+    pictures = [PICTURES[0] | {"coco_id": image}, *PICTURES[1:]]
+    content = [{"id": 1, "qas": [qa(11, 1, "Yes."), qa(12, 1, "A unicorn.")]}]
+    files = {
+        "genome": written(tmp_path, "question_answers.json", content),
+        "genome_images": written(tmp_path, "image_data.json", pictures),
+    }
+    alone, more = question_data(scenes), question_data(scenes, **files)
+    assert len(more.train_set) == len(alone.train_set) + 1
+    assert more.answers == alone.answers or more.answers.answers == alone.answers.answers
+    batch = more.train_set.__getitems__([len(alone.train_set)])
+    assert batch.question_id == [-11]
+    assert batch.targets.sum() == batch.targets[0, more.answers.index("yes")] == 1
+    np.testing.assert_array_equal(
+        batch.regions.features[0, :, :12], np.asarray(more.store[image].features, np.float32)
+    )
+
+
+def test_sets_that_hold_their_answers_are_trained_on_and_validated(scenes, tmp_path) -> None:
+    image = read_questions(scenes / "questions_train.json")[0].image_id
+    gqa = {
+        f"0{n}": {"imageId": str(image), "question": f"Is it {n}?", "answer": "yes" if n % 2 else "no"}
+        for n in range(8)
+    }
+    path = written(tmp_path, "gqa.json", gqa)
+    data = question_data(scenes, train=path, train_annotations=None, val=path, val_annotations=None)
+    batch = next(iter(data.val_dataloader()))
+    assert batch.question_id == [f"0{n}" for n in range(8)]
+    assert batch.targets.sum(1).tolist() == [1.0] * 8
+    assert data.val_set.types == ["unknown"]
+    said = np.full(8, data.answers.index("yes"))
+    assert batch.marks.of(said).tolist() == [0.0, 1.0] * 4
+
+
+def test_scores_by_type_are_those_of_the_metric(scenes) -> None:
+    data = question_data(scenes, min_answer_count=2)
+    rng = np.random.default_rng(0)
+    annotations = read_annotations(scenes / "annotations_val.json")
+    said, accuracies, kinds = {}, [], []
+    for batch in data.val_dataloader():
+        best = rng.integers(0, len(data.answers), len(batch.question_id))
+        said |= {i: data.answers.surface[n] for i, n in zip(batch.question_id, best, strict=True)}
+        accuracies += batch.marks.of(best).tolist()
+        kinds += [data.val_set.types[n] for n in batch.marks.types]
+    expected = vqa_accuracy(said, annotations)
+    assert 100 * np.mean(accuracies) == pytest.approx(expected["overall"], abs=0.00501)
+    for name, value in expected["per_answer_type"].items():
+        mine = [a for a, kind in zip(accuracies, kinds, strict=True) if kind == name]
+        assert 100 * np.mean(mine) == pytest.approx(value, abs=0.00501)
