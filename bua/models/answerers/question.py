@@ -6,10 +6,11 @@ Shapes: B questions, T words (padded), V vocabulary, E word vector, Q question.
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
 
 from bua.text.vocabulary import PADDING
 
+#: Of a recurrent network: h, or h and c; (B, Q) each.
+State = tuple[Tensor, ...]
 CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 
 
@@ -69,21 +70,23 @@ class QuestionEncoder(nn.Module):
     def forward(self, words: Int[Tensor, "B T"]) -> Float[Tensor, "B Q"]:
         """Return the last state.
 
-        The state after padding is the same for all questions: what stands in front is read once, and
-        each question begins with the state after as much padding as it has.
+        The state after padding is the same for all questions, so what stands in front is read once, and
+        a question joins the others, sorted by how much padding it has, at its first word.
         """
         padding = (words != PADDING).cumsum(1).eq(0).sum(1).clamp(max=words.shape[1] - 1)
-        most = 0 if words.is_meta else int(padding.max())
-        if most == 0:
+        if words.is_meta or not padding.any():
             return self.states(words)[:, -1]
-        places = padding.unsqueeze(1) + torch.arange(words.shape[1], device=words.device)
-        ahead = words.gather(1, places.clamp(max=words.shape[1] - 1))
-        lengths = (words.shape[1] - padding).cpu()
-        read = pack_padded_sequence(self._read(ahead), lengths, batch_first=True, enforce_sorted=False)
-        start = tuple(part[padding].unsqueeze(0) for part in self._after_padding(most))
-        _, last = self.recurrent(read, start if len(start) == 2 else start[0])
-        vector: Tensor = (last if len(start) == 1 else last[0]).squeeze(0)
-        return vector
+        joining: list[int] = padding.bincount(minlength=words.shape[1]).tolist()
+        order = padding.argsort()
+        after = self._after_padding(int(padding.max()))
+        state: State = tuple(part[:0] for part in after)
+        for t, word in enumerate(self._read(words[order]).unbind(1)):
+            if joining[t]:
+                joined = (part[t].expand(joining[t], -1) for part in after)
+                state = tuple(torch.cat(parts) for parts in zip(state, joined, strict=True))
+            if len(state[0]):
+                state = self._step(word[: len(state[0])], state)
+        return state[0][order.argsort()]
 
     def _read(self, words: Int[Tensor, "B T"]) -> Float[Tensor, "B T E"]:
         """Return what is read of each word."""
@@ -91,13 +94,16 @@ class QuestionEncoder(nn.Module):
         return vectors if self.frozen is None else torch.cat([vectors, self.frozen(words)], -1)
 
     def _after_padding(self, most: int) -> tuple[Float[Tensor, "P Q"], ...]:
-        """Return the state (h, or h and c) after 0, 1, ..., ``most`` words of padding."""
-        nothing = self.word.weight.new_zeros(1, 1, self.recurrent.input_size)
-        zero = nothing.new_zeros(1, 1, self.recurrent.hidden_size)
-        state = (zero, zero) if isinstance(self.recurrent, nn.LSTM) else (zero,)
-        states = [state]
+        """Return the state after 0, 1, ..., ``most`` words of padding."""
+        nothing = self.word.weight.new_zeros(1, self.recurrent.input_size)
+        zero = nothing.new_zeros(1, self.recurrent.hidden_size)
+        states: list[State] = [(zero, zero) if isinstance(self.recurrent, nn.LSTM) else (zero,)]
         for _ in range(most):
-            _, after = self.recurrent(nothing, state if len(state) == 2 else state[0])
-            state = after if isinstance(after, tuple) else (after,)
-            states.append(state)
-        return tuple(torch.cat(parts).squeeze(1) for parts in zip(*states, strict=True))
+            states.append(self._step(nothing, states[-1]))
+        return tuple(torch.cat(parts) for parts in zip(*states, strict=True))
+
+    def _step(self, read: Float[Tensor, "B E"], state: State) -> State:
+        """Return the state after one more word."""
+        before = tuple(part.unsqueeze(0) for part in state)
+        _, after = self.recurrent(read.unsqueeze(1), before if len(before) == 2 else before[0])
+        return tuple(part.squeeze(0) for part in (after if isinstance(after, tuple) else (after,)))
