@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from bua.models.layers import Layers, NormedLayers, normed_linear
+from bua.models.layers import Layers, NormedLayers, chosen_at_random, normed_linear
 from bua.models.repeated import repeated
 
 
@@ -66,28 +66,37 @@ class AdditiveAttention(nn.Module):
 
 
 class ProductAttention(nn.Module):
-    """Scores w (f(region) * g(question)), the "new attention" of the Up-Down VQA reimplementation.
+    """Scores w dropout(f(region) * g(question)), the "new attention" of the Up-Down VQA reimplementation.
 
-    Weight-normed layers with ReLU; see the preset ``updown_hu``. What is dropped of the product may as well
-    be dropped of the region's half, before its ReLU, and w be multiplied with the question's half: what is
-    left to do for every region is then one matrix product, and little memory is moved.
+    Weight-normed layers f and g with ReLU; see the preset ``updown_hu``. What ReLU and dropout make zero of
+    a region is one mask, and w goes to the question's half: what is done for every region is then two
+    matrix products and one mask.
+
+    Raises:
+        ValueError: the share that is dropped is not one.
     """
 
     def __init__(self, *, feature_size: int, question_size: int, hidden_size: int, dropout: float) -> None:
         super().__init__()
-        self.region = nn.Sequential(
-            normed_linear(feature_size, hidden_size), nn.Dropout(dropout, inplace=True), nn.ReLU(inplace=True)
-        )
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout is {dropout}; at least 0 and below 1 is needed")
+        self.region = normed_linear(feature_size, hidden_size)
         self.question = nn.Sequential(normed_linear(question_size, hidden_size), nn.ReLU())
+        self.dropout = dropout
         self.score: Any = normed_linear(hidden_size, 1)
 
     def forward(
         self, features: Float[Tensor, "B K D"], question: Float[Tensor, "B Q"]
     ) -> Float[Tensor, "B K"]:
         """Return the scores of the regions; their masked softmax is how much each is looked at."""
-        weighed = self.question(question) * self.score.weight
-        scores: Tensor = torch.einsum("bkh,bh->bk", self.region(features), weighed) + self.score.bias
-        return scores
+        region, weighed = self.region(features), self.question(question) * self.score.weight
+        zero = region <= 0
+        if self.training and self.dropout:
+            zero |= chosen_at_random(region.shape, self.dropout, region.device)
+            weighed = weighed / (1 - self.dropout)
+        scores = torch.einsum("bkh,bh->bk", region.masked_fill_(zero, 0), weighed)
+        biased: Tensor = scores + self.score.bias
+        return biased
 
 
 class ConcatAttention(nn.Module):

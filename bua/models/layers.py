@@ -6,7 +6,7 @@ Shapes: I in, O out.
 from typing import Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
@@ -77,3 +77,14 @@ class GatedTanh(nn.Module):
     def forward(self, x: Float[Tensor, "*S I"]) -> Float[Tensor, "*S O"]:
         """Return the gated values."""
         return torch.tanh(self.value(x)) * torch.sigmoid(self.gate(x))
+
+
+def chosen_at_random(shape: torch.Size, share: float, device: torch.device) -> Bool[Tensor, "*S"]:
+    """Return a mask that is true at a share (below 1) of the places, independently, to 1 in 65,536.
+
+    Sixteen random bits a place take a fifth of the time of torch's own draws on a CPU.
+    """
+    count = shape.numel()
+    bits = torch.empty(-(-count // 4), dtype=torch.int64, device=device).random_(-(2**63), None)
+    chosen: Tensor = bits.view(torch.int16)[:count].view(shape) < round(share * 2**16) - 2**15
+    return chosen

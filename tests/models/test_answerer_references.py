@@ -10,12 +10,41 @@ from hypothesis import strategies as st
 
 from bua.models.answerers.counting import Counter, PiecewiseLinear
 from bua.models.answerers.question import QuestionEncoder, word_mask
-from bua.models.layers import GatedTanh
+from bua.models.attention import ProductAttention
+from bua.models.layers import GatedTanh, chosen_at_random
 from tests.models.zoo import COUNTS, H, V, answerer, some_regions, some_words
 
 
 def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.9999])
+def test_places_are_chosen_at_random_as_often_as_asked(share: float) -> None:
+    torch.manual_seed(0)
+    shape = torch.Size([3, 7, 4001])  # no multiple of four
+    chosen = chosen_at_random(shape, share, torch.device("cpu")).double()
+    error = 4 * math.sqrt(share * (1 - share) / shape.numel())
+    assert float(chosen.mean()) == pytest.approx(share, abs=max(error, 1e-9))
+    for n in range(4):  # each of the four that share a draw, and neighbours independently
+        each = chosen.flatten()[n::4]
+        assert float(each.mean()) == pytest.approx(share, abs=max(3 * error, 1e-9))
+    together = (chosen[..., 1:] * chosen[..., :-1]).mean()
+    assert float(together) == pytest.approx(share**2, abs=max(2 * error, 1e-9))
+
+
+def test_product_attention_drops_from_the_product_and_keeps_its_mean() -> None:
+    torch.manual_seed(0)
+    attention = ProductAttention(feature_size=5, question_size=4, hidden_size=64, dropout=0.25)
+    features, question = torch.randn(1, 1, 5), torch.randn(1, 4)
+    joint = attention.region(features).relu() * attention.question(question).unsqueeze(1)
+    plain = attention.eval()(features, question).detach()
+    torch.testing.assert_close(plain, attention.score(joint).squeeze(-1))
+    many = attention.train()(features.expand(20000, 1, 5), question.expand(20000, 4)).detach()
+    products = (joint * attention.score.weight).flatten().detach()
+    assert float(many.mean()) == pytest.approx(float(plain), abs=0.01)
+    variance = float((products**2).sum()) * 0.25 / 0.75
+    assert float(many.var()) == pytest.approx(variance, rel=0.05)
 
 
 def times(weight: torch.Tensor, x: list[float], bias: torch.Tensor | None = None) -> list[float]:

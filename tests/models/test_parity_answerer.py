@@ -20,7 +20,7 @@ from tests.parity import load, tensor
 UPDOWN = {
     r"w_emb\.emb": "encoder.word",
     r"q_emb\.rnn": "encoder.recurrent",
-    r"v_att\.v_proj\.main\.0": "glimpse.attention.region.0",
+    r"v_att\.v_proj\.main\.0": "glimpse.attention.region",
     r"v_att\.q_proj\.main\.0": "glimpse.attention.question.0",
     r"v_att\.nonlinear\.main\.0": "glimpse.attention.joint.0",
     r"v_att\.linear": "glimpse.attention.score",
