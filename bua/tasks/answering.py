@@ -43,10 +43,10 @@ class Answering(Task):
         self.model, self.answers = model, answers
         self._loss = loss or AnswerLoss()
         if word_vectors is not None:
-            words = self._record["vocabulary"]["words"]
-            begin_with_words(model, word_vectors, words, answers, missing_words)
+            words, said = self._record["vocabulary"]["words"], self._record["answers"]["answers"]
+            begin_with_words(model, word_vectors, words, said, missing_words)
         if answer_images is not None:
-            begin_with_images(model, answer_images, answers)
+            begin_with_images(model, answer_images, self._record["answers"]["answers"])
         self.said: dict[int, str] = {}
         self.asked: dict[int, Asked] = {}
 

@@ -12,7 +12,6 @@ from torch import nn
 from bua.errors import InputError
 from bua.models.answerers.classifier import TwoStreamClassifier
 from bua.models.answerers.question import QuestionEncoder
-from bua.text.answers import AnswerVocabulary
 from bua.text.vectors import mean_vectors, read_vectors
 from bua.text.vocabulary import SPECIAL
 
@@ -22,7 +21,7 @@ MISSING = ("zeros", "random")
 
 
 def begin_with_words(
-    model: nn.Module, path: str, words: Sequence[str], answers: AnswerVocabulary, missing: str
+    model: nn.Module, path: str, words: Sequence[str], answers: Sequence[str], missing: str
 ) -> None:
     """Give a model word vectors; to its answers, too, if its classifier has a stream of text.
 
@@ -30,7 +29,7 @@ def begin_with_words(
         model: has a question encoder.
         path: vectors as text, a word a line.
         words: of questions, in the order of their indices.
-        answers: that the model chooses from; an answer is the mean of its words.
+        answers: normal forms, in the order of their indices; an answer is the mean of its words.
         missing: what a word without a vector begins as: zeros (hengyuan-hu), or random, as the encoder
             made it. An answer without one stays random.
 
@@ -41,7 +40,7 @@ def begin_with_words(
         raise InputError(f"objective.missing_words={missing}: {', '.join(MISSING)}")
     encoder, classifier = model.encoder, getattr(model, "classifier", None)
     assert isinstance(encoder, QuestionEncoder)
-    texts = [answer.split() for answer in answers.answers]
+    texts = [answer.split() for answer in answers]
     size = encoder.word.embedding_dim
     vectors = read_vectors(path, {*words, *(word for text in texts for word in text)}, size)
     rows, known = mean_vectors([[] if word in SPECIAL else [word] for word in words], vectors, size)
@@ -58,13 +57,13 @@ def begin_with_words(
         log.info(f"{path}: {known.sum():,} of {len(texts):,} answers have one, the others stay random")
 
 
-def begin_with_images(model: nn.Module, path: str, answers: AnswerVocabulary) -> None:
+def begin_with_images(model: nn.Module, path: str, answers: Sequence[str]) -> None:
     """Give the classifier's stream of images what images say of answers.
 
     Args:
         model: has a classifier of two streams.
         path: an .npz file with one vector an answer, under the answer's normal form.
-        answers: that the model chooses from; one that is not in the file stays random.
+        answers: normal forms, in the order of their indices; one that is not in the file stays random.
 
     Raises:
         InputError: the model has no such stream, the file cannot be read, is of another width, or holds
@@ -77,7 +76,7 @@ def begin_with_images(model: nn.Module, path: str, answers: AnswerVocabulary) ->
     rows, known = np.zeros((len(answers), size), np.float32), np.zeros(len(answers), np.bool_)
     try:
         with np.load(Path(path), allow_pickle=False) as file:
-            for n, answer in enumerate(answers.answers):
+            for n, answer in enumerate(answers):
                 if answer in file:
                     vector = file[answer]
                     if vector.shape != (size,) or not np.isfinite(vector).all():

@@ -29,7 +29,7 @@ def two_stream(data, scheduler=None, **more) -> Answering:
     model = TwoStreamAnswerer(**data.sizes, word_size=SIZE, image_size=5, hidden_size=6)
     return Answering(
         model,
-        answers=data.answers,
+        **data.parts,
         optimizer=lambda p: torch.optim.Adadelta(p, lr=0.8),
         scheduler=scheduler,
         record=data.record,
@@ -110,7 +110,7 @@ def test_files_that_do_not_fit_are_named(data, vectors, tmp_path) -> None:
     with pytest.raises(InputError, match="only model=updown_teney has a stream of images"):
         Answering(
             task.model,
-            answers=data.answers,
+            **data.parts,
             answer_images=str(images),
             optimizer=task._optimizer,
             scheduler=None,
