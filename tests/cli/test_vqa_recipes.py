@@ -1,5 +1,6 @@
-"""The five published VQA recipes, each run as its file says, with small sizes, on files named like VQA v2's."""
+"""The five published VQA recipes, each run as its file says, but small, on files named like VQA v2's."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -36,7 +37,9 @@ def vqa(scenes, tmp_path_factory) -> Path:
         )
         shutil.copy(scenes / f"annotations_{split}.json", folder / f"v2_mscoco_{theirs}_annotations.json")
     shutil.copy(scenes / "questions_test.json", folder / "v2_OpenEnded_mscoco_test2015_questions.json")
-    (folder / "v2_mscoco_train2014_complementary_pairs.json").write_text("[]")
+    asked = json.loads((scenes / "questions_train.json").read_text())["questions"]
+    pairs = [[asked[0]["question_id"], asked[-1]["question_id"]]]
+    (folder / "v2_mscoco_train2014_complementary_pairs.json").write_text(json.dumps(pairs))
     (folder / "glove.txt").write_text("what 1 2 3 4\nis 5 6 7 8\nyes 1 1 1 1\n")
     return folder
 
