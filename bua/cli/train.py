@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class
 from omegaconf import OmegaConf
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 
 from bua.cli.build import build, to_plain
 from bua.cli.load import FORMAT, begin_with, read_checkpoint
@@ -69,7 +69,7 @@ def _check_resume(run: RunDirectory, plain: dict[str, Any], record: dict[str, An
     before, config = read_checkpoint(checkpoint)[0], run.config()
     changed = [key for key in record if before.get(key) != record[key]]
     changed.sort(key=lambda key: key == "model")  # its sizes follow from the rest
-    changed += [key for key in ("optimizer", "scheduler", "seed") if config.get(key) != plain.get(key)]
+    changed += [key for key in ("optimizer", "scheduler", "seed", "ema") if config.get(key) != plain.get(key)]
     data, trainer = ({**config[key]} for key in ("data", "trainer"))
     changed += [f"data.{k}" for k in plain["data"] if k != "workers" and data.get(k) != plain["data"][k]]
     changed += [f"trainer.{k}" for k in ("precision",) if trainer.get(k) != plain["trainer"].get(k)]
@@ -123,10 +123,11 @@ def _callbacks(config: Any, run: RunDirectory) -> list[Callback]:
         filename="best",
         monitor=config.monitor,
         mode="max",
-        save_last=True,
         enable_version_counter=False,
     )
-    callbacks: list[Callback] = [best, Journal(run, log.info)]
+    # by itself: Lightning's save_last saves only when there is a new best one
+    last = ModelCheckpoint(run.checkpoints, filename="last", enable_version_counter=False)
+    callbacks: list[Callback] = [best, last, Journal(run, log.info)]
     if config.save_every is not None:
         callbacks.append(
             ModelCheckpoint(
@@ -136,6 +137,10 @@ def _callbacks(config: Any, run: RunDirectory) -> list[Callback]:
                 enable_version_counter=False,
             )
         )
+    if config.ema is not None:
+        if not 0 < config.ema < 1:
+            raise InputError(f"ema={config.ema}: a number between 0 and 1 is needed, such as 0.999")
+        callbacks.append(EMAWeightAveraging(decay=config.ema))
     if config.patience is not None:
         callbacks.append(EarlyStopping(config.monitor, patience=config.patience, mode="max"))
     return callbacks

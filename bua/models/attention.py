@@ -5,12 +5,13 @@ A attention, H state. A mask is true where a region is real.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import weight_norm
 
+from bua.models.layers import Layers, NormedLayers, chosen_at_random, normed_linear
 from bua.models.repeated import repeated
 
 
@@ -64,56 +65,85 @@ class AdditiveAttention(nn.Module):
         return weigh
 
 
-def normed_linear(in_size: int, out_size: int) -> nn.Module:
-    """Return a linear layer whose weight has one learnt norm for the whole matrix."""
-    # "no dimension" gives one norm for the matrix; torch takes -1 for it, too
-    layer: nn.Module = weight_norm(nn.Linear(in_size, out_size), dim=-1)
-    return layer
-
-
 class ProductAttention(nn.Module):
-    """Scores w (f(region) * g(question)), the "new attention" of the Up-Down VQA reimplementation.
+    """Scores w dropout(f(region) * g(question)), the "new attention" of the Up-Down VQA reimplementation.
 
-    Weight-normed layers with ReLU; see the preset ``updown_hu``.
+    Weight-normed layers f and g with ReLU; see the preset ``updown_hu``. What ReLU and dropout make zero of
+    a region is one mask, and w goes to the question's half: what is done for every region is then two
+    matrix products and one mask.
+
+    Raises:
+        ValueError: the share that is dropped is not one.
     """
 
     def __init__(self, *, feature_size: int, question_size: int, hidden_size: int, dropout: float) -> None:
         super().__init__()
-        self.region = nn.Sequential(normed_linear(feature_size, hidden_size), nn.ReLU())
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout is {dropout}; at least 0 and below 1 is needed")
+        self.region = normed_linear(feature_size, hidden_size)
         self.question = nn.Sequential(normed_linear(question_size, hidden_size), nn.ReLU())
-        self.dropout = nn.Dropout(dropout)
-        self.score = normed_linear(hidden_size, 1)
+        self.dropout = dropout
+        self.score: Any = normed_linear(hidden_size, 1)
 
     def forward(
-        self, features: Float[Tensor, "B K D"], question: Float[Tensor, "B Q"], mask: Bool[Tensor, "B K"]
+        self, features: Float[Tensor, "B K D"], question: Float[Tensor, "B Q"]
     ) -> Float[Tensor, "B K"]:
-        """Return the weights of the regions."""
-        joint = self.region(features) * self.question(question).unsqueeze(1)
-        return masked_softmax(self.score(self.dropout(joint)).squeeze(-1), mask)
+        """Return the scores of the regions; their masked softmax is how much each is looked at."""
+        region, weighed = self.region(features), self.question(question) * self.score.weight
+        zero = region <= 0
+        if self.training and self.dropout:
+            zero |= chosen_at_random(region.shape, self.dropout, region.device)
+            weighed = weighed / (1 - self.dropout)
+        scores = torch.einsum("bkh,bh->bk", region.masked_fill_(zero, 0), weighed)
+        biased: Tensor = scores + self.score.bias
+        return biased
 
 
 class ConcatAttention(nn.Module):
-    """Scores w f([region, question]) (Anderson et al. 2018, section 3.3), with ReLU and weight norm."""
+    """Scores w f([region, question]) (Anderson et al. 2018, section 3.3).
 
-    def __init__(self, *, feature_size: int, question_size: int, hidden_size: int) -> None:
+    Args:
+        feature_size: of a region.
+        question_size: of a question.
+        hidden_size: of f.
+        layers: what f and w are made of.
+        dropout: before f.
+        projected: region and question first go through a linear layer each, as in OpenVQA.
+    """
+
+    def __init__(
+        self,
+        *,
+        feature_size: int,
+        question_size: int,
+        hidden_size: int,
+        layers: Layers | None = None,
+        dropout: float = 0.0,
+        projected: bool = False,
+    ) -> None:
         super().__init__()
-        self.joint = nn.Sequential(normed_linear(feature_size + question_size, hidden_size), nn.ReLU())
-        self.score = normed_linear(hidden_size, 1)
+        made = layers or NormedLayers()
+        self.region = made.linear(feature_size, feature_size) if projected else nn.Identity()
+        self.question = made.linear(question_size, question_size) if projected else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+        self.joint = made.nonlinear(feature_size + question_size, hidden_size)
+        self.score = made.linear(hidden_size, 1)
 
     def forward(
-        self, features: Float[Tensor, "B K D"], question: Float[Tensor, "B Q"], mask: Bool[Tensor, "B K"]
+        self, features: Float[Tensor, "B K D"], question: Float[Tensor, "B Q"]
     ) -> Float[Tensor, "B K"]:
-        """Return the weights of the regions."""
-        repeated = question.unsqueeze(1).expand(-1, features.shape[1], -1)
-        joint = self.joint(torch.cat([features, repeated], -1))
-        return masked_softmax(self.score(joint).squeeze(-1), mask)
+        """Return the scores of the regions; their masked softmax is how much each is looked at."""
+        asked = self.question(question).unsqueeze(1).expand(-1, features.shape[1], -1)
+        joint = self.joint(self.dropout(torch.cat([self.region(features), asked], -1)))
+        scores: Tensor = self.score(joint).squeeze(-1)
+        return scores
 
 
 class MeanPooling(nn.Module):
     """No attention: all regions weigh the same, whatever the question."""
 
     def forward(
-        self, features: Float[Tensor, "B K D"], question: Float[Tensor, "B Q"], mask: Bool[Tensor, "B K"]
+        self, features: Float[Tensor, "B K D"], question: Float[Tensor, "B Q"]
     ) -> Float[Tensor, "B K"]:
-        """Return equal weights of the real regions."""
-        return uniform(mask).to(features)
+        """Return equal scores of the regions."""
+        return features.new_zeros(features.shape[:2])

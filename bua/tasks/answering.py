@@ -6,24 +6,48 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from bua.data.batch import QuestionBatch
+from bua.tasks.answer_loss import AnswerLoss
+from bua.tasks.beginning import begin_with_images, begin_with_words
 from bua.tasks.optimise import Task
 
 
 class Answering(Task):
-    """Binary cross-entropy of every answer, summed over answers and averaged over questions.
+    """Soft targets: the score of each answer is what it would have earned.
 
     Args:
         model: a VQA model.
         answer_types: names of the types of answers, by the numbers that batches have for them.
+        loss: of scores.
+        word_vectors: a file of word vectors to begin with, or nothing.
+        missing_words: what words without a vector begin as: zeros or random.
+        answer_images: a file of vectors of images of answers to begin with, or nothing.
         kwargs: of ``Task``.
+
+    Raises:
+        InputError: a file cannot be read or does not fit the model.
     """
 
-    def __init__(self, model: nn.Module, *, answer_types: Sequence[str], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        answer_types: Sequence[str],
+        loss: AnswerLoss | None = None,
+        word_vectors: str | None = None,
+        missing_words: str = "zeros",
+        answer_images: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.model, self.answer_types = model, answer_types
+        self._loss = loss or AnswerLoss()
+        if word_vectors is not None:
+            words, said = self._record["vocabulary"]["words"], self._record["answers"]["answers"]
+            begin_with_words(model, word_vectors, words, said, missing_words)
+        if answer_images is not None:
+            begin_with_images(model, answer_images, self._record["answers"]["answers"])
 
     def training_step(self, batch: QuestionBatch, _: int) -> Tensor:
         """Return the loss."""
@@ -34,8 +58,7 @@ class Answering(Task):
     def loss(self, batch: QuestionBatch) -> tuple[Tensor, Tensor]:
         """Return the loss and the logits (B, C)."""
         logits, _ = self.model(batch.regions, batch.words)
-        total = F.binary_cross_entropy_with_logits(logits, batch.targets, reduction="sum")
-        return total / len(logits), logits
+        return self._loss(logits, batch.targets), logits
 
     def on_validation_epoch_start(self) -> None:
         """Forget the answers of the last validation."""

@@ -7,16 +7,16 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from bua.errors import InputError
 
-OptimizerFactory = Callable[[Iterable[Tensor]], Optimizer]
+OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
+SchedulerFactory = Callable[..., LRScheduler]
 #: Steps between looks at the loss: each waits for the device.
 LOOKED_AT = 20
-SchedulerFactory = Callable[..., LRScheduler]
 
 
 class Task(LightningModule):
@@ -24,8 +24,8 @@ class Task(LightningModule):
 
     Args:
         optimizer: makes the optimiser from parameters.
-        scheduler: makes the schedule from the optimiser, and ``total_steps`` if it takes that; stepped
-            every batch.
+        scheduler: makes the schedule from the optimiser, and from ``total_steps`` and
+            ``steps_per_epoch`` if it takes them; stepped every batch.
         record: plain values that every checkpoint carries under ``bua``.
     """
 
@@ -44,18 +44,40 @@ class Task(LightningModule):
         """Write what people may want to see of the task into the run directory: nothing here."""
 
     def configure_optimizers(self) -> Any:
-        """Optimise everything that has a gradient."""
-        optimizer = self._optimizer([p for p in self.parameters() if p.requires_grad])
+        """Optimise everything that has a gradient, at the rate that its module asks for.
+
+        Raises:
+            InputError: the schedule gives everything one rate, and a module asks for another.
+        """
+        factors, groups = rates(self), dict[float, list[Tensor]]()
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                groups.setdefault(factors.get(name, 1.0), []).append(parameter)
+        optimizer = self._optimizer([{"params": group} for group in groups.values()])
+        for group, factor in zip(optimizer.param_groups, groups, strict=True):
+            group["lr"] *= factor
         if self._scheduler is None:
             return optimizer
+        asked = [group["lr"] for group in optimizer.param_groups]
         schedule = self._scheduler(optimizer, **self._known_to(self._scheduler))
+        begun = [group["initial_lr"] for group in optimizer.param_groups]
+        if len(set(asked)) > 1 and begun != asked:
+            raise InputError(
+                f"{type(schedule).__name__} gives all parameters one rate, and this model asks for "
+                f"{', '.join(map(str, groups))} times the rate; choose another scheduler"
+            )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _known_to(self, scheduler: SchedulerFactory) -> dict[str, int]:
-        """Return the number of steps of the training, for a schedule that asks for it."""
-        if "total_steps" not in inspect.signature(scheduler).parameters:
-            return {}
-        return {"total_steps": int(self.trainer.estimated_stepping_batches)}
+        """Return the steps of the training and of an epoch, for a schedule that asks for them."""
+        asked, known = inspect.signature(scheduler).parameters, dict[str, int]()
+        if "total_steps" in asked:
+            known["total_steps"] = int(self.trainer.estimated_stepping_batches)
+        if "steps_per_epoch" in asked:
+            _ = self.trainer.estimated_stepping_batches  # makes the loaders, of which steps are counted
+            batches = int(self.trainer.num_training_batches)
+            known["steps_per_epoch"] = -(-batches // self.trainer.accumulate_grad_batches)
+        return known
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the record, as plain values, and the state of the random numbers."""
@@ -86,6 +108,15 @@ class Task(LightningModule):
                 f"the loss is {float(loss)} at step {step}: a lower optimizer.lr, or "
                 "trainer.gradient_clip_val, may help"
             )
+
+
+def rates(model: nn.Module) -> dict[str, float]:
+    """Return what learning rates are multiplied with, by parameter: ``rates`` of the modules inside."""
+    return {
+        f"{name}.{parameter}".lstrip("."): factor
+        for name, module in model.named_modules()
+        for parameter, factor in getattr(module, "rates", {}).items()
+    }
 
 
 def _random_state() -> dict[str, Tensor]:

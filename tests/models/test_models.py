@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bua.models.attention import masked_mean, masked_softmax
-from tests.models.zoo import ANSWERERS, ATTENTIONS, COUNTS, H, K, answerer, chosen, some_regions, some_words
+from tests.models.zoo import ANSWERERS, COUNTS, LOOKING, H, K, answerer, chosen, some_regions, some_words
 
 every = pytest.mark.parametrize("kind", ANSWERERS)
 
@@ -19,7 +19,7 @@ def batch():
 
 
 def test_there_are_models() -> None:
-    assert len(ANSWERERS) == len(ATTENTIONS) + 1 >= 4
+    assert len(ANSWERERS) == 2 * len(LOOKING) + 2 >= 14
 
 
 @torch.no_grad()
@@ -29,7 +29,7 @@ def test_question_encoder_reads_padding_as_a_zero_vector() -> None:
     h = torch.zeros(1, 1, H)
     for word in words[0]:
         vector = model.word.weight[word] if word else torch.zeros_like(model.word.weight[0])
-        _, h = model.gru(vector.view(1, 1, -1), h)
+        _, h = model.recurrent(vector.view(1, 1, -1), h)
     torch.testing.assert_close(model(words), h[0])
 
 
@@ -91,5 +91,5 @@ def test_masked_mean_divides_by_the_real_regions() -> None:
 
 
 def test_weight_norm_has_one_norm_a_matrix() -> None:
-    layer = answerer("product").question[0]
+    layer = answerer("product").glimpse.question[0]
     assert layer.parametrizations.weight.original0.numel() == 1

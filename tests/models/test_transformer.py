@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bua.models.captioners.multihead import MultiHeadAttention
 from bua.models.captioners.position import BoxGeometry, relations, sinusoids
+from bua.models.multihead import MultiHeadAttention
 from bua.models.regions import RegionBatch
 from tests.models.zoo import COUNTS, N, T, captioner, some_regions, some_words, transformer
 

@@ -2,7 +2,12 @@
 
 import torch
 
-from bua.models.answerer import QuestionOnlyAnswerer, UpDownAnswerer
+from bua.models.answerers.ban import BilinearAnswerer
+from bua.models.answerers.counting import Counter
+from bua.models.answerers.mcan import CoAttentionAnswerer
+from bua.models.answerers.question_only import QuestionOnlyAnswerer
+from bua.models.answerers.two_stream import TwoStreamAnswerer
+from bua.models.answerers.updown import UpDownAnswerer
 from bua.models.attention import ConcatAttention, MeanPooling, ProductAttention
 from bua.models.captioners.att2in import Att2inCaptioner
 from bua.models.captioners.pooled import MeanPooledCaptioner
@@ -11,6 +16,7 @@ from bua.models.captioners.soft_attention import SoftAttentionCaptioner
 from bua.models.captioners.transformer import TransformerCaptioner
 from bua.models.captioners.updown import UpDownCaptioner
 from bua.models.captioners.updown_caffe import CaffeUpDownCaptioner
+from bua.models.layers import NormedLayers
 from bua.models.regions import RegionBatch
 
 D, V, E, H, A = 7, 11, 6, 8, 5
@@ -35,12 +41,67 @@ CAPTIONERS = {
     "transformer_geometry": lambda: transformer(geometry=BoxGeometry(layers=2, heads=2)),
 }
 
+# so wide that no two regions have the same score, of which a counter would take any
+ATTENTION_SIZES = {"feature_size": D, "question_size": H, "hidden_size": 4 * H}
 ATTENTIONS = {
-    "product": lambda: ProductAttention(feature_size=D, question_size=H, hidden_size=H, dropout=0.2),
-    "concat": lambda: ConcatAttention(feature_size=D, question_size=H, hidden_size=H),
+    "product": lambda: ProductAttention(**ATTENTION_SIZES, dropout=0.2),
+    "concat": lambda: ConcatAttention(**ATTENTION_SIZES),
     "mean": MeanPooling,
 }
-ANSWERERS = [*ATTENTIONS, "blind"]
+C = 6
+ANSWERER_SIZES = {"feature_size": D, "vocabulary_size": V, "answers": C, "word_size": E}
+
+
+def updown(attention: str, **more) -> UpDownAnswerer:
+    options = {"hidden_size": H, "dropout": 0.3, "attention": ATTENTIONS[attention](), **more}
+    return UpDownAnswerer(**ANSWERER_SIZES, **options)
+
+
+def openvqa(**more) -> UpDownAnswerer:
+    layers = NormedLayers("elu")
+    attention = ConcatAttention(**ATTENTION_SIZES, layers=layers, dropout=0.2, projected=True)
+    options = {"hidden_size": H, "dropout": 0.3, "cell": "lstm", **more}
+    return UpDownAnswerer(**ANSWERER_SIZES, attention=attention, layers=layers, **options)
+
+
+def teney(**more) -> TwoStreamAnswerer:
+    return TwoStreamAnswerer(**ANSWERER_SIZES, image_size=9, hidden_size=H, **more)
+
+
+def ban(**more) -> BilinearAnswerer:
+    dropouts = {"dropout": 0.2, "joint_dropout": 0.5, "classifier_dropout": 0.5}
+    options = {"hidden_size": H, "glimpses": 2, "joint_factor": 3, "frozen_copy": False, **dropouts, **more}
+    return BilinearAnswerer(**ANSWERER_SIZES, **options)
+
+
+def mcan(**more) -> CoAttentionAnswerer:
+    sizes = {"model_size": H, "feed_forward_size": 10, "layers": 2, "heads": 2}
+    options = {"dropout": 0.1, "score_size": 5, "flat_size": 9, **more}
+    return CoAttentionAnswerer(**ANSWERER_SIZES, **sizes, **options)
+
+
+def blind() -> QuestionOnlyAnswerer:
+    sizes = {name: size for name, size in ANSWERER_SIZES.items() if name != "feature_size"}
+    return QuestionOnlyAnswerer(**sizes, hidden_size=H, dropout=0.3)
+
+
+LOOKING = {
+    "product": lambda **more: updown("product", **more),
+    "concat": lambda **more: updown("concat", **more),
+    "openvqa": openvqa,
+    "teney": teney,
+    "ban": ban,
+    "mcan": mcan,
+}
+ANSWERERS = {
+    **LOOKING,
+    "mean": lambda: updown("mean"),
+    "blind": blind,
+    **{
+        f"{name} counting": lambda make=make: make(counter=Counter(objects=3))
+        for name, make in LOOKING.items()
+    },
+}
 
 
 def captioner(kind: str, seed: int = 0):
@@ -56,10 +117,7 @@ def captioner(kind: str, seed: int = 0):
 
 def answerer(kind: str):
     torch.manual_seed(0)
-    sizes = {"vocabulary_size": V, "answers": 6, "word_size": E, "hidden_size": H, "dropout": 0.3}
-    if kind == "blind":
-        return QuestionOnlyAnswerer(**sizes).eval()
-    return UpDownAnswerer(feature_size=D, attention=ATTENTIONS[kind](), **sizes).eval()
+    return ANSWERERS[kind]().eval()
 
 
 def some_regions(counts=COUNTS, seed: int = 1) -> RegionBatch:

@@ -12,7 +12,7 @@ from torch import Tensor
 from bua.data.vqa import read_questions
 from bua.decode import BeamSearch, greedy
 from bua.errors import InputError
-from bua.models.answerer import UpDownAnswerer
+from bua.models.answerers.updown import UpDownAnswerer
 from bua.models.attention import ProductAttention
 from bua.models.captioners.updown import UpDownCaptioner
 from bua.tasks.answering import Answering

@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from bua.models.captioners.multihead import DecoderLayer, EncoderLayer, KeysAndValues
+from bua.models.captioners.layers import DecoderLayer, EncoderLayer
 from bua.models.captioners.position import BoxGeometry, sinusoids
+from bua.models.multihead import KeysAndValues
 from bua.models.regions import RegionBatch
 
 

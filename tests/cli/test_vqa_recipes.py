@@ -1,0 +1,58 @@
+"""The five published VQA recipes, each run as its file says, but small, on files named like VQA v2's."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import bua
+from bua.cli import main
+from bua.store import FeatureStore
+from tests.parity import ROOT
+
+SMALL = {
+    "vqa_updown_hu": ["model.hidden_size=8"],
+    "vqa_updown_teney": ["model.hidden_size=8", "model.image_size=5"],
+    "vqa_updown_openvqa": ["model.hidden_size=8"],
+    "vqa_ban": ["model.hidden_size=8", "model.glimpses=2"],
+    "vqa_mcan": ["model.model_size=8", "model.heads=2", "model.feed_forward_size=8", "model.layers=1"],
+}
+BASELINES = {"vqa_scenes", "vqa_scenes_mean", "vqa_scenes_blind", "vqa_small"}
+
+
+def test_every_recipe_is_run_here() -> None:
+    experiments = {file.stem for file in (ROOT / "conf" / "experiment").glob("vqa_*.yaml")}
+    assert experiments == set(SMALL) | BASELINES
+
+
+@pytest.fixture(scope="module")
+def vqa(scenes, tmp_path_factory) -> Path:
+    """A folder with the names of VQA v2's files, and word vectors of four numbers."""
+    folder = tmp_path_factory.mktemp("vqa")
+    for split, theirs in (("train", "train2014"), ("val", "val2014")):
+        shutil.copy(
+            scenes / f"questions_{split}.json", folder / f"v2_OpenEnded_mscoco_{theirs}_questions.json"
+        )
+        shutil.copy(scenes / f"annotations_{split}.json", folder / f"v2_mscoco_{theirs}_annotations.json")
+    shutil.copy(scenes / "questions_test.json", folder / "v2_OpenEnded_mscoco_test2015_questions.json")
+    asked = json.loads((scenes / "questions_train.json").read_text())["questions"]
+    pairs = [[asked[0]["question_id"], asked[-1]["question_id"]]]
+    (folder / "v2_mscoco_train2014_complementary_pairs.json").write_text(json.dumps(pairs))
+    (folder / "glove.txt").write_text("what 1 2 3 4\nis 5 6 7 8\nyes 1 1 1 1\n")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_recipe_trains_and_its_model_answers(name: str, vqa, scenes, tmp_path) -> None:
+    given = [f"experiment={name}", f"features={scenes}/regions.h5", f"vqa={vqa}", f"glove={vqa}/glove.txt"]
+    little = ["model.word_size=4", "data.min_answer_count=1", "trainer.max_epochs=2", "data.workers=0"]
+    assert main(["train", *given, *little, *SMALL[name], f"out={tmp_path}/run"]) == 0
+    model = bua.load(tmp_path / "run")
+    store = FeatureStore(scenes / "regions.h5")
+    answer = model.ask(store[store.image_ids[0]], "what is there?")
+    assert answer.text in model.answers.surface
+    assert answer.weights.sum() == pytest.approx(1, abs=1e-4)
+    assert all(torch.isfinite(value).all() for value in model.model.state_dict().values())

@@ -1,0 +1,216 @@
+"""Parts of VQA models against slow references, written with loops from the equations of the papers."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bua.models.answerers.counting import Counter, PiecewiseLinear
+from bua.models.answerers.question import QuestionEncoder, word_mask
+from bua.models.attention import ProductAttention
+from bua.models.layers import GatedTanh, chosen_at_random
+from tests.models.zoo import COUNTS, H, V, answerer, some_regions, some_words
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.9999])
+def test_places_are_chosen_at_random_as_often_as_asked(share: float) -> None:
+    torch.manual_seed(0)
+    shape = torch.Size([3, 7, 4001])  # no multiple of four
+    chosen = chosen_at_random(shape, share, torch.device("cpu")).double()
+    error = 4 * math.sqrt(share * (1 - share) / shape.numel())
+    assert float(chosen.mean()) == pytest.approx(share, abs=max(error, 1e-9))
+    for n in range(4):  # each of the four that share a draw, and neighbours independently
+        each = chosen.flatten()[n::4]
+        assert float(each.mean()) == pytest.approx(share, abs=max(3 * error, 1e-9))
+    together = (chosen[..., 1:] * chosen[..., :-1]).mean()
+    assert float(together) == pytest.approx(share**2, abs=max(2 * error, 1e-9))
+
+
+def test_product_attention_drops_from_the_product_and_keeps_its_mean() -> None:
+    torch.manual_seed(0)
+    attention = ProductAttention(feature_size=5, question_size=4, hidden_size=64, dropout=0.25)
+    features, question = torch.randn(1, 1, 5), torch.randn(1, 4)
+    joint = attention.region(features).relu() * attention.question(question).unsqueeze(1)
+    plain = attention.eval()(features, question).detach()
+    torch.testing.assert_close(plain, attention.score(joint).squeeze(-1))
+    many = attention.train()(features.expand(20000, 1, 5), question.expand(20000, 4)).detach()
+    products = (joint * attention.score.weight).flatten().detach()
+    assert float(many.mean()) == pytest.approx(float(plain), abs=0.01)
+    variance = float((products**2).sum()) * 0.25 / 0.75
+    assert float(many.var()) == pytest.approx(variance, rel=0.05)
+
+
+def times(weight: torch.Tensor, x: list[float], bias: torch.Tensor | None = None) -> list[float]:
+    """Return W x + b, one sum after the other."""
+    rows = weight.tolist()
+    more = [0.0] * len(rows) if bias is None else bias.tolist()
+    return [sum(w * v for w, v in zip(row, x, strict=True)) + b for row, b in zip(rows, more, strict=True)]
+
+
+def gated(layer: GatedTanh, x: list[float]) -> list[float]:
+    value = times(layer.value.weight, x, layer.value.bias)
+    gate = times(layer.gate.weight, x, layer.gate.bias)
+    return [math.tanh(v) * sigmoid(g) for v, g in zip(value, gate, strict=True)]
+
+
+def test_gated_tanh_is_tanh_times_a_gate() -> None:
+    torch.manual_seed(0)
+    layer, x = GatedTanh(4, 3), torch.randn(2, 4)
+    torch.testing.assert_close(layer(x), torch.tensor([gated(layer, row) for row in x.tolist()]))
+
+
+@torch.no_grad()
+def test_two_stream_model_is_what_its_equations_say() -> None:
+    """Teney et al. 2018, sections 3.2 to 3.6, one question and one region after the other."""
+    model, regions, words = answerer("teney"), some_regions(), some_words()[:, 0]
+    logits, weights = model(regions, words)
+    glimpse, out = model.glimpse, model.classifier
+    for b, count in enumerate(COUNTS):
+        question = model.encoder(words[b : b + 1])[0].tolist()
+        unit = []
+        for region in regions.features[b, :count].tolist():
+            norm = math.sqrt(sum(v * v for v in region))
+            unit.append([v / norm for v in region])
+        attention = glimpse.attention
+        scores = []
+        for region in unit:
+            hidden = gated(attention.joint, region + question)
+            scores += times(attention.score.weight, hidden, attention.score.bias)
+        total = sum(math.exp(s) for s in scores)
+        looked = [math.exp(s) / total for s in scores]
+        seen = [sum(w * region[d] for w, region in zip(looked, unit, strict=True)) for d in range(7)]
+        asked, found = gated(glimpse.question, question), gated(glimpse.region, seen)
+        joint = [q * v for q, v in zip(asked, found, strict=True)]
+        text = times(out.text.weight, gated(out.to_text, joint))
+        image = times(out.image.weight, gated(out.to_image, joint))
+        said = torch.tensor([t + i for t, i in zip(text, image, strict=True)])
+        torch.testing.assert_close(logits[b], said, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(weights[b, :count], torch.tensor(looked), atol=1e-6, rtol=1e-5)
+
+
+def piecewise(weights: list[float], x: float) -> float:
+    """Zhang et al. 2018, equation 17: whole pieces below x, and a share of the one that x is in."""
+    widths = [abs(w) for w in weights]
+    pieces = len(widths) - 1
+    out, place = widths[0], x * pieces
+    for n in range(1, pieces + 1):
+        out += widths[n] * min(max(place - (n - 1), 0), 1)
+    return out / sum(widths)
+
+
+@settings(max_examples=50, deadline=None)
+@given(x=st.floats(0, 1), weights=st.lists(st.floats(0.1, 3), min_size=3, max_size=8))
+def test_piecewise_linear_functions_interpolate(x: float, weights: list[float]) -> None:
+    function = PiecewiseLinear(len(weights) - 1)
+    with torch.no_grad():
+        function.weight.copy_(torch.tensor(weights))
+        assert float(function(torch.tensor(x))) == pytest.approx(piecewise(weights, x), abs=1e-5)
+
+
+def test_a_new_piecewise_linear_function_changes_nothing() -> None:
+    x = torch.linspace(0, 1, 37)
+    torch.testing.assert_close(PiecewiseLinear()(x), x)
+
+
+def overlap(a: list[float], b: list[float]) -> float:
+    sides = [max(min(a[n + 2], b[n + 2]) - max(a[n], b[n]), 0) for n in range(2)]
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    return sides[0] * sides[1] / (sum(areas) - sides[0] * sides[1])
+
+
+def count(counter: Counter, boxes: list[list[float]], scores: list[float]) -> list[float]:
+    """Zhang et al. 2018, section 4, in their order; as many boxes as the counter looks at."""
+    f = [partial(piecewise, function.weight.tolist()) for function in counter.f]
+    n = counter.objects
+    a = [sigmoid(s) for s in scores]
+    d = [[1 - overlap(p, q) for q in boxes] for p in boxes]
+    edges = [[f[0](a[i] * a[j]) * f[1](d[i][j]) for j in range(n)] for i in range(n)]
+    x = [[f[3](a[i] * a[j]) * f[4](d[i][j]) for j in range(n)] for i in range(n)]
+    alike = [[f[2](1 - abs(a[i] - a[j])) for j in range(n)] for i in range(n)]
+    for i in range(n):
+        for j in range(n):
+            for k in range(n):
+                alike[i][j] *= f[2](1 - abs(x[i][k] - x[j][k]))
+    share = [sum(row) for row in alike]
+    total = sum(edges[i][j] / (share[i] * share[j]) for i in range(n) for j in range(n))
+    total += sum(f[0](a[i] * a[i]) / share[i] for i in range(n))
+    c = min(math.sqrt(total), n)
+    unsure = sum(abs(f[5](v) - 0.5) for v in a) / n
+    unsure += sum(abs(f[6](v) - 0.5) for row in d for v in row) / n**2
+    one_hot = [0.0] * (n + 1)
+    one_hot[int(c)] = 1 - (c - int(c))
+    if int(c) < n:
+        one_hot[int(c) + 1] = c - int(c)
+    return [f[7](unsure) * v for v in one_hot]
+
+
+@torch.no_grad()
+def test_counting_is_what_its_equations_say() -> None:
+    torch.manual_seed(0)
+    counter, boxes, scores = Counter(objects=4), torch.rand(5, 6, 4), torch.randn(5, 6) * 3
+    for function in counter.f:
+        function.weight[1:].uniform_(0.2, 2)
+    boxes[..., 2:] = boxes[..., :2] + boxes[..., 2:]
+    counted = counter(boxes, scores, torch.ones(5, 6, dtype=torch.bool))
+    for b in range(5):
+        best = sorted(range(6), key=lambda k: -float(scores[b, k]))[:4]
+        slow = count(counter, boxes[b, best].tolist(), scores[b, best].tolist())
+        torch.testing.assert_close(counted[b], torch.tensor(slow), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("wanted", range(5))
+@torch.no_grad()
+def test_apart_things_are_counted_and_twice_the_same_box_counts_once(wanted: int) -> None:
+    corner = torch.arange(4.0).unsqueeze(1).expand(4, 2)
+    apart = torch.cat([corner, corner + 1], 1)
+    boxes = torch.cat([apart, apart[:1]])  # the first once more
+    scores = torch.full((5,), -50.0)
+    scores[:wanted] = 50.0
+    scores[4] = scores[0]
+    counted = Counter(objects=5)(boxes[None], scores[None], torch.ones(1, 5, dtype=torch.bool))
+    assert int(counted.argmax()) == wanted
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@settings(max_examples=25, deadline=None)
+@given(
+    words=st.lists(st.lists(st.integers(0, V - 1), min_size=5, max_size=5), min_size=1, max_size=6),
+    frozen=st.booleans(),
+)
+def test_the_last_state_is_that_of_a_plain_loop_wherever_padding_stands(cell, words, frozen) -> None:
+    torch.manual_seed(0)
+    encoder = QuestionEncoder(vocabulary_size=V, word_size=3, question_size=H, cell=cell, frozen_copy=frozen)
+    asked = torch.tensor(words)
+    last = encoder(asked)
+    torch.testing.assert_close(last, encoder.states(asked)[:, -1], atol=1e-6, rtol=1e-5)
+    wanted = torch.randn(last.shape)
+    fast = torch.autograd.grad((last * wanted).sum(), encoder.recurrent.parameters())
+    slow = torch.autograd.grad((encoder.states(asked)[:, -1] * wanted).sum(), encoder.recurrent.parameters())
+    for ours, theirs in zip(fast, slow, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_a_question_without_words_attends_to_its_padding() -> None:
+    words = torch.tensor([[0, 3, 0], [0, 0, 0]])
+    assert word_mask(words).tolist() == [[False, True, False], [True, True, True]]
+    logits, weights = answerer("mcan")(some_regions([2, 3]), words)
+    assert logits.isfinite().all()
+    torch.testing.assert_close(weights.sum(1), torch.ones(2))
+
+
+def test_a_frozen_copy_stays_what_the_words_began_with() -> None:
+    encoder = QuestionEncoder(vocabulary_size=V, word_size=3, question_size=H, frozen_copy=True)
+    encoder.begin(torch.ones(V, 3))
+    optimizer = torch.optim.SGD([p for p in encoder.parameters() if p.requires_grad], lr=1.0)
+    encoder(torch.tensor([[0, 1, 2]])).sum().backward()
+    optimizer.step()
+    assert encoder.frozen.weight[1:].eq(1).all()
+    assert not encoder.frozen.weight[0].any()
+    assert not encoder.word.weight[1:3].eq(1).all()
