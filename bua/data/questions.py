@@ -17,7 +17,7 @@ from bua.data.asking import QuestionDataset
 from bua.data.batch import PADDINGS, RegionInput
 from bua.data.question_files import QuestionFile, read_file
 from bua.data.question_files.genome import read_genome
-from bua.data.question_files.pairs import read_pairs
+from bua.data.question_files.pairs import paired_places
 from bua.data.question_files.read import entries
 from bua.data.sampler import EpochSampler, PairSampler, dealt, in_order, shuffled, team, whole
 from bua.errors import InputError
@@ -152,7 +152,7 @@ class QuestionData(LightningDataModule):
             raise InputError(
                 f"data.batch_size={self.batch_size}: an even number is needed for pairs to stay together"
             )
-        pairs, counts = read_pairs(path, [i for file in asked for i in file.ids])
+        pairs, counts = paired_places(path, [i for file in asked for i in file.ids])
         rank_zero_only(log.info)(counts)
         return partial(PairSampler, pairs=torch.from_numpy(pairs))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bua.data.question_files import AskedList, read_file
 from bua.data.question_files.genome import read_genome
-from bua.data.question_files.pairs import read_pairs
+from bua.data.question_files.pairs import paired_places
 from bua.data.question_files.stored import stored_images
 from bua.data.stream import members
 from bua.data.vqa import read_annotations, read_questions, read_vqa
@@ -318,7 +318,7 @@ def test_broken_genome_questions_are_named(asked, message, tmp_path) -> None:
 
 def test_pairs_are_of_questions_to_train_on_and_of_each_one_once(tmp_path) -> None:
     path = written(tmp_path, "p.json", [[10, 30], [20, 99], [30, 40], [40, 20], [50, 50]])
-    pairs, counts = read_pairs(path, [10, 20, 30, 40, 50])
+    pairs, counts = paired_places(path, [10, 20, 30, 40, 50])
     assert pairs.tolist() == [[0, 2], [3, 1]]
     assert counts.endswith(
         "2 pairs stay together; 1 questions are in none; passed over are 1 pairs with a question that is not "
@@ -329,14 +329,14 @@ def test_pairs_are_of_questions_to_train_on_and_of_each_one_once(tmp_path) -> No
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([[1]], r"entry 0 is \[1\]"),
+        ([[1]], r"pair 0 is \[1\]"),
         ([[1, None]], "the ids of two questions"),
         ([[8, 9]], "none of its 1 pairs"),
     ],
 )
 def test_broken_pairs_are_named(content, message, tmp_path) -> None:
     with pytest.raises(InputError, match=f"p.json: .*{message}"):
-        read_pairs(written(tmp_path, "p.json", content), [1, 2])
+        paired_places(written(tmp_path, "p.json", content), [1, 2])
 
 
 def test_images_named_by_texts_are_found_under_any_folder_and_ending(tmp_path) -> None:

@@ -1,9 +1,4 @@
-"""Complementary pairs of VQA v2: one question on two images that answer it differently.
-
-::
-
-    [[458752000, 262148002], ...]
-"""
+"""Which questions of a training belong together: complementary pairs of VQA v2."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bua.data.pairs import read_pairs
 from bua.data.question_files.entry import QuestionId
-from bua.data.stream import elements
 from bua.errors import InputError
 
 
-def read_pairs(path: Path | str, ids: Sequence[QuestionId]) -> tuple[NDArray[np.int64], str]:
+def paired_places(path: Path | str, ids: Sequence[QuestionId]) -> tuple[NDArray[np.int64], str]:
     """Read which questions belong together.
 
     A question that is in several pairs stays with the first.
@@ -34,9 +29,7 @@ def read_pairs(path: Path | str, ids: Sequence[QuestionId]) -> tuple[NDArray[np.
     place = {question_id: n for n, question_id in enumerate(ids)}
     pairs: list[tuple[int, int]] = []
     taken, strange, again = set[int](), 0, 0
-    for position, pair in enumerate(elements(Path(path))):
-        if not isinstance(pair, list) or len(pair) != 2 or not all(type(i) in (int, str) for i in pair):
-            raise InputError(f"{path}: entry {position} is {pair!r:.80}, the ids of two questions are needed")
+    for pair in read_pairs(path):
         first, second = place.get(pair[0]), place.get(pair[1])
         if first is None or second is None:
             strange += 1
