@@ -3,7 +3,7 @@
 Shapes: B questions, C answers, K regions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,11 +17,23 @@ from bua.tasks.trained import Trained
 
 
 class Member(NamedTuple):
-    """One model, the regions that it looks at, and its share of the mean."""
+    """One model of several.
+
+    Attributes:
+        trained: the model.
+        store: the regions that it looks at.
+        images: under which id the store has an image, where that is not the image's own.
+        share: of its scores in the mean.
+    """
 
     trained: Trained
     store: FeatureStore
+    images: Mapping[ImageId, ImageId]
     share: float
+
+    def stored(self, image_ids: Iterable[ImageId]) -> list[ImageId]:
+        """Return the ids that images have in the store."""
+        return [self.images.get(image_id, image_id) for image_id in image_ids]
 
 
 class Together:
@@ -43,20 +55,22 @@ class Together:
     ) -> list[Answered]:
         """Answer questions about images, as one batch.
 
-        Where all look at the same number of regions of every image, what is said of where they looked is
-        the mean, otherwise it is that of the first.
+        Where all look at the same regions, where they looked is the mean, otherwise it is that of the first.
         """
         total, every = sum(member.share for member in self.members), []
         scores: Tensor | float = 0.0
-        for (trained, store, share), order in zip(self.members, self._orders, strict=True):
-            found, weights = trained.scores(trained.region_input.load(store, image_ids), questions)
-            scores = scores + found.cpu()[:, order] * (share / total)
-            every.append([looked * (share / total) for looked in weights])
+        for member, order in zip(self.members, self._orders, strict=True):
+            regions = member.trained.region_input.load(member.store, member.stored(image_ids))
+            found, weights = member.trained.scores(regions, questions)
+            scores = scores + found.cpu()[:, order] * (member.share / total)
+            every.append(weights)
         assert isinstance(scores, Tensor)
-        alike = all(member.store is self.members[0].store for member in self.members)
-        first = [looked * (total / self.members[0].share) for looked in every[0]]
-        mean = [np.sum(looks, axis=0) for looks in zip(*every, strict=True)] if alike else first
-        return self.members[0].trained.answered(scores, mean, candidates)
+        shares = [member.share for member in self.members]
+        if all(member.store is self.members[0].store for member in self.members):
+            looked = [np.average(looks, axis=0, weights=shares) for looks in zip(*every, strict=True)]
+        else:
+            looked = every[0]
+        return self.members[0].trained.answered(scores, looked, candidates)
 
 
 def _order(first: Trained, other: Trained) -> Tensor:

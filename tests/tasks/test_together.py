@@ -23,7 +23,9 @@ def member(data: QuestionData, seed: int, share: float = 1.0) -> Member:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
-    return Member(Trained(model, data.record, detector=lambda: None, source=f"run{seed}"), data.store, share)
+    return Member(
+        Trained(model, data.record, detector=lambda: None, source=f"run{seed}"), data.store, {}, share
+    )
 
 
 def turned(one: Member) -> Member:
@@ -35,7 +37,7 @@ def turned(one: Member) -> Member:
     other = Trained(one.trained.model, record, detector=lambda: None, source="turned")
     scores = other.scores
     other.scores = lambda *given: (scores(*given)[0][:, order], scores(*given)[1])
-    return Member(other, one.store, one.share)
+    return Member(other, one.store, {}, one.share)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +92,14 @@ def test_other_answers_are_refused_with_the_first_that_differs(data, scenes) -> 
         Together([member(data, 1), member(fewer, 2)])
     with pytest.raises(InputError, match=r"run1: its .* answers are not the .* of run2: it has '.*' besides"):
         Together([member(fewer, 2), member(data, 1)])
+
+
+def test_images_that_a_store_calls_otherwise_are_found_there(data, asked) -> None:
+    one = member(data, 1)
+    names = {f"image {i}.jpg": i for i in asked[0]}
+    other = one._replace(images=names)
+    found = Together([other]).answer([f"image {i}.jpg" for i in asked[0]], asked[1])
+    assert [a.text for a in found] == [a.text for a in Together([one]).answer(*asked)]
 
 
 def test_the_regions_most_looked_at_come_first() -> None:

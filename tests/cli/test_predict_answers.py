@@ -1,0 +1,77 @@
+"""bua predict of VQA runs: every question once, alone or together, with what else is asked for."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bua.cli import main
+
+pytestmark = pytest.mark.slow
+
+
+def ran(*arguments: object) -> None:
+    assert main([str(a) for a in arguments]) == 0
+
+
+@pytest.fixture(scope="module")
+def runs(scenes, tmp_path_factory) -> list[Path]:
+    """Two models of different kinds with the same answers."""
+    out = tmp_path_factory.mktemp("runs")
+    common = [f"scenes={scenes}", "trainer.max_epochs=1", "data.min_answer_count=2", "data.batch_size=32"]
+    ran("train", "experiment=vqa_scenes", *common, f"out={out}/one")
+    ran("train", "experiment=vqa_scenes_blind", *common, f"out={out}/two", "data.padding=end")
+    return [out / "one", out / "two"]
+
+
+def predicted(runs: list[Path], out: Path, *more: object) -> list[dict]:
+    ran("predict", f"run={runs[0]}", f"out={out}", *more)
+    return json.loads(out.read_text())
+
+
+def test_every_question_has_one_official_record(runs, scenes, tmp_path) -> None:
+    found = predicted(runs, tmp_path / "p.json", f"questions={scenes}/questions_test.json")
+    asked = json.loads((scenes / "questions_test.json").read_text())["questions"]
+    assert [record["question_id"] for record in found] == [q["question_id"] for q in asked]
+    assert {frozenset(record) for record in found} == {frozenset({"question_id", "answer"})}
+    ran(
+        "submit",
+        "task=vqa",
+        f"predictions={tmp_path}/p.json",
+        f"questions={scenes}/questions_test.json",
+        f"out={tmp_path}/sent.json",
+    )
+    assert json.loads((tmp_path / "sent.json").read_text()) == found
+
+
+def test_scores_candidates_and_attention_come_when_asked_for(runs, tmp_path) -> None:
+    found = predicted(runs, tmp_path / "p.json", "scores=true", "n_best=3", "attention=2")
+    for record in found:
+        assert record["candidates"][0] == {"answer": record["answer"], "score": record["score"]}
+        scores = [candidate["score"] for candidate in record["candidates"]]
+        assert scores == sorted(scores, reverse=True)
+        assert len(scores) == 3
+        first, second = record["attention"]
+        assert first["weight"] >= second["weight"] > 0
+        assert len(first["box"]) == 4
+
+
+def test_together_the_score_is_the_mean_by_shares(runs, tmp_path) -> None:
+    options = ("scores=true", "n_best=100")
+
+    def scores(records: list[dict]) -> list[dict[str, float]]:
+        return [{c["answer"]: c["score"] for c in record["candidates"]} for record in records]
+
+    alone = [scores(predicted(order, tmp_path / "p.json", *options)) for order in (runs, runs[::-1])]
+    both = scores(predicted(runs, tmp_path / "p.json", *options, f"others=[{runs[1]}]", "shares=[3,1]"))
+    for one, two, mean in zip(*alone, both, strict=True):
+        assert mean.keys() == one.keys() == two.keys()
+        for answer, score in mean.items():
+            assert score == pytest.approx((3 * one[answer] + two[answer]) / 4, abs=2e-6)
+
+
+def test_as_many_shares_as_models_are_needed(runs, tmp_path, capsys) -> None:
+    words = ["predict", f"run={runs[0]}", f"out={tmp_path}/p.json", f"others=[{runs[1]}]", "shares=[1,2,3]"]
+    assert main(words) == 2
+    assert "shares=[1, 2, 3]: 2 numbers above 0 are needed, one a model" in capsys.readouterr().err
+    assert not (tmp_path / "p.json").exists()
