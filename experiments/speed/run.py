@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from captioning import captioning
+from compiled import compiling
 from extraction import extraction_memory, extraction_share
 from importing import import_speed
 from torch import Tensor
@@ -101,7 +102,7 @@ def selection() -> dict[str, str]:
 def main() -> None:
     """Measure everything."""
     data = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-    rows = [help_seconds(), store_reading(), selection(), *captioning(seconds)]
+    rows = [help_seconds(), store_reading(), selection(), *captioning(seconds), *compiling(seconds)]
     rows += [import_speed(), *([extraction_share(data), extraction_memory(data)] if data else [])]
     machine = f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}"
     results = {"machine": machine, "measurements": rows}
