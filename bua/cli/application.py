@@ -36,7 +36,9 @@ LEAST = {
     **dict.fromkeys(["data.length", "data.min_answer_count", "min_answer_count"], 1),
     **dict.fromkeys(["workers", "max_errors", "seed"], 0),
 }
-#: The same for keys that are numbers of pictures in these commands and files in others.
+#: Keys that are true or false.
+FLAGS = ("any_features", "compile", "complete", "json", "quirks", "resume")
+#: ``LEAST`` for keys that are numbers of pictures in these commands and files in others.
 PICTURES = dict.fromkeys(["train", "val", "test", "novel"], 0)
 DRAWING = ("scenes", "quickstart", "genome")
 
@@ -98,6 +100,9 @@ def _checked(function: Callable[[Any], Any], least_of: dict[str, int]) -> Callab
             value = OmegaConf.select(config, key)
             if value is not None and (not isinstance(value, int) or value < least):
                 raise InputError(f"{key}={value}: a whole number of at least {least} is needed")
+        for key in FLAGS:
+            if not isinstance(config.get(key, False), bool):
+                raise InputError(f"{key}={config[key]}: true or false is needed")
         if config.get("device") == "auto":
             config.device = best_device()
         elif config.get("device") is not None:

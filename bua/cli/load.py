@@ -26,6 +26,7 @@ def load(
     weights: str | None = None,
     any_features: bool = False,
     precision: str = "32-true",
+    compile: bool = False,
 ) -> Trained:
     """Load a trained model.
 
@@ -35,6 +36,7 @@ def load(
         weights: of the detector, where they do not ship with bua.
         any_features: accept a detector other than the one that the model was trained on.
         precision: of the model's products: 32-true, bf16-mixed or 16-mixed.
+        compile: by ``torch.compile``, when the model is first used.
 
     Raises:
         InputError: there is no model, or it is damaged.
@@ -48,6 +50,8 @@ def load(
         model.load_state_dict(state)
     except RuntimeError as error:
         raise InputError(f"{checkpoint}: its weights do not fit its model ({error})") from None
+    if compile:
+        model.compile(dynamic=True)
 
     def detector() -> Detector:
         made = build_detector(record["features"], weights=weights, device=device)

@@ -26,11 +26,10 @@ log = logging.getLogger(__name__)
 def main(config: Any) -> None:
     """Predict and write the file."""
     torch.manual_seed(config.seed)
-    trained = load(config.run, device=config.device, precision=config.precision)
+    options = {"device": config.device, "precision": config.precision, "compile": config.compile}
+    trained = load(config.run, **options)
     if config.others and trained.kind == "caption":
-        trained = trained.with_others(
-            [load(run, device=config.device, precision=config.precision) for run in config.others]
-        )
+        trained = trained.with_others([load(run, **options) for run in config.others])
     store = FeatureStore(config.features or data_of_run(config.run, "features"))
     if not config.any_features:
         trained.check_features(store.about.identity, str(store.path))

@@ -54,7 +54,7 @@ def _members(
     yield trained, store, shares[0]
     stores = {str(store.path): store}
     for run, share in zip(config.others, shares[1:], strict=True):
-        other = load(run, device=config.device, precision=config.precision)
+        other = load(run, device=config.device, precision=config.precision, compile=config.compile)
         path = str(config.features or data_of_run(run, "features"))
         if path not in stores:
             stores[path] = FeatureStore(path)

@@ -97,6 +97,8 @@ def _fit(
     model = build(plain["model"])
     if config.get("start") is not None and not config.resume:
         begin_with(model, config.start, record)
+    if config.compile:
+        model.compile(dynamic=True)  # in place: its parameters keep their names
     task = build(
         plain["objective"],
         model=model,

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from bua.data.batch import CaptionBatch, RegionInput, pad_captions, pad_references
 from bua.data.caption_files import CaptionFile, choose, read_whole
 from bua.data.caption_files.stored import stored_ids
+from bua.data.encoded import Encoded, EncodedCaptions
 from bua.data.sampler import EpochSampler, in_order, shuffled, whole
 from bua.data.vocabulary import VocabularyRule
 from bua.errors import InputError
@@ -21,9 +22,6 @@ from bua.store.reader import FeatureStore
 from bua.text.vocabulary import SPECIAL, Vocabulary
 
 log = logging.getLogger(__name__)
-
-#: A caption as word indices.
-Encoded = list[int]
 
 
 class CaptionDataset(Dataset[CaptionBatch]):
@@ -70,6 +68,7 @@ class CaptionDataset(Dataset[CaptionBatch]):
                 f"{file.path}: {without:,} of {len(file.captions):,} images have no captions and are left out"
             )
         self._stored = stored_ids(file, self.image_ids, store, image_key)
+        self._encoded = EncodedCaptions((file.captions[i] for i in self.image_ids), vocabulary)
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -91,7 +90,7 @@ class CaptionDataset(Dataset[CaptionBatch]):
         """Return a batch."""
         ids = [self.image_ids[n] for n in indices]
         references = [self.file.captions[image_id] for image_id in ids]
-        words = [[self.vocabulary.encode(text) for text in texts] for texts in references]
+        words = [self._encoded[n] for n in indices]
         regions = self.region_input.load(self.store, [self._stored[i] for i in ids])
         read = [self.drawn(n, texts) for n, texts in zip(indices, words, strict=True)]
         return CaptionBatch(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from bua.errors import InputError
-from bua.metrics.reward import DocumentFrequencies, document_frequencies, signature
+from bua.metrics.reward import DocumentFrequencies, document_frequencies
 from bua.store.reader import ImageId
 from bua.text.vocabulary import EOS, Vocabulary
 
@@ -88,6 +88,7 @@ def _read(path: Path, bound: Mapping[str, object]) -> DocumentFrequencies:
                 f"{path}: document frequencies of {what.get(name, f'another {name}')}; leave it out, and "
                 "those of these captions are counted"
             )
-    if signature(keys, counts, images, size) != written:
+    frequencies = DocumentFrequencies.of(keys, counts, images, size)
+    if frequencies.signature != written:
         raise InputError(f"{path}: its numbers are not those that were written; leave it out")
-    return DocumentFrequencies(keys, counts, images, size, written)
+    return frequencies

@@ -47,6 +47,7 @@ class DocumentFrequencies(NamedTuple):
     Attributes:
         keys: (G,), sorted n-grams of all orders.
         counts: (G,), images of each.
+        weights: (G,), log(images / counts).
         images: how many there are.
         size: words of the vocabulary, V.
         signature: sha256 of all of this.
@@ -54,19 +55,31 @@ class DocumentFrequencies(NamedTuple):
 
     keys: Int[Tensor, " G"]
     counts: Int[Tensor, " G"]
+    weights: Float[Tensor, " G"]
     images: int
     size: int
     signature: str
 
+    @classmethod
+    def of(
+        cls, keys: Int[Tensor, " G"], counts: Int[Tensor, " G"], images: int, size: int
+    ) -> "DocumentFrequencies":
+        """Return frequencies with what follows from them."""
+        digest = hashlib.sha256(f"{size} {images}".encode())
+        for tensor in (keys, counts):
+            digest.update(tensor.numpy().tobytes())
+        weights = math.log(images) - counts.double().log()
+        return cls(keys, counts, weights, images, size, digest.hexdigest())
+
     def to(self, device: torch.device | str) -> "DocumentFrequencies":
         """Return a copy on a device."""
-        return self._replace(keys=self.keys.to(device), counts=self.counts.to(device))
+        keys, counts, weights = (part.to(device) for part in self[:3])
+        return self._replace(keys=keys, counts=counts, weights=weights)
 
     def idf(self, keys: Int[Tensor, "*S"]) -> Float[Tensor, "*S"]:
         """Return log(images / images with the n-gram); an n-gram never seen counts as seen once."""
         place = torch.searchsorted(self.keys, keys).clamp(max=len(self.keys) - 1)
-        seen = torch.where(self.keys[place] == keys, self.counts[place], 1)
-        return math.log(self.images) - seen.double().log()
+        return torch.where(self.keys.take(place) == keys, self.weights.take(place), math.log(self.images))
 
 
 def document_frequencies(references: Sequence[Sequence[Sequence[int]]], size: int) -> DocumentFrequencies:
@@ -92,16 +105,7 @@ def document_frequencies(references: Sequence[Sequence[Sequence[int]]], size: in
     ]
     table, place = torch.unique(torch.cat([keys for keys, _ in parts]), return_inverse=True)
     seen = torch.zeros_like(table).scatter_add_(0, place, torch.cat([counts for _, counts in parts]))
-    count = len(references)
-    return DocumentFrequencies(table, seen, count, size, signature(table, seen, count, size))
-
-
-def signature(keys: Int[Tensor, " G"], counts: Int[Tensor, " G"], images: int, size: int) -> str:
-    """Return the hash of frequencies."""
-    digest = hashlib.sha256(f"{size} {images}".encode())
-    for tensor in (keys, counts):
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
+    return DocumentFrequencies.of(table, seen, len(references), size)
 
 
 def _frequencies(references: Sequence[Sequence[Sequence[int]]], size: int) -> tuple[Tensor, Tensor]:
@@ -158,9 +162,9 @@ def prepare(
     b, r = lengths.shape
     grams = ngrams(words.flatten(0, 1), lengths.flatten(), frequencies.size)
     grams = grams.reshape(len(ORDERS), b, -1)
-    keys = count(grams.flatten(0, 1)).keys.view_as(grams)
+    keys, place = distinct(grams)
     keys = keys[..., : int((keys != _NONE).sum(-1).max().clamp(min=1))].contiguous()
-    place = torch.searchsorted(keys, grams).clamp(max=keys.shape[-1] - 1)
+    place = place.clamp(max=keys.shape[-1] - 1)  # of what is no n-gram
     real = (grams != _NONE).double()
     counts = real.new_zeros(len(ORDERS), b, r, keys.shape[-1])
     each = (len(ORDERS), b, r, -1)
@@ -232,13 +236,19 @@ def ngrams(words: Int[Tensor, "M T"], lengths: Int[Tensor, " M"], size: int) -> 
 
 def count(keys: Int[Tensor, "*S L"]) -> Counts:
     """Return the different keys of each caption, sorted, and how often each comes."""
-    keys = keys.sort(-1).values
-    first = torch.ones_like(keys)
-    first[..., 1:] = keys[..., 1:] != keys[..., :-1]
-    group = first.cumsum(-1) - 1
-    unique = torch.full_like(keys, _NONE).scatter_(-1, group, keys)
+    unique, place = distinct(keys)
     counts = torch.zeros(keys.shape, dtype=torch.float64, device=keys.device)
-    return Counts(unique, counts.scatter_add_(-1, group, (keys != _NONE).double()))
+    return Counts(unique, counts.scatter_add_(-1, place, (keys != _NONE).double()))
+
+
+def distinct(keys: Int[Tensor, "*S L"]) -> tuple[Int[Tensor, "*S L"], Int[Tensor, "*S L"]]:
+    """Return the different keys of each row, sorted, ``_NONE`` behind them, and the place of each key."""
+    ordered, index = keys.sort(-1)
+    first = torch.ones_like(keys)
+    first[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
+    group = first.cumsum(-1) - 1
+    unique = torch.full_like(keys, _NONE).scatter_(-1, group, ordered)
+    return unique, torch.empty_like(group).scatter_(-1, index, group)
 
 
 def _among(

@@ -45,12 +45,6 @@ class AdditiveAttention(nn.Module):
         self.query = nn.Linear(state_size, attention_size, bias=bias)
         self.score = nn.Linear(attention_size, 1, bias=bias)
 
-    def forward(
-        self, state: Float[Tensor, "B N H"], keys: Float[Tensor, "B K A"], mask: Bool[Tensor, "B K"]
-    ) -> Float[Tensor, "B N K"]:
-        """Return the weights of the regions for each state."""
-        return self.over(keys, mask)(state)
-
     def over(
         self, keys: Float[Tensor, "B K A"], mask: Bool[Tensor, "B K"]
     ) -> Callable[[Float[Tensor, "B N H"]], Float[Tensor, "B N K"]]:

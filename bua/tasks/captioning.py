@@ -3,13 +3,14 @@
 from abc import ABC, abstractmethod
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from bua.data.batch import CaptionBatch
 from bua.data.frequencies import Captions
-from bua.decode import Decoder
+from bua.decode import Decoder, Hypotheses
 from bua.metrics.caption import caption_scores
 from bua.metrics.endings import bad_endings
+from bua.models.captioners.step import Captioner
 from bua.tasks.optimise import Task
 from bua.tasks.say import say, with_words
 from bua.text.vocabulary import EOS, Vocabulary
@@ -28,7 +29,7 @@ class Captioning(Task, ABC):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Captioner[Any, Any],
         *,
         vocabulary: Vocabulary,
         captions: Captions,
@@ -36,7 +37,7 @@ class Captioning(Task, ABC):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.model: Any = model
+        self.model = model
         self.vocabulary, self.captions = vocabulary, captions
         self.decoder = with_words(decoder, vocabulary)
         self.said: dict[Any, str] = {}
@@ -44,8 +45,8 @@ class Captioning(Task, ABC):
         self.unfinished = 0
 
     @abstractmethod
-    def loss(self, batch: CaptionBatch) -> Tensor:
-        """Return what is logged as loss of a validation batch."""
+    def validation_loss(self, batch: CaptionBatch, said: Hypotheses) -> Tensor:
+        """Return what is logged as loss of a validation batch, of which this was said."""
 
     def on_validation_epoch_start(self) -> None:
         """Forget the captions of the last validation."""
@@ -53,8 +54,9 @@ class Captioning(Task, ABC):
 
     def validation_step(self, batch: CaptionBatch, _: int) -> None:
         """Say a caption of every image."""
-        self.log("val/loss", self.loss(batch), batch_size=len(batch.image_id))
-        best = say([self.model], batch.regions, self.decoder).words[:, 0]
+        said = say([self.model], batch.regions, self.decoder)
+        self.log("val/loss", self.validation_loss(batch, said), batch_size=len(batch.image_id))
+        best = said.words[:, 0]
         self.unfinished += int((best != EOS).all(1).sum())
         for image_id, words, references in zip(batch.image_id, best.tolist(), batch.references, strict=True):
             self.said[image_id] = " ".join(self.vocabulary.decode(words))

@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bua.data.batch import CaptionBatch
+from bua.decode import Hypotheses
+from bua.models.captioners.step import Captioner
 from bua.models.regions import RegionBatch
 from bua.tasks.captioning import Captioning
 from bua.tasks.normalise import Normaliser
@@ -57,7 +59,7 @@ class CrossEntropy(Captioning):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Captioner[Any, Any],
         *,
         normaliser: Normaliser,
         label_smoothing: float,
@@ -79,6 +81,10 @@ class CrossEntropy(Captioning):
             self.log("train/own_words", share, batch_size=len(batch.image_id))
         self.log("train/loss", loss, batch_size=len(batch.image_id))
         return loss
+
+    def validation_loss(self, batch: CaptionBatch, said: Hypotheses) -> Tensor:
+        """Return ``loss``, whatever was said."""
+        return self.loss(batch)
 
     def loss(self, batch: CaptionBatch) -> Tensor:
         """Return the loss without smoothing, the annotators' words being read."""
@@ -112,7 +118,7 @@ def word_losses(
 
 
 def sampled_forward(
-    model: Any, regions: RegionBatch, words: Int[Tensor, "B N T"], share: float
+    model: Captioner[Any, Any], regions: RegionBatch, words: Int[Tensor, "B N T"], share: float
 ) -> Float[Tensor, "B N T V"]:
     """Return logits where every word read but the first is, with probability ``share``, the model's own."""
     memory = model.encode(regions)

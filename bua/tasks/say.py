@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from bua.decode import BeamSearch, Decoder, DiverseBeamSearch, Hypotheses, Sampling, StepFunction, ensemble
+from bua.models.captioners.step import Captioner
 from bua.models.regions import RegionBatch
 from bua.text.vocabulary import Vocabulary
 
 Search = TypeVar("Search", BeamSearch, DiverseBeamSearch, Sampling, Decoder)
 
 
-def steps(model: Any, regions: RegionBatch) -> tuple[StepFunction, Any]:
+def steps(model: Captioner[Any, Any], regions: RegionBatch) -> tuple[StepFunction, Any]:
     """Encode regions and return the step function of a captioner over them, and its first state."""
     memory = model.encode(regions)
     stepping = model.stepping(memory)
@@ -30,7 +31,9 @@ def steps(model: Any, regions: RegionBatch) -> tuple[StepFunction, Any]:
 
 
 @torch.no_grad()
-def say(models: Sequence[Any], regions: RegionBatch, decoder: Decoder, **more: Any) -> Hypotheses:
+def say(
+    models: Sequence[Captioner[Any, Any]], regions: RegionBatch, decoder: Decoder, **more: Any
+) -> Hypotheses:
     """Caption a batch of images by one captioner, or by several together.
 
     Args:

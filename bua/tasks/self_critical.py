@@ -20,6 +20,7 @@ from bua.data.frequencies import caption_frequencies, save_frequencies
 from bua.decode import Decoder, Hypotheses, Sampling, greedy
 from bua.metrics.endings import BAD_ENDINGS
 from bua.metrics.reward import bleu, cider_d, prepare
+from bua.models.captioners.step import Captioner
 from bua.tasks.captioning import Captioning
 from bua.tasks.normalise import Normaliser
 from bua.tasks.say import say, steps, with_words
@@ -70,7 +71,7 @@ class SelfCritical(Captioning):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Captioner[Any, Any],
         *,
         frequencies: str | None,
         sampler: Decoder,
@@ -177,10 +178,9 @@ class SelfCritical(Captioning):
         alone = count == 1  # nothing to compare with: no advantage
         return torch.where(alone, rewards, (total - rewards) / (count - 1).clamp(min=1))
 
-    def loss(self, batch: CaptionBatch) -> Tensor:
+    def validation_loss(self, batch: CaptionBatch, said: Hypotheses) -> Tensor:
         """Return minus the mean reward of the captions that validation says."""
-        found = say([self.model], batch.regions, self.decoder)
-        return -self.rewards(batch, found.words[:, :1]).mean()
+        return -self.rewards(batch, said.words[:, :1]).mean()
 
     def _tell(
         self, words: Tensor, word_log_prob: Tensor, rewards: Tensor, baseline: Tensor, there: Tensor

@@ -59,7 +59,7 @@ class Trained:
         precision: str = "32-true",
     ) -> None:
         self.model, self.record, self.source = model.to(device).eval(), record, source
-        self.models: list[nn.Module] = [self.model]
+        self.models: list[Any] = [self.model]
         self.device, self.precision = torch.device(device), precision
         self._computing = computing(self.device, precision)
         self.kind = str(record["kind"])

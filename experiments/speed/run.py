@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from answering import training_step
 from captioning import captioning
+from compiled import compiling
 from extraction import extraction_memory, extraction_share
 from importing import import_speed
 from questions import annotations, loading, validating
@@ -104,8 +105,8 @@ def selection() -> dict[str, str]:
 def main() -> None:
     """Measure everything."""
     data = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-    rows = [help_seconds(), store_reading(), selection(), *captioning(seconds), score_seconds()]
-    rows += [training_step(), annotations(), loading(), validating()]
+    rows = [help_seconds(), store_reading(), selection(), *captioning(seconds), *compiling(seconds)]
+    rows += [score_seconds(), training_step(), annotations(), loading(), validating()]
     rows += [import_speed(), *([extraction_share(data), extraction_memory(data)] if data else [])]
     machine = f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}"
     results = {"machine": machine, "measurements": rows}

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -222,3 +223,25 @@ def test_what_a_detector_saw_becomes_constraints(tmp_path, capfd) -> None:
     capfd.readouterr()
     assert "without=cow: " in said(capfd, *command, f"features={path}", "without=[cow]")
     assert "no named classes" in said(capfd, *command, f"features={store('g.h5', ())}")
+
+
+@pytest.mark.slow
+def test_a_compiled_run_is_loaded_as_any_other(scenes, tmp_path, monkeypatch) -> None:
+    compiled: list[object] = []
+
+    def compile(step, **options):
+        compiled.append(step)
+        return partial(step)  # what torch.compile makes is not a function of ours, either
+
+    monkeypatch.setattr(torch, "compile", compile)
+    ran(*training(scenes, tmp_path / "r", "model.attention_size=6", "compile=true"))
+    trained = len(compiled)
+    assert trained > 0
+    _, state = read_checkpoint(tmp_path / "r/checkpoints/best.ckpt")
+    assert "word.weight" in state
+    common = ["predict", f"run={tmp_path}/r", "split=val"]
+    ran(*common, f"out={tmp_path}/plain.json")
+    assert len(compiled) == trained
+    ran(*common, f"out={tmp_path}/compiled.json", "compile=true")
+    assert len(compiled) > trained
+    assert (tmp_path / "plain.json").read_text() == (tmp_path / "compiled.json").read_text()

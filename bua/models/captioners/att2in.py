@@ -4,15 +4,13 @@ Shapes: B images, N sequences an image, K regions (padded), D region features, H
 five gates of H, V vocabulary.
 """
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bua.models.attention import AdditiveAttention
 from bua.models.captioners.recurrent import AttendedRegions, RecurrentCaptioner
-from bua.models.captioners.step import LstmState
+from bua.models.captioners.step import LstmState, Step
 from bua.models.regions import RegionBatch
 from bua.models.repeated import repeated
 
@@ -68,9 +66,7 @@ class Att2inCaptioner(RecurrentCaptioner[AttendedRegions, LstmState]):
         gates: Tensor = self.from_word(self.dropout(self.word(words).relu()))
         return gates
 
-    def _cell(
-        self, memory: AttendedRegions, reads: int
-    ) -> Callable[[Tensor, LstmState], tuple[Tensor, Tensor, LstmState]]:
+    def _cell(self, memory: AttendedRegions, reads: int) -> Step[LstmState]:
         attend = self.attention.over(memory.keys, memory.mask)
         of_state, of_region = repeated(self.from_state.weight), repeated(self.from_region.weight)
 

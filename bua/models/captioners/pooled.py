@@ -4,7 +4,6 @@ Shapes: B images, N sequences an image, K regions (padded), D region features, H
 H, V vocabulary.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from jaxtyping import Float, Int
@@ -13,7 +12,7 @@ from torch.nn import functional as F
 
 from bua.models.attention import masked_mean, uniform
 from bua.models.captioners.recurrent import RecurrentCaptioner
-from bua.models.captioners.step import LstmState, lstm
+from bua.models.captioners.step import LstmState, Step, lstm
 from bua.models.regions import RegionBatch
 from bua.models.repeated import repeated
 
@@ -55,9 +54,7 @@ class MeanPooledCaptioner(RecurrentCaptioner[PooledRegions, LstmState]):
         bias = self.lstm.bias_ih + self.lstm.bias_hh
         return F.linear(vectors, self.lstm.weight_ih[:, self.hidden_size :], bias)
 
-    def _cell(
-        self, memory: PooledRegions, reads: int
-    ) -> Callable[[Tensor, LstmState], tuple[Tensor, Tensor, LstmState]]:
+    def _cell(self, memory: PooledRegions, reads: int) -> Step[LstmState]:
         of_state = repeated(self.lstm.weight_hh)
 
         def advance(word_gates: Tensor, state: LstmState) -> tuple[Tensor, Tensor, LstmState]:

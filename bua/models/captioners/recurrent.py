@@ -4,15 +4,14 @@ Shapes: B images, N sequences an image, T words, K regions (padded), D region fe
 H state, G gates, O what a word is said from, V vocabulary.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Generic, NamedTuple
+from abc import abstractmethod
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from bua.models.captioners.step import Memory, State
+from bua.models.captioners.step import Captioner, Memory, State, Step
 from bua.models.regions import RegionBatch
 
 
@@ -24,38 +23,24 @@ class AttendedRegions(NamedTuple):
     mask: Bool[Tensor, "B K"]
 
 
-class RecurrentCaptioner(nn.Module, ABC, Generic[Memory, State]):
+class RecurrentCaptioner(Captioner[Memory, State]):
     """A captioner whose step is that of a recurrent network.
 
     In teacher forcing only the recurrence itself is a loop: what words add to the gates comes
-    before it and the logits after it, each for a whole caption at once.
+    before it and the logits after it, each for a whole caption at once. It is the step that is compiled:
+    a whole caption would be, again, for every length.
     """
 
-    @abstractmethod
-    def encode(self, regions: RegionBatch) -> Memory:
-        """Return what every step needs of the regions."""
-
-    @abstractmethod
-    def start(self, memory: Memory, sequences: int) -> State:
-        """Return the state before the first word."""
-
-    def step(
-        self, words: Int[Tensor, "B N"], memory: Memory, state: State
-    ) -> tuple[Float[Tensor, "B N V"], Float[Tensor, "B N K"], State]:
-        """Read one word of every sequence."""
-        return self.stepping(memory)(words, state)
-
-    def stepping(
-        self, memory: Memory
-    ) -> Callable[[Int[Tensor, "B N"], State], tuple[Float[Tensor, "B N V"], Float[Tensor, "B N K"], State]]:
-        """Return ``step`` over these regions, having computed what is the same at every step."""
+    def stepping(self, memory: Memory) -> Step[State]:
+        """Return the step over these regions, having computed what is the same at every step."""
         advance = self._cell(memory, 0)
 
         def step(words: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
             weights, out, state = advance(self._word_gates(words), state)
             return self._logits(out, words), weights, state
 
-        return step
+        compiled: Step[State] = self._compiled(step)
+        return compiled
 
     def forward(
         self,
@@ -66,7 +51,7 @@ class RecurrentCaptioner(nn.Module, ABC, Generic[Memory, State]):
         """Return the logits of the word after each of ``words``, (B, N, T, V), or those ``where`` wanted."""
         memory = self.encode(regions)
         state, said = self.start(memory, words.shape[1]), []
-        advance = self._cell(memory, words.shape[1] * words.shape[2])
+        advance = self._compiled(self._cell(memory, words.shape[1] * words.shape[2]))
         for gates in self._word_gates(words).unbind(2):
             _, out, state = advance(gates, state)
             said.append(out)
@@ -78,7 +63,7 @@ class RecurrentCaptioner(nn.Module, ABC, Generic[Memory, State]):
         """Return what words alone add to the gates."""
 
     @abstractmethod
-    def _cell(self, memory: Memory, reads: int) -> Callable[[Tensor, State], tuple[Tensor, Tensor, State]]:
+    def _cell(self, memory: Memory, reads: int) -> Step[State]:
         """Return one step over these regions, having computed what is the same at every step.
 
         Args:

@@ -4,7 +4,6 @@ Shapes: B images, N sequences an image, K regions (padded), D region features, E
 A attention, G four gates of H, O state and attended region side by side, V vocabulary.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -14,7 +13,7 @@ from torch.nn import functional as F
 
 from bua.models.attention import AdditiveAttention, masked_mean
 from bua.models.captioners.recurrent import RecurrentCaptioner
-from bua.models.captioners.step import LstmState, lstm
+from bua.models.captioners.step import LstmState, Step, lstm
 from bua.models.regions import RegionBatch
 from bua.models.repeated import repeated
 
@@ -77,9 +76,7 @@ class SoftAttentionCaptioner(RecurrentCaptioner[SoftRegions, LstmState]):
         cell = self.lstm
         return F.linear(self.word(words), cell.weight_ih[:, : self.word_size], cell.bias_ih + cell.bias_hh)
 
-    def _cell(
-        self, memory: SoftRegions, reads: int
-    ) -> Callable[[Tensor, LstmState], tuple[Tensor, Tensor, LstmState]]:
+    def _cell(self, memory: SoftRegions, reads: int) -> Step[LstmState]:
         of_region = repeated(self.lstm.weight_ih[:, self.word_size :])
         of_state, attend = repeated(self.lstm.weight_hh), self.attention.over(memory.keys, memory.mask)
 

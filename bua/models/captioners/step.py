@@ -4,44 +4,68 @@ Shapes: B images, N sequences an image, T words, K regions (padded), H state, G 
 vocabulary.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeVar
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from jaxtyping import Float
-from torch import Tensor
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
 
 from bua.models.regions import RegionBatch
 
 State = TypeVar("State", bound=tuple[object, ...])
 Memory = TypeVar("Memory", bound=tuple[object, ...])
+Step = Callable[[Tensor, State], tuple[Tensor, Tensor, State]]
 
 
-class Captioner(Protocol[Memory, State]):
+class Captioner(nn.Module, ABC, Generic[Memory, State]):
     """A network that says captions of regions, word by word.
 
-    ``encode`` is called once an image; ``start`` gives the state before the first word; ``step``
-    reads one word of each of N sequences an image. A state is a named tuple of tensors (B, N, ...),
-    or of tuples of them, so that a search can go on with any choice of sequences; a tensor may be
-    longer after every step. Every tensor of a memory is (B, ...).
+    ``encode`` is called once an image; ``start`` gives the state before the first word; ``stepping``
+    gives what reads one word of each of N sequences an image. A state is a named tuple of tensors
+    (B, N, ...), or of tuples of them, so that a search can go on with any choice of sequences; a tensor
+    may be longer after every step. Every tensor of a memory is (B, ...).
     """
 
+    @abstractmethod
     def encode(self, regions: RegionBatch) -> Memory:
         """Return what every step needs of the regions."""
 
+    @abstractmethod
     def start(self, memory: Memory, sequences: int) -> State:
         """Return the state before the first word."""
 
-    def step(self, words: Tensor, memory: Memory, state: State) -> tuple[Tensor, Tensor, State]:
-        """Return logits (B, N, V), weights of the regions (B, N, K) and the next state."""
+    @abstractmethod
+    def stepping(self, memory: Memory) -> Step[State]:
+        """Return the step over these regions, having computed what is the same at every step.
 
-    def stepping(self, memory: Memory) -> Callable[[Tensor, State], tuple[Tensor, Tensor, State]]:
-        """Return ``step`` over these regions, having computed what is the same at every step."""
-
-    def forward(self, regions: RegionBatch, words: Tensor, where: Tensor | None = None) -> Tensor:
-        """Return logits (B, N, T, V) of the word after each of ``words`` (B, N, T).
-
-        With ``where``, a mask (B, N, T), only those of the M wanted, (M, V).
+        It takes words (B, N) and a state, and returns logits (B, N, V) of the next word, weights of the
+        regions (B, N, K) and the next state.
         """
+
+    def step(
+        self, words: Int[Tensor, "B N"], memory: Memory, state: State
+    ) -> tuple[Float[Tensor, "B N V"], Float[Tensor, "B N K"], State]:
+        """Read one word of every sequence: ``stepping`` for a single step."""
+        return self.stepping(memory)(words, state)
+
+    @abstractmethod
+    def forward(
+        self,
+        regions: RegionBatch,
+        words: Int[Tensor, "B N T"],
+        where: Bool[Tensor, "B N T"] | None = None,
+    ) -> Float[Tensor, "*S V"]:
+        """Return the logits of the word after each of ``words``, (B, N, T, V), or those ``where`` wanted."""
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the step, by ``torch.compile`` and its arguments; parameters keep their names."""
+        self._compiled = partial(torch.compile, *args, **kwargs)
+
+    #: What is done to a step before it is used.
+    _compiled: Callable[[Any], Any] = staticmethod(lambda step: step)
 
 
 class LstmState(NamedTuple):

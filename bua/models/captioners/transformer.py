@@ -4,7 +4,6 @@ Shapes: B images, N sequences an image, T words now, P words before, K regions (
 layers, H heads, E = D / H, V vocabulary.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from bua.models.captioners.layers import DecoderLayer, EncoderLayer
 from bua.models.captioners.position import BoxGeometry, sinusoids
+from bua.models.captioners.step import Captioner, Step
 from bua.models.multihead import KeysAndValues
 from bua.models.regions import RegionBatch
 
@@ -40,7 +40,7 @@ class TransformerState(NamedTuple):
         return self.layers[0].keys.shape[3]
 
 
-class TransformerCaptioner(nn.Module):
+class TransformerCaptioner(Captioner[TransformerRegions, TransformerState]):
     """An encoder over regions and a decoder over words (Vaswani et al. 2017, section 3.1).
 
     As self-critical.pytorch builds it: pre-norm layers, each half with a last norm; regions
@@ -115,20 +115,18 @@ class TransformerCaptioner(nn.Module):
         nothing = memory.keys.new_zeros(batch, sequences, heads, 0, size)
         return TransformerState(tuple(KeysAndValues(nothing, nothing) for _ in range(layers)))
 
-    def step(
-        self, words: Int[Tensor, "B N"], memory: TransformerRegions, state: TransformerState
-    ) -> tuple[Float[Tensor, "B N V"], Float[Tensor, "B N K"], TransformerState]:
-        """Read one word of every sequence; weights are those of the last layer, mean of its heads."""
-        out, looking, state = self._read(words.unsqueeze(2), memory, state)
+    def stepping(self, memory: TransformerRegions) -> Step[TransformerState]:
+        """Return the step over these regions; weights are those of the last layer, mean of its heads."""
         last = len(self.decoder) - 1
-        weights = self.decoder[last].weights(looking, memory.layer(last), memory.mask)
-        return self.logits(out.squeeze(2)), weights.squeeze(2), state
+        there = memory.layer(last)
 
-    def stepping(
-        self, memory: TransformerRegions
-    ) -> Callable[[Tensor, TransformerState], tuple[Tensor, Tensor, TransformerState]]:
-        """Return ``step`` over these regions."""
-        return lambda words, state: self.step(words, memory, state)
+        def step(words: Tensor, state: TransformerState) -> tuple[Tensor, Tensor, TransformerState]:
+            out, looking, state = self._read(words.unsqueeze(2), memory, state)
+            weights = self.decoder[last].weights(looking, there, memory.mask)
+            return self.logits(out.squeeze(2)), weights.squeeze(2), state
+
+        compiled: Step[TransformerState] = self._compiled(step)
+        return compiled
 
     def forward(
         self,
@@ -137,8 +135,8 @@ class TransformerCaptioner(nn.Module):
         where: Bool[Tensor, "B N T"] | None = None,
     ) -> Float[Tensor, "*S V"]:
         """Return the logits of the word after each of ``words``, (B, N, T, V), or those ``where`` wanted."""
-        memory = self.encode(regions)
-        out, _, _ = self._read(words, memory, self.start(memory, words.shape[1]))
+        memory = self._compiled(self.encode)(regions)
+        out, _, _ = self._compiled(self._read)(words, memory, self.start(memory, words.shape[1]))
         logits: Tensor = self.logits(out if where is None else out[where])
         return logits
 
@@ -146,7 +144,7 @@ class TransformerCaptioner(nn.Module):
         self, words: Int[Tensor, "B N T"], memory: TransformerRegions, state: TransformerState
     ) -> tuple[Float[Tensor, "B N T D"], Float[Tensor, "B N T D"], TransformerState]:
         """Return what to say, what looked at the regions in the last layer, and the next state."""
-        places = torch.arange(words.shape[2], device=words.device) + float(state.words)
+        places = (torch.arange(words.shape[2], device=words.device) + state.words).float()
         position = sinusoids(places, self.model_size // 2, 10000.0)
         x = self.dropout(self.word(words) * self.model_size**0.5 + position)
         looking, layers = x, []

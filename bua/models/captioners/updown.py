@@ -4,7 +4,6 @@ Shapes: B images, N sequences an image, K regions (padded), D region features, H
 four gates of H, V vocabulary.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -14,7 +13,7 @@ from torch.nn import functional as F
 
 from bua.models.attention import AdditiveAttention, masked_mean
 from bua.models.captioners.recurrent import RecurrentCaptioner
-from bua.models.captioners.step import lstm
+from bua.models.captioners.step import Step, lstm
 from bua.models.regions import RegionBatch
 from bua.models.repeated import repeated
 
@@ -86,9 +85,7 @@ class UpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
         cell = self.attention_lstm
         return F.linear(vectors, cell.weight_ih[:, 2 * self.hidden_size :], cell.bias_ih + cell.bias_hh)
 
-    def _cell(
-        self, memory: UpDownRegions, reads: int
-    ) -> Callable[[Tensor, UpDownState], tuple[Tensor, Tensor, UpDownState]]:
+    def _cell(self, memory: UpDownRegions, reads: int) -> Step[UpDownState]:
         first, second, h = self.attention_lstm, self.language_lstm, self.hidden_size
         of_states = repeated(torch.cat([first.weight_ih[:, :h], first.weight_hh], 1))
         bias = second.bias_ih + second.bias_hh

@@ -4,8 +4,6 @@ Shapes: B images, N sequences an image, K regions (padded), D region features, H
 four gates of H, V vocabulary.
 """
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -13,7 +11,7 @@ from torch.nn import functional as F
 
 from bua.models.attention import AdditiveAttention, masked_mean
 from bua.models.captioners.recurrent import RecurrentCaptioner
-from bua.models.captioners.step import lstm
+from bua.models.captioners.step import Step, lstm
 from bua.models.captioners.updown import UpDownRegions, UpDownState
 from bua.models.regions import RegionBatch
 from bua.models.repeated import repeated
@@ -71,9 +69,7 @@ class CaffeUpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
         cell = self.attention_lstm
         return F.linear(self.word(words), cell.weight[:, : self.word_size], cell.bias)
 
-    def _cell(
-        self, memory: UpDownRegions, reads: int
-    ) -> Callable[[Tensor, UpDownState], tuple[Tensor, Tensor, UpDownState]]:
+    def _cell(self, memory: UpDownRegions, reads: int) -> Step[UpDownState]:
         first, second = self.attention_lstm, self.language_lstm
         of_states = repeated(first.weight[:, -2 * self.hidden_size :])
         of_all, attend = repeated(second.weight), self.attention.over(memory.keys, memory.mask)

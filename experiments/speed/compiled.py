@@ -1,0 +1,98 @@
+"""Measure mixed precision and torch.compile: python experiments/speed/compiled.py prints rows.
+
+What needs a GPU stays empty where there is none. Compiling itself, a minute or two for each row, does not
+count.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from captioning import NAMES, WORDS, Ending, Row, Timer, captioner, finished, random_regions, reward_share
+from torch.nn import functional as F
+
+from bua.decode import BeamSearch
+from bua.models.captioners.step import Captioner
+from bua.models.captioners.transformer import TransformerCaptioner
+from bua.models.regions import RegionBatch
+from bua.tasks.say import steps
+
+#: Words of a caption, its end among them.
+LONG = 11
+Model = Captioner[Any, Any]
+
+
+def transformer() -> TransformerCaptioner:
+    """Return the Transformer of self-critical.pytorch, untrained."""
+    torch.manual_seed(0)
+    sizes = {"model_size": 512, "feed_forward_size": 2048, "layers": 6, "heads": 8}
+    options = {"dropout": 0.1, "region_dropout": 0.5, "geometry": None}
+    return TransformerCaptioner(feature_size=2048, vocabulary_size=WORDS, **sizes, **options)
+
+
+def training(model: Model, regions: RegionBatch, device: str) -> tuple[Callable[[], Any], int]:
+    """Return a step of cross-entropy of 5 captions an image, and how many words it reads."""
+    words = torch.randint(4, WORDS, (len(regions.features), 5, LONG + 1), device=device)
+
+    def step() -> None:
+        logits = model(regions, words[..., :-1]).float()
+        F.cross_entropy(logits.flatten(0, 2), words[..., 1:].flatten()).backward()
+        model.zero_grad()
+
+    return step, words[..., 1:].numel()
+
+
+def searching(model: Model, regions: RegionBatch, device: str) -> tuple[Callable[[], Any], int]:
+    """Return a beam search, and how many words its captions have."""
+    ending, images = Ending(model.eval()), len(regions.features)
+
+    @torch.no_grad()
+    def search() -> Any:
+        return BeamSearch(5, 20)(*steps(ending, regions), images=images, device=device)
+
+    return search, int((search().words[:, 0] != 0).sum())
+
+
+#: What is done, how many images at once, and with which captioner.
+WORK: dict[str, tuple[Callable[..., Any], int, Callable[[], Model]]] = {
+    "cross-entropy step of Up-Down": (training, 10, captioner),
+    "cross-entropy step of the Transformer": (training, 10, transformer),
+    "beam search of Up-Down": (searching, 50, captioner),
+    "beam search of the Transformer": (searching, 50, transformer),
+}
+#: Half precision, compiled.
+WAYS = {"as it is": (False, False), "compiled": (False, True), "bf16": (True, False)} | {
+    "bf16, compiled": (True, True)
+}
+
+
+def rows(seconds: Timer, device: str, what: str) -> Iterator[Row]:
+    """Yield one row for each way of doing the same."""
+    work, images, make = WORK[what]
+    plain = 0.0
+    for way, (half, compiled) in WAYS.items():
+        row = {"what": f"{what} on {NAMES[device]}, {images} images, {way}", "value": "", "wanted": ""}
+        if device != "cuda" or torch.cuda.is_available():
+            model = make().to(device)
+            if compiled:
+                model.compile(dynamic=True)
+            with torch.autocast(device, torch.bfloat16, enabled=half):
+                function, words = work(model, random_regions(images).to(device), device)
+                took = seconds(finished(function, device), 3)
+            plain = plain or took
+            row["value"] = f"{words / took:,.0f} words/s ({plain / took:.2f} times as fast as it is)"
+        yield row
+
+
+def compiling(seconds: Timer) -> list[Row]:
+    """Measure everything here."""
+    found = [row for device in ("cpu", "cuda") for what in WORK for row in rows(seconds, device, what)]
+    share = {"what": "rewards in a self-critical step on the GPU", "value": "", "wanted": "5 % at most"}
+    return [*found, reward_share(seconds, "cuda") if torch.cuda.is_available() else share]
+
+
+if __name__ == "__main__":
+    from run import seconds
+
+    print(json.dumps(compiling(seconds), indent=1))
