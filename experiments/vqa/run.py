@@ -19,17 +19,21 @@ from experiments.study import (
     write_results,
 )
 
-#: What each model is trained with, beside what all are.
+#: Epochs of training.
+EPOCHS = 6
+COUNTER = "model.counter={_target_:bua.models.answerers.counting.Counter,objects:10}"
+#: What each model is trained with.
 MODELS = {
-    "updown_hu": ["model=updown_hu_small"],
-    "updown_hu_counter": ["model=updown_hu_small", "+model/counter=counter"],
-    "updown_teney": ["model=updown_teney_small"],
-    "ban": ["model=ban_small"],
-    "mcan": ["model=mcan_small"],
-    "mean_pooled": ["model=mean_pooled_vqa_small"],
+    "updown_hu": ["model=updown_hu_small", "optimizer.lr=6e-3"],
+    "updown_teney": ["model=updown_teney_small", "optimizer.lr=6e-3", "data.padding=end"],
+    "ban": ["model=ban_small", "optimizer.lr=2e-3", "data.padding=end"],
+    "mcan": ["model=mcan_small", "optimizer.lr=1e-3", "data.padding=end"],
+    "mean_pooled": ["model=mean_pooled_vqa_small", "optimizer.lr=6e-3"],
+    "updown_hu_counter": ["model=updown_hu_small", "optimizer.lr=6e-3", COUNTER],
+    "question_only": ["model=question_only_small", "optimizer.lr=6e-3"],
 }
-#: Sees nothing, so that it is trained once a seed.
-BLIND = {"question_only": ["model=question_only_small"]}
+#: The last two are trained on regions only: one to see what counting adds, the other sees nothing.
+BOTH = list(MODELS)[:-2]
 
 
 def job(out: Path, model: str, features: str, seed: int) -> list[Row]:
@@ -44,9 +48,10 @@ def job(out: Path, model: str, features: str, seed: int) -> list[Row]:
         f"features={out}/{features}.h5",
         f"seed={seed}",
     ]
-    about = {"model": model, "features": "nothing" if model in BLIND else features, "seed": seed}
-    options = (MODELS | BLIND)[model]
-    return [trained_and_scored(run, about, [*command, *options], lambda run: scores(out, run, features))]
+    about = {"model": model, "features": features, "seed": seed}
+    return [
+        trained_and_scored(run, about, [*command, *MODELS[model]], lambda run: scores(out, run, features))
+    ]
 
 
 def scores(out: Path, run: Path, features: str) -> Row:
@@ -87,8 +92,7 @@ def scores(out: Path, run: Path, features: str) -> Row:
 def main(out: Path, jobs: int) -> None:
     """Run the whole study."""
     prepare(out)
-    every = [(out, m, f, s) for s in SEEDS for m in MODELS for f in FEATURES]
-    every += [(out, m, "regions", s) for s in SEEDS for m in BLIND]
+    every = [(out, m, f, s) for s in SEEDS for m in MODELS for f in FEATURES if f == "regions" or m in BOTH]
     rows = in_parallel(job, every, jobs)
     write_results(Path(__file__).parent, f"python -m experiments.vqa.run OUT {jobs}", rows)
 
