@@ -175,7 +175,8 @@ def vqa(results: Results) -> str:
         "novel, other": ("novel", "other"),
     }
     rows = [
-        [ANSWERERS[model], sees, f"{some[0]['parameters'] / 1e6:.2f} M"]
+        [ANSWERERS[model], "nothing" if model == "question_only" else sees]
+        + [f"{some[0]['parameters'] / 1e6:.2f} M"]
         + [over_seeds(some, seeds, path, 2) for path in columns.values()]
         for (model, sees), some in runs.items()
     ]
