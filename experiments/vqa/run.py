@@ -44,6 +44,7 @@ def job(out: Path, model: str, features: str, seed: int) -> list[Row]:
     run = out / "runs" / f"vqa-{model}-{features}-{seed}"
     command = [
         "experiment=vqa_scenes",
+        f"trainer.max_epochs={EPOCHS}",
         f"scenes={out}/scenes",
         f"features={out}/{features}.h5",
         f"seed={seed}",
