@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from bua.cli.build import build
+from bua.cli.build import build, to_plain
 from bua.cli.images import chosen_images
 from bua.cli.load import load
 from bua.cli.run import RunDirectory
-from bua.data.constraints import constrained, read_constraints
+from bua.data.constraints import constrained, met, read_constraints
 from bua.data.vqa import read_questions
 from bua.decode import BeamSearch
 from bua.errors import InputError
@@ -27,8 +27,9 @@ def main(config: Any) -> None:
     torch.manual_seed(config.seed)
     options = {"device": config.device, "precision": config.precision, "compile": config.compile}
     trained = load(config.run, **options)
-    if config.others:
-        trained = trained.with_others([load(run, **options) for run in config.others])
+    if config.others or config.shares is not None:
+        others = [load(run, **options) for run in config.others]
+        trained = trained.with_others(others, to_plain(config.shares))
     store = FeatureStore(config.features or _of_run(config.run, "features"))
     if not config.any_features:
         trained.check_features(store.about.identity, str(store.path))
@@ -67,7 +68,23 @@ def _captions(config: Any, trained: Trained, store: FeatureStore) -> list[dict[s
         more = {} if constraints is None else {"automaton": constrained(constraints, ids, config.required)}
         found = trained.caption_store(store, [images[i] for i in ids], decoder=decoder, **more)
         results += [_result(i, said, config.n_best) for i, said in zip(ids, found, strict=True)]
+        if constraints is not None:
+            for result, said in zip(results[start:], found, strict=True):
+                wanted = constraints.get(str(result["image_id"]), [])
+                result |= {"met": met(said[0].words, wanted, trained.vocabulary), "constraints": len(wanted)}
+    if constraints is not None:
+        log.info(f"{config.constraints}: {_met_by(results, config.required)}")
     return results
+
+
+def _met_by(results: list[dict[str, Any]], required: int | None) -> str:
+    """Say how many constraints were met, and in how many images as many as are wanted."""
+    pairs = [(result["met"], result["constraints"]) for result in results if result["constraints"]]
+    enough = sum(n >= (count if required is None else min(required, count)) for n, count in pairs)
+    return (
+        f"{sum(n for n, _ in pairs)} of {sum(count for _, count in pairs)} constraints are met; {enough} of "
+        f"{len(pairs)} images with constraints meet {'all' if required is None else f'{required} or all'}"
+    )
 
 
 def _result(image_id: ImageId, said: list[Said], n_best: int) -> dict[str, Any]:

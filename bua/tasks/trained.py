@@ -17,7 +17,7 @@ from torch import nn
 
 from bua.data.batch import RegionInput, pad_questions
 from bua.decode import Automaton, BeamSearch, Decoder
-from bua.errors import InputError
+from bua.errors import InputError, check_number
 from bua.models.regions import RegionBatch
 from bua.regions.detector import Detector, Photo, look
 from bua.regions.frozen import computing
@@ -128,6 +128,7 @@ class Trained:
     ) -> None:
         self.model, self.record, self.source = model.to(device).eval(), record, source
         self.models: list[Any] = [self.model]
+        self.shares: Sequence[float] | None = None
         self.device, self.precision = torch.device(device), precision
         self._computing = computing(self.device, precision)
         self.kind = str(record["kind"])
@@ -144,12 +145,19 @@ class Trained:
             self._detector = self._make_detector()
         return self._detector
 
-    def with_others(self, others: Sequence["Trained"]) -> "Trained":
+    def with_others(self, others: Sequence["Trained"], shares: Sequence[float] | None = None) -> "Trained":
         """Return a captioner that says every word together with others (an ensemble).
 
+        Args:
+            others: captioners.
+            shares: of this one and of each other in the mean of their probabilities, as numbers above 0;
+                equal ones by default.
+
         Raises:
-            InputError: one is no captioner, has other words or looks at other features.
+            InputError: one is no captioner, has other words or looks at other features, or the shares are
+                not as many numbers above 0.
         """
+        _check_shares(shares, 1 + len(others))
         for other in (self, *others):
             other._must_be("caption")
             if other.vocabulary != self.vocabulary:
@@ -166,6 +174,7 @@ class Trained:
             precision=self.precision,
         )
         together.models = [self.model, *(other.model for other in others)]
+        together.shares = shares
         return together
 
     def regions(self, image: Image | Regions) -> Regions:
@@ -235,7 +244,7 @@ class Trained:
         search = with_words(decoder or BeamSearch(), self.vocabulary)
         more = {} if automaton is None else {"automaton": automaton.to(self.device)}
         with self._computing:
-            found = say(self.models, regions.to(self.device), search, **more)
+            found = say(self.models, regions.to(self.device), search, self.shares, **more)
         counts = regions.mask.sum(1).tolist()
         words, weights = found.words.tolist(), found.weights.float().cpu().numpy()
         said: list[list[Said]] = []
@@ -290,3 +299,15 @@ class Trained:
         with self._computing:
             logits, weights = self.model(regions, words)
         return logits.float().sigmoid(), weights.float()
+
+
+def _check_shares(shares: Sequence[float] | None, models: int) -> None:
+    if shares is None:
+        return
+    if not isinstance(shares, Sequence) or isinstance(shares, str) or len(shares) != models:
+        raise InputError(f"shares={shares}: {models} models need as many numbers")
+    try:
+        for share in shares:
+            check_number("a share", share, without=0)
+    except ValueError as error:
+        raise InputError(f"shares={shares}: {error}") from None
