@@ -8,11 +8,10 @@ from typing import Any
 
 from bua import __version__
 from bua.cli.provenance import sha256
-from bua.data.caption_files import read_captions
+from bua.cli.score_captions import caption_lines, score_captions
 from bua.data.vqa import read_annotations, read_questions
 from bua.errors import InputError
 from bua.json_file import read_json
-from bua.metrics.caption import caption_scores, signature
 from bua.metrics.vqa import RULES, vqa_accuracy
 from bua.store.atomic import write_text
 
@@ -29,13 +28,11 @@ def main(config: Any) -> None:
         out = Path(config.out)
         out.parent.mkdir(parents=True, exist_ok=True)
         write_text(out, json.dumps(result, indent=2, allow_nan=False))
-    log.info(_line(result))
+    for line in caption_lines(result) if "scores" in result else [_line(result)]:
+        log.info(line)
 
 
 def _line(result: dict[str, Any]) -> str:
-    if "scores" in result:
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in result["scores"].items())
-        return f"{shown}  ({result['images']} images)"
     types = "  ".join(f"{name} {value:.2f}" for name, value in result["per_answer_type"].items())
     return f"overall {result['overall']:.2f}  {types}  ({result['questions']} questions)"
 
@@ -63,33 +60,7 @@ def read_results(path: Path | str, key: str, value: str) -> dict[Any, str]:
 
 
 def _captions(config: Any) -> dict[str, Any]:
-    predictions = read_results(config.predictions, "image_id", "caption")
-    references = read_captions(_needed(config, "references"), splits=config.splits).captions
-    extra = [i for i in predictions if i not in references]
-    if extra:
-        raise InputError(f"{config.predictions}: image {extra[0]!r} is not in {config.references}")
-    missing = [i for i in references if i not in predictions]
-    if missing and config.complete:
-        raise InputError(
-            f"{config.predictions}: {len(missing)} of the {len(references)} images of "
-            f"{config.references} were not predicted, the first is {missing[0]!r}; give "
-            "complete=false to score the others"
-        )
-    metrics = [config.metrics] if isinstance(config.metrics, str) else list(config.metrics)
-    if not metrics:
-        raise InputError("metrics=[]: name at least one, as in metrics=[cider]")
-    scores = caption_scores(predictions, references, metrics=metrics, tokenizer=config.tokenizer)
-    return {
-        "scores": scores,
-        "images": len(predictions),
-        "signature": {
-            "bua": __version__,
-            **signature(metrics, config.tokenizer, len(predictions)),
-            "images_without_prediction": len(missing),
-            "predictions_sha256": sha256(config.predictions),
-            "references_sha256": sha256(config.references),
-        },
-    }
+    return score_captions(config, read_results(config.predictions, "image_id", "caption"))
 
 
 def _answers(config: Any) -> dict[str, Any]:
