@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from bua.cli.build import build
+from bua.cli.build import build, to_plain
 from bua.cli.images import chosen_images
 from bua.cli.load import load
 from bua.cli.predict_answers import answers
 from bua.cli.run import data_of_run
-from bua.data.constraints import constrained, read_constraints
+from bua.data.constraints import constrained, met, read_constraints
 from bua.decode import BeamSearch
 from bua.errors import InputError
 from bua.store.atomic import write_text
@@ -28,8 +28,12 @@ def main(config: Any) -> None:
     torch.manual_seed(config.seed)
     options = {"device": config.device, "precision": config.precision, "compile": config.compile}
     trained = load(config.run, **options)
-    if config.others and trained.kind == "caption":
-        trained = trained.with_others([load(run, **options) for run in config.others])
+    others = to_plain(config.others)
+    if not isinstance(others, list):
+        raise InputError(f"others={others}: a list of runs is needed: others=[{others}]")
+    if trained.kind == "caption" and (others or config.shares is not None):
+        every = [load(run, **options) for run in others]
+        trained = trained.with_others(every, to_plain(config.shares))
     store = FeatureStore(config.features or data_of_run(config.run, "features"))
     if not config.any_features:
         trained.check_features(store.about.identity, str(store.path))
@@ -59,7 +63,23 @@ def _captions(config: Any, trained: Trained, store: FeatureStore) -> list[dict[s
         more = {} if constraints is None else {"automaton": constrained(constraints, ids, config.required)}
         found = trained.caption_store(store, [images[i] for i in ids], decoder=decoder, **more)
         results += [_result(i, said, config.n_best) for i, said in zip(ids, found, strict=True)]
+        if constraints is not None:
+            for result, said in zip(results[start:], found, strict=True):
+                wanted = constraints.get(str(result["image_id"]), [])
+                result |= {"met": met(said[0].words, wanted, trained.vocabulary), "constraints": len(wanted)}
+    if constraints is not None:
+        log.info(f"{config.constraints}: {_met_by(results, config.required)}")
     return results
+
+
+def _met_by(results: list[dict[str, Any]], required: int | None) -> str:
+    """Say how many constraints were met, and in how many images as many as are wanted."""
+    pairs = [(result["met"], result["constraints"]) for result in results if result["constraints"]]
+    enough = sum(n >= (count if required is None else min(required, count)) for n, count in pairs)
+    return (
+        f"{sum(n for n, _ in pairs)} of {sum(count for _, count in pairs)} constraints are met; {enough} of "
+        f"{len(pairs)} images with constraints meet {'all' if required is None else f'{required} or all'}"
+    )
 
 
 def _result(image_id: ImageId, said: list[Said], n_best: int) -> dict[str, Any]:

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bua.cli.build import to_plain
 from bua.cli.load import load
 from bua.cli.run import data_of_run
 from bua.data.question_files.stored import stored_images
 from bua.data.vqa import Question, read_questions
-from bua.errors import InputError
 from bua.store.reader import FeatureStore
 from bua.tasks.said import Answered
+from bua.tasks.shares import checked_shares
 from bua.tasks.together import Member, Together
 from bua.tasks.trained import Trained
 
@@ -46,11 +47,7 @@ def _members(
     config: Any, trained: Trained, store: FeatureStore
 ) -> Iterator[tuple[Trained, FeatureStore, float]]:
     """Yield the model and the others of the command line, each with features of its own run and its share."""
-    shares = config.shares or [1.0] * (1 + len(config.others))
-    if len(shares) != 1 + len(config.others) or not all(isinstance(s, int | float) and s > 0 for s in shares):
-        raise InputError(
-            f"shares={list(shares)}: {1 + len(config.others)} numbers above 0 are needed, one a model"
-        )
+    shares = checked_shares(to_plain(config.shares), 1 + len(config.others))
     yield trained, store, shares[0]
     stores = {str(store.path): store}
     for run, share in zip(config.others, shares[1:], strict=True):

@@ -6,22 +6,24 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bua import __version__
-from bua.cli.provenance import sha256
 from bua.cli.score_answers import score_answers, score_lines
-from bua.data.caption_files import read_captions
-from bua.data.results import check_complete, check_known, read_results
+from bua.cli.score_captions import caption_lines, score_captions
 from bua.errors import InputError
-from bua.metrics.caption import caption_scores, signature
 from bua.store.atomic import write_text
 
 log = logging.getLogger(__name__)
+
+#: How a task is scored, and what is said of it.
+TASKS: dict[str, tuple[Callable[[Any], dict[str, Any]], Callable[[Mapping[str, Any]], list[str]]]] = {
+    "caption": (score_captions, caption_lines),
+    "vqa": (score_answers, score_lines),
+}
 
 
 def main(config: Any) -> None:
     """Score and write the numbers."""
     if config.task not in TASKS:
-        raise InputError(f"task={config.task}: caption or vqa is needed")
+        raise InputError(f"task={config.task}: {' or '.join(TASKS)} is needed")
     score, lines = TASKS[config.task]
     result = score(config)
     if config.out is not None:
@@ -30,41 +32,3 @@ def main(config: Any) -> None:
         write_text(out, json.dumps(result, indent=2, allow_nan=False))
     for line in lines(result):
         log.info(line)
-
-
-def _caption_lines(result: Mapping[str, Any]) -> list[str]:
-    shown = "  ".join(f"{name} {value:.4f}" for name, value in result["scores"].items())
-    return [f"{shown}  ({result['images']} images)"]
-
-
-def _captions(config: Any) -> dict[str, Any]:
-    predictions = read_results(config.predictions, "image_id", "caption")
-    if config.references is None:
-        raise InputError("references is needed for task=caption: give references=FILE")
-    references = read_captions(config.references, splits=config.splits).captions
-    check_known(predictions, references, "image", config.predictions, config.references)
-    if config.complete:
-        hint = "; give complete=false to score the others"
-        check_complete(predictions, references, "image", config.predictions, config.references, hint)
-    metrics = [config.metrics] if isinstance(config.metrics, str) else list(config.metrics)
-    if not metrics:
-        raise InputError("metrics=[]: name at least one, as in metrics=[cider]")
-    scores = caption_scores(predictions, references, metrics=metrics, tokenizer=config.tokenizer)
-    return {
-        "scores": scores,
-        "images": len(predictions),
-        "signature": {
-            "bua": __version__,
-            **signature(metrics, config.tokenizer, len(predictions)),
-            "images_without_prediction": len(references) - len(predictions),
-            "predictions_sha256": sha256(config.predictions),
-            "references_sha256": sha256(config.references),
-        },
-    }
-
-
-#: How a task is scored, and what is said of it.
-TASKS: dict[str, tuple[Callable[[Any], dict[str, Any]], Callable[[Mapping[str, Any]], list[str]]]] = {
-    "caption": (_captions, _caption_lines),
-    "vqa": (score_answers, score_lines),
-}

@@ -98,7 +98,7 @@ def _fit(
     if config.get("start") is not None and not config.resume:
         begin_with(model, config.start, record)
     if config.compile:
-        model.compile(dynamic=True)  # in place: its parameters keep their names
+        model.compile()  # in place: its parameters keep their names
     task = build(
         plain["objective"],
         model=model,

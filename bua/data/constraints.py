@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bua.decode import Automaton, automaton
-from bua.decode.automaton import Constraint
+from bua.decode.automaton import Constraint, Phrase
 from bua.errors import InputError
 from bua.json_file import read_json
 from bua.store.reader import ImageId
@@ -25,7 +25,8 @@ def read_constraints(
 ) -> dict[str, list[Constraint]]:
     """Read constraints as words of a vocabulary, by image id as text.
 
-    What cannot be met, because the vocabulary has none of its words, is left out and told.
+    What cannot be met, because the vocabulary has none of its words, stays as a constraint without phrases
+    and is told.
 
     Raises:
         InputError: the file is broken, or an image has more than ``MOST`` constraints.
@@ -44,9 +45,8 @@ def read_constraints(
                 raise InputError(f"{path}: image {image_id}: {entry!r:.60} is not a text or a list of texts")
             phrases = [tuple(vocabulary.encode(text)) for text in texts]
             known = [phrase for phrase in phrases if phrase and UNKNOWN not in phrase]
-            if known:
-                found[image_id].append(known)
-            else:
+            found[image_id].append(known)
+            if not known:
                 tell(f"{path}: image {image_id}: the vocabulary lacks {' / '.join(texts)}; it is left out")
     return found
 
@@ -92,4 +92,15 @@ def constrained(
     constraints: Mapping[str, Sequence[Constraint]], image_ids: Iterable[ImageId], required: int | None
 ) -> Automaton:
     """Return the automata of a batch of images; an image without constraints may say anything."""
-    return automaton([constraints.get(str(image_id), []) for image_id in image_ids], required)
+    wanted = [constraints.get(str(image_id), []) for image_id in image_ids]
+    return automaton([[phrases for phrases in image if phrases] for image in wanted], required)
+
+
+def met(words: Sequence[str], constraints: Sequence[Constraint], vocabulary: Vocabulary) -> int:
+    """Return how many constraints a caption meets."""
+    said = tuple(vocabulary.index(word) for word in words)
+
+    def says(phrase: Phrase) -> bool:
+        return any(said[n : n + len(phrase)] == phrase for n in range(len(said)))
+
+    return sum(any(map(says, phrases)) for phrases in constraints)

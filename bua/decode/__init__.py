@@ -11,8 +11,10 @@ from bua.decode.step import Hypotheses, Special, StepFunction, reorder, repeat
 
 #: Any of the searches.
 Decoder = BeamSearch | DiverseBeamSearch | Sampling
+DECODERS = (BeamSearch, DiverseBeamSearch, Sampling)
 
 __all__ = [
+    "DECODERS",
     "Automaton",
     "BeamSearch",
     "Decoder",

@@ -15,6 +15,7 @@ from bua.decode.group import Group
 from bua.decode.length import LengthPenalty
 from bua.decode.rules import Rules
 from bua.decode.step import Hypotheses, Special, StepFunction, pick, reorder
+from bua.errors import check_kind, check_whole
 
 #: What becomes of a finished sequence.
 FINISHED = ("leaves", "competes")
@@ -43,8 +44,10 @@ class BeamSearch:
     length: LengthPenalty = field(default_factory=LengthPenalty)
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.max_words < 1:
-            raise ValueError("width and max_words are at least 1")
+        check_whole("width", self.width, 1)
+        check_whole("max_words", self.max_words, 1)
+        check_kind("rules", self.rules, Rules)
+        check_kind("length", self.length, LengthPenalty)
         if self.finished not in FINISHED:
             raise ValueError(f"finished is {self.finished!r}; it must be {' or '.join(FINISHED)}")
 

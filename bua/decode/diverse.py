@@ -11,6 +11,7 @@ from bua.decode.group import Group
 from bua.decode.length import LengthPenalty
 from bua.decode.rules import Rules
 from bua.decode.step import Hypotheses, Special, StepFunction, reorder
+from bua.errors import check_number, check_whole
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,17 @@ class DiverseBeamSearch:
     length: LengthPenalty = field(default_factory=LengthPenalty)
 
     def __post_init__(self) -> None:
-        if self.groups < 1 or self.width % self.groups or self.strength < 0:
-            raise ValueError(
-                f"width={self.width} must be so many beams for each of groups={self.groups}, and strength "
-                "not below 0"
-            )
+        check_whole("width", self.width, 1)
+        check_whole("groups", self.groups, 1)
+        check_number("strength", self.strength)
+        if self.width % self.groups:
+            raise ValueError(f"width={self.width} must be as many beams for each of groups={self.groups}")
+        self._each()  # checks the others
+
+    def _each(self) -> BeamSearch:
+        """Return the options of one group."""
+        width = self.width // self.groups
+        return BeamSearch(width, self.max_words, self.finished, self.rules, self.length)
 
     def __call__(
         self,
@@ -54,7 +61,7 @@ class DiverseBeamSearch:
     ) -> Hypotheses:
         """Search; arguments and errors as of ``BeamSearch``."""
         special = special or Special()
-        each = BeamSearch(self.width // self.groups, self.max_words, self.finished, self.rules, self.length)
+        each = self._each()
         groups = [Group(each, images, special, None, device) for _ in range(self.groups)]
         words = groups[0].words
         for t in range(self.max_words):

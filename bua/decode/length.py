@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from bua.errors import check_number
+
 #: The largest alpha.
 MOST = 10
 RULES = ("none", "average", "wu")
@@ -23,8 +25,7 @@ class LengthPenalty:
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise ValueError(f"there is no length penalty {self.rule!r}; there is {', '.join(RULES)}")
-        if not isinstance(self.alpha, int | float) or not 0 <= self.alpha <= MOST:
-            raise ValueError(f"alpha of a length penalty is {self.alpha}; 0 to {MOST} is needed")
+        check_number("alpha of a length penalty", self.alpha, most=MOST)
 
     def __call__(self, length: int) -> float:
         """Return the divisor for a sequence of so many words, its end counted."""

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from bua.decode.step import Special
+from bua.errors import check_flag, check_whole
 
 Word = int | str
 
@@ -43,11 +44,12 @@ class Rules:
 
     def __post_init__(self) -> None:
         for name in ("min_words", "ngram"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; a whole number of at least 0 is needed")
+            check_whole(name, getattr(self, name))
+        for name in ("unknown", "twice"):
+            check_flag(name, getattr(self, name))
         for name in ("banned", "again", "endings"):
             words = getattr(self, name)
-            if isinstance(words, str) or not all(isinstance(word, int | str) for word in words or ()):
+            if not _are_words(words):
                 raise ValueError(f"{name} is {words}; a list of words is needed")
 
     def indexed(self, index: Callable[[str], int | None]) -> "Rules":
@@ -123,6 +125,12 @@ class Rules:
             if isinstance(word, str):
                 raise ValueError(f"rules name the word {word!r}; take its index first, by Rules.indexed")
         return [int(word) for word in words]
+
+
+def _are_words(words: object) -> bool:
+    if not isinstance(words, Sequence) or isinstance(words, str):
+        return words is None
+    return all(isinstance(word, int | str) and not isinstance(word, bool) for word in words)
 
 
 def _completes(said: Int[Tensor, "B N t"], order: int, size: int) -> Bool[Tensor, "B N V"]:

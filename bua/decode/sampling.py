@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bua.decode.rules import Rules
 from bua.decode.step import Hypotheses, Special, StepFunction, repeat
-from bua.errors import InputError
+from bua.errors import InputError, check_kind, check_number, check_whole
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Sampling:
     rules: Rules = field(default_factory=Rules)
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.max_words < 1:
-            raise ValueError("width and max_words are at least 1")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature is {self.temperature}; above 0 is needed")
-        if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"top_k is {self.top_k}; at least 1 is needed")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p is {self.top_p}; above 0 and at most 1 is needed")
+        check_whole("width", self.width, 1)
+        check_whole("max_words", self.max_words, 1)
+        check_kind("rules", self.rules, Rules)
+        check_number("temperature", self.temperature, without=0)
+        if self.top_k is not None:
+            check_whole("top_k", self.top_k, 1)
+        if self.top_p is not None:
+            check_number("top_p", self.top_p, most=1, without=0)
 
     def __call__(
         self,

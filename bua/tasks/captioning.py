@@ -7,7 +7,8 @@ from torch import Tensor
 
 from bua.data.batch import CaptionBatch
 from bua.data.frequencies import Captions
-from bua.decode import Decoder, Hypotheses
+from bua.decode import DECODERS, Decoder, Hypotheses
+from bua.errors import check_kind
 from bua.metrics.caption import caption_scores
 from bua.metrics.endings import bad_endings
 from bua.models.captioners.step import Captioner
@@ -37,6 +38,7 @@ class Captioning(Task, ABC):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_kind("decoder", decoder, *DECODERS)
         self.model = model
         self.vocabulary, self.captions = vocabulary, captions
         self.decoder = with_words(decoder, vocabulary)

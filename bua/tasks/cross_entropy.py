@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bua.data.batch import CaptionBatch
 from bua.decode import Hypotheses
+from bua.errors import check_flag, check_kind, check_number, check_whole
 from bua.models.captioners.step import Captioner
 from bua.models.regions import RegionBatch
 from bua.tasks.captioning import Captioning
@@ -36,8 +37,10 @@ class ScheduledSampling:
     start: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.most <= 1 or self.step < 0 or self.every < 1:
-            raise ValueError("scheduled sampling: 0 <= most <= 1, step >= 0 and every >= 1 are needed")
+        check_number("most", self.most, most=1)
+        check_number("step", self.step)
+        check_whole("every", self.every, 1)
+        check_whole("start", self.start)
 
     def at(self, epoch: int) -> float:
         """Return the probability in an epoch."""
@@ -68,8 +71,10 @@ class CrossEntropy(Captioning):
         **kwargs: Any,
     ) -> None:
         super().__init__(model, **kwargs)
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing is {label_smoothing}; at least 0 and below 1 is needed")
+        check_kind("normaliser", normaliser, Normaliser)
+        check_kind("sampling", sampling, ScheduledSampling)
+        check_number("label_smoothing", label_smoothing, most=1, without=1)
+        check_flag("ignore_unknown", ignore_unknown)
         self.normaliser, self.label_smoothing = normaliser, label_smoothing
         self.ignore_unknown, self.sampling = ignore_unknown, sampling
 

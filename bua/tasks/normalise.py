@@ -3,11 +3,12 @@
 Shapes: B images, N captions an image, T words.
 """
 
-import math
 from dataclasses import dataclass
 
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from bua.errors import check_number
 
 PER = ("word", "caption", "caption_mean")
 
@@ -29,8 +30,7 @@ class Normaliser:
     def __post_init__(self) -> None:
         if self.per not in PER:
             raise ValueError(f"a loss per {self.per!r}; it must be per {', '.join(PER)}")
-        if not isinstance(self.scale, int | float) or not 0 < self.scale < math.inf:
-            raise ValueError(f"scale of a loss is {self.scale}; a number above 0 is needed")
+        check_number("scale of a loss", self.scale, without=0)
 
     def __call__(self, values: Float[Tensor, "B N T"], counted: Bool[Tensor, "B N T"]) -> Float[Tensor, ""]:
         """Return one number; 0 where nothing counts.

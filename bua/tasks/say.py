@@ -32,7 +32,11 @@ def steps(model: Captioner[Any, Any], regions: RegionBatch) -> tuple[StepFunctio
 
 @torch.no_grad()
 def say(
-    models: Sequence[Captioner[Any, Any]], regions: RegionBatch, decoder: Decoder, **more: Any
+    models: Sequence[Captioner[Any, Any]],
+    regions: RegionBatch,
+    decoder: Decoder,
+    shares: Sequence[float] | None = None,
+    **more: Any,
 ) -> Hypotheses:
     """Caption a batch of images by one captioner, or by several together.
 
@@ -40,12 +44,13 @@ def say(
         models: captioners over one vocabulary, in eval mode.
         regions: of the images.
         decoder: the search; its rules are over the indices of words.
+        shares: of each model in the mean of their probabilities; equal ones by default.
         more: further arguments of the search, as ``automaton``.
     """
     parts = [steps(model, regions) for model in models]
     step, state = parts[0]
     if len(parts) > 1:
-        step, state = ensemble([one for one, _ in parts]), tuple(first for _, first in parts)
+        step, state = ensemble([one for one, _ in parts], shares), tuple(first for _, first in parts)
     device = regions.features.device
     return decoder(step, state, images=len(regions.features), device=device, **more)
 

@@ -4,7 +4,6 @@ Shapes: B images, N captions an image, T words.
 """
 
 import logging
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from torch import Tensor, nn
 
 from bua.data.batch import CaptionBatch
 from bua.data.frequencies import caption_frequencies, save_frequencies
-from bua.decode import Decoder, Hypotheses, Sampling, greedy
+from bua.decode import DECODERS, Decoder, Hypotheses, Sampling, greedy
+from bua.errors import check_flag, check_kind, check_number
 from bua.metrics.endings import BAD_ENDINGS
 from bua.metrics.reward import bleu, cider_d, prepare
 from bua.models.captioners.step import Captioner
@@ -47,9 +47,11 @@ class Reward:
     end: bool = True
 
     def __post_init__(self) -> None:
-        weights = (self.cider_d, self.bleu_4)
-        if not all(isinstance(w, int | float) and 0 <= w < math.inf for w in weights) or not any(weights):
-            raise ValueError(f"rewards weigh {weights}; numbers of at least 0 are needed, one above 0")
+        check_number("cider_d", self.cider_d)
+        check_number("bleu_4", self.bleu_4)
+        check_flag("end", self.end)
+        if not self.cider_d + self.bleu_4:
+            raise ValueError("rewards are for nothing: cider_d or bleu_4 must be above 0")
 
 
 class SelfCritical(Captioning):
@@ -81,6 +83,9 @@ class SelfCritical(Captioning):
         **kwargs: Any,
     ) -> None:
         super().__init__(model, **kwargs)
+        check_kind("sampler", sampler, *DECODERS)
+        check_kind("reward", reward, Reward)
+        check_kind("normaliser", normaliser, Normaliser)
         if baseline not in BASELINES:
             raise ValueError(f"there is no baseline {baseline!r}; there is {', '.join(BASELINES)}")
         if baseline != "greedy" and sampler.width < 2:

@@ -26,6 +26,7 @@ from bua.store.reader import FeatureStore, ImageId, Padded
 from bua.store.regions import Regions
 from bua.tasks.said import Answer, Answered, Caption, Said
 from bua.tasks.say import say, with_words
+from bua.tasks.shares import checked_shares
 from bua.text.answers import AnswerVocabulary
 from bua.text.vocabulary import Vocabulary
 
@@ -60,6 +61,7 @@ class Trained:
     ) -> None:
         self.model, self.record, self.source = model.to(device).eval(), record, source
         self.models: list[Any] = [self.model]
+        self.shares: Sequence[float] | None = None
         self.device, self.precision = torch.device(device), precision
         self._computing = computing(self.device, precision)
         self.kind = str(record["kind"])
@@ -76,12 +78,19 @@ class Trained:
             self._detector = self._make_detector()
         return self._detector
 
-    def with_others(self, others: Sequence["Trained"]) -> "Trained":
+    def with_others(self, others: Sequence["Trained"], shares: Sequence[float] | None = None) -> "Trained":
         """Return a captioner that says every word together with others (an ensemble).
 
+        Args:
+            others: captioners.
+            shares: of this one and of each other in the mean of their probabilities, as numbers above 0;
+                equal ones by default.
+
         Raises:
-            InputError: one is no captioner, has other words or looks at other features.
+            InputError: one is no captioner, has other words or looks at other features, or the shares are
+                not as many numbers above 0.
         """
+        shares = checked_shares(shares, 1 + len(others))
         for other in (self, *others):
             other._must_be("caption")
             if other.vocabulary != self.vocabulary:
@@ -98,6 +107,7 @@ class Trained:
             precision=self.precision,
         )
         together.models = [self.model, *(other.model for other in others)]
+        together.shares = shares
         return together
 
     def regions(self, image: Image | Regions) -> Regions:
@@ -163,7 +173,7 @@ class Trained:
         search = with_words(decoder or BeamSearch(), self.vocabulary)
         more = {} if automaton is None else {"automaton": automaton.to(self.device)}
         with self._computing:
-            found = say(self.models, regions.to(self.device), search, **more)
+            found = say(self.models, regions.to(self.device), search, self.shares, **more)
         counts = regions.mask.sum(1).tolist()
         words, weights = found.words.tolist(), found.weights.float().cpu().numpy()
         said: list[list[Said]] = []

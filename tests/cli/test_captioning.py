@@ -135,9 +135,21 @@ def test_an_ensemble_of_different_models_predicts(runs, tmp_path) -> None:
         [c for found in json.loads((tmp_path / f"{name}.json").read_text()) for c in found["candidates"]]
         for name in ("both", "twice", "one")
     )
+    ran(*common, f"others=[{runs}/mean]", "shares=[1,1e-6]", f"out={tmp_path}/nearly.json")
+    nearly = json.loads((tmp_path / "nearly.json").read_text())
+    assert [c["caption"] for found in nearly for c in found["candidates"]] == [c["caption"] for c in one]
     assert [c["caption"] for c in twice] == [c["caption"] for c in one]
     assert [c["log_prob"] for c in twice] == pytest.approx([c["log_prob"] for c in one], abs=1e-4)
     assert both != one
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shares", ["[1]", "[1,0]", "[1,x]", "2", "[1,2,3]"])
+def test_shares_that_are_not_those_of_the_models_are_one_line(shares, runs, tmp_path, capfd) -> None:
+    capfd.readouterr()
+    common = ["predict", f"run={runs}/scst", "split=val", f"out={tmp_path}/p.json"]
+    assert "shares=" in said(capfd, *common, f"others=[{runs}/mean]", f"shares={shares}")
+    assert "shares=[1, 2]: 1 models need as many numbers" in said(capfd, *common, "shares=[1,2]")
 
 
 @pytest.mark.slow
@@ -184,6 +196,11 @@ def test_constraints_are_said_and_those_without_words_told(runs, scenes, tmp_pat
     found = json.loads((tmp_path / "p.json").read_text())
     words = {str(one["image_id"]): one["caption"].split() for one in found}
     assert {"tree", "ball"} <= set(words[first])
+    met = {str(one["image_id"]): (one["met"], one["constraints"]) for one in found}
+    assert met[first] == (2, 2)
+    assert met[second] == (0, 1)
+    assert set(met.values()) == {(2, 2), (0, 1), (0, 0)}
+    assert "2 of 3 constraints are met; 1 of 2 images with constraints meet all" in told.out
     assert "required=1 needs constraints=FILE" in said(capfd, *common, "required=1")
     line = said(capfd, *common, f"constraints={tmp_path}/c.json", "decode=sample")
     assert "need decode=beam" in line

@@ -70,8 +70,23 @@ def test_together_the_score_is_the_mean_by_shares(runs, tmp_path) -> None:
             assert score == pytest.approx((3 * one[answer] + two[answer]) / 4, abs=2e-6)
 
 
-def test_as_many_shares_as_models_are_needed(runs, tmp_path, capsys) -> None:
-    words = ["predict", f"run={runs[0]}", f"out={tmp_path}/p.json", f"others=[{runs[1]}]", "shares=[1,2,3]"]
+MISTAKES = {
+    "shares=[1,2,3]": "shares=[1, 2, 3]: a list of 2 numbers is needed, one a model",
+    "shares=0.5": "shares=0.5: a list of 2 numbers is needed, one a model",
+    "shares=[1,inf]": "shares=[1, inf]: a share is inf; a number above 0 is needed",
+    "shares=[true,1]": "shares=[True, 1]: a share is True; a number above 0 is needed",
+    "shares=[0,1]": "shares=[0, 1]: a share is 0; a number above 0 is needed",
+    "others=runs/two": "others=runs/two: a list of runs is needed: others=[runs/two]",
+}
+
+
+def test_there_are_mistakes() -> None:
+    assert len(MISTAKES) >= 5
+
+
+@pytest.mark.parametrize("word", MISTAKES)
+def test_shares_and_others_that_mean_nothing_are_one_line(word: str, runs, tmp_path, capsys) -> None:
+    words = ["predict", f"run={runs[0]}", f"out={tmp_path}/p.json", f"others=[{runs[1]}]", word]
     assert main(words) == 2
-    assert "shares=[1, 2, 3]: 2 numbers above 0 are needed, one a model" in capsys.readouterr().err
+    assert capsys.readouterr().err.splitlines() == [f"bua predict: {MISTAKES[word]}"]
     assert not (tmp_path / "p.json").exists()

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from bua.data.constraints import MOST, constrained, plural, read_constraints, seen
+from bua.data.constraints import MOST, constrained, met, plural, read_constraints, seen
 from bua.errors import InputError
 from bua.text.vocabulary import Vocabulary
 from tests.conftest import regions
@@ -29,7 +29,8 @@ def test_texts_become_phrases_of_known_words(tmp_path) -> None:
 
 def test_what_has_no_known_words_is_told_and_left_out(tmp_path) -> None:
     found, told = read(tmp_path, {"7": [["hound", "fire dog hound"]]})
-    assert found == {"7": []}
+    assert found == {"7": [[]]}
+    assert constrained(found, [7], None).states == 1
     assert told == [
         f"{tmp_path}/c.json: image 7: the vocabulary lacks hound / fire dog hound; it is left out"
     ]
@@ -81,3 +82,17 @@ def test_plurals_are_regular() -> None:
         "cherries",
         "toys",
     ]
+
+
+def test_a_constraint_is_met_by_any_of_its_phrases_word_for_word() -> None:
+    index = VOCABULARY.index
+    wanted = [[(index("fire"), index("hydrant"))], [(index("dog"),), (index("dogs"),)], []]
+    for text, count in (
+        ("a fire hydrant", 1),
+        ("a fire dog hydrant", 1),
+        ("dogs dog", 1),
+        ("dogs fire hydrant", 2),
+        ("hydrant fire", 0),
+        ("", 0),
+    ):
+        assert met(text.split(), wanted, VOCABULARY) == count

@@ -269,7 +269,7 @@ def test_length_penalties_are_those_of_the_formulas() -> None:
     assert LengthPenalty("wu", 0.6)(7) == pytest.approx((12 / 6) ** 0.6)
     with pytest.raises(ValueError, match="average, wu"):
         LengthPenalty("mean")
-    with pytest.raises(ValueError, match="0 to 10"):
+    with pytest.raises(ValueError, match="a number of at least 0 and at most 10"):
         LengthPenalty("wu", -1)
 
 

@@ -15,12 +15,12 @@ BATCHES = [([5, 2, 4], 4), ([4, 3], 5)]
 KINDS = ("updown", "transformer")
 
 
-def both(kind: str):
+def both(kind: str, **options):
     """Return a captioner, the same one compiled, and what counts the graphs that are compiled."""
     torch._dynamo.reset()
     plain, graphs = captioner(kind), CompileCounter()
     compiled = copy.deepcopy(plain)
-    compiled.compile(backend=graphs, dynamic=True)
+    compiled.compile(backend=graphs, **options)
     return plain, compiled, graphs
 
 
@@ -49,7 +49,7 @@ def test_logits_and_gradients_are_those_of_the_plain_captioner(kind: str) -> Non
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
 def test_a_compiled_step_says_the_same_and_is_not_compiled_for_every_batch(kind: str) -> None:
-    plain, compiled, graphs = both(kind)
+    plain, compiled, graphs = both(kind, dynamic=True)
     for counts, length in BATCHES:
         regions, words = some_regions(counts), some_words(len(counts), length=length)
         said = []

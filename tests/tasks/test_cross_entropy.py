@@ -73,7 +73,7 @@ def test_scheduled_sampling_grows_to_its_most_as_published() -> None:
     assert found == pytest.approx([0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.25])
     assert ScheduledSampling(most=0.25).at(4) == ScheduledSampling(most=0.25, start=10).at(14) == 0
     assert ScheduledSampling().at(100) == 0
-    with pytest.raises(ValueError, match="most <= 1"):
+    with pytest.raises(ValueError, match="at most 1"):
         ScheduledSampling(most=2)
 
 

@@ -1,0 +1,107 @@
+"""Every recipe of captioning can be started: a step of training and a validation, its model made small."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bua.cli import main
+from bua.cli.load import read_checkpoint
+from bua.store import Regions
+from tests.conftest import write_store
+from tests.parity import ROOT
+from tests.test_conf import composed
+
+WORDS = ["a dog runs on the grass", "two cats sleep on a bed", "the red bus stands on a street"]
+#: The sizes of each model's class, small; the recipes have those that were published.
+RECURRENT = ["model.word_size=8", "model.hidden_size=12", "model.attention_size=6"]
+SMALL = {
+    "UpDownCaptioner": RECURRENT,
+    "CaffeUpDownCaptioner": RECURRENT,
+    "MeanPooledCaptioner": RECURRENT[:2],
+    "TransformerCaptioner": ["model.model_size=8", "model.feed_forward_size=12", "model.layers=1"]
+    + ["model.heads=2"],
+}
+
+
+def recipes() -> dict[str, str]:
+    """Return the objective of every recipe of captioning."""
+    names = sorted(path.stem for path in (ROOT / "conf/experiment").glob("*.yaml"))
+    targets = {name: str(composed("train", f"experiment={name}").objective._target_) for name in names}
+    return {n: t.split(".")[-1] for n, t in targets.items() if t.endswith(("CrossEntropy", "SelfCritical"))}
+
+
+RECIPES = recipes()
+REWARDS = {name for name, objective in RECIPES.items() if objective == "SelfCritical"}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    """Four images with 36 regions, captioned by Karpathy's file and by COCO's."""
+    folder, rng = tmp_path_factory.mktemp("recipes"), np.random.default_rng(0)
+    corners = np.sort(rng.random((4, 36, 2, 2), dtype=np.float32) * 90, axis=2).reshape(4, 36, 4)
+    features = rng.random((4, 36, 2048), dtype=np.float32).astype(np.float16)
+    regions = {n: Regions(features[n], corners[n], (100, 100)) for n in range(4)}
+    write_store(folder / "f.h5", regions)
+    splits = ["train", "train", "restval", "val"]
+    texts = [[WORDS[(n + k) % 3] for k in range(5)] for n in range(4)]
+    images = [
+        {"filename": f"{n}.jpg", "imgid": n, "cocoid": n, "split": splits[n]}
+        | {"sentences": [{"raw": text} for text in texts[n]]}
+        for n in range(4)
+    ]
+    coco = {
+        "images": [{"id": n, "file_name": f"{n}.jpg"} for n in range(4)],
+        "annotations": [
+            {"id": 5 * n + k, "image_id": n, "caption": text}
+            for n in range(4)
+            for k, text in enumerate(texts[n])
+        ],
+    }
+    (folder / "karpathy.json").write_text(json.dumps({"images": images}))
+    (folder / "coco.json").write_text(json.dumps(coco))
+    return folder
+
+
+def begin(name: str, files: Path, scenes: Path, out: Path, *more: str, small: bool = True) -> None:
+    """Train a step of a recipe."""
+    config = composed("train", f"experiment={name}")
+    given = {"features": files / "f.h5", "karpathy": files / "karpathy.json", "captions": files / "coco.json"}
+    given |= {"train": files / "coco.json", "val": files / "coco.json"}
+    there = set(config)  # what is still missing is there, too
+    if "scenes" in there:
+        given = {"scenes": scenes}
+    keys = [f"{key}={value}" for key, value in given.items() if key in there]
+    sizes = SMALL[config.model._target_.split(".")[-1]] if small else []
+    length = [
+        "trainer.max_epochs=1",
+        "trainer.limit_train_batches=1",
+        "trainer.accelerator=cpu",
+        "data.batch_size=2",
+    ]
+    length += ["data.workers=0", "trainer.check_val_every_n_epoch=1"]
+    assert main(["train", f"experiment={name}", f"out={out}", *keys, *sizes, *length, *more]) == 0
+    _, state = read_checkpoint(out / "checkpoints/best.ckpt")
+    assert all(value.isfinite().all() for value in state.values())
+
+
+def before(name: str) -> str:
+    """Return the recipe that a recipe of rewards goes on from."""
+    return name.replace("_scst", "_xe").replace("_nsc", "_xe")
+
+
+def test_there_are_recipes_of_both_kinds() -> None:
+    assert len(RECIPES) >= 12
+    assert len(REWARDS) >= 4
+    assert {before(name) for name in REWARDS} <= RECIPES.keys() - REWARDS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_a_recipe_can_be_started(name: str, files, scenes, tmp_path) -> None:
+    more = []
+    if name in REWARDS:
+        begin(before(name), files, scenes, tmp_path / "xe")
+        more = [f"start={tmp_path}/xe"]
+    begin(name, files, scenes, tmp_path / "r", *more)

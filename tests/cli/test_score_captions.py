@@ -1,0 +1,67 @@
+"""Scores of captions: of every domain of nocaps by itself."""
+
+import json
+
+import pytest
+
+from bua.cli import main
+
+TEXTS = ["a dog runs on grass", "two cats sleep on a bed", "a red bus on a street", "a bird in a tree"] + [
+    "a man with a kite",
+    "a plate of food",
+]
+DOMAINS = ["in-domain", "near-domain", "out-domain"]
+
+
+def scored(folder, images: int, domains: list[str] | None, capfd) -> tuple[dict, list[str]]:
+    """Return the numbers and the lines of every second prediction being a reference."""
+    records = [{"id": n, "file_name": f"{n}.jpg"} for n in range(images)]
+    for n, record in enumerate(records):
+        record |= {"domain": domains[n % len(domains)]} if domains else {}
+    annotations = [
+        {"id": 2 * n + k, "image_id": n, "caption": TEXTS[(n + k) % len(TEXTS)]}
+        for n in range(images)
+        for k in range(2)
+    ]
+    said = [{"image_id": n, "caption": TEXTS[n % len(TEXTS)] if n % 2 else "a dog"} for n in range(images)]
+    (folder / "r.json").write_text(json.dumps({"images": records, "annotations": annotations}))
+    (folder / "p.json").write_text(json.dumps(said))
+    common = ["task=caption", f"predictions={folder}/p.json", f"references={folder}/r.json"]
+    capfd.readouterr()
+    assert main(["score", *common, "tokenizer=python", "metrics=[cider,bleu]", f"out={folder}/m.json"]) == 0
+    return json.loads((folder / "m.json").read_text()), capfd.readouterr().out.strip().splitlines()
+
+
+def test_each_domain_is_scored_as_if_it_were_the_whole_file(tmp_path, capfd) -> None:
+    result, lines = scored(tmp_path, 12, DOMAINS, capfd)
+    assert list(result["per_domain"]) == DOMAINS
+    assert len(lines) == 4
+    assert lines[1].startswith("in-domain: ")
+    references = json.loads((tmp_path / "r.json").read_text())
+    predictions = json.loads((tmp_path / "p.json").read_text())
+    for n, domain in enumerate(DOMAINS):
+        ids = set(range(n, 12, 3))
+        alone = tmp_path / domain
+        alone.mkdir()
+        part = {
+            "images": [image for image in references["images"] if image["id"] in ids],
+            "annotations": [one for one in references["annotations"] if one["image_id"] in ids],
+        }
+        (alone / "r.json").write_text(json.dumps(part))
+        (alone / "p.json").write_text(json.dumps([one for one in predictions if one["image_id"] in ids]))
+        common = [f"predictions={alone}/p.json", f"references={alone}/r.json", f"out={alone}/m.json"]
+        assert main(["score", "task=caption", *common, "tokenizer=python", "metrics=[cider,bleu]"]) == 0
+        own = json.loads((alone / "m.json").read_text())
+        found = result["per_domain"][domain]
+        assert found["images"] == own["images"] == 4
+        assert found["scores"] == pytest.approx(own["scores"])
+    ciders = [part["scores"]["CIDEr"] for part in result["per_domain"].values()]
+    assert result["scores"]["CIDEr"] != pytest.approx(sum(ciders) / 3)
+    assert "own references" in result["signature"]["per_domain"]
+
+
+def test_files_without_domains_are_scored_as_one(tmp_path, capfd) -> None:
+    result, lines = scored(tmp_path, 6, None, capfd)
+    assert "per_domain" not in result
+    assert "per_domain" not in result["signature"]
+    assert len(lines) == 1
