@@ -59,7 +59,7 @@ def cells(scenes: Path, path: Path) -> None:
     path.write_text(json.dumps(entries))
 
 
-def trained_and_scored(run: Path, about: Row, command: Iterable[str], scores: Callable[[Path], Row]) -> Row:
+def train_and_score(run: Path, about: Row, command: Iterable[str], scores: Callable[[Path], Row]) -> None:
     """Train into a run directory and score it; what is there already is not done again."""
     took, done = run / "minutes.json", run / "scores.json"
     if not took.exists():
@@ -69,19 +69,18 @@ def trained_and_scored(run: Path, about: Row, command: Iterable[str], scores: Ca
         took.write_text(json.dumps((time.monotonic() - started) / 60))
     if not done.exists():
         done.write_text(json.dumps({**about, "minutes": json.loads(took.read_text()), **scores(run)}))
-    row: Row = json.loads(done.read_text())
-    print(json.dumps(row), flush=True)
-    return row
+        print(done.read_text(), flush=True)
 
 
-def in_parallel(job: Callable[..., list[Row]], every: Sequence[tuple[Any, ...]], processes: int) -> list[Row]:
-    """Run jobs, so many at a time, one thread each, and return all their rows."""
+def in_parallel(job: Callable[..., None], every: Sequence[tuple[Any, ...]], processes: int) -> None:
+    """Run jobs, so many at a time, one thread each."""
     os.environ["OMP_NUM_THREADS"] = "1"
     with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
-        return [row for rows in pool.starmap(job, every, chunksize=1) for row in rows]
+        pool.starmap(job, every, chunksize=1)
 
 
-def write_results(folder: Path, command: str, rows: list[Row]) -> None:
-    """Write ``results.json`` of a study."""
+def write_results(folder: Path, command: str, runs: Iterable[Path]) -> None:
+    """Write ``results.json`` of a study from those of its runs that are finished."""
+    rows = [json.loads((run / "scores.json").read_text()) for run in runs if (run / "scores.json").exists()]
     results = {"command": command, "pictures": PICTURES, "seeds": len(SEEDS), "runs": rows}
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")

@@ -15,7 +15,7 @@ from experiments.study import (
     Row,
     in_parallel,
     prepare,
-    trained_and_scored,
+    train_and_score,
     write_results,
 )
 
@@ -24,35 +24,39 @@ MODELS = {
     "transformer": ["model=transformer_small", "optimizer.lr=1e-3"],
     "mean_pooled": ["model=mean_pooled_small"],
 }
-#: By cross-entropy, and from there on rewards; regions also by cross-entropy for as many epochs in all.
+#: By cross-entropy, and from there on rewards; some, on regions, by cross-entropy for as many epochs in all.
 OBJECTIVES = ("cross_entropy", "self_critical")
+LONGER = ("updown", "transformer")
 #: Epochs by cross-entropy, and more of them.
 EPOCHS, MORE = 8, 5
 #: Learning rate on rewards.
 RATES = {"updown": 2e-4, "transformer": 1e-4, "mean_pooled": 2e-4}
 
 
-def job(out: Path, model: str, features: str, seed: int, objectives: tuple[str, ...]) -> list[Row]:
+def run_of(out: Path, model: str, features: str, seed: int, objective: str) -> Path:
+    """Return the run directory of a training."""
+    return out / "runs" / f"{model}-{features}-{seed}-{objective}"
+
+
+def job(out: Path, model: str, features: str, seed: int, objectives: tuple[str, ...]) -> None:
     """Train one captioner in several ways, one after the other, and score it."""
     import torch
 
     torch.set_num_threads(1)
-    rows = []
     for objective in objectives:
-        run = out / "runs" / f"{model}-{features}-{seed}-{objective}"
+        run = run_of(out, model, features, seed, objective)
         about = {"model": model, "features": features, "seed": seed, "objective": objective}
-        command = training(out, run, model, features, seed, objective)
-        rows.append(trained_and_scored(run, about, command, lambda run: scores(out, run, features)))
-    return rows
+        command = training(out, model, features, seed, objective)
+        train_and_score(run, about, command, lambda run: scores(out, run, features))
 
 
-def training(out: Path, run: Path, model: str, features: str, seed: int, objective: str) -> list[str]:
+def training(out: Path, model: str, features: str, seed: int, objective: str) -> list[str]:
     """Return how to train by cross-entropy, or to go on from there on rewards."""
     command = ["experiment=caption_scenes", f"scenes={out}/scenes", f"features={out}/{features}.h5"]
     command += [f"seed={seed}", *MODELS[model]]
     command += [f"trainer.max_epochs={EPOCHS + (MORE if objective == 'longer' else 0)}"]
     if objective == "self_critical":
-        start = run.with_name(run.name.replace("self_critical", "cross_entropy"))
+        start = run_of(out, model, features, seed, "cross_entropy")
         command += ["objective=self_critical", f"start={start}", "scheduler=constant"]
         command += [f"optimizer.lr={RATES[model]}", f"trainer.max_epochs={MORE}"]
     return command
@@ -102,9 +106,12 @@ def main(out: Path, jobs: int) -> None:
     """Run the whole study."""
     prepare(out)
     every = [(out, m, f, s, OBJECTIVES) for s in SEEDS for m in MODELS for f in FEATURES]
-    every += [(out, m, "regions", s, ("longer",)) for s in SEEDS for m in MODELS]
-    rows = in_parallel(job, every, jobs)
-    write_results(Path(__file__).parent, f"python -m experiments.captioning.run OUT {jobs}", rows)
+    every += [(out, m, "regions", s, ("longer",)) for s in SEEDS for m in LONGER]
+    try:
+        in_parallel(job, every, jobs)
+    finally:
+        runs = [run_of(out, m, f, s, o) for _, m, f, s, objectives in every for o in objectives]
+        write_results(Path(__file__).parent, f"python -m experiments.captioning.run OUT {jobs}", runs)
 
 
 if __name__ == "__main__":

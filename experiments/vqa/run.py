@@ -15,7 +15,7 @@ from experiments.study import (
     Row,
     in_parallel,
     prepare,
-    trained_and_scored,
+    train_and_score,
     write_results,
 )
 
@@ -25,8 +25,14 @@ COUNTER = "model.counter={_target_:bua.models.answerers.counting.Counter,objects
 #: What each model is trained with.
 MODELS = {
     "updown_hu": ["model=updown_hu_small", "optimizer.lr=6e-3"],
-    "updown_teney": ["model=updown_teney_small", "optimizer.lr=6e-3", "data.padding=end"],
-    "ban": ["model=ban_small", "optimizer.lr=2e-3", "data.padding=end"],
+    # parts of it learn at rates of their own, which the schedule of the others would lose
+    "updown_teney": [
+        "model=updown_teney_small",
+        "optimizer.lr=2e-3",
+        "scheduler=constant",
+        "data.padding=end",
+    ],
+    "ban": ["model=ban_small", "model.hidden_size=128", "optimizer.lr=2e-3", "data.padding=end"],
     "mcan": ["model=mcan_small", "optimizer.lr=1e-3", "data.padding=end"],
     "mean_pooled": ["model=mean_pooled_vqa_small", "optimizer.lr=6e-3"],
     "updown_hu_counter": ["model=updown_hu_small", "optimizer.lr=6e-3", COUNTER],
@@ -36,23 +42,21 @@ MODELS = {
 BOTH = list(MODELS)[:-2]
 
 
-def job(out: Path, model: str, features: str, seed: int) -> list[Row]:
+def run_of(out: Path, model: str, features: str, seed: int) -> Path:
+    """Return the run directory of a training."""
+    return out / "runs" / f"vqa-{model}-{features}-{seed}"
+
+
+def job(out: Path, model: str, features: str, seed: int) -> None:
     """Train one model and score it."""
     import torch
 
     torch.set_num_threads(1)
-    run = out / "runs" / f"vqa-{model}-{features}-{seed}"
-    command = [
-        "experiment=vqa_scenes",
-        f"trainer.max_epochs={EPOCHS}",
-        f"scenes={out}/scenes",
-        f"features={out}/{features}.h5",
-        f"seed={seed}",
-    ]
+    command = ["experiment=vqa_scenes", f"scenes={out}/scenes", f"features={out}/{features}.h5"]
+    command += [f"seed={seed}", f"trainer.max_epochs={EPOCHS}", *MODELS[model]]
     about = {"model": model, "features": features, "seed": seed}
-    return [
-        trained_and_scored(run, about, [*command, *MODELS[model]], lambda run: scores(out, run, features))
-    ]
+    run = run_of(out, model, features, seed)
+    train_and_score(run, about, command, lambda run: scores(out, run, features))
 
 
 def scores(out: Path, run: Path, features: str) -> Row:
@@ -94,8 +98,11 @@ def main(out: Path, jobs: int) -> None:
     """Run the whole study."""
     prepare(out)
     every = [(out, m, f, s) for s in SEEDS for m in MODELS for f in FEATURES if f == "regions" or m in BOTH]
-    rows = in_parallel(job, every, jobs)
-    write_results(Path(__file__).parent, f"python -m experiments.vqa.run OUT {jobs}", rows)
+    try:
+        in_parallel(job, every, jobs)
+    finally:
+        runs = [run_of(*arguments) for arguments in every]
+        write_results(Path(__file__).parent, f"python -m experiments.vqa.run OUT {jobs}", runs)
 
 
 if __name__ == "__main__":
