@@ -1,6 +1,8 @@
 """The VQA half of ``bua predict``: one answer to every question of a file."""
 
-from collections.abc import Iterator
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,15 @@ from bua.cli.load import load
 from bua.cli.run import data_of_run
 from bua.data.question_files.stored import stored_images
 from bua.data.vqa import Question, read_questions
+from bua.errors import InputError
 from bua.store.reader import FeatureStore
 from bua.tasks.said import Answered
 from bua.tasks.shares import checked_shares
 from bua.tasks.together import Member, Together
 from bua.tasks.trained import Trained
+from bua.text.vocabulary import UNKNOWN
+
+log = logging.getLogger(__name__)
 
 
 def answers(config: Any, trained: Trained, store: FeatureStore) -> list[dict[str, Any]]:
@@ -27,6 +33,10 @@ def answers(config: Any, trained: Trained, store: FeatureStore) -> list[dict[str
     source = config.questions or data_of_run(config.run, config.split or "val")
     files = [source] if isinstance(source, str) else [str(path) for path in source]
     questions = [question for path in files for question in read_questions(path)]
+    twice = [i for i, count in Counter(q.question_id for q in questions).items() if count > 1]
+    if twice:
+        raise InputError(f"{', '.join(files)}: question {twice[0]} is in two of them")
+    _tell_of_words(questions, trained)
     images = list(dict.fromkeys(q.image_id for q in questions))
     together = Together(
         [
@@ -41,6 +51,17 @@ def answers(config: Any, trained: Trained, store: FeatureStore) -> list[dict[str
         for question, answer in zip(part, found, strict=True):
             results.append(_result(question, answer, together.members[0], config))
     return results
+
+
+def _tell_of_words(questions: Sequence[Question], trained: Trained) -> None:
+    """Count the questions that the model does not hear as they are asked."""
+    words = [trained.vocabulary.encode(question.text) for question in questions]
+    length = trained.record["length"]
+    unknown, cut = sum(UNKNOWN in one for one in words), sum(len(one) > length for one in words)
+    if unknown or cut:
+        log.info(
+            f"of {len(words):,} questions, {unknown:,} have unknown words, {cut:,} are cut to {length} words"
+        )
 
 
 def _members(

@@ -23,7 +23,7 @@ def main(config: Any) -> None:
         answers = AnswerVocabulary.count(
             ((asked.most_frequent, asked.answers) for asked in found.file.asked),
             min_count=config.min_answer_count,
-            keep_empty=False,
+            keep_empty=config.keep_empty,
         )
         without = sum(not answers.soft_scores(asked.answers) for asked in found.file.asked)
         log.info(

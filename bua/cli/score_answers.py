@@ -111,7 +111,7 @@ def _best_possible(path: str, asked: Mapping[Any, Asked], rule: str) -> dict[str
     """Return what the best choice from a list of answers would score."""
     vocabulary = read_answers(path)
     best = best_accuracies(vocabulary.surface, asked, rule)
-    return {"answers": len(vocabulary), **by_type(best, asked)}
+    return {"answers": len(vocabulary), "answers_sha256": vocabulary.sha256, **by_type(best, asked)}
 
 
 def read_answers(path: str) -> AnswerVocabulary:

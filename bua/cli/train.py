@@ -95,8 +95,6 @@ def _fit(
     if run.keeps:
         data.save(run.path)
     model = build(plain["model"])
-    if config.get("start") is not None and not config.resume:
-        begin_with(model, config.start, record)
     if config.compile:
         model.compile()  # in place: its parameters keep their names
     task = build(
@@ -107,6 +105,8 @@ def _fit(
         record=record,
         **data.parts,
     )
+    if config.get("start") is not None and not config.resume:
+        begin_with(model, config.start, record)  # last: it has the word over what the task begins with
     if run.keeps:
         task.save(run.path)
     checkpoint = run.last() if config.resume else None

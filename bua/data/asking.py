@@ -20,7 +20,7 @@ from bua.json_file import Tell
 from bua.metrics.vqa import Asked, question_accuracy
 from bua.store.reader import FeatureStore
 from bua.text.answers import AnswerVocabulary
-from bua.text.vocabulary import Vocabulary
+from bua.text.vocabulary import UNKNOWN, Vocabulary
 
 #: Questions whose words are made into arrays at once.
 PIECE = 1 << 14
@@ -63,13 +63,20 @@ class QuestionDataset(Dataset[QuestionBatch]):
         asked = [file.asked or () for file in files]
         self._ids = _compact(chain.from_iterable(file.ids for file in files))
         self._images = np.concatenate([_places(file, store) for file in files])
-        self._words = _encoded(chain.from_iterable(f.texts for f in files), vocabulary, length, padding)
+        texts = chain.from_iterable(file.texts for file in files)
+        self._words, cut = _encoded(texts, vocabulary, length, padding)
         self._targets = SparseRows(answers.soft_scores(a.answers, rule) for a in chain(*asked))
         self.types, self._types = _numbered(a.answer_type for a in chain(*asked))
         self._accuracies = SparseRows(_accuracies(a, answers) for a in chain(*asked)) if judged else None
+        wrong = {
+            f"with none of the {len(answers):,} answers": self._targets.counts() == 0,
+            "with unknown words": (self._words == UNKNOWN).any(1),
+            f"cut to {length} words": cut,
+        }
         ends = np.cumsum([len(file) for file in files])
-        for file, known in zip(files, np.split(self._targets.counts() > 0, ends[:-1]), strict=True):
-            tell(f"{file}, {np.count_nonzero(~known):,} with none of the {len(answers):,} answers")
+        for file, end in zip(files, ends, strict=True):
+            counts = {what: np.count_nonzero(is_so[end - len(file) : end]) for what, is_so in wrong.items()}
+            tell(f"{file}, {', '.join(f'{count:,} {what}' for what, count in counts.items())}")
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -110,12 +117,15 @@ def _places(file: QuestionFile, store: FeatureStore) -> NDArray[np.int32]:
     return np.array([place[stored[image_id]] for image_id in file.image_ids], np.int32)
 
 
-def _encoded(texts: Iterable[str], vocabulary: Vocabulary, length: int, padding: str) -> NDArray[np.int32]:
-    """Return questions as word indices, padded."""
-    remaining, pieces = iter(texts), []
+def _encoded(
+    texts: Iterable[str], vocabulary: Vocabulary, length: int, padding: str
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Return questions as word indices, padded, and which of them had to be cut."""
+    remaining, pieces, cut = iter(texts), [], list[bool]()
     while piece := [vocabulary.encode(text) for text in islice(remaining, PIECE)]:
         pieces.append(pad_questions(piece, length, padding).int().numpy())
-    return np.concatenate(pieces)
+        cut += [len(words) > length for words in piece]
+    return np.concatenate(pieces), np.array(cut)
 
 
 def _numbered(names: Iterable[str]) -> tuple[list[str], NDArray[np.int32]]:

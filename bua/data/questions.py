@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from bua.data.asking import QuestionDataset
 from bua.data.batch import PADDINGS, RegionInput
-from bua.data.question_files import QuestionFile, read_file
+from bua.data.question_files import QuestionFile, QuestionId, read_file
 from bua.data.question_files.genome import read_genome
 from bua.data.question_files.pairs import paired_places
 from bua.data.question_files.read import entries
@@ -100,8 +100,11 @@ class QuestionData(LightningDataModule):
         self.store = FeatureStore(features)
         asked = read_files("train", train, train_annotations)
         judged = read_files("val", val, val_annotations)
+        _tell_of_both(judged, asked)
         if answers is not None:
-            self.answers = AnswerVocabulary.load(answers)
+            self.answers = AnswerVocabulary.load(answers).written_as(
+                chain.from_iterable(given.answers for given in _asked(asked))
+            )
         else:
             counted = asked if answers_of == "train" else [*asked, *judged]
             self.answers = _count(counted, min_answer_count, keep_empty)
@@ -227,8 +230,7 @@ def read_files(name: str, questions: Files, annotations: Files | None) -> list[Q
     return files
 
 
-def _count(files: Iterable[QuestionFile], min_count: int, keep_empty: bool) -> AnswerVocabulary:
-    files = list(files)
+def _count(files: Sequence[QuestionFile], min_count: int, keep_empty: bool) -> AnswerVocabulary:
     counted = AnswerVocabulary.count(
         ((asked.most_frequent, asked.answers) for asked in _asked(files)),
         min_count=min_count,
@@ -242,8 +244,25 @@ def _count(files: Iterable[QuestionFile], min_count: int, keep_empty: bool) -> A
     return counted
 
 
-def _asked(files: Iterable[QuestionFile]) -> Iterator[Asked]:
-    return chain.from_iterable(file.asked for file in files if file.asked is not None)
+def _asked(files: Sequence[QuestionFile]) -> Iterator[Asked]:
+    """Yield the answers to every question, once to one that is in several files."""
+    seen: set[QuestionId] = set()
+    for file in files:
+        for question_id, asked in zip(file.ids, file.asked or (), strict=True):
+            if question_id not in seen:
+                yield asked
+        if file is not files[-1]:
+            seen.update(file.ids)
+
+
+def _tell_of_both(judged: Sequence[QuestionFile], asked: Sequence[QuestionFile]) -> None:
+    """Warn of questions that are trained on and validated on."""
+    trained = set(chain.from_iterable(file.ids for file in asked))
+    for file in judged:
+        if both := sum(question_id in trained for question_id in file.ids):
+            rank_zero_only(log.warning)(
+                f"{file.path}: {both:,} of its {len(file):,} questions are trained on"
+            )
 
 
 def _texts(files: Iterable[QuestionFile]) -> Iterator[str]:

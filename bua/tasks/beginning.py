@@ -85,6 +85,10 @@ def begin_with_images(model: nn.Module, path: str, answers: Sequence[str]) -> No
                             "(model.image_size)"
                         )
                     rows[n], known[n] = vector, True
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
     except (OSError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not an .npz file of vectors ({error})") from None
     if not known.any():

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bua.data.batch import RegionInput
 from bua.errors import InputError
+from bua.models.regions import RegionBatch
 from bua.store.reader import FeatureStore, ImageId
 from bua.tasks.said import Answered
 from bua.tasks.trained import Trained
@@ -59,9 +61,12 @@ class Together:
         """
         total, every = sum(member.share for member in self.members), []
         scores: Tensor | float = 0.0
+        read: dict[tuple[str, RegionInput], RegionBatch] = {}  # by all that look at the same
         for member, order in zip(self.members, self._orders, strict=True):
-            regions = member.trained.region_input.load(member.store, member.stored(image_ids))
-            found, weights = member.trained.scores(regions, questions)
+            key = str(member.store.path), member.trained.region_input
+            if key not in read:
+                read[key] = member.trained.region_input.load(member.store, member.stored(image_ids))
+            found, weights = member.trained.scores(read[key], questions)
             scores = scores + found.cpu()[:, order] * (member.share / total)
             every.append(weights)
         assert isinstance(scores, Tensor)

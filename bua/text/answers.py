@@ -97,7 +97,7 @@ class AnswerVocabulary:
 
         Args:
             questions: for each, its most frequent answer and all its answers.
-            min_count: 9 gives the usual 3,129 answers on VQA v2 train and val.
+            min_count: 9 is usual: the 3,129 answers of VQA v2 train and val, the empty one among them.
             keep_empty: keep the empty answer, to which pure articles normalise.
         """
         chosen: Counter[str] = Counter()
@@ -111,6 +111,15 @@ class AnswerVocabulary:
         kept = [a for a, n in counts.items() if n >= min_count and (a or keep_empty)]
         kept.sort(key=lambda answer: (-counts[answer], answer))
         return cls(kept, _usual_forms(kept, written))
+
+    def written_as(self, texts: Iterable[str]) -> "AnswerVocabulary":
+        """Return the same answers written as annotators usually write them, if nobody has counted that yet.
+
+        Lists of other projects hold normal forms only; an answer that is in no text stays as it is.
+        """
+        if self.surface != self.answers:
+            return self
+        return AnswerVocabulary(self.answers, _usual_forms(self.answers, Counter(texts)))
 
     def __len__(self) -> int:
         return len(self.answers)

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from bua.cli import main
+from bua.cli.load import find_checkpoint, read_checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -90,3 +92,17 @@ def test_shares_and_others_that_mean_nothing_are_one_line(word: str, runs, tmp_p
     assert main(words) == 2
     assert capsys.readouterr().err.splitlines() == [f"bua predict: {MISTAKES[word]}"]
     assert not (tmp_path / "p.json").exists()
+
+
+def test_a_run_that_starts_from_another_keeps_its_words_whatever_vectors_are_given(
+    runs, scenes, tmp_path
+) -> None:
+    vectors = tmp_path / "glove.txt"
+    vectors.write_text(
+        "".join(f"{word} {' '.join(['0.5'] * 100)}\n" for word in ("the", "is", "how", "many"))
+    )
+    options = [f"scenes={scenes}", "trainer.max_epochs=1", "data.min_answer_count=2", "data.batch_size=32"]
+    options += [f"start={runs[0]}", "optimizer.lr=1e-12", f"objective.word_vectors={vectors}"]
+    ran("train", "experiment=vqa_scenes", *options, f"out={tmp_path}/three")
+    before, after = (read_checkpoint(find_checkpoint(run))[1] for run in (runs[0], tmp_path / "three"))
+    torch.testing.assert_close(after["encoder.word.weight"], before["encoder.word.weight"])

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from bua.metrics.vqa import Asked, question_accuracy, vqa_accuracy
 from bua.store.reader import FeatureStore
 from bua.text import UNKNOWN, Vocabulary
 from bua.text.answers import SOFT_SCORES, AnswerVocabulary
+from bua.text.tokenize import vqa
 from tests.conftest import regions, write_store
 from tests.data.test_data import question_data
 from tests.data.test_question_files import PICTURES, qa, written
@@ -124,7 +126,8 @@ def test_questions_with_none_of_the_answers_stay_and_are_counted(store) -> None:
     assert len(questions) == 4
     assert lines == [
         "q.json: VQA v2, 4 questions on 2 images, 4 answers, 0 questions without a type of answer, "
-        "3 with none of the 5 answers"
+        "4 with a single answer, which is right if it is the same, 3 with none of the 5 answers, "
+        "3 with unknown words, 0 cut to 4 words"
     ]
 
 
@@ -357,3 +360,38 @@ def test_scores_by_type_are_those_of_the_metric(scenes) -> None:
     for name, value in expected["per_answer_type"].items():
         mine = [a for a, kind in zip(accuracies, kinds, strict=True) if kind == name]
         assert 100 * np.mean(mine) == pytest.approx(value, abs=0.00501)
+
+
+def test_answers_to_questions_of_both_train_and_val_are_counted_once(scenes, caplog) -> None:
+    """Training on train and val, as published models are submitted."""
+    files = [f"{scenes}/questions_{split}.json" for split in ("train", "val")]
+    given = [f"{scenes}/annotations_{split}.json" for split in ("train", "val")]
+    both = {"train": files, "train_annotations": given, "min_answer_count": 3}
+    once = question_data(scenes, **both, answers_of="train")
+    assert question_data(scenes, **both, answers_of="train_val").answers.answers == once.answers.answers
+    assert re.search(r"questions_val.json: (\d+) of its \1 questions are trained on", caplog.text)
+
+
+def test_a_list_of_normal_forms_is_written_as_annotators_write(scenes, tmp_path) -> None:
+    path = tmp_path / "trainval_label2ans.json"
+    path.write_text('["yes", "t shirt", "2", "never said"]')
+    annotations = json.loads((scenes / "annotations_train.json").read_text())
+    for answer in annotations["annotations"][0]["answers"]:
+        answer["answer"] = "T-shirt"
+    changed = tmp_path / "a.json"
+    changed.write_text(json.dumps(annotations))
+    answers = question_data(scenes, answers=str(path), train_annotations=str(changed)).answers
+    assert answers.answers == ("yes", "t shirt", "2", "never said")
+    assert answers.surface == ("yes", "T-shirt", "2", "never said")
+
+
+def test_unknown_words_and_cut_questions_are_counted(scenes, caplog) -> None:
+    with caplog.at_level("INFO"):
+        data = question_data(scenes, length=5, min_count=12)
+    lengths = [
+        len(vqa(q["question"])) for q in json.loads((scenes / "questions_val.json").read_text())["questions"]
+    ]
+    line = next(r.message for r in caplog.records if "questions_val.json: VQA" in r.message)
+    unknown = int(np.count_nonzero((data.val_set._words == UNKNOWN).any(1)))
+    assert 0 < unknown < len(lengths)
+    assert line.endswith(f"{unknown:,} with unknown words, {sum(n > 5 for n in lengths):,} cut to 5 words")

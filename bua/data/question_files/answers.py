@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import overload
 
 from bua.data.question_files.entry import UNKNOWN_TYPE
@@ -61,6 +62,11 @@ class AskedList(Sequence[Asked]):
     def answers(self) -> int:
         """How many answers there are to all questions."""
         return len(self._given) - 3 * len(self)
+
+    @property
+    def single(self) -> int:
+        """How many questions have one answer only."""
+        return sum(after - before == 4 for before, after in pairwise(self._ends))
 
     @property
     def untyped(self) -> int:

@@ -39,6 +39,8 @@ class QuestionFile:
         if self.asked is not None:
             said.append(f"{self.asked.answers:,} answers")
             said.append(f"{self.asked.untyped:,} questions without a type of answer")
+            if self.asked.single:
+                said.append(f"{self.asked.single:,} with a single answer, which is right if it is the same")
         if self.others:
             said.append(f"{self.others:,} answered questions are not among them")
         return f"{self.path}: {self.format}, {', '.join(said)}"

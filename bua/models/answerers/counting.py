@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bua.errors import check_whole
 from bua.models.layers import NormedLayers
 from bua.models.regions import RegionBatch
 
@@ -45,10 +46,14 @@ class Counter(nn.Module):
 
     Args:
         objects: N, so many regions, those of highest score (of equal ones, any), are looked at.
+
+    Raises:
+        ValueError: N is below 1.
     """
 
     def __init__(self, *, objects: int) -> None:
         super().__init__()
+        check_whole("objects", objects, 1)
         self.objects = objects
         self.f = nn.ModuleList([PiecewiseLinear() for _ in range(FUNCTIONS)])
 
