@@ -1,6 +1,7 @@
-"""Measure what the design promises: python experiments/speed/run.py [DATA] writes results.json here.
+"""Measure what the design promises: python experiments/speed/run.py [DATA] [GROUP...].
 
-DATA is a folder of real photographs and features; what needs them stays unmeasured without it.
+DATA is a folder of real photographs and features; what needs them stays unmeasured without it. Groups are
+measured one by one and written to results.json here as they come, so that one can be measured again alone.
 """
 
 import json
@@ -28,6 +29,8 @@ from vqa_metric import score_seconds
 
 from bua.regions.select import Selection
 from bua.store import About, FeatureStore, Regions, StoreWriter
+
+Row = dict[str, str]
 
 
 def seconds(function: Callable[[], Any], times: int) -> float:
@@ -102,17 +105,34 @@ def selection() -> dict[str, str]:
     }
 
 
+def groups(data: Path | None) -> dict[str, Callable[[], list[Row]]]:
+    """Return what is measured in one go, by name; each row compares within it."""
+    photographs = [extraction_share, extraction_memory] if data else []
+    return {
+        "store": lambda: [help_seconds(), store_reading(), selection()],
+        "captioning": lambda: captioning(seconds),
+        "compiled": lambda: compiling(seconds),
+        "answering": lambda: [training_step(), loading(), validating()],
+        "questions": lambda: [score_seconds(), annotations()],
+        "regions": lambda: [import_speed(), *(measure(data) for measure in photographs)],
+    }
+
+
 def main() -> None:
-    """Measure everything."""
-    data = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-    rows = [help_seconds(), store_reading(), selection(), *captioning(seconds), *compiling(seconds)]
-    rows += [score_seconds(), training_step(), annotations(), loading(), validating()]
-    rows += [import_speed(), *([extraction_share(data), extraction_memory(data)] if data else [])]
+    """Measure everything, or the groups that are named; the rows of others stay."""
+    words = sys.argv[1:]
+    data = next((Path(word) for word in words if word not in groups(None)), None)
+    every, path = groups(data), Path(__file__).parent / "results.json"
+    chosen = [word for word in words if word in every] or list(every)
     machine = f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}"
-    results = {"machine": machine, "measurements": rows}
-    (Path(__file__).parent / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    for row in rows:
-        print(f"{row['what']}: {row['value']} (wanted: {row['wanted']})")
+    before = json.loads(path.read_text())["measurements"] if path.exists() else []
+    rows = {name: [row for row in before if row.get("group") == name] for name in every}
+    for name in chosen:
+        rows[name] = [{"group": name, **row} for row in every[name]()]
+        results = {"machine": machine, "measurements": [row for some in rows.values() for row in some]}
+        path.write_text(json.dumps(results, indent=1) + "\n")
+        for row in rows[name]:
+            print(f"{row['what']}: {row['value']} (wanted: {row['wanted']})", flush=True)
 
 
 if __name__ == "__main__":
