@@ -47,7 +47,8 @@ class DocumentFrequencies(NamedTuple):
     Attributes:
         keys: (G,), sorted n-grams of all orders.
         counts: (G,), images of each.
-        weights: (G,), log(images / counts).
+        common: (C,), sorted n-grams of more than one image: all others weigh as one that is in none.
+        weights: (C,), log(images / counts) of these.
         images: how many there are.
         size: words of the vocabulary, V.
         signature: sha256 of all of this.
@@ -55,7 +56,8 @@ class DocumentFrequencies(NamedTuple):
 
     keys: Int[Tensor, " G"]
     counts: Int[Tensor, " G"]
-    weights: Float[Tensor, " G"]
+    common: Int[Tensor, " C"]
+    weights: Float[Tensor, " C"]
     images: int
     size: int
     signature: str
@@ -68,18 +70,20 @@ class DocumentFrequencies(NamedTuple):
         digest = hashlib.sha256(f"{size} {images}".encode())
         for tensor in (keys, counts):
             digest.update(tensor.numpy().tobytes())
-        weights = math.log(images) - counts.double().log()
-        return cls(keys, counts, weights, images, size, digest.hexdigest())
+        common = counts > 1
+        common[:1] = True  # so that there is one to look at
+        weights = math.log(images) - counts[common].double().log()
+        return cls(keys, counts, keys[common], weights, images, size, digest.hexdigest())
 
     def to(self, device: torch.device | str) -> "DocumentFrequencies":
         """Return a copy on a device."""
-        keys, counts, weights = (part.to(device) for part in self[:3])
-        return self._replace(keys=keys, counts=counts, weights=weights)
+        keys, counts, common, weights = (part.to(device) for part in self[:4])
+        return self._replace(keys=keys, counts=counts, common=common, weights=weights)
 
     def idf(self, keys: Int[Tensor, "*S"]) -> Float[Tensor, "*S"]:
         """Return log(images / images with the n-gram); an n-gram never seen counts as seen once."""
-        place = torch.searchsorted(self.keys, keys).clamp(max=len(self.keys) - 1)
-        return torch.where(self.keys.take(place) == keys, self.weights.take(place), math.log(self.images))
+        place = torch.searchsorted(self.common, keys).clamp(max=len(self.common) - 1)
+        return torch.where(self.common.take(place) == keys, self.weights.take(place), math.log(self.images))
 
 
 def document_frequencies(references: Sequence[Sequence[Sequence[int]]], size: int) -> DocumentFrequencies:

@@ -152,3 +152,13 @@ def test_frequencies_count_images_and_know_what_they_are_of() -> None:
 def test_impossible_frequencies_are_refused(references, size, message) -> None:
     with pytest.raises(ValueError, match=message):
         document_frequencies(references, size)
+
+
+def test_n_grams_of_one_image_weigh_as_those_of_none() -> None:
+    table = document_frequencies([[[1, 2, 3]], [[1, 2]], [[4]]], 9)
+    assert len(table.common) < len(table.keys)
+    places = torch.searchsorted(table.keys, table.keys)
+    wanted = math.log(3) - table.counts[places].double().log()
+    torch.testing.assert_close(table.idf(table.keys), wanted)
+    nothing_twice = document_frequencies([[[1]], [[2]]], 9)
+    assert nothing_twice.idf(torch.tensor([1, 2, 3])).tolist() == pytest.approx([math.log(2)] * 3)
