@@ -15,6 +15,8 @@ SHARED = ROOT.parent / "shared"
 def path(name: str) -> Path:
     """Return a parity file, or skip the test where there is none."""
     file = Path(os.environ.get("BUA_PARITY_DIR", SHARED / "parity")) / name
+    if "BUA_PARITY_DIR" in os.environ:
+        assert file.exists(), f"BUA_PARITY_DIR has no {name}"
     if not file.exists():
         pytest.skip(f"{name} is not there; BUA_PARITY_DIR names the folder of parity files")
     return file

@@ -135,7 +135,7 @@ def geometry(boxes: Float[Tensor, "B K 4"], size: Int[Tensor, "B 2"]) -> Float[T
 def pad_captions(captions: Sequence[Sequence[Sequence[int]]], max_words: int) -> Int[Tensor, "B N T"]:
     """Frame the captions of each image by BOS and EOS and pad them.
 
-    A caption longer than ``max_words`` is cut and keeps its EOS, as all published recipes do.
+    A caption longer than ``max_words`` is cut and keeps its EOS.
     """
     cut = [[list(words[:max_words]) for words in image] for image in captions]
     longest = max((len(words) for image in cut for words in image), default=0)

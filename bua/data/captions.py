@@ -185,7 +185,8 @@ class CaptionData(LightningDataModule):
     @property
     def parts(self) -> dict[str, Any]:
         """What the task needs besides the model."""
-        return {"vocabulary": self.vocabulary, "captions": self.train_set.file.captions}
+        captions = self.train_set.file.captions
+        return {"vocabulary": self.vocabulary, "captions": {i: captions[i] for i in self.train_set.image_ids}}
 
     def save(self, folder: Path) -> None:
         """Write the vocabulary for people to read."""

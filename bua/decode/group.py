@@ -80,7 +80,9 @@ class Group:
         allowed = self.search.rules.apply(log_probs, self._said, self.special)
         if self.search.finished == "competes" and t:
             allowed = self._waiting(allowed)
-        ranked = allowed if less is None else allowed - less.unsqueeze(1)
+        ranked = allowed
+        if less is not None:  # what waits says nothing
+            ranked = allowed - less.unsqueeze(1).masked_fill(self._over.unsqueeze(-1), 0)
         parent, words, there = self._continue(ranked)
         gained = _entry(allowed, parent, words)
         scores = (pick(self._scores, parent) + gained).masked_fill(~there, -torch.inf)
@@ -141,7 +143,9 @@ class Group:
             if self.done:
                 lengths = (self._said != self.special.eos).cumprod(2).sum(2) + self._over
                 divisors = self._divisors().to(lengths.device)[lengths]
-                self._collected = self._collected.add(t, self._scores / divisors)
+                # anew: a group whose sequences wait for those of others is at its end at every step
+                nothing = _Collected.none(*self._collected.scores.shape, lengths.device)
+                self._collected = nothing.add(t, self._scores / divisors)
             return
         over = self._over if not last else torch.ones_like(self._over)
         score = self._scores / self.search.length(t + 1)

@@ -247,3 +247,14 @@ def test_references_are_whole_where_captions_that_are_read_are_cut(scenes) -> No
         assert batch.reference_lengths[n, : len(texts)].tolist() == [len(words) for words in encoded]
         for r, words in enumerate(encoded):
             assert batch.reference_words[n, r, : len(words) + 1].tolist() == [*words, EOS]
+
+
+def test_images_without_captions_are_no_documents(scenes, tmp_path) -> None:
+    content = json.loads((scenes / "captions_train.json").read_text())
+    lonely = content["images"][0]["id"]
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] != lonely]
+    path = tmp_path / "captions.json"
+    path.write_text(json.dumps(content))
+    captions = caption_data(scenes, train=str(path)).parts["captions"]
+    assert lonely not in captions
+    assert len(captions) == len(content["images"]) - 1

@@ -118,23 +118,35 @@ def slow_diverse(table, search: DiverseBeamSearch):
             longer = [
                 (total + gain - search.strength * taken[word], total + gain, (*said, word))
                 for total, said in live[g]
+                if not said or said[-1] != EOS
                 for word, gain in continuations(table, search.rules, said)
             ]
-            longer = sorted(longer, key=lambda one: -one[0])[:each]
-            taken.update(said[-1] for _, _, said in longer)
+            waiting = [(total, total, said) for total, said in live[g] if said and said[-1] == EOS]
+            longer = sorted(longer + waiting, key=lambda one: -one[0])[:each]
+            taken.update(said[-1] for _, _, said in longer if len(said) == t + 1)
             over = [(p, s) for _, p, s in longer if s[-1] == EOS or t + 1 == search.max_words]
-            collected[g] += over
-            live[g] = [(p, s) for _, p, s in longer if (p, s) not in over]
+            live[g] = [(p, s) for _, p, s in longer]
+            if search.finished == "competes":
+                collected[g] = live[g]
+            else:
+                collected[g] += over
+                live[g] = [one for one in live[g] if one not in over]
     every = [one for group in collected for one in sorted(group, key=lambda one: -one[0])[:each]]
     return sorted(every, key=lambda one: -one[0])
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=seeds, groups=st.integers(1, 3), strength=st.sampled_from([0.0, 0.5, 3.0]), rules=rules)
-def test_diverse_beam_search_equals_a_slow_one_with_lists(seed, groups, strength, rules) -> None:
+@given(
+    seed=seeds,
+    groups=st.integers(1, 3),
+    strength=st.sampled_from([0.0, 0.5, 3.0]),
+    finished=finishing,
+    rules=rules,
+)
+def test_diverse_beam_search_equals_a_slow_one_with_lists(seed, groups, strength, finished, rules) -> None:
     table, step = chain(2, 6, seed)
     table = table.log_softmax(-1)
-    search = DiverseBeamSearch(2 * groups, groups, strength, 5, rules=rules)
+    search = DiverseBeamSearch(2 * groups, groups, strength, 5, finished, rules=rules)
     found = run(search, step, 2)
     for b in range(2):
         slow = slow_diverse(table[b], search)

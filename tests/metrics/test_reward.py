@@ -60,6 +60,28 @@ def test_cider_d_equals_the_scorer_of_coco_caption(found) -> None:
     np.testing.assert_allclose(ours, coco_cider(hypotheses, references), atol=1e-6)
 
 
+@pytest.mark.parametrize("end", [False, True])
+def test_cider_d_equals_the_scorer_on_thousands_of_captions_of_a_large_vocabulary(end: bool) -> None:
+    """Words as frequent as words are, of as many as COCO has; empty, cut and repeated captions among them."""
+    rng, size = np.random.default_rng(3), 9488
+
+    def caption(least: int) -> Caption:
+        words = (rng.zipf(1.4, rng.integers(least, 21)) % (size - 1) + 1).tolist()
+        words = words * 2 if rng.random() < 0.1 else words
+        return [*words, 0] if end and rng.random() < 0.9 else words
+
+    references = [[caption(1) for _ in range(5)] for _ in range(1500)]
+    hypotheses = [
+        [*rng.permutation(image[0]).tolist()] if n % 3 else image[1] for n, image in enumerate(references)
+    ]
+    hypotheses[::7] = [caption(0) for _ in hypotheses[::7]]
+    assert [] in hypotheses
+    table = document_frequencies(references, size)
+    ours = cider_d(*batch([[h] for h in hypotheses], references, table))[:, 0]
+    np.testing.assert_allclose(ours, coco_cider(hypotheses, references), atol=1e-6)
+    assert 0 < float(ours.min() + 1) < float(ours.max())
+
+
 @settings(max_examples=300, deadline=None)
 @given(images)
 def test_bleu_equals_the_scorer_of_coco_caption(found) -> None:

@@ -1,0 +1,176 @@
+"""The recipes have the numbers of what they repeat: a change of one is a mistake, or another recipe."""
+
+import pytest
+
+from tests.parity import ROOT
+from tests.test_conf import composed
+
+EPOCH = 113287 / 10  # batches of 10 images of Karpathy's train
+#: By experiment, the numbers that were published, as keys of its configuration.
+NUMBERS: dict[str, dict[str, object]] = {
+    "updown_caffe_xe": {
+        "optimizer.lr": 0.01,
+        "optimizer.momentum": 0.9,
+        "optimizer.weight_decay": 5e-4,
+        "scheduler.total_iters": 60000,
+        "scheduler.power": 1.0,
+        "trainer.max_steps": 60000,
+        "trainer.gradient_clip_val": 10.0,
+        "trainer.gradient_clip_algorithm": "norm",
+        "data.batch_size": 100,
+        "data.captions_each": 1,
+        "data.max_words": 19,
+        "data.vocabulary.min_count": 5,
+        "data.vocabulary.tokenizer": "caffe",
+        "objective.normaliser.per": "word",
+        "objective.normaliser.scale": 20.0,
+        "objective.ignore_unknown": True,
+        "objective.label_smoothing": 0.0,
+        "objective.decoder.finished": "competes",
+        "objective.decoder.width": 5,
+        "model.word_size": 1000,
+        "model.hidden_size": 1000,
+        "model.attention_size": 512,
+    },
+    "updown_caffe_scst": {
+        "optimizer.lr": 1e-3,
+        "scheduler.gamma": 0.99975,
+        "trainer.max_steps": 1000,
+        "data.batch_size": 96,
+        "objective.baseline": "mean",
+        "objective.sampler.finished": "competes",
+        "objective.sampler.width": 5,
+        "objective.reward.end": False,
+        "objective.reward.cider_d": 1.0,
+        "objective.normaliser.scale": 20.0,
+    },
+    "updown_xe": {
+        "optimizer.lr": 5e-4,
+        "scheduler.gamma": 0.8,
+        "scheduler.step_size": pytest.approx(3 * EPOCH, abs=3),
+        "objective.sampling.most": 0.25,
+        "objective.sampling.step": 0.05,
+        "objective.sampling.every": 5,
+        "trainer.gradient_clip_val": 0.1,
+        "trainer.gradient_clip_algorithm": "value",
+        "trainer.max_epochs": 30,
+        "data.batch_size": 10,
+        "data.captions_each": 5,
+        "data.max_words": 16,
+        "data.vocabulary.min_count": 6,
+        "data.vocabulary.counted": "all",
+        "model.dropout": 0.5,
+    },
+    "updown_scst": {
+        "optimizer.lr": 5e-5,
+        "objective.baseline": "greedy",
+        "objective.sampler.width": 5,
+        "objective.sampler.temperature": 1.0,
+        "objective.reward.end": True,
+        "objective.normaliser.per": "word",
+        "trainer.max_epochs": 20,
+        "trainer.gradient_clip_val": 0.1,
+    },
+    "updown_nsc": {"optimizer.lr": 5e-5, "objective.baseline": "others", "objective.sampler.width": 5},
+    "updown_long_xe": {
+        "data.batch_size": 100,
+        "scheduler.step_size": pytest.approx(5 * EPOCH / 10, abs=5),
+        "trainer.max_epochs": 40,
+    },
+    "updown_long_nsc": {"data.batch_size": 100, "objective.baseline": "others", "trainer.max_epochs": 110},
+    "transformer_xe": {
+        "scheduler.warmup": 20000,
+        "trainer.max_epochs": 15,
+        "model.model_size": 512,
+        "model.feed_forward_size": 2048,
+        "model.layers": 6,
+        "model.heads": 8,
+        "model.dropout": 0.1,
+        "optimizer.betas": [0.9, 0.98],
+    },
+    "transformer_nsc": {"optimizer.lr": 5e-6, "trainer.max_epochs": 25, "objective.baseline": "others"},
+    "resnet_baseline_xe": {"optimizer.lr": 0.01, "trainer.max_steps": 60000, "data.batch_size": 100},
+    "updown_nocaps_xe": {
+        "optimizer.lr": 0.015,
+        "optimizer.weight_decay": 1e-3,
+        "scheduler.total_iters": 70000,
+        "trainer.max_steps": 70000,
+        "trainer.gradient_clip_val": 12.5,
+        "data.batch_size": 150,
+        "model.word_size": 1000,
+        "model.hidden_size": 1200,
+        "model.attention_size": 768,
+        "objective.normaliser.per": "caption",
+    },
+    "vqa_updown_hu": {
+        "optimizer._target_": "torch.optim.Adamax",
+        "optimizer.lr": 2e-3,
+        "data.batch_size": 512,
+        "data.length": 14,
+        "data.padding": "front",
+        "data.min_answer_count": 9,
+        "data.answers_of": "train_val",
+        "data.keep_empty": True,
+        "trainer.max_epochs": 30,
+        "trainer.gradient_clip_val": 0.25,
+        "trainer.gradient_clip_algorithm": "norm",
+        "model.hidden_size": 1024,
+        "model.word_size": 300,
+        "model.dropout": 0.5,
+        "model.attention.dropout": 0.2,
+        "objective.loss.per": "question",
+        "seed": 1111,
+    },
+    "vqa_updown_openvqa": {"optimizer.lr": 2e-3, "data.batch_size": 512, "trainer.max_epochs": 13},
+    "vqa_updown_teney": {
+        "optimizer._target_": "torch.optim.Adadelta",
+        "data.batch_size": 512,
+        "data.padding": "end",
+        "model.hidden_size": 512,
+    },
+    "vqa_ban": {
+        "optimizer.lr": 1e-3,
+        "data.batch_size": 256,
+        "trainer.max_epochs": 13,
+        "trainer.gradient_clip_val": 0.25,
+        "model.glimpses": 8,
+        "model.hidden_size": 1280,
+        "model.counter.objects": 10,
+    },
+    "vqa_mcan": {
+        "trainer.max_epochs": 13,
+        "objective.loss.per": "batch",
+        "model.layers": 6,
+        "model.model_size": 512,
+    },
+}
+#: Of no publication: of the size of a laptop, or of one's own data.
+OWN = {"caption_scenes", "caption_scenes_mean", "caption_small", "detector_genome", "detector_instances"}
+OWN |= {"detector_scenes", "vqa_scenes", "vqa_scenes_blind", "vqa_scenes_mean", "vqa_small"}
+
+
+def test_every_published_recipe_has_its_numbers() -> None:
+    experiments = {path.stem for path in (ROOT / "conf/experiment").glob("*.yaml")}
+    assert NUMBERS.keys() | OWN == experiments
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_recipe_has_the_published_numbers(name: str) -> None:
+    config = composed("train", f"experiment={name}")
+    found = {}
+    for key in NUMBERS[name]:
+        node = config
+        for part in key.split("."):
+            node = node[part]
+        found[key] = node
+    assert found == NUMBERS[name]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_recipe_of_so_many_steps_is_validated_at_the_last(name: str) -> None:
+    trainer = composed("train", f"experiment={name}").trainer
+    if trainer.max_steps > 0:
+        assert trainer.check_val_every_n_epoch is None
+        assert trainer.max_steps % trainer.val_check_interval == 0
+    else:
+        assert (trainer.check_val_every_n_epoch, trainer.val_check_interval) == (1, 1.0)
