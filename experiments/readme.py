@@ -112,7 +112,9 @@ def over_seeds(runs: list[Results], seeds: int, path: tuple[str, ...], digits: i
     for run in runs:
         value: Any = run
         for key in path:
-            value = value[key]
+            value = value.get(key) if value is not None else None
+        if value is None:  # as SPICE where its models are not
+            return ""
         values.append(value * scale)
     return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
 
@@ -137,7 +139,12 @@ def captioning(results: Results) -> str:
             for pair in pairs
         ]
         tables.append(markdown([what, "sees", *OBJECTIVES.values()], rows))
-    measures = {"bad_endings": "bad endings", "repeated": "three words said twice", **LOOKED}
+    measures = {
+        "SPICE": "SPICE",
+        "bad_endings": "bad endings",
+        "repeated": "three words said twice",
+        **LOOKED,
+    }
     rows = [
         [CAPTIONERS[pair[0]], pair[1], OBJECTIVES[how]]
         + [over_seeds(runs.get((*pair, how), []), seeds, ("test", m), 1, 100) for m in measures]

@@ -10,6 +10,7 @@ import torch
 
 from bua import __version__
 from bua.metrics.java import java_version
+from bua.metrics.spice import spice_missing
 
 PACKAGES = (
     "torch",
@@ -33,6 +34,7 @@ def main(config: Any) -> None:
         "cores": f"{os.cpu_count()}, torch uses {torch.get_num_threads()}",
         "GPUs": ", ".join(gpus) or "none; everything runs on the CPU",
         "Java": java_version() or "none: METEOR and the official tokenizer are not available",
+        "SPICE": spice_missing() or "its models are there",
         "free space": f"{shutil.disk_usage('.').free / 2**30:.1f} GiB in this folder",
     }
     for name, value in lines.items():

@@ -144,7 +144,8 @@ class Group:
                 lengths = (self._said != self.special.eos).cumprod(2).sum(2) + self._over
                 divisors = self._divisors().to(lengths.device)[lengths]
                 # anew: a group whose sequences wait for those of others is at its end at every step
-                nothing = _Collected.none(*self._collected.scores.shape, lengths.device)
+                b, s, n = self._collected.scores.shape
+                nothing = _Collected.none(b, s, n, lengths.device)
                 self._collected = nothing.add(t, self._scores / divisors)
             return
         over = self._over if not last else torch.ones_like(self._over)

@@ -13,9 +13,12 @@ from pycocoevalcap.rouge.rouge import Rouge
 
 from bua.errors import InputError
 from bua.metrics.java import METEOR_JAR, PTB_JAR, jar_sha1, java_version, meteor, ptb_tokenize
+from bua.metrics.spice import SPICE_JAR, spice
 from bua.text.tokenize import ptb_like
 
 METRICS = ("bleu", "meteor", "rouge", "cider")
+#: Those, and one whose models must be got first.
+KNOWN = (*METRICS, "spice")
 TOKENIZERS = ("ptb", "python")
 
 
@@ -31,18 +34,18 @@ def caption_scores(
     Args:
         predictions: raw captions by image id.
         references: raw references by image id; only images with a prediction are scored.
-        metrics: some of ``METRICS``.
+        metrics: some of ``KNOWN``.
         tokenizer: "ptb" (the official one, Java) or "python" (nearly the same, without Java).
 
     Returns:
-        ``BLEU-1`` to ``BLEU-4``, ``METEOR``, ``ROUGE-L`` as fractions and ``CIDEr`` around 1.
+        ``BLEU-1`` to ``BLEU-4``, ``METEOR``, ``ROUGE-L``, ``SPICE`` as fractions and ``CIDEr`` around 1.
 
     Raises:
         InputError: there is nothing to score, an image has no references, or Java is missing.
     """
-    unknown = [name for name in metrics if name not in METRICS]
+    unknown = [name for name in metrics if name not in KNOWN]
     if unknown:
-        raise InputError(f"there is no metric {unknown[0]!r}; there is {', '.join(METRICS)}")
+        raise InputError(f"there is no metric {unknown[0]!r}; there is {', '.join(KNOWN)}")
     if not predictions:
         raise InputError("there are no predictions to score")
     for image_id in predictions:
@@ -60,6 +63,8 @@ def caption_scores(
         scores["ROUGE-L"] = float(Rouge().compute_score(truth, hypotheses)[0])
     if "cider" in metrics:
         scores["CIDEr"] = float(Cider().compute_score(truth, hypotheses)[0])
+    if "spice" in metrics:
+        scores["SPICE"] = spice([hypotheses[i][0] for i in hypotheses], [truth[i] for i in hypotheses])
     return scores
 
 
@@ -82,7 +87,7 @@ def tokenized(
 
 def signature(metrics: Sequence[str], tokenizer: str, images: int) -> dict[str, Any]:
     """Return what decides the numbers besides the captions."""
-    needs_java = tokenizer == "ptb" or "meteor" in metrics
+    needs_java = tokenizer == "ptb" or "meteor" in metrics or "spice" in metrics
     return {
         "metrics": list(metrics),
         "tokenizer": "PTB (CoreNLP 3.4.1)" if tokenizer == "ptb" else "PTB-like (nltk), approximate",
@@ -90,7 +95,11 @@ def signature(metrics: Sequence[str], tokenizer: str, images: int) -> dict[str, 
         "java": java_version() if needs_java else None,
         "jars": {
             name: jar_sha1(name)
-            for name, used in ((PTB_JAR, tokenizer == "ptb"), (METEOR_JAR, "meteor" in metrics))
+            for name, used in (
+                (PTB_JAR, tokenizer == "ptb"),
+                (METEOR_JAR, "meteor" in metrics),
+                (SPICE_JAR, "spice" in metrics),
+            )
             if used
         },
     }

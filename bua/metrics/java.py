@@ -20,7 +20,8 @@ from bua.text.tokenize import PTB_PUNCTUATION
 
 PTB_JAR = "tokenizer/stanford-corenlp-3.4.1.jar"
 METEOR_JAR = "meteor/meteor-1.5.jar"
-_FLAGS = ("-Dfile.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US")
+#: So that texts are read and numbers written alike everywhere.
+FLAGS = ("-Dfile.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US")
 
 
 def jar(name: str) -> Path:
@@ -66,7 +67,7 @@ def ptb_tokenize(captions: Sequence[str], timeout: float = 600) -> list[str]:
     if not captions:
         return []
     lines = [" ".join(caption.split()) for caption in captions]
-    command = [java(), *_FLAGS, "-cp", str(jar(PTB_JAR)), "edu.stanford.nlp.process.PTBTokenizer"]
+    command = [java(), *FLAGS, "-cp", str(jar(PTB_JAR)), "edu.stanford.nlp.process.PTBTokenizer"]
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".txt") as file:
         file.write("\n".join(lines) + "\n")
         file.flush()
@@ -105,7 +106,7 @@ def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]], timeo
     command = [
         java(),
         "-Xmx2G",
-        *_FLAGS,
+        *FLAGS,
         "-jar",
         str(jar(METEOR_JAR)),
         "-",

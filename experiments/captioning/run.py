@@ -69,6 +69,7 @@ def scores(out: Path, run: Path, features: str) -> Row:
     from bua.metrics.caption import caption_scores
     from bua.metrics.endings import bad_endings
     from bua.metrics.grounding import grounding
+    from bua.metrics.spice import spice_missing
     from bua.store import FeatureStore
     from bua.tasks.grounding import looks, read_groundings
 
@@ -82,7 +83,7 @@ def scores(out: Path, run: Path, features: str) -> Row:
             part = ids[start : start + 50]
             best = [one[0].text for one in trained.caption_store(store, part)]
             said |= dict(zip(part, best, strict=True))
-        metrics = ("bleu", "rouge", "cider")
+        metrics = ("bleu", "rouge", "cider", *(() if spice_missing() else ("spice",)))
         numbers = caption_scores(said, file.captions, metrics=metrics, tokenizer="python")
         named = read_groundings(out / f"scenes/groundings_{split}.json")
         every = {
