@@ -10,7 +10,7 @@ import torch
 from bua.cli.build import build, to_plain
 from bua.cli.images import chosen_images
 from bua.cli.load import load
-from bua.cli.predict_answers import answers
+from bua.cli.predict_answers import answers, looked
 from bua.cli.run import data_of_run
 from bua.data.constraints import constrained, met, read_constraints
 from bua.decode import BeamSearch
@@ -21,6 +21,10 @@ from bua.tasks.said import Said
 from bua.tasks.trained import Trained
 
 log = logging.getLogger(__name__)
+
+#: Keys that mean nothing to a kind of model, and why.
+NOT_OF = {"caption": ("questions",), "vqa": ("images", "ids", "splits", "constraints", "required")}
+WHY = {"caption": "it describes images", "vqa": "it answers the questions of a file"}
 
 
 def main(config: Any) -> None:
@@ -37,6 +41,9 @@ def main(config: Any) -> None:
     store = FeatureStore(config.features or data_of_run(config.run, "features"))
     if not config.any_features:
         trained.check_features(store.about.identity, str(store.path))
+    for key in NOT_OF[trained.kind]:
+        if config[key]:
+            raise InputError(f"{key}={config[key]}: {config.run} does not take it: {WHY[trained.kind]}")
     make = answers if trained.kind == "vqa" else _captions
     results = make(config, trained, store)
     out = Path(config.out)
@@ -62,7 +69,14 @@ def _captions(config: Any, trained: Trained, store: FeatureStore) -> list[dict[s
         ids = list(images)[start : start + config.batch_size]
         more = {} if constraints is None else {"automaton": constrained(constraints, ids, config.required)}
         found = trained.caption_store(store, [images[i] for i in ids], decoder=decoder, **more)
-        results += [_result(i, said, config.n_best) for i, said in zip(ids, found, strict=True)]
+        for i, said in zip(ids, found, strict=True):
+            results.append(_result(i, said, config))
+            if config.attention is not None:
+                boxes = store[images[i]].boxes
+                results[-1]["attention"] = [
+                    {"word": word, "regions": looked(weights, boxes, config.attention)}
+                    for word, weights in zip(said[0].words, said[0].weights, strict=True)
+                ]
         if constraints is not None:
             for result, said in zip(results[start:], found, strict=True):
                 wanted = constraints.get(str(result["image_id"]), [])
@@ -82,10 +96,12 @@ def _met_by(results: list[dict[str, Any]], required: int | None) -> str:
     )
 
 
-def _result(image_id: ImageId, said: list[Said], n_best: int) -> dict[str, Any]:
-    """Return the official record of an image, on request with all that was found."""
+def _result(image_id: ImageId, said: list[Said], config: Any) -> dict[str, Any]:
+    """Return the official record of an image, on request with what else was found."""
     result: dict[str, Any] = {"image_id": image_id, "caption": said[0].text}
-    if n_best > 1:
-        every = [{"caption": one.text, "log_prob": one.log_prob} for one in said[:n_best]]
+    if config.scores:
+        result["log_prob"] = said[0].log_prob
+    if config.n_best > 1:
+        every = [{"caption": one.text, "log_prob": one.log_prob} for one in said[: config.n_best]]
         result["candidates"] = every
     return result

@@ -10,6 +10,9 @@ from bua.data.results import check_complete, check_known, read_results
 from bua.errors import InputError
 from bua.metrics.caption import caption_scores, signature
 
+#: Of fewer images document frequencies say little; of a single one CIDEr is 0.
+FEW = 100
+
 
 def score_captions(config: Any) -> dict[str, Any]:
     """Score captions against references, and those of each domain by themselves where there are domains.
@@ -59,9 +62,12 @@ def _by_domain(predictions: Mapping[Any, str], domains: Mapping[Any, str]) -> di
 
 def caption_lines(result: Mapping[str, Any]) -> list[str]:
     """Return what is said of the numbers: all of them, and a line each domain."""
+    few = result["images"] < FEW and "CIDEr" in result["scores"]
+    warning = [f"CIDEr of {result['images']} images is not that of a test split: rare words weigh too little"]
     every = {"": result, **{f"{name}: ": part for name, part in result.get("per_domain", {}).items()}}
-    return [
+    lines = [
         f"{head}{'  '.join(f'{name} {value:.4f}' for name, value in part['scores'].items())}  "
         f"({part['images']} images)"
         for head, part in every.items()
     ]
+    return lines + (warning if few else [])

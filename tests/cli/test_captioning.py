@@ -149,7 +149,24 @@ def test_shares_that_are_not_those_of_the_models_are_one_line(shares, runs, tmp_
     capfd.readouterr()
     common = ["predict", f"run={runs}/scst", "split=val", f"out={tmp_path}/p.json"]
     assert "shares=" in said(capfd, *common, f"others=[{runs}/mean]", f"shares={shares}")
-    assert "shares=[1, 2]: 1 models need as many numbers" in said(capfd, *common, "shares=[1,2]")
+    assert "shares=[1, 2]: a list of 1 numbers is needed" in said(capfd, *common, "shares=[1,2]")
+
+
+def test_the_regions_of_every_word_are_written_when_asked_for(runs, tmp_path) -> None:
+    out = tmp_path / "p.json"
+    ran("predict", f"run={runs}/scst", "split=val", f"out={out}", "attention=2", "scores=true")
+    for record in json.loads(out.read_text()):
+        assert [word["word"] for word in record["attention"]] == record["caption"].split()
+        assert record["log_prob"] < 0
+        for word in record["attention"]:
+            first, second = word["regions"]
+            assert first["weight"] >= second["weight"]
+            assert len(first["box"]) == 4
+
+
+def test_a_captioner_takes_no_questions(runs, tmp_path, capfd) -> None:
+    line = said(capfd, "predict", f"run={runs}/scst", "questions=q.json", f"out={tmp_path}/p.json")
+    assert line == f"bua predict: questions=q.json: {runs}/scst does not take it: it describes images"
 
 
 @pytest.mark.slow
