@@ -35,8 +35,9 @@ def scored(folder, images: int, domains: list[str] | None, capfd) -> tuple[dict,
 def test_each_domain_is_scored_as_if_it_were_the_whole_file(tmp_path, capfd) -> None:
     result, lines = scored(tmp_path, 12, DOMAINS, capfd)
     assert list(result["per_domain"]) == DOMAINS
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert lines[1].startswith("in-domain: ")
+    assert lines[-1].startswith("CIDEr of 12 images is not that of a test split")
     references = json.loads((tmp_path / "r.json").read_text())
     predictions = json.loads((tmp_path / "p.json").read_text())
     for n, domain in enumerate(DOMAINS):
@@ -64,4 +65,8 @@ def test_files_without_domains_are_scored_as_one(tmp_path, capfd) -> None:
     result, lines = scored(tmp_path, 6, None, capfd)
     assert "per_domain" not in result
     assert "per_domain" not in result["signature"]
-    assert len(lines) == 1
+    assert len(lines) == 2
+
+
+def test_enough_images_are_not_warned_of(tmp_path, capfd) -> None:
+    assert len(scored(tmp_path, 100, None, capfd)[1]) == 1
