@@ -119,6 +119,13 @@ def over_seeds(runs: list[Results], seeds: int, path: tuple[str, ...], digits: i
     return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
 
 
+def minutes(results: Results) -> str:
+    """Say how long all trainings of a study took."""
+    total = sum(run["minutes"] for run in results["runs"])
+    count = len(results["runs"])
+    return f"{count} trainings took {total:.0f} minutes, one thread each, on a machine with other work"
+
+
 def grouped(results: Results, *keys: str) -> dict[tuple[str, ...], list[Results]]:
     """Return the runs of a study that differ in nothing but their seed."""
     runs: dict[tuple[str, ...], list[Results]] = {}
@@ -155,7 +162,7 @@ def captioning(results: Results) -> str:
     head = (
         f"{results['pictures']['train']:,} pictures to train on, {results['pictures']['test']} and "
         f"{results['pictures']['novel']} to describe; mean and standard deviation of {seeds} "
-        "seeds; a cell is empty until all of them are there."
+        f"seeds; a cell is empty until all of them are there. {minutes(results)}."
     )
     return "\n\n".join([head, *tables])
 
@@ -203,7 +210,8 @@ def vqa(results: Results) -> str:
     head = (
         f"{results['pictures']['train']:,} pictures with six questions each to train on, "
         f"{results['pictures']['test']} and {results['pictures']['novel']} to answer questions about; mean "
-        f"and standard deviation of {seeds} seeds."
+        f"and standard deviation of {seeds} seeds; a cell is empty until all of them are there. "
+        f"{minutes(results)}."
     )
     return "\n\n".join([head, *tables])
 

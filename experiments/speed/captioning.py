@@ -1,5 +1,6 @@
 """Measure captioning: training, search and rewards, each against how it is usually written."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -85,7 +86,19 @@ def captioner() -> UpDownCaptioner:
     )
 
 
-def cross_entropy(seconds: Timer) -> Row:
+def fastest(functions: list[Callable[[], Any]], turns: int) -> list[float]:
+    """Return the least seconds that each function took in so many turns, after one that does not count."""
+    taken: list[list[float]] = [[] for _ in functions]
+    for turn in range(turns + 1):
+        for function, times in zip(functions, taken, strict=True):
+            started = time.perf_counter()
+            function()
+            if turn:
+                times.append(time.perf_counter() - started)
+    return [min(times) for times in taken]
+
+
+def cross_entropy() -> Row:
     """Time forward and backward of 10 images with 5 captions each."""
     model, words = captioner(), torch.randint(4, WORDS, (10, 5, 18))
     regions, plain = random_regions(10), PlainUpDown(model)
@@ -95,11 +108,11 @@ def cross_entropy(seconds: Timer) -> Row:
         F.cross_entropy(logits, words[..., 1:].reshape(-1)).backward()
         model.zero_grad()
 
-    ratio = seconds(lambda: step(plain), 5) / seconds(lambda: step(model), 5)
+    slow, fast = fastest([lambda: step(plain), lambda: step(model)], 7)
     return {
         "what": "cross-entropy step of the Up-Down captioner (1000/1000/512, 36 x 2048, 9,488 words, "
         "10 x 5 captions), against a plain loop of `LSTMCell`",
-        "value": f"{ratio:.2f} times as fast",
+        "value": f"{slow / fast:.2f} times as fast",
         "wanted": "1.8 times",
     }
 
@@ -258,4 +271,4 @@ def reward_share(seconds: Timer, device: str = "cpu") -> Row:
 
 def captioning(seconds: Timer) -> list[Row]:
     """Measure everything here."""
-    return [cross_entropy(seconds), beam_search(seconds), rewards(seconds), reward_share(seconds)]
+    return [cross_entropy(), beam_search(seconds), rewards(seconds), reward_share(seconds)]

@@ -5,12 +5,22 @@ count.
 """
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from captioning import NAMES, WORDS, Ending, Row, Timer, captioner, finished, random_regions, reward_share
+from captioning import (
+    NAMES,
+    WORDS,
+    Ending,
+    Row,
+    Timer,
+    captioner,
+    fastest,
+    finished,
+    random_regions,
+    reward_share,
+)
 from torch.nn import functional as F
 
 from bua.decode import BeamSearch
@@ -89,18 +99,6 @@ def rows(device: str, what: str) -> list[Row]:
     for row, seconds in zip(found, took, strict=True):
         row["value"] = f"{words / seconds:,.0f} words/s ({took[0] / seconds:.2f} times as fast as it is)"
     return found
-
-
-def fastest(functions: list[Callable[[], Any]], turns: int) -> list[float]:
-    """Return the least seconds that each function took in so many turns, after one that does not count."""
-    taken: list[list[float]] = [[] for _ in functions]
-    for turn in range(turns + 1):
-        for function, times in zip(functions, taken, strict=True):
-            started = time.perf_counter()
-            function()
-            if turn:
-                times.append(time.perf_counter() - started)
-    return [min(times) for times in taken]
 
 
 def compiling(seconds: Timer) -> list[Row]:

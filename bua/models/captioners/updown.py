@@ -91,9 +91,10 @@ class UpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
         bias = second.bias_ih + second.bias_hh
         # a mean of products is the product of the mean: regions may pass the matrix before they are attended
         early = reads > memory.features.shape[1]
-        regions = F.linear(memory.features, second.weight_ih[:, :h]) if early else memory.features
-        of_region = (lambda x: x) if early else repeated(second.weight_ih[:, :h])
-        of_both = repeated(torch.cat([second.weight_ih[:, h:], second.weight_hh], 1))
+        region, state = second.weight_ih.chunk(2, 1)  # a slice would have a gradient of the whole, each
+        regions = F.linear(memory.features, region) if early else memory.features
+        of_region = (lambda x: x) if early else repeated(region)
+        of_both = repeated(torch.cat([state, second.weight_hh], 1))
         attend = self.attention.over(memory.keys, memory.mask)
 
         def advance(word_gates: Tensor, state: UpDownState) -> tuple[Tensor, Tensor, UpDownState]:
