@@ -173,4 +173,4 @@ def test_a_recipe_of_so_many_steps_is_validated_at_the_last(name: str) -> None:
         assert trainer.check_val_every_n_epoch is None
         assert trainer.max_steps % trainer.val_check_interval == 0
     else:
-        assert (trainer.check_val_every_n_epoch, trainer.val_check_interval) == (1, 1.0)
+        assert (trainer.check_val_every_n_epoch, trainer.get("val_check_interval")) == (1, None)

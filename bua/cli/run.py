@@ -160,10 +160,12 @@ class Journal(Callback):
         return f"  ({max(left, 0):.0f} s left)"
 
     def _append(self, row: dict[str, Any]) -> None:
-        rows = []
+        rows: list[dict[str, Any]] = []
         if self.file.exists():
             with open(self.file, newline="") as file:
-                rows = [old for old in csv.DictReader(file) if int(old["step"]) < row["step"]]
+                rows = [old for old in csv.DictReader(file) if int(old["step"]) <= row["step"]]
+        if rows and int(rows[-1]["step"]) == row["step"]:  # a validation at the very end of an epoch
+            row = {**rows.pop(), **row}
         rows.append(row)
         names = list(dict.fromkeys(name for r in rows for name in r))
         with open(self.file, "w", newline="") as file:
