@@ -121,6 +121,8 @@ def over_seeds(runs: list[Results], seeds: int, path: tuple[str, ...], digits: i
 
 def minutes(results: Results) -> str:
     """Say how long all trainings of a study took."""
+    if not results["runs"]:
+        return "No training is finished yet"
     total = sum(run["minutes"] for run in results["runs"])
     count = len(results["runs"])
     return f"{count} trainings took {total:.0f} minutes, one thread each, on a machine with other work"

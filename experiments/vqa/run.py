@@ -20,7 +20,7 @@ from experiments.study import (
 )
 
 #: Epochs of training.
-EPOCHS = 6
+EPOCHS = 12
 COUNTER = "model.counter={_target_:bua.models.answerers.counting.Counter,objects:10}"
 #: What each model is trained with.
 MODELS = {
