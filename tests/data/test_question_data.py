@@ -277,7 +277,8 @@ def test_words_and_answers_can_be_those_of_more_files(scenes, tmp_path) -> None:
     test = {"questions": [{"question_id": 1, "image_id": 1, "question": "Wozu zebra?"}]}
     path = written(tmp_path, "test.json", test)
     data = question_data(scenes, words_of=[path], answers_of="train_val", min_answer_count=3)
-    assert data.vocabulary.index("wozu") is not None
+    assert question_data(scenes).vocabulary.index("wozu") is None
+    assert data.vocabulary.words.count("wozu") == 1
     counted = [
         (a.most_frequent, a.answers)
         for split in ("train", "val")

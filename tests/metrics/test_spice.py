@@ -56,7 +56,10 @@ def test_the_program_comes_with_pycocoevalcap() -> None:
 
 def test_without_its_models_spice_says_which_and_where(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("BUA_SPICE", str(tmp_path))
-    assert spice_missing() is not None
+    assert str(spice_missing()).startswith(f"{MODELS[0]} is not in {tmp_path}; ")
+    (tmp_path / MODELS[0]).touch()  # one alone is not enough
+    assert str(spice_missing()).startswith(f"{MODELS[1]} is not in {tmp_path}; ")
+    (tmp_path / MODELS[0]).unlink()
     with pytest.raises(
         InputError, match=f"spice: {MODELS[0]} is not in {tmp_path}; .* leave it out of metrics"
     ):
