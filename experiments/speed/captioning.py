@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from bua.decode import BeamSearch, Rules, Sampling
 from bua.metrics.reward import cider_d, document_frequencies, pad, prepare
-from bua.models.captioners.step import Captioner
+from bua.models.captioners.step import Captioner, LstmWeights
 from bua.models.captioners.updown import UpDownCaptioner
 from bua.models.regions import RegionBatch
 from bua.tasks.say import steps
@@ -38,12 +38,25 @@ def finished(function: Callable[[], Any], device: str) -> Callable[[], None]:
     return waiting
 
 
+@torch.no_grad()
+def whole(parts: LstmWeights) -> nn.LSTMCell:
+    """Return the cell of the same weights."""
+    inputs = torch.cat(list(parts.of.values()), 1)
+    cell = nn.LSTMCell(inputs.shape[1], parts.of_state.shape[1])
+    cell.weight_ih.copy_(inputs)
+    cell.weight_hh.copy_(parts.of_state)
+    cell.bias_ih.copy_(parts.bias_ih)
+    cell.bias_hh.copy_(parts.bias_hh)
+    return cell
+
+
 class PlainUpDown(nn.Module):
     """The captioner as it is usually transcribed: one LSTMCell call and one logit layer a word."""
 
     def __init__(self, model: UpDownCaptioner) -> None:
         super().__init__()
         self.m = model
+        self.attention_lstm, self.language_lstm = whole(model.attention_lstm), whole(model.language_lstm)
 
     def forward(self, regions: RegionBatch, words: Tensor) -> Tensor:
         """Return logits (B x N, T, V)."""
@@ -58,11 +71,11 @@ class PlainUpDown(nn.Module):
         out = []
         for t in range(words.shape[1]):
             x = m.dropout(m.word(words[:, t]).relu())
-            h1, c1 = m.attention_lstm(torch.cat([h2, mean, x], 1), (h1, c1))
+            h1, c1 = self.attention_lstm(torch.cat([h2, mean, x], 1), (h1, c1))
             scores = m.attention.score(torch.tanh(keys + m.attention.query(h1).unsqueeze(1))).squeeze(-1)
             weights = scores.masked_fill(~real, -1e9).softmax(1)
             attended = torch.bmm(weights.unsqueeze(1), v).squeeze(1)
-            h2, c2 = m.language_lstm(torch.cat([attended, h1], 1), (h2, c2))
+            h2, c2 = self.language_lstm(torch.cat([attended, h1], 1), (h2, c2))
             out.append(m.logits(m.dropout(h2)))
         return torch.stack(out, 1)
 
@@ -106,7 +119,7 @@ def cross_entropy() -> Row:
     def step(run: nn.Module) -> None:
         logits = run(regions, words[..., :-1]).reshape(-1, WORDS)
         F.cross_entropy(logits, words[..., 1:].reshape(-1)).backward()
-        model.zero_grad()
+        run.zero_grad()
 
     slow, fast = fastest([lambda: step(plain), lambda: step(model)], 7)
     return {
@@ -151,9 +164,9 @@ class Ending(nn.Module):
         return reading
 
 
-def plain_beam(model: UpDownCaptioner, regions: RegionBatch, width: int, longest: int) -> list[list[int]]:
+def plain_beam(plain: PlainUpDown, regions: RegionBatch, width: int, longest: int) -> list[list[int]]:
     """Search one image after the other, its regions repeated for every beam, as it is usually written."""
-    m, captions = model, []
+    m, captions = plain.m, []
     for b in range(len(regions.features)):
         v = m.region(regions.features[b : b + 1]).relu().expand(width, -1, -1)
         mean = m.mean(regions.features[b : b + 1].mean(1)).relu().expand(width, -1)
@@ -164,11 +177,11 @@ def plain_beam(model: UpDownCaptioner, regions: RegionBatch, width: int, longest
         done: list[tuple[float, list[int]]] = []
         for t in range(longest):
             x = m.word(last).relu()
-            h1, c1 = m.attention_lstm(torch.cat([h2, mean[: len(last)], x], 1), (h1, c1))
+            h1, c1 = plain.attention_lstm(torch.cat([h2, mean[: len(last)], x], 1), (h1, c1))
             scores = m.attention.score(torch.tanh(keys[: len(last)] + m.attention.query(h1).unsqueeze(1)))
             weights = scores.squeeze(-1).softmax(1)
             attended = torch.bmm(weights.unsqueeze(1), v[: len(last)]).squeeze(1)
-            h2, c2 = m.language_lstm(torch.cat([attended, h1], 1), (h2, c2))
+            h2, c2 = plain.language_lstm(torch.cat([attended, h1], 1), (h2, c2))
             logits = m.logits(h2)
             logits[:, EOS] += ending(t + 1)
             log_probs = total + logits.log_softmax(1)
@@ -191,13 +204,14 @@ def plain_beam(model: UpDownCaptioner, regions: RegionBatch, width: int, longest
 def beam_search(seconds: Timer) -> Row:
     """Time beam search with 5 beams over 50 images."""
     model, regions = captioner().eval(), random_regions(50)
+    plain = PlainUpDown(model)
     search = BeamSearch(5, 20)
 
     def ours() -> None:
         step, state = steps(Ending(model), regions)
         search(step, state, images=50)
 
-    ratio = seconds(lambda: plain_beam(model, regions, 5, 20), 1) / seconds(ours, 3)
+    ratio = seconds(lambda: plain_beam(plain, regions, 5, 20), 1) / seconds(ours, 3)
     return {
         "what": "beam search, 5 beams, 50 images, the same captioner, captions of 10 words, against "
         "a plain loop of `LSTMCell` over one image after the other",

@@ -48,8 +48,21 @@ def model() -> UpDownCaptioner:
         attention_size=len(weights["key.bias"]),
         dropout=0.5,
     )
-    model.load_state_dict(weights, strict=True)
+    model.load_state_dict(in_parts(weights, hidden, word), strict=True)
     return model.eval()
+
+
+def in_parts(weights, hidden, word):
+    """Their LSTMs have one matrix for all inputs, ours one for each."""
+    sizes = {
+        "attention_lstm": {"language": hidden, "mean": hidden, "word": word},
+        "language_lstm": {"region": hidden, "attention": hidden},
+    }
+    for name, inputs in sizes.items():
+        parts = weights.pop(f"{name}.weight_ih").split(list(inputs.values()), 1)
+        weights |= {f"{name}.of.{key}": part for key, part in zip(inputs, parts, strict=True)}
+        weights[f"{name}.of_state"] = weights.pop(f"{name}.weight_hh")
+    return weights
 
 
 @pytest.fixture

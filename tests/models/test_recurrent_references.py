@@ -24,10 +24,10 @@ def linear(layer, *inputs):
     return out if layer.bias is None else out + layer.bias
 
 
-def cell(lstm, x, h, c):
-    """An LSTM step by the rows of its matrices."""
-    sums = lstm.weight_ih @ x + lstm.bias_ih + lstm.weight_hh @ h + lstm.bias_hh
-    return from_sums(sums, c)
+def cell(lstm, inputs, h, c):
+    """An LSTM step over the products of each input."""
+    sums = lstm.of_state @ h + lstm.bias_ih + lstm.bias_hh
+    return from_sums(sums + sum(lstm.of[name] @ x for name, x in inputs.items()), c)
 
 
 def from_sums(sums, c):
@@ -43,9 +43,11 @@ def updown(m, v, words):
     keys = [linear(m.key, x) for x in v]
     h1 = c1 = h2 = c2 = torch.zeros(H)
     for word in words:
-        h1, c1 = cell(m.attention_lstm, torch.cat([h2, mean, m.word.weight[word].relu()]), h1, c1)
+        h1, c1 = cell(
+            m.attention_lstm, {"language": h2, "mean": mean, "word": m.word.weight[word].relu()}, h1, c1
+        )
         weights, attended = attend(m, linear(m.attention.query, h1), keys, v)
-        h2, c2 = cell(m.language_lstm, torch.cat([attended, h1]), h2, c2)
+        h2, c2 = cell(m.language_lstm, {"region": attended, "attention": h1}, h2, c2)
         yield linear(m.logits, h2), weights
 
 
@@ -56,7 +58,12 @@ def updown_caffe(m, v, words):
     keys = [linear(m.key, x) for x in v]
     h1 = c1 = h2 = c2 = torch.zeros(H)
     for word in words:
-        h1, c1 = from_sums(linear(m.attention_lstm, m.word.weight[word], mean, h2, h1), c1)
+        h1, c1 = from_sums(
+            linear(m.from_word, m.word.weight[word])
+            + linear(m.from_mean, mean)
+            + linear(m.from_states, h2, h1),
+            c1,
+        )
         weights, attended = attend(m, linear(m.attention.query, h1), keys, v)
         h2, c2 = from_sums(linear(m.language_lstm, h1, attended, h2), c2)
         yield linear(m.logits, h2), weights
@@ -88,7 +95,7 @@ def soft_attention(m, v, words):
         y = m.word.weight[word]
         weights, attended = attend(m, linear(m.attention.query, h), keys, v)
         z = torch.sigmoid(linear(m.beta, h)) * attended
-        h, c = cell(m.lstm, torch.cat([y, z]), h, c)
+        h, c = cell(m.lstm, {"word": y, "region": z}, h, c)
         yield linear(m.logits, y + linear(m.from_state, h) + linear(m.from_region, z)), weights
 
 
@@ -97,7 +104,7 @@ def mean_pooled(m, v, words):
     mean = linear(m.mean, sum(v) / len(v)).relu()
     h = c = torch.zeros(H)
     for word in words:
-        h, c = cell(m.lstm, torch.cat([mean, m.word.weight[word].relu()]), h, c)
+        h, c = cell(m.lstm, {"mean": mean, "word": m.word.weight[word].relu()}, h, c)
         yield linear(m.logits, h), [1 / len(v)] * len(v)
 
 
@@ -134,5 +141,5 @@ def test_the_caffe_release_begins_small_with_open_forget_gates() -> None:
     model = CAPTIONERS["updown_caffe"]()
     matrices = torch.cat([p.flatten() for name, p in model.named_parameters() if "bias" not in name])
     assert float(matrices.std()) == pytest.approx(0.01, rel=0.1)
-    for lstm in (model.attention_lstm, model.language_lstm):
+    for lstm in (model.from_word, model.language_lstm):
         assert lstm.bias.view(4, -1).sum(1).tolist() == [0, H, 0, 0]

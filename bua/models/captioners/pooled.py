@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from bua.models.attention import masked_mean, uniform
 from bua.models.captioners.recurrent import RecurrentCaptioner
-from bua.models.captioners.step import LstmState, Step, lstm
+from bua.models.captioners.step import LstmState, LstmWeights, Step, lstm
 from bua.models.regions import RegionBatch
 from bua.models.repeated import repeated
 
@@ -34,14 +34,14 @@ class MeanPooledCaptioner(RecurrentCaptioner[PooledRegions, LstmState]):
         self.hidden_size = hidden_size
         self.word = nn.Embedding(vocabulary_size, word_size)
         self.mean = nn.Linear(feature_size, hidden_size)
-        self.lstm = nn.LSTMCell(hidden_size + word_size, hidden_size)  # inputs: mean region, word
+        self.lstm = LstmWeights(hidden_size, mean=hidden_size, word=word_size)
         self.logits = nn.Linear(hidden_size, vocabulary_size)
         self.dropout = nn.Dropout(dropout)
 
     def encode(self, regions: RegionBatch) -> PooledRegions:
         """Pool the regions."""
         mean = self.dropout(self.mean(masked_mean(regions.features, regions.mask)).relu())
-        gates = F.linear(mean, self.lstm.weight_ih[:, : self.hidden_size])
+        gates = F.linear(mean, self.lstm.of["mean"])
         return PooledRegions(gates.unsqueeze(1), uniform(regions.mask).to(gates).unsqueeze(1))
 
     def start(self, memory: PooledRegions, sequences: int) -> LstmState:
@@ -51,11 +51,10 @@ class MeanPooledCaptioner(RecurrentCaptioner[PooledRegions, LstmState]):
 
     def _word_gates(self, words: Int[Tensor, "*S"]) -> Float[Tensor, "*S G"]:
         vectors = self.dropout(self.word(words).relu())
-        bias = self.lstm.bias_ih + self.lstm.bias_hh
-        return F.linear(vectors, self.lstm.weight_ih[:, self.hidden_size :], bias)
+        return F.linear(vectors, self.lstm.of["word"], self.lstm.bias)
 
     def _cell(self, memory: PooledRegions, reads: int) -> Step[LstmState]:
-        of_state = repeated(self.lstm.weight_hh)
+        of_state = repeated(self.lstm.of_state)
 
         def advance(word_gates: Tensor, state: LstmState) -> tuple[Tensor, Tensor, LstmState]:
             gates = word_gates + memory.gates + of_state(state.h)

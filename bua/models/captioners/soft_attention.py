@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from bua.models.attention import AdditiveAttention, masked_mean
 from bua.models.captioners.recurrent import RecurrentCaptioner
-from bua.models.captioners.step import LstmState, Step, lstm
+from bua.models.captioners.step import LstmState, LstmWeights, Step, lstm
 from bua.models.regions import RegionBatch
 from bua.models.repeated import repeated
 
@@ -49,14 +49,14 @@ class SoftAttentionCaptioner(RecurrentCaptioner[SoftRegions, LstmState]):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.word_size, self.hidden_size = word_size, hidden_size
+        self.hidden_size = hidden_size
         self.word = nn.Embedding(vocabulary_size, word_size)
         self.first_h = nn.Linear(feature_size, hidden_size)
         self.first_c = nn.Linear(feature_size, hidden_size)
         self.key = nn.Linear(feature_size, attention_size)
         self.attention = AdditiveAttention(state_size=hidden_size, attention_size=attention_size, bias=True)
         self.beta = nn.Linear(hidden_size, 1)
-        self.lstm = nn.LSTMCell(word_size + feature_size, hidden_size)  # inputs: word, z
+        self.lstm = LstmWeights(hidden_size, word=word_size, region=feature_size)
         self.from_state = nn.Linear(hidden_size, word_size)
         self.from_region = nn.Linear(feature_size, word_size, bias=False)
         self.logits = nn.Linear(word_size, vocabulary_size)
@@ -73,12 +73,11 @@ class SoftAttentionCaptioner(RecurrentCaptioner[SoftRegions, LstmState]):
         return LstmState(memory.h.expand(-1, sequences, -1), memory.c.expand(-1, sequences, -1))
 
     def _word_gates(self, words: Int[Tensor, "*S"]) -> Float[Tensor, "*S G"]:
-        cell = self.lstm
-        return F.linear(self.word(words), cell.weight_ih[:, : self.word_size], cell.bias_ih + cell.bias_hh)
+        return F.linear(self.word(words), self.lstm.of["word"], self.lstm.bias)
 
     def _cell(self, memory: SoftRegions, reads: int) -> Step[LstmState]:
-        of_region = repeated(self.lstm.weight_ih[:, self.word_size :])
-        of_state, attend = repeated(self.lstm.weight_hh), self.attention.over(memory.keys, memory.mask)
+        of_region = repeated(self.lstm.of["region"])
+        of_state, attend = repeated(self.lstm.of_state), self.attention.over(memory.keys, memory.mask)
 
         def advance(word_gates: Tensor, state: LstmState) -> tuple[Tensor, Tensor, LstmState]:
             weights = attend(state.h)

@@ -75,6 +75,34 @@ class LstmState(NamedTuple):
     c: Float[Tensor, "B N H"]
 
 
+class LstmWeights(nn.Module):
+    """The weights of an LSTM whose inputs are known at different times: a matrix for each, by its name.
+
+    Side by side they are the ``weight_ih`` of ``nn.LSTMCell``, which they begin as. A slice of one matrix
+    would have a gradient of the whole, wherever it is used.
+
+    Args:
+        hidden_size: H.
+        inputs: the size of each input.
+    """
+
+    def __init__(self, hidden_size: int, **inputs: int) -> None:
+        super().__init__()
+        cell = nn.LSTMCell(sum(inputs.values()), hidden_size)
+        parts = torch.split(cell.weight_ih.detach(), list(inputs.values()), 1)
+        self.of = nn.ParameterDict(
+            {name: nn.Parameter(part.clone()) for name, part in zip(inputs, parts, strict=True)}
+        )
+        self.of_state = cell.weight_hh
+        self.bias_ih, self.bias_hh = cell.bias_ih, cell.bias_hh
+
+    @property
+    def bias(self) -> Float[Tensor, "G"]:
+        """The sum of both biases."""
+        both: Tensor = self.bias_ih + self.bias_hh
+        return both
+
+
 def lstm(gates: Float[Tensor, "*S G"], cell: Float[Tensor, "*S H"]) -> tuple[Tensor, Tensor]:
     """Return hidden and cell state from the sums of the four gates, in PyTorch's order i f g o."""
     i, f, g, o = gates.chunk(4, -1)

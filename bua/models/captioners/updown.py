@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from bua.models.attention import AdditiveAttention, masked_mean
 from bua.models.captioners.recurrent import RecurrentCaptioner
-from bua.models.captioners.step import Step, lstm
+from bua.models.captioners.step import LstmWeights, Step, lstm
 from bua.models.regions import RegionBatch
 from bua.models.repeated import repeated
 
@@ -60,10 +60,8 @@ class UpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
         self.mean = nn.Linear(feature_size, hidden_size)
         self.key = nn.Linear(hidden_size, attention_size)
         self.attention = AdditiveAttention(state_size=hidden_size, attention_size=attention_size, bias=True)
-        # inputs: language state, mean region, word
-        self.attention_lstm = nn.LSTMCell(2 * hidden_size + word_size, hidden_size)
-        # inputs: attended region, attention state
-        self.language_lstm = nn.LSTMCell(2 * hidden_size, hidden_size)
+        self.attention_lstm = LstmWeights(hidden_size, language=hidden_size, mean=hidden_size, word=word_size)
+        self.language_lstm = LstmWeights(hidden_size, region=hidden_size, attention=hidden_size)
         self.logits = nn.Linear(hidden_size, vocabulary_size)
         self.dropout = nn.Dropout(dropout)
 
@@ -71,8 +69,7 @@ class UpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
         """Project regions and mean, and compute what does not change from word to word."""
         projected = self.dropout(self.region(regions.features).relu())
         mean = self.dropout(self.mean(masked_mean(regions.features, regions.mask)).relu())
-        h = self.hidden_size
-        gates = F.linear(mean, self.attention_lstm.weight_ih[:, h : 2 * h])
+        gates = F.linear(mean, self.attention_lstm.of["mean"])
         return UpDownRegions(projected, self.key(projected), gates.unsqueeze(1), regions.mask)
 
     def start(self, memory: UpDownRegions, sequences: int) -> UpDownState:
@@ -82,20 +79,17 @@ class UpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
 
     def _word_gates(self, words: Int[Tensor, "*S"]) -> Float[Tensor, "*S G"]:
         vectors = self.dropout(self.word(words).relu())
-        cell = self.attention_lstm
-        return F.linear(vectors, cell.weight_ih[:, 2 * self.hidden_size :], cell.bias_ih + cell.bias_hh)
+        return F.linear(vectors, self.attention_lstm.of["word"], self.attention_lstm.bias)
 
     def _cell(self, memory: UpDownRegions, reads: int) -> Step[UpDownState]:
-        first, second, h = self.attention_lstm, self.language_lstm, self.hidden_size
-        of_states = repeated(torch.cat([first.weight_ih[:, :h], first.weight_hh], 1))
-        bias = second.bias_ih + second.bias_hh
+        first, second = self.attention_lstm, self.language_lstm
+        of_states = repeated(torch.cat([first.of["language"], first.of_state], 1))
         # a mean of products is the product of the mean: regions may pass the matrix before they are attended
         early = reads > memory.features.shape[1]
-        region, state = second.weight_ih.chunk(2, 1)  # a slice would have a gradient of the whole, each
-        regions = F.linear(memory.features, region) if early else memory.features
-        of_region = (lambda x: x) if early else repeated(region)
-        of_both = repeated(torch.cat([state, second.weight_hh], 1))
-        attend = self.attention.over(memory.keys, memory.mask)
+        regions = F.linear(memory.features, second.of["region"]) if early else memory.features
+        of_region = (lambda x: x) if early else repeated(second.of["region"])
+        of_both = repeated(torch.cat([second.of["attention"], second.of_state], 1))
+        bias, attend = second.bias, self.attention.over(memory.keys, memory.mask)
 
         def advance(word_gates: Tensor, state: UpDownState) -> tuple[Tensor, Tensor, UpDownState]:
             gates = word_gates + memory.gates + of_states(torch.cat([state.h2, state.h1], -1))

@@ -7,7 +7,6 @@ four gates of H, V vocabulary.
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from bua.models.attention import AdditiveAttention, masked_mean
 from bua.models.captioners.recurrent import RecurrentCaptioner
@@ -37,12 +36,13 @@ class CaffeUpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
     ) -> None:
         super().__init__()
         self.hidden_size = hidden_size
-        self.word_size, self.feature_size = word_size, feature_size
         self.word = nn.Embedding(vocabulary_size, word_size)
         self.key = nn.Linear(feature_size, attention_size, bias=False)
         self.attention = AdditiveAttention(state_size=hidden_size, attention_size=attention_size, bias=False)
-        # inputs: word, mean region, language state, attention state
-        self.attention_lstm = nn.Linear(word_size + feature_size + 2 * hidden_size, 4 * hidden_size)
+        # the attention LSTM, in the parts that are known at different times; states: language, attention
+        self.from_word = nn.Linear(word_size, 4 * hidden_size)
+        self.from_mean = nn.Linear(feature_size, 4 * hidden_size, bias=False)
+        self.from_states = nn.Linear(2 * hidden_size, 4 * hidden_size, bias=False)
         # inputs: new attention state, attended region, language state
         self.language_lstm = nn.Linear(2 * hidden_size + feature_size, 4 * hidden_size)
         self.logits = nn.Linear(hidden_size, vocabulary_size)
@@ -51,13 +51,12 @@ class CaffeUpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
                 nn.init.zeros_(parameter)
             else:
                 nn.init.normal_(parameter, std=0.01)
-        for cell in (self.attention_lstm, self.language_lstm):
+        for cell in (self.from_word, self.language_lstm):
             nn.init.ones_(cell.bias[hidden_size : 2 * hidden_size])
 
     def encode(self, regions: RegionBatch) -> UpDownRegions:
         """Compute keys, and what the mean of the real regions adds to the first LSTM."""
-        of_mean = self.attention_lstm.weight[:, self.word_size :][:, : self.feature_size]
-        gates = F.linear(masked_mean(regions.features, regions.mask), of_mean)
+        gates = self.from_mean(masked_mean(regions.features, regions.mask))
         return UpDownRegions(regions.features, self.key(regions.features), gates.unsqueeze(1), regions.mask)
 
     def start(self, memory: UpDownRegions, sequences: int) -> UpDownState:
@@ -66,20 +65,19 @@ class CaffeUpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
         return UpDownState(zeros, zeros, zeros, zeros)
 
     def _word_gates(self, words: Int[Tensor, "*S"]) -> Float[Tensor, "*S G"]:
-        cell = self.attention_lstm
-        return F.linear(self.word(words), cell.weight[:, : self.word_size], cell.bias)
+        gates: Tensor = self.from_word(self.word(words))
+        return gates
 
     def _cell(self, memory: UpDownRegions, reads: int) -> Step[UpDownState]:
-        first, second = self.attention_lstm, self.language_lstm
-        of_states = repeated(first.weight[:, -2 * self.hidden_size :])
-        of_all, attend = repeated(second.weight), self.attention.over(memory.keys, memory.mask)
+        of_states, of_all = repeated(self.from_states.weight), repeated(self.language_lstm.weight)
+        bias, attend = self.language_lstm.bias, self.attention.over(memory.keys, memory.mask)
 
         def advance(word_gates: Tensor, state: UpDownState) -> tuple[Tensor, Tensor, UpDownState]:
             gates = word_gates + memory.gates + of_states(torch.cat([state.h2, state.h1], -1))
             h1, c1 = lstm(gates, state.c1)
             weights = attend(h1)
             attended = torch.bmm(weights, memory.features)
-            gates = of_all(torch.cat([h1, attended, state.h2], -1)) + second.bias
+            gates = of_all(torch.cat([h1, attended, state.h2], -1)) + bias
             h2, c2 = lstm(gates, state.c2)
             return weights, h2, UpDownState(h1, c1, h2, c2)
 
