@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from bua.decode.step import Special
@@ -77,47 +77,38 @@ class Rules:
             said: the words so far.
             special: indices of the special words.
         """
-        banned = self._banned(log_probs, said, special)
-        allowed = log_probs.masked_fill(banned, -torch.inf)
+        size, t = log_probs.shape[-1], said.shape[-1]
+        never = self._never(size, special) + ([special.eos] if t < self.min_words else [])
+        allowed = log_probs.index_fill(-1, torch.tensor(never, device=said.device).long(), -torch.inf)
+        if t:
+            self._ban_said(allowed, said, special)
         stuck = allowed.amax(-1) == -torch.inf
         lowest = torch.finfo(log_probs.dtype).min
-        end = torch.where(stuck, log_probs[..., special.eos].clamp(min=lowest), allowed[..., special.eos])
-        return torch.cat(
-            [allowed[..., : special.eos], end.unsqueeze(-1), allowed[..., special.eos + 1 :]], -1
-        )
+        end = log_probs[..., special.eos].clamp(min=lowest)
+        allowed[..., special.eos] = torch.where(stuck, end, allowed[..., special.eos])
+        return allowed
 
-    def _banned(self, log_probs: Tensor, said: Tensor, special: Special) -> Bool[Tensor, "*B N V"]:
-        size, (b, n, t) = log_probs.shape[-1], said.shape
-        never = self._never(size, special).to(log_probs.device)
-        if t < self.min_words:
-            never[special.eos] = True
-        banned = never.expand(b, n, size)
-        if t == 0:
-            return banned
-        banned = banned.clone()
+    def _ban_said(self, allowed: Tensor, said: Tensor, special: Special) -> None:
+        """Ban, in place, what follows from the words so far."""
         last = said[..., -1:]
         if not self.twice:
-            banned.scatter_(2, last, True)
+            allowed.scatter_(2, last, -torch.inf)
         if self.again is not None:
-            once = torch.zeros_like(banned).scatter_(2, said, True)
-            once[..., [*self._indices(self.again), special.eos]] = False
-            banned |= once
-        if self.ngram == 1 or 1 < self.ngram <= t:
-            banned |= _completes(said, self.ngram, size)
+            free = torch.isin(said, said.new_tensor([*self._indices(self.again), special.eos]))
+            kept = allowed.gather(2, said).masked_fill(~free, -torch.inf)
+            allowed.scatter_(2, said, kept)
+        if self.ngram == 1 or 1 < self.ngram <= said.shape[-1]:
+            _ban_completions(allowed, said, self.ngram)
         if self.endings:
             dangling = torch.isin(last, last.new_tensor(self._indices(self.endings)))
-            banned[..., special.eos : special.eos + 1] |= dangling
-        return banned
+            allowed[..., special.eos : special.eos + 1].masked_fill_(dangling, -torch.inf)
 
-    def _never(self, size: int, special: Special) -> Bool[Tensor, " V"]:
-        never = torch.zeros(size, dtype=torch.bool)
+    def _never(self, size: int, special: Special) -> list[int]:
         silent = [special.padding, special.bos, *([] if self.unknown else [special.unknown])]
-        never[[word for word in silent if word >= 0 and word != special.eos]] = True
         banned = [word for word in self._indices(self.banned) if word != special.eos]
         if banned and not 0 <= min(banned) <= max(banned) < size:
             raise ValueError(f"banned are {banned}, of {size} words")
-        never[banned] = True
-        return never
+        return [word for word in silent if word >= 0 and word != special.eos] + banned
 
     @staticmethod
     def _indices(words: Sequence[Word]) -> list[int]:
@@ -133,13 +124,11 @@ def _are_words(words: object) -> bool:
     return all(isinstance(word, int | str) and not isinstance(word, bool) for word in words)
 
 
-def _completes(said: Int[Tensor, "B N t"], order: int, size: int) -> Bool[Tensor, "B N V"]:
-    """Return which words would end an n-gram that was said before."""
-    b, n, t = said.shape
-    banned = torch.zeros(b, n, size, dtype=torch.bool, device=said.device)
+def _ban_completions(allowed: Float[Tensor, "B N V"], said: Int[Tensor, "B N t"], order: int) -> None:
+    """Ban, in place, the words that would end an n-gram that was said before."""
     grams = said.unfold(2, order, 1)  # (B, N, t - order + 1, order)
-    beginning = said[..., t - order + 1 :].unsqueeze(2)
+    beginning = said[..., said.shape[-1] - order + 1 :].unsqueeze(2)
     same = (grams[..., :-1] == beginning).all(-1)
-    ends = grams[..., -1]
-    counts = torch.zeros(b, n, size, dtype=torch.long, device=said.device)
-    return banned | (counts.scatter_add_(2, ends, same.long()) > 0)
+    # a word may end several: it is banned if one of them began as the last words do
+    most = torch.where(same, -torch.inf, torch.inf).to(allowed)
+    allowed.scatter_reduce_(2, grams[..., -1], most, "amin")
