@@ -66,6 +66,14 @@ def test_gated_tanh_is_tanh_times_a_gate() -> None:
     torch.testing.assert_close(layer(x), torch.tensor([gated(layer, row) for row in x.tolist()]))
 
 
+def test_gated_tanh_begins_by_glorots_rule_with_the_gain_of_tanh() -> None:
+    torch.manual_seed(0)
+    layer = GatedTanh(300, 500)
+    glorot = (2 / (300 + 500)) ** 0.5
+    assert float(layer.value.weight.std()) == pytest.approx(5 / 3 * glorot, rel=0.02)
+    assert float(layer.gate.weight.std()) == pytest.approx(glorot, rel=0.02)
+
+
 @torch.no_grad()
 def test_two_stream_model_is_what_its_equations_say() -> None:
     """Teney et al. 2018, sections 3.2 to 3.6, one question and one region after the other."""
