@@ -116,6 +116,7 @@ class SelfCritical(Captioning):
         """Write the document frequencies, and what rewards mean."""
         path = folder / "document_frequencies.npz"
         save_frequencies(self._frequencies, self.captions, self.vocabulary, end=self.reward.end, path=path)
+        (folder / "rewards.txt").write_text(self.signature + "\n")
         log.info(f"rewards: {self.signature}")
 
     def on_fit_start(self) -> None:

@@ -69,6 +69,7 @@ def test_a_run_of_rewards_keeps_what_decides_them(runs) -> None:
     for name in ("reward", "baseline", "advantage", "length", "entropy", "unfinished", "bad_endings"):
         assert f"train/{name}" in metrics
     assert (runs / "scst/document_frequencies.npz").stat().st_size > 0
+    assert (runs / "scst/rewards.txt").read_text().startswith("1*CIDEr-D | with end | Sampling")
 
 
 @pytest.mark.slow

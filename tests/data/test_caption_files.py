@@ -70,7 +70,7 @@ BROKEN = {
         "some image ids are numbers and some are texts, as 'b' is; one kind is needed",
     ),
     "an image of two splits": (
-        {"images": [SPLIT, SPLIT | {"split": "val"}]},
+        {"images": [SPLIT, SPLIT | {"split": "val", "sentences": []}]},
         "image 1 comes twice",
     ),
     "an image without cocoid among others": (
@@ -88,6 +88,14 @@ BROKEN = {
     "an empty sentence": (
         {"images": [SPLIT | {"sentences": [SENTENCE | {"raw": ""}]}]},
         "sentence 7 of image 1 is empty",
+    ),
+    "a sentence of two images": (
+        {"images": [SPLIT, SPLIT | {"cocoid": 2}]},
+        "image 2: sentence 7 comes twice",
+    ),
+    "a sentence named by a text": (
+        {"images": [SPLIT | {"sentences": [SENTENCE | {"sentid": "7"}]}]},
+        "image 1: sentences[0]: sentid is '7', a whole number is needed",
     ),
     "a member twice": ('{"1": "a", "2": "b", "1": "c"}', "image 1 comes twice"),
     "a number in two forms": ({"1": "a", "01": "c"}, "image 1 comes twice"),
@@ -121,7 +129,7 @@ def test_a_mistake_stops_the_reader_and_is_found_by_the_validator(name: str, tmp
 
 
 def test_mistakes_are_listed() -> None:
-    assert len(BROKEN) == 30
+    assert len(BROKEN) == 32
 
 
 OTHERS = [

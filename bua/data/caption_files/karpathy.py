@@ -31,17 +31,29 @@ def entries(content: dict[str, Any], tell: Tell) -> list[Entry]:
         "split": str,
         "sentences": list,
     }
+    told: set[int] = set()
     return [
         Entry(
             image_id=image[key],
             file_name=str(PurePosixPath(image.get("filepath") or "", image["filename"])),
-            captions=[
-                Caption(f"sentence {sentence.get('sentid', number)}", sentence["raw"])
-                for number, sentence in enumerate(
-                    sound_records(image["sentences"], f"image {image[key]}: sentences", {"raw": str}, tell)
-                )
-            ],
+            captions=_captions(image["sentences"], f"image {image[key]}", told, tell),
             split=image["split"],
         )
         for image in sound_records(images, "images", types, tell)
     ]
+
+
+def _captions(sentences: list[Any], of: str, told: set[int], tell: Tell) -> list[Caption]:
+    """Return the captions of an image; ``told`` are the ids of sentences so far."""
+    types: Types = {"raw": str, "sentid": (int, NoneType)}
+    captions = []
+    for number, sentence in enumerate(sound_records(sentences, f"{of}: sentences", types, tell)):
+        sentence_id = sentence.get("sentid")
+        if sentence_id in told:
+            tell(f"{of}: sentence {sentence_id} comes twice")
+        if sentence_id is not None:
+            told.add(sentence_id)
+        captions.append(
+            Caption(f"sentence {number if sentence_id is None else sentence_id}", sentence["raw"])
+        )
+    return captions
