@@ -54,6 +54,9 @@ def slow_constrained(table, image, search: BeamSearch):
     for t in range(search.max_words):
         by_state = {}
         for total, said in live:
+            if said and said[-1] == EOS:  # it stays and competes
+                by_state.setdefault(state(said), []).append((total, said))
+                continue
             for word, gain in continuations(table, search.rules, said):
                 longer = (*said, word)
                 by_state.setdefault(state(longer), []).append((total + gain, longer))
@@ -62,17 +65,24 @@ def slow_constrained(table, image, search: BeamSearch):
             for group in by_state.values()
             for one in sorted(group, key=lambda one: -one[0])[: search.width]
         ]
-        over = [one for one in kept if one[1][-1] == EOS or t + 1 == search.max_words]
+        leaves = search.finished == "leaves"
+        over = [one for one in kept if (leaves and one[1][-1] == EOS) or t + 1 == search.max_words]
         collected += over
         live = [one for one in kept if one not in over]
     return sorted(collected, key=lambda one: (-met(one[1], image, len(image)), -one[0]))
 
 
 @settings(max_examples=80, deadline=None)
-@given(seed=seeds, image=constraints, width=st.integers(1, 3), longest=st.integers(1, 6))
-def test_narrow_beams_equal_a_list_for_each_state(seed, image, width, longest) -> None:
+@given(
+    seed=seeds,
+    image=constraints,
+    width=st.integers(1, 3),
+    longest=st.integers(1, 6),
+    finished=st.sampled_from(["leaves", "competes"]),
+)
+def test_narrow_beams_equal_a_list_for_each_state(seed, image, width, longest, finished) -> None:
     table, step = chain(1, 5, seed)
-    search = BeamSearch(width, longest)
+    search = BeamSearch(width, longest, finished)
     ours = sequences(run(search, step, 1, automaton=automaton([image])), 0)
     slow = slow_constrained(table[0], image, search)
     top = met(slow[0][1], image, len(image))
