@@ -16,7 +16,7 @@ from bua.models.captioners.updown import UpDownCaptioner
 from bua.tasks.normalise import Normaliser
 from bua.tasks.say import say
 from bua.tasks.self_critical import BASELINES, Reward, SelfCritical
-from bua.text.vocabulary import BOS, EOS, PADDING, Vocabulary
+from bua.text.vocabulary import BOS, EOS, PADDING, UNKNOWN, Vocabulary
 from tests.data.test_data import caption_data
 from tests.metrics.test_reward import coco_bleu
 from tests.tasks.test_tasks import Losses, fit
@@ -167,6 +167,23 @@ def test_beams_are_learnt_from_with_the_likelihood_of_training_mode(scenes) -> N
     assert found.word_log_prob.requires_grad
     task.training_step(batch, 0).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in task.model.parameters())
+
+
+def test_words_drawn_from_the_top_k_are_learnt_from_with_the_likelihood_of_the_model(scenes) -> None:
+    data = caption_data(scenes)
+    task = self_critical(data, sampler=Sampling(4, 12, top_k=2))
+    task.model.eval()  # without dropout the same words have the same likelihood again
+    batch = next(iter(data.train_dataloader()))
+    found = task.sampled(batch)
+    read = torch.cat([torch.full_like(found.words[..., :1], BOS), found.words[..., :-1]], 2)
+    logits = task.model(batch.regions, read)
+    logits[..., [PADDING, BOS, UNKNOWN]] = -torch.inf
+    real = found.words != PADDING
+    assert real.any()
+    drawn = found.words.clamp(min=0).unsqueeze(-1)
+    assert bool(((logits.topk(2, dim=-1).indices == drawn).any(-1) | ~real).all())
+    whole = task.model(batch.regions, read).log_softmax(-1).gather(-1, drawn).squeeze(-1)
+    torch.testing.assert_close(found.word_log_prob[real], whole[real], atol=1e-5, rtol=1e-4)
 
 
 def test_rewards_mix_what_the_scorers_give(scenes) -> None:
