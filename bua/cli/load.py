@@ -122,11 +122,27 @@ def begin_with(model: nn.Module, path: Path | str, record: Mapping[str, Any]) ->
         ("features", "detector of its features"),
     ):
         if before.get(key) != record.get(key):
-            raise InputError(f"{path}: its {what} is not that of these data; it cannot be the start")
+            raise InputError(
+                f"{path}: its {what} is not that of these data "
+                f"({difference(before.get(key), record.get(key))}); it cannot be the start"
+            )
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise InputError(f"{checkpoint}: its weights do not fit the model ({error})") from None
+
+
+def difference(theirs: Any, ours: Any) -> str:
+    """Say in a few words where two records first differ."""
+    if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
+        key = next(key for key in [*theirs, *ours] if theirs.get(key) != ours.get(key))
+        return f"{key}: {difference(theirs.get(key), ours.get(key))}"
+    if isinstance(theirs, list) and isinstance(ours, list):
+        if len(theirs) != len(ours):
+            return f"{len(theirs):,}, not {len(ours):,}"
+        place = next(n for n, pair in enumerate(zip(theirs, ours, strict=True)) if pair[0] != pair[1])
+        return f"number {place} is {theirs[place]!r:.60}, not {ours[place]!r:.60}"
+    return f"{theirs!r:.60}, not {ours!r:.60}"
 
 
 def build_detector(identity: Mapping[str, Any], *, weights: str | None, device: str) -> Detector:

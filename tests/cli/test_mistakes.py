@@ -13,6 +13,7 @@ import torch
 
 from bua.cli import main
 from bua.cli.commands import COMMANDS
+from bua.cli.load import difference
 
 
 def said(capfd, *arguments: object) -> str:
@@ -204,3 +205,17 @@ def test_a_traceback_can_be_asked_for(bua) -> None:
     done = bua("extract", "images=/nowhere", "out=y", env={**os.environ, "BUA_TRACEBACK": "1"})
     assert done.returncode == 1
     assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "words"),
+    [
+        ("caption", "vqa", "'caption', not 'vqa'"),
+        (None, {"answers": []}, "None, not {'answers': []}"),
+        ({"words": ["a", "b"]}, {"words": ["a"]}, "words: 2, not 1"),
+        ({"words": ["a", "b"]}, {"words": ["a", "c"]}, "words: number 1 is 'b', not 'c'"),
+        ({"same": 1}, {"same": 1, "more": 2}, "more: None, not 2"),
+    ],
+)
+def test_where_records_differ_is_said_in_a_few_words(theirs, ours, words) -> None:
+    assert difference(theirs, ours) == words
