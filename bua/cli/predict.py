@@ -23,7 +23,10 @@ from bua.tasks.trained import Trained
 log = logging.getLogger(__name__)
 
 #: Keys that mean nothing to a kind of model, and why.
-NOT_OF = {"caption": ("questions",), "vqa": ("images", "ids", "splits", "constraints", "required")}
+NOT_OF = {
+    "caption": ("questions",),
+    "vqa": ("images", "image_key", "ids", "splits", "constraints", "required"),
+}
 WHY = {"caption": "it describes images", "vqa": "it answers the questions of a file"}
 
 

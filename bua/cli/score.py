@@ -20,10 +20,20 @@ TASKS: dict[str, tuple[Callable[[Any], dict[str, Any]], Callable[[Mapping[str, A
 }
 
 
+#: Keys that mean nothing to a task.
+NOT_OF = {
+    "caption": ("questions", "annotations", "pairs", "answers"),
+    "vqa": ("references", "splits", "complete"),
+}
+
+
 def main(config: Any) -> None:
     """Score and write the numbers."""
     if config.task not in TASKS:
         raise InputError(f"task={config.task}: {' or '.join(TASKS)} is needed")
+    for key in NOT_OF[config.task]:
+        if config[key]:
+            raise InputError(f"{key}={config[key]}: task={config.task} does not take it")
     score, lines = TASKS[config.task]
     result = score(config)
     if config.out is not None:

@@ -7,6 +7,7 @@ from typing import Any
 from bua import __version__
 from bua.cli.provenance import sha256
 from bua.data.pairs import read_pairs
+from bua.data.question_files.entry import UNKNOWN_TYPE
 from bua.data.results import check_complete, check_known, read_results
 from bua.data.vqa import read_annotations, read_questions
 from bua.errors import InputError
@@ -64,7 +65,8 @@ def score_lines(result: Mapping[str, Any]) -> list[str]:
         pairs = result["balanced_pairs"]
         shown = {**pairs, "overall": pairs["accuracy"]}
         lines.append(
-            f"balanced pairs {_types(shown)}  ({pairs['pairs']} pairs, {pairs['incomplete']} incomplete)"
+            f"balanced pairs {_types(shown)}  ({pairs['pairs']} pairs, {pairs['incomplete']} incomplete, "
+            f"{pairs['repeated']} repeated)"
         )
     if "best_possible" in result:
         best = result["best_possible"]
@@ -96,7 +98,8 @@ def _counts(asked: Mapping[Any, Asked]) -> dict[str, int]:
     return {
         "without_ten_answers": sum(len(one.answers) != 10 for one in asked.values()),
         "with_one_answer": sum(len(one.answers) == 1 for one in asked.values()),
-        "without_answer_type": sum(one.answer_type == "unknown" for one in asked.values()),
+        "without_answer_type": sum(one.answer_type == UNKNOWN_TYPE for one in asked.values()),
+        "without_question_type": sum(one.question_type == UNKNOWN_TYPE for one in asked.values()),
     }
 
 

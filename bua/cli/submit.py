@@ -24,7 +24,7 @@ def main(config: Any) -> None:
     if config.task not in BOARDS:
         raise InputError(f"task={config.task}: {' or '.join(BOARDS)} is needed")
     board = BOARDS[config.task]
-    out = official_file(board, str(config.out), config.split, str(config.name))
+    out = official_file(board, str(config.out), config.split, config.name and str(config.name))
     results = read_results(config.predictions, board.key, board.value)
     source, ids = _asked_for(config, board)
     check_known(results, ids, board.noun, config.predictions, source)

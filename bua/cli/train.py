@@ -131,6 +131,8 @@ def _callbacks(config: Any, run: RunDirectory) -> list[Callback]:
     last = ModelCheckpoint(run.checkpoints, filename="last", enable_version_counter=False)
     callbacks: list[Callback] = [best, last, Journal(run, log.info)]
     if config.save_every is not None:
+        if type(config.save_every) is not int or config.save_every < 1:
+            raise InputError(f"save_every={config.save_every}: a number of steps is needed, or null")
         callbacks.append(
             ModelCheckpoint(
                 run.checkpoints,
@@ -140,9 +142,11 @@ def _callbacks(config: Any, run: RunDirectory) -> list[Callback]:
             )
         )
     if config.ema is not None:
-        if not 0 < config.ema < 1:
+        if not (isinstance(config.ema, float) and 0 < config.ema < 1):
             raise InputError(f"ema={config.ema}: a number between 0 and 1 is needed, such as 0.999")
         callbacks.append(EMAWeightAveraging(decay=config.ema))
     if config.patience is not None:
+        if type(config.patience) is not int or config.patience < 0:
+            raise InputError(f"patience={config.patience}: a number of validations is needed, or null")
         callbacks.append(EarlyStopping(config.monitor, patience=config.patience, mode="max"))
     return callbacks

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bua.data.question_files.entry import QuestionId
 from bua.data.sparse import Numbers
-from bua.errors import InputError
+from bua.errors import InputError, check_number, check_whole
 from bua.models.regions import RegionBatch
 from bua.store.reader import FeatureStore, ImageId, Padded
 from bua.text.vocabulary import BOS, EOS, PADDING
@@ -77,6 +77,14 @@ class QuestionBatch(NamedTuple):
     words: Int[Tensor, "B T"]
     targets: Float[Tensor, "B C"]
     marks: Marks | None
+
+
+def check_reading(batch_size: int, workers: int, geometry: float | None) -> None:
+    """Raise ``ValueError`` unless batches can be read so: the options that captions and questions share."""
+    check_whole("batch_size", batch_size, 1)
+    check_whole("workers", workers)
+    if geometry is not None:
+        check_number("geometry", geometry, without=0)
 
 
 class RegionInput(NamedTuple):

@@ -14,18 +14,18 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from bua.data.asking import QuestionDataset
-from bua.data.batch import PADDINGS, RegionInput
+from bua.data.batch import PADDINGS, RegionInput, check_reading
 from bua.data.question_files import QuestionFile, QuestionId, read_file
 from bua.data.question_files.genome import read_genome
 from bua.data.question_files.pairs import paired_places
 from bua.data.question_files.read import entries
 from bua.data.sampler import EpochSampler, PairSampler, dealt, in_order, shuffled, team, whole
-from bua.errors import InputError
+from bua.errors import InputError, check_whole
 from bua.metrics.vqa import Asked
 from bua.store.atomic import write_text
 from bua.store.reader import FeatureStore
 from bua.text.answers import SOFT_SCORES, AnswerVocabulary
-from bua.text.vocabulary import Vocabulary
+from bua.text.vocabulary import SPECIAL, Vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +97,15 @@ class QuestionData(LightningDataModule):
         _check("answers_of", answers_of, COUNTED)
         _check("soft_scores", soft_scores, SOFT_SCORES)
         _check("padding", padding, PADDINGS)
+        check_reading(batch_size, workers, geometry)
+        for name, value in (
+            ("min_count", min_count),
+            ("min_answer_count", min_answer_count),
+            ("length", length),
+        ):
+            check_whole(name, value, 1)
+        if genome_images is not None and genome is None:
+            raise InputError(f"data.genome_images={genome_images}: data.genome is needed, too: the questions")
         self.store = FeatureStore(features)
         asked = read_files("train", train, train_annotations)
         judged = read_files("val", val, val_annotations)
@@ -113,6 +122,7 @@ class QuestionData(LightningDataModule):
         self.vocabulary = Vocabulary.count(
             chain(_texts(asked), _words_of(words_of)), tokenizer=tokenizer, min_count=min_count
         )
+        rank_zero_only(log.info)(f"{len(self.vocabulary) - len(SPECIAL):,} words of questions are known")
         self.length, self.padding, self.region_input = length, padding, RegionInput(geometry)
         dataset = partial(
             QuestionDataset,
@@ -271,7 +281,11 @@ def _texts(files: Iterable[QuestionFile]) -> Iterator[str]:
 
 def _words_of(files: Files) -> Iterator[str]:
     for path in _listed(files):
-        yield from (entry.question.text for _, entry in entries(path) if entry.question is not None)
+        texts = [entry.question.text for _, entry in entries(path) if entry.question is not None]
+        if not texts:
+            raise InputError(f"{path}: data.words_of needs questions, there are none in it")
+        rank_zero_only(log.info)(f"{path}: the words of {len(texts):,} questions are counted, too")
+        yield from texts
 
 
 def _listed(files: Files | Sequence[str | None]) -> list[Any]:

@@ -53,21 +53,27 @@ BOARDS = {
 }
 
 
-def official_file(board: Board, out: str, split: str | None, name: str) -> Path:
+def official_file(board: Board, out: str, split: str | None, name: str | None) -> Path:
     """Return the file to write: ``out`` itself, or the official name in it if it is a folder.
 
+    A folder is one that is there, or ends in a slash, or is given with a split and has no ending.
+
     Raises:
-        InputError: there is no such split, or the name of the file needs one.
+        InputError: there is no such split, or the name of the file needs one; a file has a name already.
     """
     if split is not None and split not in board.subsets:
         raise InputError(f"split={split}: {', '.join(board.subsets)} is needed")
-    if not (out.endswith("/") or Path(out).is_dir()):
-        return Path(out)
+    path = Path(out)
+    if not (out.endswith("/") or path.is_dir() or (split is not None and not path.suffix)):
+        if name is not None:
+            raise InputError(f"name={name}: out={out} is the name of the file; give a folder")
+        return path
+    name = "bua" if name is None else name
     if split is None:
         raise InputError(f"{out} is a folder: give split={'|'.join(board.subsets)} for the name of the file")
     if not re.fullmatch(r"[\w.-]+", name):
         raise InputError(f"name={name}: letters, digits, _, - and . are needed, it is part of a file name")
-    return Path(out) / board.file_name.format(subset=board.subsets[split], name=name)
+    return path / board.file_name.format(subset=board.subsets[split], name=name)
 
 
 def official_text(

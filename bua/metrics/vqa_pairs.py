@@ -19,12 +19,14 @@ class PairAccuracy(NamedTuple):
         per_answer_type: the same of the pairs whose two questions are both of that type.
         pairs: how many were counted.
         incomplete: pairs left out because one of their questions was not scored, or both.
+        repeated: pairs left out because they came before, or are of one question and itself.
     """
 
     accuracy: float | None
     per_answer_type: dict[str, float]
     pairs: int
     incomplete: int
+    repeated: int
 
 
 def pair_accuracy(
@@ -39,7 +41,8 @@ def pair_accuracy(
     """
     right: list[float] = []
     by_answer: dict[str, list[float]] = {}
-    for a, b in pairs:
+    distinct = {frozenset(pair): pair for pair in pairs if pair[0] != pair[1]}
+    for a, b in distinct.values():
         if a in accuracies and b in accuracies:
             right.append(float(accuracies[a] == accuracies[b] == 1))
             if questions[a].answer_type == questions[b].answer_type:
@@ -48,5 +51,6 @@ def pair_accuracy(
         accuracy=percent(right) if right else None,
         per_answer_type={name: percent(values) for name, values in sorted(by_answer.items())},
         pairs=len(right),
-        incomplete=len(pairs) - len(right),
+        incomplete=len(distinct) - len(right),
+        repeated=len(pairs) - len(distinct),
     )

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from bua.data.batch import QuestionBatch
+from bua.errors import InputError
 from bua.tasks.answer_loss import AnswerLoss
-from bua.tasks.beginning import begin_with_images, begin_with_words
+from bua.tasks.beginning import MISSING, begin_with_images, begin_with_words
 from bua.tasks.optimise import Task
 
 
@@ -43,6 +44,8 @@ class Answering(Task):
         super().__init__(**kwargs)
         self.model, self.answer_types = model, answer_types
         self._loss = loss or AnswerLoss()
+        if missing_words not in MISSING:
+            raise InputError(f"objective.missing_words={missing_words}: {', '.join(MISSING)}")
         if word_vectors is not None:
             words, said = self._record["vocabulary"]["words"], self._record["answers"]["answers"]
             begin_with_words(model, word_vectors, words, said, missing_words)

@@ -71,13 +71,23 @@ class AnswerVocabulary:
         answers: normal forms, in the order of their indices.
         surface: for each, how it is written in predictions: its most frequent raw form. The
             evaluation compares raw forms where all annotators agree, so this can only gain.
+        counted: these forms were counted; they are not only how the list of others has them.
 
     Raises:
-        InputError: an answer comes twice.
+        InputError: an answer comes twice, is no text, or is not written in one form of its own.
     """
 
-    def __init__(self, answers: Sequence[str], surface: Sequence[str]) -> None:
-        self.answers, self.surface = tuple(answers), tuple(surface)
+    def __init__(self, answers: Sequence[str], surface: Sequence[str], *, counted: bool = True) -> None:
+        self.answers, self.surface, self._counted = tuple(answers), tuple(surface), counted
+        if len(self.surface) != len(self.answers):
+            raise InputError(
+                f"there are {len(self.surface):,} forms of {len(self.answers):,} answers, not one of each"
+            )
+        for answer, form in zip(self.answers, self.surface, strict=True):
+            if not (isinstance(answer, str) and isinstance(form, str)):
+                raise InputError(f"the answer {answer!r:.80}, written as {form!r:.80}: texts are needed")
+            if normalize(form) != answer != form:
+                raise InputError(f"{form!r:.80} is not a form of the answer {answer!r:.80}")
         self._index = {answer: n for n, answer in enumerate(self.answers)}
         if len(self._index) != len(self.answers):
             raise InputError(f"{Counter(self.answers).most_common(1)[0][0]!r} is in the answers twice")
@@ -110,16 +120,16 @@ class AnswerVocabulary:
             counts[normalize(text)] += n
         kept = [a for a, n in counts.items() if n >= min_count and (a or keep_empty)]
         kept.sort(key=lambda answer: (-counts[answer], answer))
-        return cls(kept, _usual_forms(kept, written))
+        return cls(kept, _usual_forms(kept, written, kept))
 
     def written_as(self, texts: Iterable[str]) -> "AnswerVocabulary":
         """Return the same answers written as annotators usually write them, if nobody has counted that yet.
 
-        Lists of other projects hold normal forms only; an answer that is in no text stays as it is.
+        It is so in lists of other projects; an answer that is in no text stays as it is.
         """
-        if self.surface != self.answers:
+        if self._counted:
             return self
-        return AnswerVocabulary(self.answers, _usual_forms(self.answers, Counter(texts)))
+        return AnswerVocabulary(self.answers, _usual_forms(self.answers, Counter(texts), self.surface))
 
     def __len__(self) -> int:
         return len(self.answers)
@@ -164,10 +174,13 @@ class AnswerVocabulary:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], source: str = "answers") -> "AnswerVocabulary":
         """Read what ``to_dict`` returned; raise ``InputError`` if it was changed since."""
+        answers, surface = content.get("answers"), content.get("surface")
+        if not (isinstance(answers, list) and isinstance(surface, list)):
+            raise InputError(f"{source}: not a list of answers with their surface forms")
         try:
-            vocabulary = cls(content["answers"], content["surface"])
-        except (KeyError, TypeError):
-            raise InputError(f"{source}: not a list of answers with their surface forms") from None
+            vocabulary = cls(answers, surface)
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from None
         if vocabulary.sha256 != content.get("sha256"):
             raise InputError(f"{source}: the answers do not have the hash written with them")
         return vocabulary
@@ -189,19 +202,19 @@ class AnswerVocabulary:
             other = first.setdefault(normalize(text), text)
             if other is not text:
                 raise InputError(f"{path}: {other!r} and {text!r} are one answer, {normalize(text)!r}")
-        return cls(list(first), content)
+        return cls(list(first), content, counted=False)
 
 
-def _usual_forms(answers: Sequence[str], written: Mapping[str, int]) -> list[str]:
+def _usual_forms(answers: Sequence[str], written: Mapping[str, int], otherwise: Sequence[str]) -> list[str]:
     """Return how each answer is usually written: the most frequent text of its normal form.
 
-    Of several the first by text; the normal form itself where nobody wrote the answer.
+    Of several the first by text; the form given ``otherwise`` where nobody wrote the answer.
     """
     forms: dict[str, Counter[str]] = {answer: Counter() for answer in answers}
     for text, n in written.items():
         if normalize(text) in forms:
             forms[normalize(text)][clean(text)] += n
     return [
-        min(found.items(), key=lambda form: (-form[1], form[0]))[0] if found else answer
-        for answer, found in forms.items()
+        min(found.items(), key=lambda form: (-form[1], form[0]))[0] if found else other
+        for found, other in zip(forms.values(), otherwise, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Options of captioning that mean nothing end in one line, wherever they are read."""
+"""Options that mean nothing end in one line, wherever they are read."""
 
 from pathlib import Path
 
@@ -72,10 +72,22 @@ CROSS_ENTROPY = [
     (["objective.decoder.width=2.5"], "width is 2.5; a whole number of at least 1"),
     (["objective.decoder=null"], "decoder is None; a BeamSearch or"),
 ]
+ANSWERS = [
+    (["ema=x"], "ema=x: a number between 0 and 1"),
+    (["ema=true"], "ema=True: a number between 0 and 1"),
+    (["patience=-1"], "patience=-1: a number of validations"),
+    (["save_every=0"], "save_every=0: a number of steps"),
+    (["data.geometry=x"], "geometry is x; a number above 0"),
+    (["data.geometry=nan"], "geometry is nan; a number above 0"),
+    (["data.workers=-1"], "workers is -1; a whole number of at least 0"),
+    (["data.min_count=0"], "min_count is 0; a whole number of at least 1"),
+    (["objective.missing_words=foo"], "objective.missing_words=foo: zeros, random"),
+    (["model=ban_small", "model.glimpses=0"], "glimpses is 0; a whole number of at least 1"),
+]
 
 
 def test_there_are_mistakes_of_every_kind() -> None:
-    assert min(map(len, (DECODE, REWARDS, CROSS_ENTROPY))) >= 10
+    assert min(map(len, (DECODE, REWARDS, CROSS_ENTROPY, ANSWERS))) >= 10
     assert {"predict", "train"} <= set(COMMANDS)
 
 
@@ -100,3 +112,13 @@ def test_a_reward_that_means_nothing_is_told_in_one_line(
     common = ["train", "experiment=caption_scenes", f"scenes={scenes}", f"out={tmp_path}/r", *SIZES]
     more = ["objective=self_critical", f"start={run}", "scheduler=constant"]
     assert message in said(capfd, *common, *more, *wrong)
+
+
+@pytest.mark.parametrize(("wrong", "message"), ANSWERS, ids=str)
+def test_training_on_questions_that_means_nothing_is_told_in_one_line(
+    wrong, message, scenes, capfd, tmp_path
+) -> None:
+    capfd.readouterr()
+    common = ["train", "experiment=vqa_scenes", f"scenes={scenes}", f"out={tmp_path}/r"]
+    line = said(capfd, *common, *wrong, "model.word_size=8", "model.hidden_size=12")
+    assert message in line

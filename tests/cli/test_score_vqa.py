@@ -67,7 +67,12 @@ def test_right_answers_have_full_marks_and_the_signature_says_how(files, tmp_pat
     found = scored(tmp_path, files)
     assert found["overall"] == 100
     assert found["per_answer_type"] == {"number": 100, "other": 100, "yes/no": 100}
-    assert found["counts"] == {"without_ten_answers": 0, "with_one_answer": 0, "without_answer_type": 0}
+    assert found["counts"] == {
+        "without_ten_answers": 0,
+        "with_one_answer": 0,
+        "without_answer_type": 0,
+        "without_question_type": 0,
+    }
     assert "annotators are left out by position" in found["signature"]["policy"]
     assert (
         "overall 100.00  number 100.00  other 100.00  yes/no 100.00  (4 questions)" in capfd.readouterr().out
@@ -79,8 +84,14 @@ def test_what_the_official_rule_does_not_decide_is_counted_and_printed(files, tm
     first["answers"] = first["answers"][:1]
     second["answers"] = second["answers"][:3]
     del second["answer_type"]
+    second["question_type"] = ""
     found = scored(tmp_path, files)
-    assert found["counts"] == {"without_ten_answers": 2, "with_one_answer": 1, "without_answer_type": 1}
+    assert found["counts"] == {
+        "without_ten_answers": 2,
+        "with_one_answer": 1,
+        "without_answer_type": 1,
+        "without_question_type": 1,
+    }
     assert found["per_answer_type"] == {"number": 100, "other": 100, "unknown": 66.67, "yes/no": 100}
     out = capfd.readouterr().out
     assert "questions without ten answers: 2, with one answer: 1, without answer type: 1" in out
@@ -102,12 +113,13 @@ def test_balanced_pairs_and_the_bound_of_a_list_are_scored_on_request(files, tmp
         "per_answer_type": {"yes/no": 100.0},
         "pairs": 2,
         "incomplete": 1,
+        "repeated": 0,
     }
     best = found["best_possible"]  # all annotators wrote "t-shirt", and the list has "t shirt"
     assert (best["answers"], best["overall"]) == (3, 50.0)
     assert best["per_answer_type"] == {"number": 0, "other": 0, "yes/no": 100}
     out = capfd.readouterr().out
-    assert "balanced pairs 50.00  yes/no 100.00  (2 pairs, 1 incomplete)" in out
+    assert "balanced pairs 50.00  yes/no 100.00  (2 pairs, 1 incomplete, 0 repeated)" in out
     assert "best possible 50.00  number 0.00  other 0.00  yes/no 100.00  (with 3 answers)" in out
 
 
@@ -174,3 +186,11 @@ def test_faulty_pairs_and_answers_are_named(more, message, files, tmp_path, capf
 def test_an_unknown_rule_is_named(files, tmp_path, capfd) -> None:
     line = said(capfd, *words(tmp_path, files), "rule=new")
     assert "rule=new: official, legacy, always is needed" in line
+
+
+@pytest.mark.parametrize("wrong", ["references=r.json", "splits=[test]", "complete=true"])
+def test_keys_of_captions_are_refused(wrong: str, files, tmp_path, capfd) -> None:
+    line = said(capfd, *words(tmp_path, files), wrong)
+    key = wrong.split("=")[0]
+    assert line.startswith(f"bua score: {key}=")
+    assert line.endswith("task=vqa does not take it")

@@ -47,6 +47,19 @@ def test_a_file_in_a_folder_has_its_official_name(split: str, subtype: str, tmp_
     assert names == [f"v2_OpenEnded_mscoco_{subtype}_updown_hu_results.json"]
 
 
+def test_a_path_without_an_ending_is_a_folder_where_a_split_is_given(tmp_path) -> None:
+    assert main(command(tmp_path, subtype="val2014", out=f"{tmp_path}/sent", split="val")) == 0
+    assert [path.name for path in (tmp_path / "sent").iterdir()] == [
+        "v2_OpenEnded_mscoco_val2014_bua_results.json"
+    ]
+
+
+def test_a_file_is_not_given_another_name(tmp_path, capfd) -> None:
+    assert main(command(tmp_path, subtype="val2014", out=f"{tmp_path}/one.json", split="val", name="x")) == 2
+    assert f"name=x: out={tmp_path}/one.json is the name of the file; give a folder" in capfd.readouterr().err
+    assert not (tmp_path / "one.json").exists()
+
+
 def test_every_split_is_of_a_known_subset() -> None:
     assert set(BOARDS["vqa"].subsets) == {"val", "test-dev", "test-std"}
 

@@ -304,11 +304,32 @@ def test_a_list_of_answers_is_taken_as_it_is(scenes, tmp_path) -> None:
         ("soft_scores", "half", "soft_scores=half: official, third, tenth is needed"),
         ("padding", "middle", "padding=middle: front, end is needed"),
         ("genome", "g.json", "data.genome_images is needed"),
+        ("genome_images", "i.json", "data.genome_images=i.json: data.genome is needed, too"),
+        ("geometry", "x", "geometry is x; a number above 0 is needed"),
+        ("geometry", float("nan"), "geometry is nan; a number above 0 is needed"),
+        ("geometry", -1.0, "geometry is -1.0; a number above 0 is needed"),
+        ("workers", -1, "workers is -1; a whole number of at least 0 is needed"),
+        ("batch_size", 0, "batch_size is 0; a whole number of at least 1 is needed"),
+        ("min_count", 0, "min_count is 0; a whole number of at least 1 is needed"),
+        ("min_answer_count", 2.5, "min_answer_count is 2.5; a whole number of at least 1 is needed"),
+        ("length", "long", "length is long; a whole number of at least 1 is needed"),
     ],
 )
 def test_options_that_there_are_not_are_named(key, value, message, scenes) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(ValueError, match=message):
         question_data(scenes, **{key: value})
+
+
+def test_words_of_a_file_without_questions_are_an_error_and_others_are_counted(scenes, caplog) -> None:
+    caplog.set_level("INFO")
+    answers = str(scenes / "annotations_val.json")
+    with pytest.raises(InputError, match="annotations_val.json: data.words_of needs questions"):
+        question_data(scenes, words_of=[answers])
+    asked = str(scenes / "questions_val.json")
+    data = question_data(scenes, words_of=[asked])
+    count = len(read_questions(asked))
+    assert f"{asked}: the words of {count} questions are counted, too" in caplog.messages
+    assert f"{len(data.vocabulary) - 4} words of questions are known" in caplog.messages
 
 
 def test_questions_of_genome_are_trained_on_with_a_score_of_1(scenes, tmp_path) -> None:

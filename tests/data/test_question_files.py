@@ -79,8 +79,11 @@ GQA = {
         "types": {"structural": "verify", "semantic": "attr", "detailed": "verifyAttr"},
     }
 }
+NAMED = {"questions": [VQA["questions"][0] | {"question_id": "VizWiz_val_1"}]}
+NAMED_ANSWERS = {"annotations": [VQA_ANSWERS["annotations"][0] | {"question_id": "VizWiz_val_1"}]}
 FORMATS = {
     "VQA v2": (VQA, VQA_ANSWERS, 7, 1, "other"),
+    "VQA v2, named by texts": (NAMED, NAMED_ANSWERS, "VizWiz_val_1", 1, "other"),
     "OK-VQA": (VQA, OK_VQA_ANSWERS, 7, 1, "other"),
     "TextVQA": (TEXTVQA, None, 3, "0054c91397f2fe05", "unknown"),
     "VizWiz": (VIZWIZ, None, "VizWiz_train_00000000.jpg", "VizWiz_train_00000000.jpg", "other"),
@@ -100,7 +103,7 @@ def test_a_format_is_told_by_its_keys(name: str, tmp_path) -> None:
     path = written(tmp_path, "q.json", questions)
     file = read_file(path, answers and written(tmp_path, "a.json", answers))
     assert (file.ids, file.image_ids) == ([question_id], [image_id])
-    assert file.format == name.replace("OK-VQA", "VQA v2")
+    assert file.format == name.replace("OK-VQA", "VQA v2").removesuffix(", named by texts")
     assert len(file.asked or ()) == 1
     asked = file.asked[0]
     assert asked.answer_type == answer_type
@@ -110,8 +113,8 @@ def test_a_format_is_told_by_its_keys(name: str, tmp_path) -> None:
     assert [q.text for q in read_questions(path)] == file.texts
 
 
-def test_five_formats_are_read() -> None:
-    assert len(FORMATS) == 5
+def test_formats_of_five_sets_are_read() -> None:
+    assert len(FORMATS) == 6
 
 
 def test_what_is_in_a_file_is_counted(tmp_path) -> None:
@@ -148,7 +151,7 @@ BROKEN = {
     "an entry that is a text": (["a"], r"entry\[0\] is not an object"),
     "an id that is true": (
         {"data": [{"question_id": True}]},
-        r"data\[0\].*question_id is True, a whole number",
+        r"data\[0\].*question_id is True, a whole number or a text",
     ),
     "no image": ({"1": {"question": "what?"}}, "1: imageId is None, a text or a whole number"),
     "answers that are no texts": (

@@ -181,7 +181,7 @@ def test_a_pair_counts_only_if_both_answers_are_entirely_right() -> None:
     accuracies = question_accuracies({1: "yes", 2: "no", 3: "red", 4: "2"}, PAIRED)
     assert accuracies[3] == pytest.approx(0.9)
     found = pair_accuracy(accuracies, PAIRED, [(1, 2), (3, 4), (1, 9), (8, 9)])
-    assert found == (50.0, {"yes/no": 100.0}, 2, 2)
+    assert found == (50.0, {"yes/no": 100.0}, 2, 2, 0)
 
 
 def test_who_answers_both_questions_of_a_pair_alike_has_none() -> None:
@@ -190,7 +190,13 @@ def test_who_answers_both_questions_of_a_pair_alike_has_none() -> None:
 
 
 def test_no_pair_has_no_accuracy() -> None:
-    assert pair_accuracy({}, {}, [(1, 2)]) == (None, {}, 0, 1)
+    assert pair_accuracy({}, {}, [(1, 2)]) == (None, {}, 0, 1, 0)
+
+
+def test_a_pair_that_comes_again_in_any_order_or_of_one_question_is_left_out() -> None:
+    accuracies = dict.fromkeys(PAIRED, 1.0) | {3: 0.0}
+    found = pair_accuracy(accuracies, PAIRED, [(1, 2), (2, 1), (1, 1), (3, 4), (1, 2)])
+    assert found == (50.0, {"yes/no": 100.0}, 2, 0, 3)
 
 
 @given(
@@ -199,9 +205,11 @@ def test_no_pair_has_no_accuracy() -> None:
 )
 def test_pair_accuracy_is_that_of_counting_pair_by_pair(accuracies, pairs) -> None:
     asked = {i: Asked(["x"], "even" if i % 2 == 0 else "odd", "", "x") for i in accuracies}
-    whole = [(a, b) for a, b in pairs if {a, b} <= accuracies.keys()]
+    different = {(min(pair), max(pair)) for pair in pairs if pair[0] != pair[1]}
+    whole = [(a, b) for a, b in different if {a, b} <= accuracies.keys()]
     found = pair_accuracy(accuracies, asked, pairs)
-    assert (found.pairs, found.incomplete) == (len(whole), len(pairs) - len(whole))
+    assert (found.pairs, found.incomplete) == (len(whole), len(different) - len(whole))
+    assert found.repeated == len(pairs) - len(different)
     right = [min(accuracies[a], accuracies[b]) == 1 for a, b in whole]
     assert found.accuracy == (percent(right) if whole else None)
     for name, rest in (("even", 0), ("odd", 1)):

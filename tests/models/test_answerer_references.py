@@ -12,7 +12,8 @@ from bua.models.answerers.counting import Counter, PiecewiseLinear
 from bua.models.answerers.question import QuestionEncoder, word_mask
 from bua.models.attention import ProductAttention
 from bua.models.layers import GatedTanh, chosen_at_random
-from tests.models.zoo import COUNTS, H, V, answerer, some_regions, some_words
+from bua.text.vocabulary import UNKNOWN
+from tests.models.zoo import ANSWERERS, COUNTS, H, V, answerer, some_regions, some_words
 
 
 def sigmoid(x: float) -> float:
@@ -58,6 +59,15 @@ def gated(layer: GatedTanh, x: list[float]) -> list[float]:
     value = times(layer.value.weight, x, layer.value.bias)
     gate = times(layer.gate.weight, x, layer.gate.bias)
     return [math.tanh(v) * sigmoid(g) for v, g in zip(value, gate, strict=True)]
+
+
+@pytest.mark.parametrize("name", sorted(ANSWERERS))
+def test_an_unknown_word_begins_as_nothing_and_can_be_learnt(name: str) -> None:
+    model = answerer(name)
+    assert model.encoder.word.weight[UNKNOWN].eq(0).all()
+    words = torch.full((len(COUNTS), 3), UNKNOWN)
+    model(some_regions(), words)[0].sum().backward()
+    assert model.encoder.word.weight.grad[UNKNOWN].ne(0).any()
 
 
 def test_gated_tanh_is_tanh_times_a_gate() -> None:

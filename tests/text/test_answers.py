@@ -1,5 +1,6 @@
 """Answers: their normal form, the list that a model chooses from, and what each is worth as a target."""
 
+import hashlib
 import json
 from collections import Counter
 
@@ -97,9 +98,41 @@ def test_the_empty_answer_is_kept_only_when_asked_for() -> None:
 
 def test_changed_answers_are_refused() -> None:
     content = AnswerVocabulary(["yes", "no"], ["yes", "no"]).to_dict()
-    content["answers"] = ["no", "yes"]
+    content["answers"] = content["surface"] = ["no", "yes"]
     with pytest.raises(InputError, match="hash"):
         AnswerVocabulary.from_dict(content)
+
+
+@pytest.mark.parametrize(
+    ("answers", "surface", "message"),
+    [
+        (["yes", "no"], ["no", "yes"], "'no' is not a form of the answer 'yes'"),
+        (["yes", "no"], ["yes"], "there are 1 forms of 2 answers, not one of each"),
+        (["yes", 2], ["yes", "2"], "the answer 2, written as '2': texts are needed"),
+        (["yes", "2"], ["yes", 2], "the answer '2', written as 2: texts are needed"),
+        (["yes", "yes"], ["yes", "Yes"], "'yes' is in the answers twice"),
+    ],
+)
+def test_forms_that_are_not_of_the_answers_are_refused(answers, surface, message, tmp_path) -> None:
+    """They would be what is predicted, and what accuracies are counted of."""
+    sha = hashlib.sha256(json.dumps(answers).encode()).hexdigest()
+    path = tmp_path / "answers.json"
+    path.write_text(json.dumps({"answers": answers, "surface": surface, "sha256": sha}))
+    with pytest.raises(InputError) as refused:
+        AnswerVocabulary.load(path)
+    assert str(refused.value) == f"{path}: {message}"
+
+
+def test_a_list_of_others_is_written_as_annotators_write_even_where_one_answer_is_not_in_normal_form(
+    tmp_path,
+) -> None:
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps(["yes", "t shirt", "don't know.", "2"]))
+    written = AnswerVocabulary.load(path).written_as(["t-shirt", "t-shirt", "T shirt", "Yes"])
+    assert written.answers == ("yes", "t shirt", "don't know", "2")
+    assert written.surface == ("Yes", "t-shirt", "don't know.", "2")
+    again = written.written_as(["YES"] * 9)
+    assert again is written
 
 
 def test_answers_stand_in_the_order_of_their_counts_and_then_of_their_texts() -> None:

@@ -38,8 +38,8 @@ def answered(texts: Sequence[str], answer_type: Any, question_type: Any, most_fr
     most = most_frequent if isinstance(most_frequent, str) else Counter(texts).most_common(1)[0][0]
     return Asked(
         tuple(texts),
-        answer_type if isinstance(answer_type, str) else UNKNOWN_TYPE,
-        question_type if isinstance(question_type, str) else UNKNOWN_TYPE,
+        answer_type if isinstance(answer_type, str) and answer_type else UNKNOWN_TYPE,
+        question_type if isinstance(question_type, str) and question_type else UNKNOWN_TYPE,
         most,
     )
 

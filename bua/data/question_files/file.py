@@ -43,4 +43,4 @@ class QuestionFile:
                 said.append(f"{self.asked.single:,} with a single answer, which is right if it is the same")
         if self.others:
             said.append(f"{self.others:,} answered questions are not among them")
-        return f"{self.path}: {self.format}, {', '.join(said)}"
+        return f"{self.path}: {', '.join([self.format] * bool(self.format) + said)}"

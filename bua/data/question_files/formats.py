@@ -29,8 +29,8 @@ from typing import Any, NamedTuple
 from bua.data.question_files.entry import Entry, Question, answer_texts, answered
 from bua.json_file import Tell, Types, is_sound
 
-_QUESTION: Types = {"question_id": int, "image_id": (int, str), "question": str}
-_ANNOTATION: Types = {"question_id": int, "answers": list}
+_QUESTION: Types = {"question_id": (int, str), "image_id": (int, str), "question": str}
+_ANNOTATION: Types = {"question_id": (int, str), "answers": list}
 _VIZWIZ: Types = {"image": str, "question": str}
 _GQA: Types = {"imageId": (str, int), "question": str, "answer": (str, NoneType), "types": (dict, NoneType)}
 

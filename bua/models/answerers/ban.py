@@ -9,6 +9,7 @@ from typing import Any
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from bua.errors import check_whole
 from bua.models.answerers.classifier import Classifier
 from bua.models.answerers.counting import Counter
 from bua.models.answerers.question import QuestionEncoder
@@ -100,6 +101,9 @@ class BilinearAnswerer(nn.Module):
         joint_dropout: of the regions in the scores.
         classifier_dropout: within the classifier.
         counter: adds what it counts, or nothing.
+
+    Raises:
+        ValueError: there is no glimpse.
     """
 
     def __init__(
@@ -119,6 +123,7 @@ class BilinearAnswerer(nn.Module):
         counter: Counter | None = None,
     ) -> None:
         super().__init__()
+        check_whole("glimpses", glimpses, 1)
         self.encoder = QuestionEncoder(
             vocabulary_size=vocabulary_size,
             word_size=word_size,

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from bua.text.vocabulary import PADDING
+from bua.text.vocabulary import PADDING, UNKNOWN
 
 #: Of a recurrent network: h, or h and c; (B, Q) each.
 State = tuple[Tensor, ...]
@@ -22,6 +22,9 @@ def word_mask(words: Int[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
 
 class QuestionEncoder(nn.Module):
     """A recurrent network over word vectors, of which padding is the zero vector, and read as such.
+
+    An unknown word begins as the zero vector, too, and is learnt where there are any to train on: with
+    every word of the training known (``data.min_count=1``) a random one would stay noise.
 
     Args:
         vocabulary_size: V.
@@ -48,6 +51,7 @@ class QuestionEncoder(nn.Module):
         if cell not in CELLS:
             raise ValueError(f"there is no cell {cell!r}; there is {', '.join(CELLS)}")
         self.word = nn.Embedding(vocabulary_size, word_size, padding_idx=PADDING)
+        nn.init.zeros_(self.word.weight[UNKNOWN])
         in_size = word_size * (2 if frozen_copy else 1)
         self.recurrent = CELLS[cell](in_size, question_size, batch_first=True)
         self.frozen = nn.Embedding(vocabulary_size, word_size, padding_idx=PADDING) if frozen_copy else None
