@@ -119,6 +119,15 @@ def over_seeds(runs: list[Results], seeds: int, path: tuple[str, ...], digits: i
     return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
 
 
+def changes(before: list[Results], after: list[Results], split: str) -> str:
+    """Return what CIDEr gained from run to run of the same seed; nothing until all are there."""
+    began = {run["seed"]: run[split]["CIDEr"] for run in before}
+    gained = [run[split]["CIDEr"] - began[run["seed"]] for run in after if run["seed"] in began]
+    if not gained or len(gained) < len(began):
+        return ""
+    return f"{statistics.mean(gained):+.3f} ± {statistics.stdev(gained):.3f}"
+
+
 def minutes(results: Results) -> str:
     """Say how long all trainings of a study took."""
     if not results["runs"]:
@@ -148,6 +157,18 @@ def captioning(results: Results) -> str:
             for pair in pairs
         ]
         tables.append(markdown([what, "sees", *OBJECTIVES.values()], rows))
+    compared = {"then rewards": "self_critical", "cross-entropy as long": "longer"}
+    rows = [
+        [CAPTIONERS[pair[0]], pair[1]]
+        + [
+            changes(runs.get((*pair, "cross_entropy"), []), runs.get((*pair, how), []), split)
+            for how in compared.values()
+            for split in ("test", "novel")
+        ]
+        for pair in pairs
+    ]
+    named = [f"{what}, {split}" for what in compared for split in ("test", "novel")]
+    tables.append(markdown(["CIDEr, gained on cross-entropy by the same seed", "sees", *named], rows))
     measures = {
         "SPICE": "SPICE",
         "bad_endings": "bad endings",
@@ -218,15 +239,23 @@ def vqa(results: Results) -> str:
     return "\n\n".join([head, *tables])
 
 
+def vqa_rates(results: Results) -> str:
+    """Return the table of the rates that were tried for the VQA study."""
+    rows = [[ANSWERERS[one["model"]], f"{one['rate']:g}", f"{one['val']:.2f}"] for one in results["tried"]]
+    head = f"Best accuracy on val of {results['epochs']} epochs on regions, with seed {results['seed']}."
+    return "\n\n".join([head, markdown(["rates tried", "rate", "val"], rows)])
+
+
 #: Marker in a README -> file with the results, and what makes the text from them.
 TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
     "quickstart": ("experiments/quickstart/results.json", quickstart),
     "real": ("experiments/real/results.json", real),
     "captioning": ("experiments/captioning/results.json", captioning),
     "vqa": ("experiments/vqa/results.json", vqa),
+    "vqa-rates": ("experiments/vqa/rates.json", vqa_rates),
     "speed": ("experiments/speed/results.json", speed),
 }
-READMES = ["README.md", *(f"experiments/{name}/README.md" for name in TABLES)]
+READMES = ["README.md", *dict.fromkeys(f"{Path(file).parent}/README.md" for file, _ in TABLES.values())]
 
 
 def filled(text: str) -> str:

@@ -22,7 +22,7 @@ from experiments.study import (
 #: Epochs of training.
 EPOCHS = 16
 COUNTER = "model.counter={_target_:bua.models.answerers.counting.Counter,objects:10}"
-#: What each model is trained with. Rates are the best of two to four on val, with another seed.
+#: What each model is trained with; rates are the best of those in rates.py, or those of the experiment.
 MODELS = {
     "updown_hu": ["model=updown_hu_small", "optimizer.lr=6e-3"],
     # parts of it learn at rates of their own, which the schedule of the others would lose
