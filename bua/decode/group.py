@@ -77,7 +77,8 @@ class Group:
             less: (B, V), taken off while words are chosen, not from what they count afterwards.
         """
         t = len(self._trace)
-        allowed = self.search.rules.apply(log_probs, self._said, self.special)
+        last = t + 1 == self.search.max_words
+        allowed = self.search.rules.apply(log_probs, self._said, self.special, last)
         if self.search.finished == "competes" and t:
             allowed = self._waiting(allowed)
         ranked = allowed

@@ -31,7 +31,7 @@ class Rules:
         again: the words that may be said more than once; all of them where it is ``None``. With the
             19 words of its decoder this is the rule of Up-Down's Caffe release.
         ngram: no sequence of so many words is said twice; 0 for no such rule.
-        endings: words that a caption may not end with.
+        endings: words that a caption may not end with, at the length limit neither.
     """
 
     banned: Sequence[Word] = ()
@@ -68,7 +68,11 @@ class Rules:
         return replace(self, banned=indices(self.banned), again=again, endings=indices(self.endings))
 
     def apply(
-        self, log_probs: Float[Tensor, "B N V"], said: Int[Tensor, "B N t"], special: Special
+        self,
+        log_probs: Float[Tensor, "B N V"],
+        said: Int[Tensor, "B N t"],
+        special: Special,
+        last: bool = False,
     ) -> Float[Tensor, "B N V"]:
         """Return log-probabilities that are minus infinity where a word may not come next.
 
@@ -76,9 +80,12 @@ class Rules:
             log_probs: as the model gave them.
             said: the words so far.
             special: indices of the special words.
+            last: no word may follow: an ending would be one of the caption.
         """
         size, t = log_probs.shape[-1], said.shape[-1]
         never = self._never(size, special) + ([special.eos] if t < self.min_words else [])
+        if last:
+            never += self._words("endings", size, special)
         allowed = log_probs.index_fill(-1, torch.tensor(never, device=said.device).long(), -torch.inf)
         if t:
             self._ban_said(allowed, said, special)
@@ -105,10 +112,15 @@ class Rules:
 
     def _never(self, size: int, special: Special) -> list[int]:
         silent = [special.padding, special.bos, *([] if self.unknown else [special.unknown])]
-        banned = [word for word in self._indices(self.banned) if word != special.eos]
-        if banned and not 0 <= min(banned) <= max(banned) < size:
-            raise ValueError(f"banned are {banned}, of {size} words")
+        banned = self._words("banned", size, special)
         return [word for word in silent if word >= 0 and word != special.eos] + banned
+
+    def _words(self, name: str, size: int, special: Special) -> list[int]:
+        """Return the words of a rule, without the end."""
+        words = [word for word in self._indices(getattr(self, name)) if word != special.eos]
+        if words and not 0 <= min(words) <= max(words) < size:
+            raise ValueError(f"{name} are {words}, of {size} words")
+        return words
 
     @staticmethod
     def _indices(words: Sequence[Word]) -> list[int]:

@@ -66,10 +66,11 @@ class Sampling:
         said = words.new_zeros(images, self.width, 0)
         live = torch.ones_like(words, dtype=torch.bool)
         gained, looked = [], []
-        for _ in range(self.max_words):
+        for t in range(self.max_words):
             log_probs, weights, state = step(words, state)
             log_probs = log_probs.float()
-            words = self._draw(self.rules.apply(log_probs.detach(), said, special), generator)
+            allowed = self.rules.apply(log_probs.detach(), said, special, t + 1 == self.max_words)
+            words = self._draw(allowed, generator)
             gained.append(log_probs.gather(2, words.unsqueeze(2)).squeeze(2).masked_fill(~live, 0))
             looked.append(weights * live.unsqueeze(-1))
             said = torch.cat([said, words.unsqueeze(2)], 2)

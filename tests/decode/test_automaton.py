@@ -57,7 +57,7 @@ def slow_constrained(table, image, search: BeamSearch):
             if said and said[-1] == EOS:  # it stays and competes
                 by_state.setdefault(state(said), []).append((total, said))
                 continue
-            for word, gain in continuations(table, search.rules, said):
+            for word, gain in continuations(table, search, said):
                 longer = (*said, word)
                 by_state.setdefault(state(longer), []).append((total + gain, longer))
         kept = [

@@ -49,7 +49,7 @@ def slow_beam(table, search: BeamSearch):
             if said and said[-1] == EOS:
                 longer.append((total, said))
                 continue
-            longer += [(total + p, (*said, w)) for w, p in continuations(table, search.rules, said)]
+            longer += [(total + p, (*said, w)) for w, p in continuations(table, search, said)]
         live = sorted(longer, key=lambda one: -one[0])[: search.width]
         if search.finished == "leaves":
             over = [one for one in live if one[1][-1] == EOS or t + 1 == search.max_words]

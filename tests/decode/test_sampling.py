@@ -119,7 +119,7 @@ def slow_diverse(table, search: DiverseBeamSearch):
                 (total + gain - search.strength * taken[word], total + gain, (*said, word))
                 for total, said in live[g]
                 if not said or said[-1] != EOS
-                for word, gain in continuations(table, search.rules, said)
+                for word, gain in continuations(table, search, said)
             ]
             waiting = [(total, total, said) for total, said in live[g] if said and said[-1] == EOS]
             longer = sorted(longer + waiting, key=lambda one: -one[0])[:each]
