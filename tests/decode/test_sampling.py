@@ -9,7 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bua.decode import BeamSearch, DiverseBeamSearch, Rules, Sampling, ensemble
-from tests.decode.chains import BOS, EOS, SPECIAL, chain, every_sequence, log_prob, now, run, sequences, start
+from tests.decode.chains import (
+    BOS,
+    EOS,
+    SPECIAL,
+    chain,
+    every_sequence,
+    log_prob,
+    now,
+    run,
+    sequences,
+    start,
+    stepping,
+)
 from tests.decode.test_beam import continuations, finishing, rules
 
 seeds = st.integers(0, 10**6)
@@ -132,7 +144,10 @@ def slow_diverse(table, search: DiverseBeamSearch):
                 collected[g] += over
                 live[g] = [one for one in live[g] if one not in over]
     every = [one for group in collected for one in sorted(group, key=lambda one: -one[0])[:each]]
-    return sorted(every, key=lambda one: -one[0])
+    best = {}
+    for score, said in sorted(every, key=lambda one: -one[0]):
+        best.setdefault(said, score)
+    return [(score, said) for said, score in best.items()]
 
 
 @settings(max_examples=60, deadline=None)
@@ -152,6 +167,23 @@ def test_diverse_beam_search_equals_a_slow_one_with_lists(seed, groups, strength
         slow = slow_diverse(table[b], search)
         assert sorted(sequences(found, b)) == sorted(said for _, said in slow)
         assert found.score[b, : len(slow)].tolist() == pytest.approx([p for p, _ in slow], abs=1e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=seeds, strength=st.sampled_from([0.0, 0.5]), finished=finishing)
+def test_a_caption_that_several_groups_find_comes_once(seed, strength, finished) -> None:
+    table, _ = chain(2, 4, seed)
+    found = run(DiverseBeamSearch(6, 3, strength, 5, finished), stepping((2 * table).log_softmax(-1)), 2)
+    for b in range(2):
+        said = sequences(found, b)
+        assert len(set(said)) == len(said)
+        assert strength or len(said) == 2  # every group finds the same
+        empty = found.score[b] == -torch.inf
+        assert empty.tolist() == [False] * len(said) + [True] * (6 - len(said))
+        assert (found.log_prob[b, empty] == -torch.inf).all()
+        assert (found.words[b, empty] == SPECIAL.padding).all()
+        assert not found.word_log_prob[b, empty].any()
+        assert not found.weights[b, empty].any()
 
 
 @settings(max_examples=20, deadline=None)
