@@ -73,7 +73,7 @@ class BeamSearch:
             device: of the tensors.
 
         Raises:
-            InputError: the model gives log-probabilities that are not numbers.
+            InputError: the model gives log-probabilities that are not numbers, or infinite ones.
         """
         group = Group(self, images, special or Special(), automaton, device)
         words = group.words

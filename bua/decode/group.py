@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bua.decode.automaton import Automaton
-from bua.decode.step import Hypotheses, Special, pick
+from bua.decode.step import BROKEN, Hypotheses, Special, broken, pick
 from bua.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Group:
         parent, words, there = self._continue(ranked)
         gained = _entry(allowed, parent, words)
         scores = (pick(self._scores, parent) + gained).masked_fill(~there, -torch.inf)
-        self._broken |= scores.isnan().any()
+        self._broken |= broken(scores)
         before = pick(self._over, parent)
         self.spoke = there & ~before
         over = before | (words == self.special.eos)
@@ -101,11 +101,11 @@ class Group:
         """Return the best sequences of each image.
 
         Raises:
-            InputError: a score is not a number.
+            InputError: a score is not a number, or infinite.
         """
         found = self._collected.flat()
         if bool(self._broken):
-            raise InputError("the model gives log-probabilities that are not numbers: its weights are broken")
+            raise InputError(BROKEN)
         order = found.scores.sort(dim=1, descending=True, stable=True).indices
         if self.automaton is not None:
             met = self.automaton.fulfilled(self.search.width)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bua.decode.rules import Rules
-from bua.decode.step import Hypotheses, Special, StepFunction, repeat
+from bua.decode.step import BROKEN, Hypotheses, Special, StepFunction, broken, repeat
 from bua.errors import InputError, check_kind, check_number, check_whole
 
 
@@ -84,9 +84,9 @@ class Sampling:
         return Hypotheses(said, log_prob, log_prob.detach(), word_log_prob, torch.stack(looked, 2))
 
     def _draw(self, log_probs: Float[Tensor, "B N V"], generator: torch.Generator | None) -> Tensor:
+        if bool(broken(log_probs)):
+            raise InputError(BROKEN)
         scores = log_probs / self.temperature
-        if bool(scores.isnan().any()):
-            raise InputError("the model gives log-probabilities that are not numbers: its weights are broken")
         if self.top_k is not None and self.top_k < scores.shape[-1]:
             best, index = scores.topk(self.top_k, dim=-1)
             scores = torch.full_like(scores, -torch.inf).scatter(-1, index, best)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bua.decode import BeamSearch, LengthPenalty, Rules, greedy
+from bua.decode import BeamSearch, DiverseBeamSearch, LengthPenalty, Rules, Sampling, greedy
 from tests.decode.chains import (
     BOS,
     EOS,
@@ -226,12 +226,17 @@ def test_the_length_limit_returns_the_unfinished(finished) -> None:
     assert (found.words > 0).all()
 
 
-@pytest.mark.parametrize("finished", ["leaves", "competes"])
-def test_log_probabilities_that_are_not_numbers_are_refused(finished) -> None:
+@pytest.mark.parametrize("value", [torch.nan, torch.inf], ids=str)
+@pytest.mark.parametrize(
+    "search",
+    [BeamSearch(4, 5), BeamSearch(4, 5, "competes"), DiverseBeamSearch(4, 2, max_words=5), Sampling(50, 5)],
+    ids=str,
+)
+def test_log_probabilities_that_are_not_numbers_are_refused(search, value) -> None:
     table, _ = chain(2, 4, 0)
-    table[1, :, 2] = torch.nan
+    table[1, :, 2] = value
     with pytest.raises(ValueError, match="not numbers"):
-        run(BeamSearch(4, 5, finished), stepping(table), 2)
+        run(search, stepping(table), 2)
 
 
 def test_the_words_of_a_competing_search_end_once() -> None:
