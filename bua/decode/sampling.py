@@ -86,7 +86,8 @@ class Sampling:
     def _draw(self, log_probs: Float[Tensor, "B N V"], generator: torch.Generator | None) -> Tensor:
         if bool(broken(log_probs)):
             raise InputError(BROKEN)
-        scores = log_probs / self.temperature
+        below = log_probs - log_probs.amax(-1, keepdim=True)  # of which no quotient overflows upwards
+        scores = (below / self.temperature).masked_fill(below == 0, 0)
         if self.top_k is not None and self.top_k < scores.shape[-1]:
             best, index = scores.topk(self.top_k, dim=-1)
             scores = torch.full_like(scores, -torch.inf).scatter(-1, index, best)

@@ -50,6 +50,20 @@ def test_a_temperature_sharpens_what_is_drawn() -> None:
         assert counts[(word,)] / 20_000 == pytest.approx(float(sharp[word]), abs=0.02)
 
 
+@pytest.mark.parametrize("temperature", [1e-3, 1e-39, 1e-320])
+def test_a_temperature_near_zero_draws_the_likeliest_word(temperature) -> None:
+    table, _, counts = drawn(Sampling(100, 1, temperature=temperature), 1)
+    assert counts == {(int(table[0][BOS].argmax()),): 100}
+
+
+@pytest.mark.parametrize("temperature", [0.01, 0.5, 1.0, 2.0])
+def test_what_is_stuck_ends_at_every_temperature_though_the_model_never_would(temperature) -> None:
+    table, _ = chain(1, 4, 0)
+    table[..., EOS] = -torch.inf
+    search = Sampling(5, 3, temperature=temperature, rules=Rules(banned=(1, 2, 3)))
+    assert run(search, stepping(table), 1).words.tolist() == [[[EOS]] * 5]
+
+
 def kept(sampling: Sampling, row) -> set[int]:
     """Return the words that may be drawn, from the definition."""
     order = sorted(range(len(row)), key=lambda w: -row[w])
