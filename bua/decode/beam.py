@@ -73,6 +73,7 @@ class BeamSearch:
             device: of the tensors.
 
         Raises:
+            ValueError: rules or constraints have words that the model does not have.
             InputError: the model gives log-probabilities that are not numbers, or infinite ones.
         """
         group = Group(self, images, special or Special(), automaton, device)

@@ -77,6 +77,8 @@ class Group:
             less: (B, V), taken off while words are chosen, not from what they count afterwards.
         """
         t = len(self._trace)
+        if self.automaton is not None and not t:
+            self.automaton.check(len(self._said), log_probs.shape[2])
         last = t + 1 == self.search.max_words
         allowed = self.search.rules.apply(log_probs, self._said, self.special, last)
         if self.search.finished == "competes" and t:

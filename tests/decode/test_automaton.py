@@ -147,6 +147,28 @@ def test_empty_constraints_are_refused(wrong) -> None:
         automaton(wrong)
 
 
+@pytest.mark.parametrize("word", [-1, 2.5, "dog", True], ids=str)
+def test_a_word_of_a_constraint_that_is_no_index_is_refused(word) -> None:
+    with pytest.raises(ValueError, match="a word of a constraint is .*; a whole number of at least 0"):
+        automaton([[[(1, word)]]])
+
+
+@pytest.mark.parametrize("required", [0, -1, 2.5, True], ids=str)
+def test_a_number_of_constraints_that_is_none_is_refused(required) -> None:
+    with pytest.raises(ValueError, match="required is .*; a whole number of at least 1"):
+        automaton([[[(1,)]]], required)
+
+
+def test_automata_are_of_the_images_and_over_the_words_of_the_model() -> None:
+    _, step = chain(2, 3, 0)
+    with pytest.raises(ValueError, match="a constraint has the word 7, of 3 words"):
+        run(BeamSearch(2, 3), step, 2, automaton=automaton([[[(7,)]], []]))
+    with pytest.raises(ValueError, match="automata of 1 images; 2 are needed"):
+        run(BeamSearch(2, 3), step, 2, automaton=automaton([[[(1,)]]]))
+    with pytest.raises(ValueError, match="images with constraints is 0"):
+        automaton([])
+
+
 def test_the_states_are_no_more_than_can_be_reached() -> None:
     built = automaton([[[(1,)], [(2,)], [(3,)]], [[(1, 2), (1, 3)]]])
     assert built.states == 8
