@@ -14,6 +14,8 @@ from bua.decode.step import Special
 from bua.errors import check_flag, check_whole
 
 Word = int | str
+#: Rules that name words.
+_OF_WORDS = ("banned", "again", "endings")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Rules:
             check_whole(name, getattr(self, name))
         for name in ("unknown", "twice"):
             check_flag(name, getattr(self, name))
-        for name in ("banned", "again", "endings"):
+        for name in _OF_WORDS:
             words = getattr(self, name)
             if not _are_words(words):
                 raise ValueError(f"{name} is {words}; a list of words is needed")
@@ -66,6 +68,15 @@ class Rules:
 
         again = None if self.again is None else indices(self.again)
         return replace(self, banned=indices(self.banned), again=again, endings=indices(self.endings))
+
+    def unheard(self, index: Callable[[str], int | None]) -> dict[str, list[Word]]:
+        """Return, by rule, the words that it names and the vocabulary lacks, as of ``indexed``."""
+
+        def lacks(word: Word) -> bool:
+            return isinstance(word, str) and index(word) is None
+
+        lacking = {name: list(filter(lacks, getattr(self, name) or ())) for name in _OF_WORDS}
+        return {name: words for name, words in lacking.items() if words}
 
     def apply(
         self,

@@ -239,6 +239,14 @@ def test_rules_name_words(runs, scenes) -> None:
         assert all(banned not in said.words and len(said.words) >= 4 for said in one)
 
 
+def test_words_of_rules_that_the_vocabulary_lacks_are_told_once(runs, tmp_path, capfd) -> None:
+    common = ["predict", f"run={runs}/scst", "split=val", f"out={tmp_path}/p.json", "batch_size=2"]
+    ran(*common, "decode.rules.banned=[Treee,tree]", "decode.rules.endings=[whith,oof]")
+    told = "".join(capfd.readouterr())
+    assert told.count("rules.banned: the vocabulary lacks Treee: ") == 1
+    assert told.count("rules.endings: the vocabulary lacks whith, oof: ") == 1
+
+
 def test_what_a_detector_saw_becomes_constraints(tmp_path, capfd) -> None:
     def store(name: str, classes: tuple[str, ...], **columns: object) -> Path:
         about = About("d", {}, "0", class_names=classes)

@@ -81,6 +81,14 @@ def test_words_are_found_in_the_vocabulary_and_unheard_ones_forgotten() -> None:
     assert Rules().indexed(index).again is None
 
 
+def test_words_that_the_vocabulary_lacks_are_known_by_rule() -> None:
+    index = {"a": 4, "with": 5}.get
+    found = Rules(banned=("a", "zebra", 7), again=("With",), endings=["a", "of", "on"])
+    assert found.unheard(index) == {"banned": ["zebra"], "again": ["With"], "endings": ["of", "on"]}
+    assert Rules(banned=("a",)).unheard(index) == {}
+    assert found.indexed(index).unheard(index) == {}
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"banned": "cat"}, {"endings": [["a"]]}, {"again": "a"}, {"min_words": "two"}, {"ngram": -1}],
