@@ -5,7 +5,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from bua.cli.build import build, to_plain
 from bua.cli.images import chosen_images
@@ -70,13 +72,8 @@ def _captions(config: Any, trained: Trained, store: FeatureStore) -> list[dict[s
         more = {} if constraints is None else {"automaton": constrained(constraints, ids, config.required)}
         found = trained.caption_store(store, [images[i] for i in ids], decoder=decoder, **more)
         for i, said in zip(ids, found, strict=True):
-            results.append(_result(i, said, config))
-            if config.attention is not None:
-                boxes = store[images[i]].boxes
-                results[-1]["attention"] = [
-                    {"word": word, "regions": looked(weights, boxes, config.attention)}
-                    for word, weights in zip(said[0].words, said[0].weights, strict=True)
-                ]
+            boxes = None if config.attention is None else store[images[i]].boxes
+            results.append(_result(i, said, boxes, config))
         if constraints is not None:
             for result, said in zip(results[start:], found, strict=True):
                 wanted = constraints.get(str(result["image_id"]), [])
@@ -96,12 +93,22 @@ def _met_by(results: list[dict[str, Any]], required: int | None) -> str:
     )
 
 
-def _result(image_id: ImageId, said: list[Said], config: Any) -> dict[str, Any]:
+def _result(
+    image_id: ImageId, said: list[Said], boxes: NDArray[np.floating] | None, config: Any
+) -> dict[str, Any]:
     """Return the official record of an image, on request with what else was found."""
-    result: dict[str, Any] = {"image_id": image_id, "caption": said[0].text}
-    if config.scores:
-        result["log_prob"] = said[0].log_prob
-    if config.n_best > 1:
-        every = [{"caption": one.text, "log_prob": one.log_prob} for one in said[: config.n_best]]
-        result["candidates"] = every
-    return result
+    every = [_record(one, boxes, config.attention) for one in said[: config.n_best]]
+    best = every[0] if config.scores else {k: v for k, v in every[0].items() if k != "log_prob"}
+    more = {"candidates": every} if config.n_best > 1 else {}
+    return {"image_id": image_id, **best, **more}
+
+
+def _record(said: Said, boxes: NDArray[np.floating] | None, most: int) -> dict[str, Any]:
+    """Return a caption; with boxes of regions also the ``most`` that each word looked at most."""
+    record: dict[str, Any] = {"caption": said.text, "log_prob": said.log_prob}
+    if boxes is not None:
+        record["attention"] = [
+            {"word": word, "regions": looked(weights, boxes, most)}
+            for word, weights in zip(said.words, said.weights, strict=True)
+        ]
+    return record

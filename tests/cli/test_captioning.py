@@ -165,6 +165,19 @@ def test_the_regions_of_every_word_are_written_when_asked_for(runs, tmp_path) ->
             assert len(first["box"]) == 4
 
 
+def test_every_candidate_has_the_regions_of_its_words(runs, tmp_path) -> None:
+    out = tmp_path / "p.json"
+    ran("predict", f"run={runs}/scst", "split=val", f"out={out}", "attention=2", "n_best=3")
+    for record in json.loads(out.read_text()):
+        assert set(record) == {"image_id", "caption", "attention", "candidates"}
+        assert len({one["caption"] for one in record["candidates"]}) == 3
+        assert record["attention"] == record["candidates"][0]["attention"]
+        for one in record["candidates"]:
+            assert set(one) == {"caption", "log_prob", "attention"}
+            assert [word["word"] for word in one["attention"]] == one["caption"].split()
+            assert all(len(word["regions"]) == 2 for word in one["attention"])
+
+
 def test_a_captioner_takes_no_questions(runs, tmp_path, capfd) -> None:
     line = said(capfd, "predict", f"run={runs}/scst", "questions=q.json", f"out={tmp_path}/p.json")
     assert line == f"bua predict: questions=q.json: {runs}/scst does not take it: it describes images"
