@@ -14,6 +14,7 @@ from bua.cli import main
 from bua.cli.load import load, read_checkpoint
 from bua.decode import BeamSearch, Rules
 from bua.store import About, FeatureStore, StoreWriter
+from bua.tasks.trained import Trained
 from tests.conftest import regions
 from tests.parity import ROOT
 
@@ -239,6 +240,31 @@ def test_constraints_are_said_and_those_without_words_told(runs, scenes, tmp_pat
     assert f"c.json: image {first}: [] is not a text" in said(
         capfd, *common, f"constraints={tmp_path}/c.json"
     )
+
+
+def test_a_search_under_constraints_steps_no_more_places_than_one_without(
+    runs, scenes, tmp_path, monkeypatch
+) -> None:
+    ids = [image["id"] for image in json.loads((scenes / "captions_val.json").read_text())["images"]]
+    constraints = {str(i): ["ball", "tree", "a red"][: n % 4] for n, i in enumerate(ids)}
+    (tmp_path / "c.json").write_text(json.dumps(constraints))
+    places = []
+
+    def caption_store(trained, store, images, *, decoder, automaton):
+        places.append((len(images), automaton.states))
+        return plain(trained, store, images, decoder=decoder, automaton=automaton)
+
+    plain = Trained.caption_store
+    monkeypatch.setattr(Trained, "caption_store", caption_store)
+    common = ["predict", f"run={runs}/scst", "split=val", f"constraints={tmp_path}/c.json"]
+    written = []
+    for size in (100, 9, 1):
+        places.clear()
+        ran(*common, f"out={tmp_path}/p.json", f"batch_size={size}")
+        assert sum(count for count, _ in places) == len(ids)
+        assert all(count * states <= size or count == 1 for count, states in places)
+        written.append([one["caption"] for one in json.loads((tmp_path / "p.json").read_text())])
+    assert written[0] == written[1] == written[2]
 
 
 @pytest.mark.slow
