@@ -91,6 +91,22 @@ def test_narrow_beams_equal_a_list_for_each_state(seed, image, width, longest, f
 
 
 @settings(max_examples=40, deadline=None)
+@given(seed=seeds, image=constraints, finished=st.sampled_from(["leaves", "competes"]))
+def test_a_step_reads_live_sequences_alone(seed, image, finished) -> None:
+    _, plain = chain(1, 5, seed)
+    read = []
+
+    def step(last, state):
+        read.append([tuple(said) for said in torch.cat([state.said, last.unsqueeze(2)], 2)[0].tolist()])
+        return plain(last, state)
+
+    run(BeamSearch(3, 6, finished), step, 1, automaton=automaton([image]))
+    for every in read[1:]:
+        assert len(set(every)) == len(every)  # an empty place would be a copy
+        assert finished == "competes" or all(said[-1] != EOS for said in every)
+
+
+@settings(max_examples=40, deadline=None)
 @given(seed=seeds, images=st.lists(constraints, min_size=3, max_size=3))
 def test_images_with_other_constraints_do_not_change_a_result(seed, images) -> None:
     table, step = chain(3, 5, seed)
