@@ -2,10 +2,14 @@
 
 import json
 import logging
+from collections.abc import Iterable, Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from bua.cli.build import build, to_plain
 from bua.cli.images import chosen_images
@@ -67,26 +71,46 @@ def _captions(config: Any, trained: Trained, store: FeatureStore) -> list[dict[s
         constraints = read_constraints(config.constraints, trained.vocabulary, log.warning)
         if others := constraints.keys() - set(map(str, images)):
             log.warning(f"{config.constraints}: {len(others)} images, as {min(others)}, are not described")
+    states: Iterable[int] = repeat(1)
+    if constraints is not None:
+        states = (constrained(constraints, [i], config.required).states for i in images)
     results = []
-    for start in range(0, len(images), config.batch_size):
-        ids = list(images)[start : start + config.batch_size]
+    for ids in batches(images, states, config.batch_size):
         more = {} if constraints is None else {"automaton": constrained(constraints, ids, config.required)}
         found = trained.caption_store(store, [images[i] for i in ids], decoder=decoder, **more)
         for i, said in zip(ids, found, strict=True):
-            results.append(_result(i, said, config))
-            if config.attention is not None:
-                boxes = store[images[i]].boxes
-                results[-1]["attention"] = [
-                    {"word": word, "regions": looked(weights, boxes, config.attention)}
-                    for word, weights in zip(said[0].words, said[0].weights, strict=True)
-                ]
-        if constraints is not None:
-            for result, said in zip(results[start:], found, strict=True):
-                wanted = constraints.get(str(result["image_id"]), [])
-                result |= {"met": met(said[0].words, wanted, trained.vocabulary), "constraints": len(wanted)}
+            boxes = None if config.attention is None else store[images[i]].boxes
+            results.append(_result(i, said, boxes, config))
+            if constraints is not None:
+                wanted = constraints.get(str(i), [])
+                here = met(said[0].words, wanted, trained.vocabulary)
+                results[-1] |= {"met": here, "constraints": len(wanted)}
     if constraints is not None:
         log.info(f"{config.constraints}: {_met_by(results, config.required)}")
     return results
+
+
+def batches(images: Iterable[ImageId], states: Iterable[int], most: int) -> Iterator[list[ImageId]]:
+    """Yield images in batches, in their order.
+
+    A search has beams for every state of an automaton, and as many for each image of a batch: images by
+    states are no more than ``most``, unless one image alone has more.
+
+    Args:
+        images: their ids.
+        states: of the automaton of each; 1 without one.
+        most: images of a batch where each has one state.
+    """
+    batch: list[ImageId] = []
+    widest = 0
+    for image, count in zip(images, states, strict=False):
+        if batch and (len(batch) + 1) * max(widest, count) > most:
+            yield batch
+            batch, widest = [], 0
+        batch.append(image)
+        widest = max(widest, count)
+    if batch:
+        yield batch
 
 
 def _met_by(results: list[dict[str, Any]], required: int | None) -> str:
@@ -99,12 +123,22 @@ def _met_by(results: list[dict[str, Any]], required: int | None) -> str:
     )
 
 
-def _result(image_id: ImageId, said: list[Said], config: Any) -> dict[str, Any]:
+def _result(
+    image_id: ImageId, said: list[Said], boxes: NDArray[np.floating] | None, config: Any
+) -> dict[str, Any]:
     """Return the official record of an image, on request with what else was found."""
-    result: dict[str, Any] = {"image_id": image_id, "caption": said[0].text}
-    if config.scores:
-        result["log_prob"] = said[0].log_prob
-    if config.n_best > 1:
-        every = [{"caption": one.text, "log_prob": one.log_prob} for one in said[: config.n_best]]
-        result["candidates"] = every
-    return result
+    every = [_record(one, boxes, config.attention) for one in said[: config.n_best]]
+    best = every[0] if config.scores else {k: v for k, v in every[0].items() if k != "log_prob"}
+    more = {"candidates": every} if config.n_best > 1 else {}
+    return {"image_id": image_id, **best, **more}
+
+
+def _record(said: Said, boxes: NDArray[np.floating] | None, most: int) -> dict[str, Any]:
+    """Return a caption; with boxes of regions also the ``most`` that each word looked at most."""
+    record: dict[str, Any] = {"caption": said.text, "log_prob": said.log_prob}
+    if boxes is not None:
+        record["attention"] = [
+            {"word": word, "regions": looked(weights, boxes, most)}
+            for word, weights in zip(said.words, said.weights, strict=True)
+        ]
+    return record

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from bua.errors import check_whole
+
 Phrase = tuple[int, ...]
 #: The phrases of one constraint.
 Constraint = Sequence[Phrase]
@@ -40,6 +42,13 @@ class Automaton(NamedTuple):
     def states(self) -> int:
         """S."""
         return self.rest.shape[1]
+
+    def check(self, images: int, size: int) -> None:
+        """Raise ``ValueError`` unless these are automata of so many images over so many words."""
+        if len(self.words) != images:
+            raise ValueError(f"there are automata of {len(self.words)} images; {images} are needed")
+        if int(self.words.max()) >= size:
+            raise ValueError(f"a constraint has the word {int(self.words.max())}, of {size} words")
 
     def to(self, device: torch.device | str) -> "Automaton":
         """Return a copy on a device."""
@@ -76,11 +85,15 @@ def automaton(constraints: Sequence[Sequence[Constraint]], required: int | None 
 
     Args:
         constraints: of each image; each is a choice of phrases, words as indices.
-        required: so many constraints are enough, any of them; all by default.
+        required: so many constraints are enough, any of them, at least 1; all by default.
 
     Raises:
-        ValueError: a constraint has no phrases, or a phrase no words.
+        ValueError: there are no images, a constraint has no phrases, a phrase no words or one that is no
+            index, or ``required`` is not such a number.
     """
+    check_whole("images with constraints", len(constraints), 1)
+    if required is not None:
+        check_whole("required", required, 1)
     built = [_states(image) for image in constraints]
     states = max(len(found) for found, _ in built)
     columns = max(max((len(words) for _, words in built), default=0), 1)
@@ -116,6 +129,8 @@ def _states(constraints: Sequence[Constraint]) -> tuple[dict[_State, _Row], list
     for constraint in constraints:
         if not constraint or not all(constraint):
             raise ValueError("a constraint needs phrases, and a phrase words")
+        for word in (word for phrase in constraint for word in phrase):
+            check_whole("a word of a constraint", word)
     words = sorted({word for constraint in constraints for phrase in constraint for word in phrase})
     first: _State = tuple(() for _ in constraints)
     found: dict[_State, _Row] = {}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from bua.decode.automaton import Automaton
@@ -72,7 +73,8 @@ class BeamSearch:
             device: of the tensors.
 
         Raises:
-            InputError: the model gives log-probabilities that are not numbers.
+            ValueError: rules or constraints have words that the model does not have.
+            InputError: the model gives log-probabilities that are not numbers, or infinite ones.
         """
         group = Group(self, images, special or Special(), automaton, device)
         words = group.words
@@ -91,10 +93,8 @@ def greedy(max_words: int = 20, rules: Rules | None = None) -> BeamSearch:
 
 
 def merged(found: list[Hypotheses], width: int, padding: int) -> Hypotheses:
-    """Return the best ``width`` of what several searches of the same images found."""
+    """Return the best ``width`` of what several searches of the same images found, each caption once."""
     longest = max(part.words.shape[2] for part in found)
-    score = torch.cat([part.score for part in found], 1)
-    order = score.sort(dim=1, descending=True, stable=True).indices[:, :width]
 
     def joined(name: str, value: float) -> Tensor:
         parts = [getattr(part, name) for part in found]
@@ -104,7 +104,34 @@ def merged(found: list[Hypotheses], width: int, padding: int) -> Hypotheses:
 
     values = {"words": padding}
     every = Hypotheses(*(joined(name, values.get(name, 0)) for name in Hypotheses._fields))
-    return Hypotheses(*(pick(part, order) for part in every))
+    every = _ordered(every)
+    once = _without(every, _copies(every.words), padding)
+    return Hypotheses(*(part[:, :width] for part in _ordered(once)))
+
+
+def _ordered(found: Hypotheses) -> Hypotheses:
+    """Return the same, best first."""
+    order = found.score.sort(dim=1, descending=True, stable=True).indices
+    return Hypotheses(*(pick(part, order) for part in found))
+
+
+def _copies(words: Int[Tensor, "B N T"]) -> Bool[Tensor, "B N"]:
+    """Say which sequences stand before."""
+    same = (words.unsqueeze(2) == words.unsqueeze(1)).all(3)
+    return same.tril(-1).any(2)
+
+
+def _without(found: Hypotheses, left_out: Bool[Tensor, "B N"], padding: int) -> Hypotheses:
+    """Return the same with places that are empty."""
+    score, log_prob = (part.masked_fill(left_out, -torch.inf) for part in (found.score, found.log_prob))
+    each = left_out.unsqueeze(2)
+    return Hypotheses(
+        found.words.masked_fill(each, padding),
+        log_prob,
+        score,
+        found.word_log_prob.masked_fill(each, 0),
+        found.weights.masked_fill(each.unsqueeze(3), 0),
+    )
 
 
 def _lengthened(tensor: Tensor, length: int, value: float) -> Tensor:

@@ -19,7 +19,7 @@ class DiverseBeamSearch:
     """Groups take their words one after the other; what an earlier group took counts less (section 4).
 
     Attributes:
-        width: sequences returned, as many of every group.
+        width: sequences of all groups, as many of each; what several find comes once.
         groups: number of groups; it divides ``width``.
         strength: taken off the log-probability of a word for every sequence of an earlier group that
             says it at the same step (Hamming diversity); scores are without it.

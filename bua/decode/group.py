@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bua.decode.automaton import Automaton
-from bua.decode.step import Hypotheses, Special, pick
+from bua.decode.step import BROKEN, Hypotheses, Special, broken, pick
 from bua.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class Group:
         device: of the tensors.
 
     Attributes:
-        words: (B, M) the last word of each place, (B, 1) the beginning before the first step.
+        words: (B, M) the last word of each place, (B, 1) the beginning before the first step; under an
+            automaton (B, L), of places with a sequence only.
         spoke: (B, M) where a sequence said that word: not where there is none, or one that waits.
         done: nothing that is still to come can change the result.
     """
@@ -58,6 +59,7 @@ class Group:
         self.done = False
         states = 1 if automaton is None else automaton.states
         self._places = states * search.width
+        self._live = torch.zeros(images, 1, dtype=torch.long, device=device)
         self._scores = torch.zeros(images, 1, device=device)
         self._nodes = torch.zeros(images, 1, dtype=torch.long, device=device)
         self._said = torch.zeros(images, 1, 0, dtype=torch.long, device=device)
@@ -77,7 +79,10 @@ class Group:
             less: (B, V), taken off while words are chosen, not from what they count afterwards.
         """
         t = len(self._trace)
-        allowed = self.search.rules.apply(log_probs, self._said, self.special)
+        if self.automaton is not None and not t:
+            self.automaton.check(len(self._said), log_probs.shape[2])
+        last = t + 1 == self.search.max_words
+        allowed = self.search.rules.apply(log_probs, self._said, self.special, last)
         if self.search.finished == "competes" and t:
             allowed = self._waiting(allowed)
         ranked = allowed
@@ -86,25 +91,26 @@ class Group:
         parent, words, there = self._continue(ranked)
         gained = _entry(allowed, parent, words)
         scores = (pick(self._scores, parent) + gained).masked_fill(~there, -torch.inf)
-        self._broken |= scores.isnan().any()
+        self._broken |= broken(scores)
         before = pick(self._over, parent)
         self.spoke = there & ~before
         over = before | (words == self.special.eos)
-        self._trace.append(Said(words, parent, gained, pick(weights, parent)))
+        origin = parent if self.automaton is None else pick(self._live, parent)
+        self._trace.append(Said(words, origin, gained, pick(weights, parent)))
         self._said = torch.cat([pick(self._said, parent), words.unsqueeze(2)], 2)
         self.words, self._scores, self._over = words, scores, over
         self._collect(t)
-        return parent
+        return parent if self.automaton is None else self._narrowed(parent)
 
     def best(self) -> Hypotheses:
         """Return the best sequences of each image.
 
         Raises:
-            InputError: a score is not a number.
+            InputError: a score is not a number, or infinite.
         """
         found = self._collected.flat()
         if bool(self._broken):
-            raise InputError("the model gives log-probabilities that are not numbers: its weights are broken")
+            raise InputError(BROKEN)
         order = found.scores.sort(dim=1, descending=True, stable=True).indices
         if self.automaton is not None:
             met = self.automaton.fulfilled(self.search.width)
@@ -134,6 +140,20 @@ class Group:
         values, index = values.view(b, -1), index.view(b, -1)
         self._nodes = states.repeat_interleave(self.search.width).expand(b, -1)
         return index // c, words.view(b, m * c).gather(1, index), values != -torch.inf
+
+    def _narrowed(self, parent: Tensor) -> Tensor:
+        """Leave out places without a sequence, and return the parents of the others (B, L).
+
+        Most states of an automaton are reached late, or not at all. L is of the image with the most.
+        """
+        live = self._scores > -torch.inf
+        most = max(int(live.sum(1).max()), 1)
+        kept = live.long().sort(dim=1, descending=True, stable=True).indices[:, :most]
+        self._live = kept
+        self.words, self._said = pick(self.words, kept), pick(self._said, kept)
+        self._scores, self._over = pick(self._scores, kept), pick(self._over, kept)
+        self._nodes = pick(self._nodes, kept)
+        return pick(parent, kept)
 
     def _collect(self, t: int) -> None:
         last = t + 1 == self.search.max_words

@@ -14,6 +14,8 @@ from bua.decode.step import Special
 from bua.errors import check_flag, check_whole
 
 Word = int | str
+#: Rules that name words.
+_OF_WORDS = ("banned", "again", "endings")
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Rules:
         again: the words that may be said more than once; all of them where it is ``None``. With the
             19 words of its decoder this is the rule of Up-Down's Caffe release.
         ngram: no sequence of so many words is said twice; 0 for no such rule.
-        endings: words that a caption may not end with.
+        endings: words that a caption may not end with, at the length limit neither.
     """
 
     banned: Sequence[Word] = ()
@@ -47,7 +49,7 @@ class Rules:
             check_whole(name, getattr(self, name))
         for name in ("unknown", "twice"):
             check_flag(name, getattr(self, name))
-        for name in ("banned", "again", "endings"):
+        for name in _OF_WORDS:
             words = getattr(self, name)
             if not _are_words(words):
                 raise ValueError(f"{name} is {words}; a list of words is needed")
@@ -67,8 +69,21 @@ class Rules:
         again = None if self.again is None else indices(self.again)
         return replace(self, banned=indices(self.banned), again=again, endings=indices(self.endings))
 
+    def unheard(self, index: Callable[[str], int | None]) -> dict[str, list[Word]]:
+        """Return, by rule, the words that it names and the vocabulary lacks, as of ``indexed``."""
+
+        def lacks(word: Word) -> bool:
+            return isinstance(word, str) and index(word) is None
+
+        lacking = {name: list(filter(lacks, getattr(self, name) or ())) for name in _OF_WORDS}
+        return {name: words for name, words in lacking.items() if words}
+
     def apply(
-        self, log_probs: Float[Tensor, "B N V"], said: Int[Tensor, "B N t"], special: Special
+        self,
+        log_probs: Float[Tensor, "B N V"],
+        said: Int[Tensor, "B N t"],
+        special: Special,
+        last: bool = False,
     ) -> Float[Tensor, "B N V"]:
         """Return log-probabilities that are minus infinity where a word may not come next.
 
@@ -76,9 +91,12 @@ class Rules:
             log_probs: as the model gave them.
             said: the words so far.
             special: indices of the special words.
+            last: no word may follow: an ending would be one of the caption.
         """
         size, t = log_probs.shape[-1], said.shape[-1]
         never = self._never(size, special) + ([special.eos] if t < self.min_words else [])
+        if last:
+            never += self._words("endings", size, special)
         allowed = log_probs.index_fill(-1, torch.tensor(never, device=said.device).long(), -torch.inf)
         if t:
             self._ban_said(allowed, said, special)
@@ -105,10 +123,15 @@ class Rules:
 
     def _never(self, size: int, special: Special) -> list[int]:
         silent = [special.padding, special.bos, *([] if self.unknown else [special.unknown])]
-        banned = [word for word in self._indices(self.banned) if word != special.eos]
-        if banned and not 0 <= min(banned) <= max(banned) < size:
-            raise ValueError(f"banned are {banned}, of {size} words")
+        banned = self._words("banned", size, special)
         return [word for word in silent if word >= 0 and word != special.eos] + banned
+
+    def _words(self, name: str, size: int, special: Special) -> list[int]:
+        """Return the words of a rule, without the end."""
+        words = [word for word in self._indices(getattr(self, name)) if word != special.eos]
+        if words and not 0 <= min(words) <= max(words) < size:
+            raise ValueError(f"{name} are {words}, of {size} words")
+        return words
 
     @staticmethod
     def _indices(words: Sequence[Word]) -> list[int]:

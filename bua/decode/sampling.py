@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bua.decode.rules import Rules
-from bua.decode.step import Hypotheses, Special, StepFunction, repeat
+from bua.decode.step import BROKEN, Hypotheses, Special, StepFunction, broken, repeat
 from bua.errors import InputError, check_kind, check_number, check_whole
 
 
@@ -66,10 +66,11 @@ class Sampling:
         said = words.new_zeros(images, self.width, 0)
         live = torch.ones_like(words, dtype=torch.bool)
         gained, looked = [], []
-        for _ in range(self.max_words):
+        for t in range(self.max_words):
             log_probs, weights, state = step(words, state)
             log_probs = log_probs.float()
-            words = self._draw(self.rules.apply(log_probs.detach(), said, special), generator)
+            allowed = self.rules.apply(log_probs.detach(), said, special, t + 1 == self.max_words)
+            words = self._draw(allowed, generator)
             gained.append(log_probs.gather(2, words.unsqueeze(2)).squeeze(2).masked_fill(~live, 0))
             looked.append(weights * live.unsqueeze(-1))
             said = torch.cat([said, words.unsqueeze(2)], 2)
@@ -83,9 +84,10 @@ class Sampling:
         return Hypotheses(said, log_prob, log_prob.detach(), word_log_prob, torch.stack(looked, 2))
 
     def _draw(self, log_probs: Float[Tensor, "B N V"], generator: torch.Generator | None) -> Tensor:
-        scores = log_probs / self.temperature
-        if bool(scores.isnan().any()):
-            raise InputError("the model gives log-probabilities that are not numbers: its weights are broken")
+        if bool(broken(log_probs)):
+            raise InputError(BROKEN)
+        below = log_probs - log_probs.amax(-1, keepdim=True)  # of which no quotient overflows upwards
+        scores = (below / self.temperature).masked_fill(below == 0, 0)
         if self.top_k is not None and self.top_k < scores.shape[-1]:
             best, index = scores.topk(self.top_k, dim=-1)
             scores = torch.full_like(scores, -torch.inf).scatter(-1, index, best)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from bua.text import vocabulary
@@ -48,6 +48,15 @@ class Hypotheses(NamedTuple):
     score: Float[Tensor, "B N"]
     word_log_prob: Float[Tensor, "B N T"]
     weights: Float[Tensor, "B N T K"]
+
+
+#: What is said of a model of which ``broken`` is true.
+BROKEN = "the model gives log-probabilities that are not numbers: its weights are broken"
+
+
+def broken(log_probs: Tensor) -> Bool[Tensor, ""]:
+    """Say whether one is not a number, or infinite; minus infinity is what is never said."""
+    return (log_probs.isnan() | log_probs.isposinf()).any()
 
 
 def pick(tensor: Tensor, index: Int[Tensor, "B N"]) -> Tensor:

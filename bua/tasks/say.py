@@ -3,8 +3,10 @@
 Shapes: B images, N sequences an image, V words, K regions.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -14,6 +16,8 @@ from bua.decode import BeamSearch, Decoder, DiverseBeamSearch, Hypotheses, Sampl
 from bua.models.captioners.step import Captioner
 from bua.models.regions import RegionBatch
 from bua.text.vocabulary import Vocabulary
+
+log = logging.getLogger(__name__)
 
 Search = TypeVar("Search", BeamSearch, DiverseBeamSearch, Sampling, Decoder)
 
@@ -55,6 +59,16 @@ def say(
     return decoder(step, state, images=len(regions.features), device=device, **more)
 
 
+@cache
+def _tell(line: str) -> None:
+    log.warning(line)
+
+
 def with_words(decoder: Search, vocabulary: Vocabulary) -> Search:
-    """Return a search whose rules are over the indices of a vocabulary, from one that names words."""
+    """Return a search whose rules are over the indices of a vocabulary, from one that names words.
+
+    Words that the vocabulary lacks are told, once a process.
+    """
+    for rule, words in decoder.rules.unheard(vocabulary.index).items():
+        _tell(f"rules.{rule}: the vocabulary lacks {', '.join(map(str, words))}: there the rule does nothing")
     return replace(decoder, rules=decoder.rules.indexed(vocabulary.index))

@@ -14,6 +14,7 @@ from bua.cli import main
 from bua.cli.load import load, read_checkpoint
 from bua.decode import BeamSearch, Rules
 from bua.store import About, FeatureStore, StoreWriter
+from bua.tasks.trained import Trained
 from tests.conftest import regions
 from tests.parity import ROOT
 
@@ -165,6 +166,19 @@ def test_the_regions_of_every_word_are_written_when_asked_for(runs, tmp_path) ->
             assert len(first["box"]) == 4
 
 
+def test_every_candidate_has_the_regions_of_its_words(runs, tmp_path) -> None:
+    out = tmp_path / "p.json"
+    ran("predict", f"run={runs}/scst", "split=val", f"out={out}", "attention=2", "n_best=3")
+    for record in json.loads(out.read_text()):
+        assert set(record) == {"image_id", "caption", "attention", "candidates"}
+        assert len({one["caption"] for one in record["candidates"]}) == 3
+        assert record["attention"] == record["candidates"][0]["attention"]
+        for one in record["candidates"]:
+            assert set(one) == {"caption", "log_prob", "attention"}
+            assert [word["word"] for word in one["attention"]] == one["caption"].split()
+            assert all(len(word["regions"]) == 2 for word in one["attention"])
+
+
 def test_a_captioner_takes_no_questions(runs, tmp_path, capfd) -> None:
     line = said(capfd, "predict", f"run={runs}/scst", "questions=q.json", f"out={tmp_path}/p.json")
     assert line == f"bua predict: questions=q.json: {runs}/scst does not take it: it describes images"
@@ -228,6 +242,31 @@ def test_constraints_are_said_and_those_without_words_told(runs, scenes, tmp_pat
     )
 
 
+def test_a_search_under_constraints_steps_no_more_places_than_one_without(
+    runs, scenes, tmp_path, monkeypatch
+) -> None:
+    ids = [image["id"] for image in json.loads((scenes / "captions_val.json").read_text())["images"]]
+    constraints = {str(i): ["ball", "tree", "a red"][: n % 4] for n, i in enumerate(ids)}
+    (tmp_path / "c.json").write_text(json.dumps(constraints))
+    places = []
+
+    def caption_store(trained, store, images, *, decoder, automaton):
+        places.append((len(images), automaton.states))
+        return plain(trained, store, images, decoder=decoder, automaton=automaton)
+
+    plain = Trained.caption_store
+    monkeypatch.setattr(Trained, "caption_store", caption_store)
+    common = ["predict", f"run={runs}/scst", "split=val", f"constraints={tmp_path}/c.json"]
+    written = []
+    for size in (100, 9, 1):
+        places.clear()
+        ran(*common, f"out={tmp_path}/p.json", f"batch_size={size}")
+        assert sum(count for count, _ in places) == len(ids)
+        assert all(count * states <= size or count == 1 for count, states in places)
+        written.append([one["caption"] for one in json.loads((tmp_path / "p.json").read_text())])
+    assert written[0] == written[1] == written[2]
+
+
 @pytest.mark.slow
 def test_rules_name_words(runs, scenes) -> None:
     trained = load(runs / "xe")
@@ -237,6 +276,14 @@ def test_rules_name_words(runs, scenes) -> None:
     search = BeamSearch(3, 8, rules=Rules(banned=(banned, "no such word"), min_words=4))
     for one in trained.caption_store(store, store.image_ids[:5], decoder=search):
         assert all(banned not in said.words and len(said.words) >= 4 for said in one)
+
+
+def test_words_of_rules_that_the_vocabulary_lacks_are_told_once(runs, tmp_path, capfd) -> None:
+    common = ["predict", f"run={runs}/scst", "split=val", f"out={tmp_path}/p.json", "batch_size=2"]
+    ran(*common, "decode.rules.banned=[Treee,tree]", "decode.rules.endings=[whith,oof]")
+    told = "".join(capfd.readouterr())
+    assert told.count("rules.banned: the vocabulary lacks Treee: ") == 1
+    assert told.count("rules.endings: the vocabulary lacks whith, oof: ") == 1
 
 
 def test_what_a_detector_saw_becomes_constraints(tmp_path, capfd) -> None:

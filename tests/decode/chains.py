@@ -84,11 +84,11 @@ def sequences(found, b: int) -> list[tuple[int, ...]]:
     return [words for words, score in zip(every, found.score[b].tolist(), strict=True) if score > -1e30]
 
 
-def forbidden(rules, said: tuple[int, ...], word: int) -> bool:
-    """Say whether a word may not come next, one rule after the other."""
+def forbidden(rules, said: tuple[int, ...], word: int, last: bool = False) -> bool:
+    """Say whether a word may not come next, one rule after the other; the last one ends the caption."""
     if word == EOS:
         return len(said) < rules.min_words or bool(said and said[-1] in rules.endings)
-    if word in rules.banned:
+    if word in rules.banned or (last and word in rules.endings):
         return True
     if not rules.twice and said and said[-1] == word:
         return True
@@ -101,8 +101,9 @@ def forbidden(rules, said: tuple[int, ...], word: int) -> bool:
     return False
 
 
-def continuations(table, rules, said: tuple[int, ...]) -> list[tuple[int, float]]:
+def continuations(table, search, said: tuple[int, ...]) -> list[tuple[int, float]]:
     """Return the words that may come next with their log-probabilities; the end where none may."""
-    last = said[-1] if said else BOS
-    row = now(table, len(said))[last].tolist()
-    return [(w, p) for w, p in enumerate(row) if not forbidden(rules, said, w)] or [(EOS, row[EOS])]
+    row = now(table, len(said))[said[-1] if said else BOS].tolist()
+    last = len(said) + 1 == search.max_words
+    free = [(w, p) for w, p in enumerate(row) if not forbidden(search.rules, said, w, last)]
+    return free or [(EOS, row[EOS])]

@@ -57,7 +57,7 @@ def slow_constrained(table, image, search: BeamSearch):
             if said and said[-1] == EOS:  # it stays and competes
                 by_state.setdefault(state(said), []).append((total, said))
                 continue
-            for word, gain in continuations(table, search.rules, said):
+            for word, gain in continuations(table, search, said):
                 longer = (*said, word)
                 by_state.setdefault(state(longer), []).append((total + gain, longer))
         kept = [
@@ -88,6 +88,22 @@ def test_narrow_beams_equal_a_list_for_each_state(seed, image, width, longest, f
     top = met(slow[0][1], image, len(image))
     best = [said for _, said in slow if met(said, image, len(image)) == top][:width]
     assert ours[: len(best)] == best
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=seeds, image=constraints, finished=st.sampled_from(["leaves", "competes"]))
+def test_a_step_reads_live_sequences_alone(seed, image, finished) -> None:
+    _, plain = chain(1, 5, seed)
+    read = []
+
+    def step(last, state):
+        read.append([tuple(said) for said in torch.cat([state.said, last.unsqueeze(2)], 2)[0].tolist()])
+        return plain(last, state)
+
+    run(BeamSearch(3, 6, finished), step, 1, automaton=automaton([image]))
+    for every in read[1:]:
+        assert len(set(every)) == len(every)  # an empty place would be a copy
+        assert finished == "competes" or all(said[-1] != EOS for said in every)
 
 
 @settings(max_examples=40, deadline=None)
@@ -145,6 +161,28 @@ def test_a_phrase_longer_than_the_caption_is_not_met_and_nothing_breaks() -> Non
 def test_empty_constraints_are_refused(wrong) -> None:
     with pytest.raises(ValueError, match="needs phrases"):
         automaton(wrong)
+
+
+@pytest.mark.parametrize("word", [-1, 2.5, "dog", True], ids=str)
+def test_a_word_of_a_constraint_that_is_no_index_is_refused(word) -> None:
+    with pytest.raises(ValueError, match="a word of a constraint is .*; a whole number of at least 0"):
+        automaton([[[(1, word)]]])
+
+
+@pytest.mark.parametrize("required", [0, -1, 2.5, True], ids=str)
+def test_a_number_of_constraints_that_is_none_is_refused(required) -> None:
+    with pytest.raises(ValueError, match="required is .*; a whole number of at least 1"):
+        automaton([[[(1,)]]], required)
+
+
+def test_automata_are_of_the_images_and_over_the_words_of_the_model() -> None:
+    _, step = chain(2, 3, 0)
+    with pytest.raises(ValueError, match="a constraint has the word 7, of 3 words"):
+        run(BeamSearch(2, 3), step, 2, automaton=automaton([[[(7,)]], []]))
+    with pytest.raises(ValueError, match="automata of 1 images; 2 are needed"):
+        run(BeamSearch(2, 3), step, 2, automaton=automaton([[[(1,)]]]))
+    with pytest.raises(ValueError, match="images with constraints is 0"):
+        automaton([])
 
 
 def test_the_states_are_no_more_than_can_be_reached() -> None:

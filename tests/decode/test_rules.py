@@ -1,11 +1,13 @@
 """Rules leave out exactly the words that they name, and never everything."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bua.decode import BeamSearch, Rules, Special
+from bua.decode import BeamSearch, DiverseBeamSearch, Rules, Sampling, Special
 from bua.text.vocabulary import BOS, EOS, PADDING, UNKNOWN
 from tests.decode.chains import SPECIAL, chain, forbidden, run, sequences
 from tests.decode.test_beam import rules
@@ -14,13 +16,17 @@ words = st.lists(st.integers(1, 4), max_size=6)
 
 
 @settings(max_examples=200, deadline=None)
-@given(rules=rules, said=st.lists(words, min_size=1, max_size=3).filter(lambda s: len({*map(len, s)}) == 1))
-def test_a_word_is_left_out_where_a_rule_forbids_it(rules, said) -> None:
+@given(
+    rules=rules,
+    said=st.lists(words, min_size=1, max_size=3).filter(lambda s: len({*map(len, s)}) == 1),
+    last=st.booleans(),
+)
+def test_a_word_is_left_out_where_a_rule_forbids_it(rules, said, last) -> None:
     log_probs = torch.randn(1, len(said), 5).log_softmax(-1)
     history = torch.tensor(said, dtype=torch.long).view(1, len(said), -1)
-    allowed = rules.apply(log_probs, history, SPECIAL)
+    allowed = rules.apply(log_probs, history, SPECIAL, last)
     for n, before in enumerate(said):
-        free = [w for w in range(5) if not forbidden(rules, tuple(before), w)] or [0]
+        free = [w for w in range(5) if not forbidden(rules, tuple(before), w, last)] or [0]
         assert [w for w in range(5) if allowed[0, n, w] > -torch.inf] == free
         assert all(allowed[0, n, w] == log_probs[0, n, w] for w in free)
 
@@ -48,11 +54,39 @@ def test_a_search_never_returns_nothing(seed, rules) -> None:
     assert all(sequences(found, b) for b in range(2))
 
 
+@pytest.mark.parametrize(
+    "search",
+    [
+        BeamSearch(1, 3),
+        BeamSearch(3, 3),
+        BeamSearch(3, 3, "competes"),
+        DiverseBeamSearch(4, 2, max_words=3),
+        Sampling(20, 3),
+        BeamSearch(2, 1),
+    ],
+    ids=str,
+)
+def test_no_caption_ends_with_a_banned_ending_though_the_length_limit_cuts_it(search) -> None:
+    table, step = chain(8, 4, 0)
+    table[..., SPECIAL.eos] -= 20  # captions are cut
+    found = run(replace(search, rules=Rules(endings=(1, 2))), step, 8)
+    last = {said[-1] for b in range(8) for said in sequences(found, b)}
+    assert last - {SPECIAL.eos} == {3}
+
+
 def test_words_are_found_in_the_vocabulary_and_unheard_ones_forgotten() -> None:
     index = {"a": 4, "with": 5}.get
     found = Rules(banned=("a", "zebra"), again=("with",), endings=["a", 9]).indexed(index)
     assert (found.banned, found.again, found.endings) == ((4,), (5,), (4, 9))
     assert Rules().indexed(index).again is None
+
+
+def test_words_that_the_vocabulary_lacks_are_known_by_rule() -> None:
+    index = {"a": 4, "with": 5}.get
+    found = Rules(banned=("a", "zebra", 7), again=("With",), endings=["a", "of", "on"])
+    assert found.unheard(index) == {"banned": ["zebra"], "again": ["With"], "endings": ["of", "on"]}
+    assert Rules(banned=("a",)).unheard(index) == {}
+    assert found.indexed(index).unheard(index) == {}
 
 
 @pytest.mark.parametrize(
@@ -66,6 +100,8 @@ def test_rules_that_mean_something_else_are_refused(wrong) -> None:
 
 
 @pytest.mark.parametrize("word", [-1, 5])
-def test_a_banned_index_that_is_no_word_is_refused(word) -> None:
-    with pytest.raises(ValueError, match="of 5 words"):
-        Rules(banned=(word,)).apply(torch.zeros(1, 1, 5), torch.zeros(1, 1, 0, dtype=torch.long), SPECIAL)
+@pytest.mark.parametrize("name", ["banned", "endings"])
+def test_an_index_of_a_rule_that_is_no_word_is_refused(name, word) -> None:
+    log_probs, nothing = torch.zeros(1, 1, 5), torch.zeros(1, 1, 0, dtype=torch.long)
+    with pytest.raises(ValueError, match=f"{name} are .*, of 5 words"):
+        Rules(**{name: (word,)}).apply(log_probs, nothing, SPECIAL, last=True)

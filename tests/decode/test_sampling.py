@@ -9,7 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bua.decode import BeamSearch, DiverseBeamSearch, Rules, Sampling, ensemble
-from tests.decode.chains import BOS, EOS, SPECIAL, chain, every_sequence, log_prob, now, run, sequences, start
+from tests.decode.chains import (
+    BOS,
+    EOS,
+    SPECIAL,
+    chain,
+    every_sequence,
+    log_prob,
+    now,
+    run,
+    sequences,
+    start,
+    stepping,
+)
 from tests.decode.test_beam import continuations, finishing, rules
 
 seeds = st.integers(0, 10**6)
@@ -36,6 +48,20 @@ def test_a_temperature_sharpens_what_is_drawn() -> None:
     sharp = (table[0][BOS] / 0.5).softmax(0)
     for word in range(3):
         assert counts[(word,)] / 20_000 == pytest.approx(float(sharp[word]), abs=0.02)
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-39, 1e-320])
+def test_a_temperature_near_zero_draws_the_likeliest_word(temperature) -> None:
+    table, _, counts = drawn(Sampling(100, 1, temperature=temperature), 1)
+    assert counts == {(int(table[0][BOS].argmax()),): 100}
+
+
+@pytest.mark.parametrize("temperature", [0.01, 0.5, 1.0, 2.0])
+def test_what_is_stuck_ends_at_every_temperature_though_the_model_never_would(temperature) -> None:
+    table, _ = chain(1, 4, 0)
+    table[..., EOS] = -torch.inf
+    search = Sampling(5, 3, temperature=temperature, rules=Rules(banned=(1, 2, 3)))
+    assert run(search, stepping(table), 1).words.tolist() == [[[EOS]] * 5]
 
 
 def kept(sampling: Sampling, row) -> set[int]:
@@ -119,7 +145,7 @@ def slow_diverse(table, search: DiverseBeamSearch):
                 (total + gain - search.strength * taken[word], total + gain, (*said, word))
                 for total, said in live[g]
                 if not said or said[-1] != EOS
-                for word, gain in continuations(table, search.rules, said)
+                for word, gain in continuations(table, search, said)
             ]
             waiting = [(total, total, said) for total, said in live[g] if said and said[-1] == EOS]
             longer = sorted(longer + waiting, key=lambda one: -one[0])[:each]
@@ -132,7 +158,10 @@ def slow_diverse(table, search: DiverseBeamSearch):
                 collected[g] += over
                 live[g] = [one for one in live[g] if one not in over]
     every = [one for group in collected for one in sorted(group, key=lambda one: -one[0])[:each]]
-    return sorted(every, key=lambda one: -one[0])
+    best = {}
+    for score, said in sorted(every, key=lambda one: -one[0]):
+        best.setdefault(said, score)
+    return [(score, said) for said, score in best.items()]
 
 
 @settings(max_examples=60, deadline=None)
@@ -152,6 +181,23 @@ def test_diverse_beam_search_equals_a_slow_one_with_lists(seed, groups, strength
         slow = slow_diverse(table[b], search)
         assert sorted(sequences(found, b)) == sorted(said for _, said in slow)
         assert found.score[b, : len(slow)].tolist() == pytest.approx([p for p, _ in slow], abs=1e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=seeds, strength=st.sampled_from([0.0, 0.5]), finished=finishing)
+def test_a_caption_that_several_groups_find_comes_once(seed, strength, finished) -> None:
+    table, _ = chain(2, 4, seed)
+    found = run(DiverseBeamSearch(6, 3, strength, 5, finished), stepping((2 * table).log_softmax(-1)), 2)
+    for b in range(2):
+        said = sequences(found, b)
+        assert len(set(said)) == len(said)
+        assert strength or len(said) == 2  # every group finds the same
+        empty = found.score[b] == -torch.inf
+        assert empty.tolist() == [False] * len(said) + [True] * (6 - len(said))
+        assert (found.log_prob[b, empty] == -torch.inf).all()
+        assert (found.words[b, empty] == SPECIAL.padding).all()
+        assert not found.word_log_prob[b, empty].any()
+        assert not found.weights[b, empty].any()
 
 
 @settings(max_examples=20, deadline=None)
