@@ -32,7 +32,7 @@ def karpathy_file(folder: Path, key: str = "imgid") -> Path:
             "filename": f"{n}_a.jpg",
             "filepath": "photos",
             "split": split,
-            "sentences": [SENTENCE | {"raw": f"a {split}"}],
+            "sentences": [SENTENCE | {"raw": f"a {split}", "sentid": n}],
         }
         for n, split in enumerate(SPLITS)
     ]

@@ -125,7 +125,13 @@ def test_names_are_texts_unless_all_look_like_numbers(tmp_path) -> None:
 def split_file(tmp_path, key: str = "cocoid") -> Path:
     splits = ["train", "restval", "val", "test", "train"]
     images = [
-        {key: 10 + n, "filename": f"{n}.jpg", "filepath": "val2014", "split": split, "sentences": [SENTENCE]}
+        {
+            key: 10 + n,
+            "filename": f"{n}.jpg",
+            "filepath": "val2014",
+            "split": split,
+            "sentences": [SENTENCE | {"sentid": n}],
+        }
         for n, split in enumerate(splits)
     ]
     return written(tmp_path, {"images": images, "dataset": "coco"})
