@@ -87,6 +87,21 @@ def test_images_without_captions_are_left_out_and_counted_once(tmp_path, caplog)
     ]
 
 
+def test_captions_without_a_word_are_left_out_with_a_line(tmp_path, caplog) -> None:
+    path = written(tmp_path, {"1": ["a dog", "..."], "2": "!!", "3": ["?", "a cat", "a dog ."]})
+    features = write_store(tmp_path / "f.h5", {1: regions(2), 3: regions(2)})
+    with caplog.at_level(logging.WARNING, "bua"):
+        data = caption_data(tmp_path, features=str(features), train=str(path), val=str(path), batch_size=9)
+    assert [record.getMessage() for record in caplog.records] == 2 * [
+        f"{path}: 3 of 6 captions have no word and are left out",
+        f"{path}: 1 of 3 images have no captions and are left out",
+    ]
+    batch = next(iter(data.val_dataloader()))
+    assert batch.references == [["a dog"], ["a cat", "a dog ."]]
+    assert not (batch.words[..., 1] == EOS).any()
+    assert data.parts["captions"] == {1: ["a dog"], 3: ["a cat", "a dog ."]}
+
+
 def test_nothing_to_train_on_is_named(tmp_path, scenes) -> None:
     images = json.loads((scenes / "captions_val.json").read_text())["images"]
     path = written(tmp_path, {"images": images})
