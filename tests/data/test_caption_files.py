@@ -113,6 +113,10 @@ BROKEN = {
         [{"image_id": 1}],
         'entry 0 (image 1): a "caption" or a list of "captions" is needed, not None',
     ),
+    "an entry with two kinds of captions": (
+        [{"image_id": 1, "caption": "a", "captions": ["b"]}],
+        'entry 0 (image 1): one of "caption" and "captions" is needed, not both',
+    ),
     "an empty entry": ([{"image_id": 1, "caption": "\t"}], "entry 0 of image 1 is empty"),
     "a list of captions twice": ([{"image": "a.jpg", "captions": ["a"]}] * 2, "image a.jpg comes twice"),
 }
@@ -129,7 +133,7 @@ def test_a_mistake_stops_the_reader_and_is_found_by_the_validator(name: str, tmp
 
 
 def test_mistakes_are_listed() -> None:
-    assert len(BROKEN) == 32
+    assert len(BROKEN) == 33
 
 
 OTHERS = [
