@@ -21,17 +21,24 @@ CONSOLE = [
     for line in block.strip().splitlines()
 ]
 BUA = [line for line in CONSOLE if line.startswith("bua ")]
+#: The commands in the heads of experiments and of data, some of two lines.
+HEADS = [
+    line
+    for path in sorted((ROOT / "conf").glob("*/*.yaml"))
+    for line in re.findall(r"^#   (bua .*)", path.read_text().replace("\\\n#", ""), re.MULTILINE)
+]
 MAKE = [line for line in CONSOLE if line.startswith("make ")]
 
 
 def test_there_are_commands() -> None:
     assert len(BUA) >= 9
     assert len(BUA) + len(MAKE) == len(CONSOLE)
+    assert len(HEADS) > 20
     assert {"make demo", "make test"} <= set(MAKE)
 
 
-@pytest.mark.parametrize("line", BUA)
-def test_command_of_the_readme_composes(line: str) -> None:
+@pytest.mark.parametrize("line", BUA + HEADS)
+def test_command_of_the_readme_or_of_a_head_composes(line: str) -> None:
     _, name, *words = shlex.split(line)
     if name in FAMILIES:
         name, words = f"{name}_{words[0]}", words[1:]

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from bua.data.caption_files.check import check_captions, count_words
+from bua.data.caption_files.check import check_captions, count_words, wordless
 from bua.data.vocabulary import VocabularyRule
 from bua.errors import InputError
 from bua.store.reader import FeatureStore
@@ -27,8 +27,9 @@ def main(config: Any) -> None:
     log.info(f"vocabulary ({rule}): {len(vocabulary):,} words with the four special ones")
     for remark in found.remarks:
         log.info(remark)
-    for problem in found.problems[:-1]:
+    problems = [*found.problems, *wordless(found.file, vocabulary)]
+    for problem in problems[:-1]:
         print(problem, file=sys.stderr)
-    if found.problems:
-        raise InputError(found.problems[-1])
+    if problems:
+        raise InputError(problems[-1])
     log.info(f"{path}: sound")

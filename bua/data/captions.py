@@ -1,7 +1,8 @@
 """Captions and regions as batches for Lightning."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -14,11 +15,11 @@ from torch.utils.data import DataLoader, Dataset
 from bua.data.batch import CaptionBatch, RegionInput, pad_captions, pad_references
 from bua.data.caption_files import CaptionFile, choose, read_whole
 from bua.data.caption_files.stored import stored_ids
-from bua.data.encoded import Encoded, EncodedCaptions
+from bua.data.encoded import Encoded, encode
 from bua.data.sampler import EpochSampler, in_order, shuffled, whole
 from bua.data.vocabulary import VocabularyRule
 from bua.errors import InputError
-from bua.store.reader import FeatureStore
+from bua.store.reader import FeatureStore, ImageId
 from bua.text.vocabulary import SPECIAL, Vocabulary
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,8 @@ log = logging.getLogger(__name__)
 class CaptionDataset(Dataset[CaptionBatch]):
     """One example an image; a whole batch is read at once.
 
-    Images without captions are left out, and how many there are is said.
+    Captions without a word, as "...", and images without captions are left out, and how many there are is
+    said.
 
     Args:
         store: regions of the images.
@@ -58,17 +60,14 @@ class CaptionDataset(Dataset[CaptionBatch]):
     ) -> None:
         self.each, self.seed = each, seed
         self._order: EpochSampler | None = None
-        self.store, self.file, self.vocabulary = store, file, vocabulary
+        self.store, self.vocabulary = store, vocabulary
         self.max_words, self.region_input = max_words, region_input
-        self.image_ids = [i for i, captions in file.captions.items() if captions]
+        spoken, self._encoded = encode(file.captions, vocabulary)
+        self.file, self.image_ids = replace(file, captions=spoken), list(spoken)
         if not self.image_ids:
             raise InputError(f"{file.path}: there are no captions in it")
-        if without := len(file.captions) - len(self.image_ids):
-            rank_zero_only(log.warning)(
-                f"{file.path}: {without:,} of {len(file.captions):,} images have no captions and are left out"
-            )
+        _tell_what_is_left_out(file, spoken)
         self._stored = stored_ids(file, self.image_ids, store, image_key)
-        self._encoded = EncodedCaptions((file.captions[i] for i in self.image_ids), vocabulary)
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -95,6 +94,18 @@ class CaptionDataset(Dataset[CaptionBatch]):
         read = [self.drawn(n, texts) for n, texts in zip(indices, words, strict=True)]
         return CaptionBatch(
             ids, regions, pad_captions(read, self.max_words), references, *pad_references(words)
+        )
+
+
+@rank_zero_only
+def _tell_what_is_left_out(file: CaptionFile, spoken: Mapping[ImageId, Sequence[str]]) -> None:
+    """Say how many captions of a file have no word, and how many images no captions."""
+    texts, left = (sum(map(len, captions.values())) for captions in (file.captions, spoken))
+    if texts > left:
+        log.warning(f"{file.path}: {texts - left:,} of {texts:,} captions have no word and are left out")
+    if without := len(file.captions) - len(spoken):
+        log.warning(
+            f"{file.path}: {without:,} of {len(file.captions):,} images have no captions and are left out"
         )
 
 

@@ -21,7 +21,8 @@ class VocabularyRule:
         min_count: a word occurs at least so often to be known.
         counted: where: "train" in the captions to train on, "train_val" also in those to validate
             on, "all" in those of every image of the files of both, whatever its split.
-        file: a vocabulary as a run holds it; nothing is counted then.
+        file: a vocabulary as a run holds it, or a list of words, one a line, whose name ends in
+            ``.txt``; nothing is counted then.
 
     Raises:
         InputError: a value is not one of those.
@@ -52,7 +53,10 @@ class VocabularyRule:
             InputError: there is no such tokeniser, or the file is no vocabulary.
         """
         if self.file is not None:
-            return Vocabulary.load(Path(self.file))
+            path = Path(self.file)
+            if path.suffix == ".txt":
+                return Vocabulary.from_list(path, self.tokenizer)
+            return Vocabulary.load(path)
         files = {"train": [train], "train_val": [train, val], "all": whole}[self.counted]
         return Vocabulary.count(_texts(files), tokenizer=self.tokenizer, min_count=self.min_count)
 

@@ -39,6 +39,7 @@ class Task(LightningModule):
         super().__init__()
         self._optimizer, self._scheduler, self._record = optimizer, scheduler, dict(record)
         self._rng: Mapping[str, Tensor] | None = None
+        self._last_loss: Tensor | None = None
 
     def save(self, folder: Path) -> None:
         """Write what people may want to see of the task into the run directory: nothing here."""
@@ -80,7 +81,15 @@ class Task(LightningModule):
         return known
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the record, as plain values, and the state of the random numbers."""
+        """Add the record, as plain values, and the state of the random numbers.
+
+        Raises:
+            InputError: the last loss or a weight is no number: an earlier checkpoint stays as it is.
+        """
+        self._check_loss()
+        broken = (name for name, weight in self.named_parameters() if not bool(weight.isfinite().all()))
+        if name := next(broken, None):
+            raise InputError(f"{name} holds values that are no numbers {self._advice()}")
         checkpoint["bua"] = self._record
         checkpoint["rng"] = _random_state()
 
@@ -94,20 +103,28 @@ class Task(LightningModule):
             _restore_random_state(self._rng)
             self._rng = None
 
+    def on_before_backward(self, loss: Tensor) -> None:
+        """Keep the loss, to be looked at."""
+        self._last_loss = loss.detach()
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Stop a training whose loss is no number any more.
 
-        It is looked at every ``LOOKED_AT`` steps and at the end of an epoch, before anything is saved.
+        It is looked at every ``LOOKED_AT`` steps, at the end of an epoch, and before anything is saved.
 
         Raises:
             InputError: it is not.
         """
-        step, loss = self.trainer.global_step, outputs["loss"]
-        if (step % LOOKED_AT == 0 or self.trainer.is_last_batch) and not bool(loss.isfinite()):
-            raise InputError(
-                f"the loss is {float(loss)} at step {step}: a lower optimizer.lr, or "
-                "trainer.gradient_clip_val, may help"
-            )
+        if self.trainer.global_step % LOOKED_AT == 0 or self.trainer.is_last_batch:
+            self._check_loss()
+
+    def _check_loss(self) -> None:
+        if self._last_loss is not None and not bool(self._last_loss.isfinite()):
+            raise InputError(f"the loss is {float(self._last_loss)} {self._advice()}")
+
+    def _advice(self) -> str:
+        step = self.trainer.global_step
+        return f"at step {step}: a lower optimizer.lr, or trainer.gradient_clip_val, may help"
 
 
 def rates(model: nn.Module) -> dict[str, float]:

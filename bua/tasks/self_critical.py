@@ -69,6 +69,9 @@ class SelfCritical(Captioning):
         reward: what captions are rewarded for.
         normaliser: what the sum over words is divided by.
         kwargs: of ``Captioning``.
+
+    Raises:
+        ValueError: an option is none of those, or the captions that are learnt from are the baseline.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class SelfCritical(Captioning):
             raise ValueError(f"there is no baseline {baseline!r}; there is {', '.join(BASELINES)}")
         if baseline != "greedy" and sampler.width < 2:
             raise ValueError(f"the baseline {baseline!r} needs sampler.width of at least 2")
+        _check_differs(sampler, baseline)
         self.sampler = with_words(sampler, self.vocabulary)
         self.baseline, self.reward, self.normaliser = baseline, reward, normaliser
         self._frequencies = caption_frequencies(
@@ -214,6 +218,18 @@ def spoken(words: Int[Tensor, "B N T"]) -> tuple[Int[Tensor, "B N"], Bool[Tensor
     """Return how many words captions have before their end, and which of them have one."""
     inside = (words != EOS).cumprod(2) * (words != PADDING)
     return inside.sum(2), (words == EOS).any(2)
+
+
+def _check_differs(sampler: Decoder, baseline: str) -> None:
+    """Raise ``ValueError`` where no caption could be better or worse than the baseline."""
+    if isinstance(sampler, Sampling):
+        if sampler.top_k == 1:
+            raise ValueError("sampler.top_k is 1: one word can be drawn, which teaches nothing; 2 is needed")
+    elif baseline == "greedy" and sampler.width == 1:
+        raise ValueError(
+            "the baseline 'greedy' is the caption that one beam finds, which teaches nothing; "
+            "a sampler that draws, or sampler.width of at least 2, is needed"
+        )
 
 
 @contextmanager

@@ -13,6 +13,11 @@ from bua.text.tokenize import TOKENIZERS
 
 PADDING, BOS, EOS, UNKNOWN = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
+#: What special words are called in lists of words of other projects.
+_SPECIAL_LINES = frozenset(
+    [*SPECIAL, "<start>", "<end>", "<sos>", "<s>", "</s>", "<BOS>", "<EOS>", "<PAD>", "<UNK>", "UNK"]
+    + ["[PAD]", "[SOS]", "[EOS]", "[UNK]", "@@PADDING@@", "@@BOUNDARY@@", "@@UNKNOWN@@"]
+)
 
 
 class Vocabulary:
@@ -109,6 +114,38 @@ class Vocabulary:
     def save(self, path: Path) -> None:
         """Write JSON with the hash in it."""
         path.write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=0), encoding="utf-8")
+
+    @classmethod
+    def from_list(cls, path: Path, tokenizer: str) -> "Vocabulary":
+        """Read a word a line, in the order of their indices.
+
+        Special words, by any of their usual names, are left out: there are four, and they come first.
+
+        Args:
+            path: the list.
+            tokenizer: makes words of texts; a list does not say which.
+
+        Raises:
+            InputError: there is no such file, or a line is no word, or one that was there before.
+        """
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except FileNotFoundError:
+            raise InputError(f"{path}: there is no such file") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+        found: dict[str, int] = {}
+        for number, line in enumerate(lines, 1):
+            word = line.strip()
+            if len(word.split()) != 1:
+                raise InputError(f"{path}: line {number} is {word!r:.80}; one word a line is needed")
+            if word in found:
+                raise InputError(f"{path}: {word!r} is in lines {found[word]} and {number}")
+            found[word] = number
+        words = [word for word in found if word not in _SPECIAL_LINES]
+        if not words:
+            raise InputError(f"{path}: there are no words in it")
+        return cls(words, tokenizer)
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":

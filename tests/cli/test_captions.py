@@ -47,6 +47,13 @@ def test_every_problem_has_a_line_and_the_command_fails(capfd, tmp_path) -> None
     assert main(["captions", "check", f"file={path}", f"features={features}", "splits=[restval,val]"]) == 0
 
 
+def test_a_caption_without_a_word_is_a_problem_of_the_command(capfd, tmp_path) -> None:
+    path = written(tmp_path, {"1": ["a cat", "..."]})
+    assert main(["captions", "check", f"file={path}"]) == 2
+    error = f"bua captions check: {path}: image 1 has the caption '...', which has no word\n"
+    assert capfd.readouterr().err == error
+
+
 def test_presets_and_ready_vocabularies_can_be_asked_about(capfd, tmp_path) -> None:
     path = written(tmp_path, {"1": ["a cat, a dog"]})
     assert main(["captions", "check", f"file={path}", "vocabulary=updown_caffe"]) == 0
@@ -56,6 +63,10 @@ def test_presets_and_ready_vocabularies_can_be_asked_about(capfd, tmp_path) -> N
     out = capfd.readouterr().out
     assert "0.00% of the words (0) are unknown" in out
     assert f"vocabulary ({tmp_path}/v.json): 7 words" in out
+    (tmp_path / "w.txt").write_text("dog\na\n")
+    assert main(["captions", "check", f"file={path}", "vocabulary=xmodaler", f"words={tmp_path}/w.txt"]) == 0
+    assert f"vocabulary ({tmp_path}/w.txt): 6 words" in capfd.readouterr().out
+    assert "words is needed" in said(capfd, "captions", "check", f"file={path}", "vocabulary=xmodaler")
 
 
 @pytest.mark.parametrize(

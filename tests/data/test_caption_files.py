@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bua.data.caption_files import read_captions
-from bua.data.caption_files.check import check_captions, count_words
+from bua.data.caption_files.check import check_captions, count_words, wordless
 from bua.errors import InputError
 from bua.store.reader import FeatureStore
 from bua.text import Vocabulary
@@ -44,9 +44,9 @@ BROKEN = {
         coco(annotations=[CAPTION | {"caption": "a\x00cat"}]),
         "caption 10 of image 1 holds the control character U+0000",
     ),
-    "an invisible character": (
-        coco(annotations=[CAPTION | {"caption": "a\u200bcat"}]),
-        "caption 10 of image 1 holds the control character U+200B (ZERO WIDTH SPACE)",
+    "a caption that is not seen": (
+        coco(annotations=[CAPTION | {"caption": "\u200b \u00ad"}]),
+        "caption 10 of image 1 is empty",
     ),
     "half of a character": (
         coco(annotations=[CAPTION | {"caption": "a \ud83d"}]),
@@ -113,6 +113,10 @@ BROKEN = {
         [{"image_id": 1}],
         'entry 0 (image 1): a "caption" or a list of "captions" is needed, not None',
     ),
+    "an entry with two kinds of captions": (
+        [{"image_id": 1, "caption": "a", "captions": ["b"]}],
+        'entry 0 (image 1): one of "caption" and "captions" is needed, not both',
+    ),
     "an empty entry": ([{"image_id": 1, "caption": "\t"}], "entry 0 of image 1 is empty"),
     "a list of captions twice": ([{"image": "a.jpg", "captions": ["a"]}] * 2, "image a.jpg comes twice"),
 }
@@ -129,7 +133,7 @@ def test_a_mistake_stops_the_reader_and_is_found_by_the_validator(name: str, tmp
 
 
 def test_mistakes_are_listed() -> None:
-    assert len(BROKEN) == 32
+    assert len(BROKEN) == 33
 
 
 OTHERS = [
@@ -187,9 +191,17 @@ def test_words_are_counted(tmp_path) -> None:
     assert lines == [
         f"{path}: plain object, 2 images, 3 captions, 7 words",
         f"{path}: 1 captions have more than 2 words and are cut in training",
-        f"{path}: 1 captions have no word but punctuation",
         f"{path}: 42.86% of the words (3) are unknown, the most frequent and (1), zebra (1), cow (1)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "empty"), [("karpathy", ["...", "!!"]), ("caffe", ["."]), ("ptb_like", ["...", "!!", "."])]
+)
+def test_a_caption_of_which_a_tokeniser_makes_no_word_is_a_problem(tokenizer: str, empty, tmp_path) -> None:
+    path = written(tmp_path, {"7": ["a cat", *empty], "8": ["a dog !"]})
+    found = list(wordless(read_captions(path), Vocabulary(["a"], tokenizer)))
+    assert found == [f"{path}: image 7 has the caption {text!r}, which has no word" for text in empty]
 
 
 REAL = {"coco_captions_val2017/captions_val2017.json": (5000, 25014), "coco_mini/captions.json": (144, 720)}
@@ -201,4 +213,5 @@ def test_real_files_are_sound(name: str, shared) -> None:
     assert found.problems == []
     captions = found.file.captions.values()
     assert (len(captions), sum(map(len, captions))) == REAL[name]
+    assert not list(wordless(found.file, Vocabulary([], "karpathy")))
     assert not any("\n" in text for texts in captions for text in texts)

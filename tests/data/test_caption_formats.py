@@ -87,10 +87,31 @@ def test_formats_and_examples_are_listed() -> None:
     assert len(EXAMPLES) == 6
 
 
-@given(text=st.text(max_size=20))
-def test_a_caption_is_refused_exactly_if_it_is_empty_or_holds_a_control_character(text: str) -> None:
+#: Any text, with the characters that are not seen, and those that are refused, more often than by chance.
+ODD = st.lists(st.characters() | st.sampled_from("ab \n\u00ad\u200d\ufeff\x00"), max_size=12).map("".join)
+
+
+def visible(text: str) -> str:
+    return "".join(c for c in text if unicodedata.category(c) != "Cf")
+
+
+@given(text=ODD)
+def test_a_caption_is_refused_exactly_if_nothing_is_seen_or_it_holds_a_control_character(text: str) -> None:
     kinds = {unicodedata.category(c) for c in text if not c.isspace()}
-    assert (mistake_in(text) is not None) == (not text.split() or bool(kinds & {"Cc", "Cf", "Cs"}))
+    assert (mistake_in(text) is not None) == (not visible(text).split() or bool(kinds & {"Cc", "Cs"}))
+
+
+@given(text=ODD)
+def test_format_characters_are_removed_and_nothing_else(text: str) -> None:
+    assert normal(text).split() == visible(text).split()
+
+
+def test_joined_emoji_and_soft_hyphens_are_read(tmp_path) -> None:
+    raw = "a family \U0001f468\u200d\U0001f469\u200d\U0001f467 with an um\u00adbrella\ufeff"
+    path = written(tmp_path, {"1": raw})
+    family = "\U0001f468\U0001f469\U0001f467"
+    assert read_captions(path).captions == {1: [f"a family {family} with an umbrella"]}
+    assert check_captions(path).problems == []
 
 
 @given(text=st.text(st.sampled_from("ab \n\t\r\u2028\u2029\u00a0\u3000\x85\x1f"), max_size=20))
@@ -125,7 +146,13 @@ def test_names_are_texts_unless_all_look_like_numbers(tmp_path) -> None:
 def split_file(tmp_path, key: str = "cocoid") -> Path:
     splits = ["train", "restval", "val", "test", "train"]
     images = [
-        {key: 10 + n, "filename": f"{n}.jpg", "filepath": "val2014", "split": split, "sentences": [SENTENCE]}
+        {
+            key: 10 + n,
+            "filename": f"{n}.jpg",
+            "filepath": "val2014",
+            "split": split,
+            "sentences": [SENTENCE | {"sentid": n}],
+        }
         for n, split in enumerate(splits)
     ]
     return written(tmp_path, {"images": images, "dataset": "coco"})

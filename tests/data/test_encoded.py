@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.data.encoded import EncodedCaptions
+from bua.data.encoded import EncodedCaptions, encode
 from bua.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(["a", "cat", "dog", "on"], "karpathy")
@@ -11,15 +11,19 @@ texts = st.lists(st.sampled_from(["a", "cat", "dog", "on", "zebra", ","]), max_s
 
 
 @given(st.lists(st.lists(texts, max_size=4), max_size=5))
-def test_each_caption_is_what_the_vocabulary_makes_of_it(images) -> None:
-    encoded = EncodedCaptions(images, VOCABULARY)
-    assert len(encoded) == len(images)
-    assert [encoded[n] for n in range(len(images))] == [
-        [VOCABULARY.encode(text) for text in image] for image in images
+def test_each_caption_with_a_word_is_what_the_vocabulary_makes_of_it(images) -> None:
+    spoken, encoded = encode(dict(enumerate(images)), VOCABULARY)
+    wanted = {n: [text for text in image if text.strip(" ,")] for n, image in enumerate(images)}
+    assert list(spoken.items()) == [(n, image) for n, image in wanted.items() if image]
+    assert len(encoded) == len(spoken)
+    assert [encoded[n] for n in range(len(encoded))] == [
+        [VOCABULARY.encode(text) for text in image] for image in spoken.values()
     ]
 
 
 def test_a_caption_takes_few_bytes_a_word() -> None:
-    encoded = EncodedCaptions([["a dog on a cat"] * 5] * 1000, VOCABULARY)
+    encoded = EncodedCaptions()
+    for _ in range(1000):
+        encoded.append([VOCABULARY.encode("a dog on a cat")] * 5)
     bytes_held = sum(len(part) * part.itemsize for part in vars(encoded).values())
     assert bytes_held < 6 * 25_000

@@ -79,7 +79,8 @@ def test_cider_d_equals_the_scorer_on_thousands_of_captions_of_a_large_vocabular
     table = document_frequencies(references, size)
     ours = cider_d(*batch([[h] for h in hypotheses], references, table))[:, 0]
     np.testing.assert_allclose(ours, coco_cider(hypotheses, references), atol=1e-6)
-    assert 0 < float(ours.min() + 1) < float(ours.max())
+    for kind in (ours == 0, (ours > 0) & (ours < 0.1), ours > 2):
+        assert kind.any()
 
 
 @settings(max_examples=300, deadline=None)

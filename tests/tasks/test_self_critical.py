@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bua.data.frequencies import caption_frequencies, save_frequencies
-from bua.decode import BeamSearch, Hypotheses, Rules, Sampling, greedy
+from bua.decode import BeamSearch, DiverseBeamSearch, Hypotheses, Rules, Sampling, greedy
 from bua.errors import InputError
 from bua.metrics.endings import BAD_ENDINGS
 from bua.models.captioners.updown import UpDownCaptioner
@@ -273,6 +273,25 @@ def test_the_signature_names_all_that_decides_a_reward(scenes) -> None:
 def test_impossible_options_are_refused(wrong, said, scenes) -> None:
     with pytest.raises(ValueError, match=said):
         self_critical(caption_data(scenes), **wrong)
+
+
+ALIKE = [
+    ({"sampler": BeamSearch(1, 5), "baseline": "greedy"}, "'greedy' is the caption that one beam finds"),
+    ({"sampler": BeamSearch(1, 5, "competes"), "baseline": "greedy"}, "width of at least 2, is needed"),
+    ({"sampler": DiverseBeamSearch(1, 1), "baseline": "greedy"}, "'greedy' is the caption that one beam"),
+    *(({"sampler": Sampling(4, 5, top_k=1), "baseline": name}, "top_k is 1: one word") for name in BASELINES),
+]
+
+
+@pytest.mark.parametrize(("wrong", "said"), ALIKE)
+def test_captions_that_cannot_differ_from_their_baseline_are_refused(wrong, said, scenes) -> None:
+    with pytest.raises(ValueError, match=said):
+        self_critical(caption_data(scenes), **wrong)
+
+
+@pytest.mark.parametrize("sampler", [Sampling(1, 5), Sampling(1, 5, top_k=2), BeamSearch(2, 5)])
+def test_captions_that_can_differ_from_the_greedy_one_are_learnt_from(sampler, scenes) -> None:
+    assert self_critical(caption_data(scenes), sampler=sampler, baseline="greedy").sampler == sampler
 
 
 def test_frequencies_are_read_again_as_they_were_counted(scenes, tmp_path) -> None:

@@ -74,12 +74,12 @@ class Losses(pl.Callback):
         self.values.append(float(outputs["loss"]))
 
 
-def fit(task, data, *, steps: int = -1, epochs: int = 100, callbacks=(), **more) -> pl.Trainer:
+def fit(task, data, *, steps: int = -1, epochs: int = 100, callbacks=(), saves=False, **more) -> pl.Trainer:
     trainer = pl.Trainer(
         max_steps=steps,
         max_epochs=epochs,
         logger=False,
-        enable_checkpointing=False,
+        enable_checkpointing=saves,
         accelerator="cpu",
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -114,6 +114,31 @@ def test_a_loss_that_is_no_number_ends_the_training_in_one_line(scenes) -> None:
     task._optimizer = lambda p: torch.optim.SGD(p, lr=1e30)
     with pytest.raises(InputError, match="the loss is nan at step 5: a lower optimizer.lr"):
         fit(task, data, steps=60)  # 5 batches an epoch
+
+
+@pytest.mark.parametrize("every", [1, 3, 5, 20])
+def test_nothing_is_saved_that_no_training_could_go_on_from(every: int, scenes, tmp_path) -> None:
+    data = caption_data(scenes)  # 5 batches an epoch
+    task = captioning(data)
+    task._optimizer = lambda p: torch.optim.SGD(p, lr=1e30)
+    saving = pl.callbacks.ModelCheckpoint(tmp_path, "step", every_n_train_steps=every, save_top_k=-1)
+    with pytest.raises(InputError, match=r"no numbers at step \d|the loss is nan at step \d"):
+        fit(task, data, steps=60, callbacks=[saving], saves=True)
+    for path in tmp_path.iterdir():
+        state = torch.load(path, weights_only=True)["state_dict"]
+        assert all(bool(value.isfinite().all()) for value in state.values()), path
+
+
+def test_a_weight_that_is_no_number_is_named_instead_of_saved(scenes, tmp_path) -> None:
+    data = caption_data(scenes)
+    task = captioning(data)
+    trainer = fit(task, data, steps=1)
+    trainer.save_checkpoint(tmp_path / "sound.ckpt")
+    with torch.no_grad():
+        task.model.logits.bias[0] = math.inf
+    with pytest.raises(InputError, match=r"logits.bias holds values that are no numbers at step 1: a lower"):
+        trainer.save_checkpoint(tmp_path / "broken.ckpt")
+    assert [path.name for path in tmp_path.iterdir()] == ["sound.ckpt"]
 
 
 def test_padding_and_unknown_words_are_no_targets(scenes) -> None:

@@ -145,6 +145,39 @@ def test_vocabulary_survives_its_json(words, tmp_path_factory) -> None:
     assert Vocabulary.load(path) == Vocabulary(words, "caffe")
 
 
+SPECIAL_NAMES = ["<pad>", "<bos>", "<eos>", "<unk>", "UNK", "[UNK]", "</s>", "@@UNKNOWN@@"]
+
+
+@given(words=st.lists(st.sampled_from(["a", "cat", "é", "don't", ".", *SPECIAL_NAMES]), unique=True))
+def test_a_list_of_words_keeps_its_order_and_loses_its_special_words(words, tmp_path_factory) -> None:
+    path = tmp_path_factory.mktemp("v") / "words.txt"
+    path.write_text("\n".join(words), encoding="utf-8")
+    own = [word for word in words if word not in SPECIAL_NAMES]
+    if own:
+        assert Vocabulary.from_list(path, "caffe") == Vocabulary(own, "caffe")
+    else:
+        with pytest.raises(InputError, match=r"words\.txt: there are no words in it"):
+            Vocabulary.from_list(path, "caffe")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a\n\ncat", "line 2 is ''; one word a line is needed"),
+        (b"a 17\ncat 3", "line 1 is 'a 17'; one word a line is needed"),
+        (b"a\ncat\na", "'a' is in lines 1 and 3"),
+        (b"\xff", "cannot be read as UTF-8 text"),
+        (b"", "there are no words in it"),
+    ],
+)
+def test_what_is_no_list_of_words_is_named_with_its_line(content: bytes, message: str, tmp_path) -> None:
+    (tmp_path / "w.txt").write_bytes(content)
+    with pytest.raises(InputError, match=rf"w\.txt: {message}"):
+        Vocabulary.from_list(tmp_path / "w.txt", "karpathy")
+    with pytest.raises(InputError, match=r"n\.txt: there is no such file"):
+        Vocabulary.from_list(tmp_path / "n.txt", "karpathy")
+
+
 def test_a_changed_vocabulary_file_is_refused(tmp_path) -> None:
     path = tmp_path / "v.json"
     Vocabulary(["cat", "dog"], "vqa").save(path)

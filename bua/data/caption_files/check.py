@@ -78,6 +78,14 @@ def _twice(file: CaptionFile) -> Iterator[str]:
                 yield f"{file.path}: image {image_id} has the caption {caption!r} {count} times"
 
 
+def wordless(file: CaptionFile, vocabulary: Vocabulary) -> Iterator[str]:
+    """Yield a line for every caption of which a vocabulary makes no word, as of punctuation alone."""
+    for image_id, captions in file.captions.items():
+        for caption in captions:
+            if not vocabulary.tokenize(caption):
+                yield f"{file.path}: image {image_id} has the caption {caption!r}, which has no word"
+
+
 def count_words(file: CaptionFile, vocabulary: Vocabulary, max_words: int) -> Iterator[str]:
     """Yield what a vocabulary makes of a file, a line each.
 
@@ -100,8 +108,6 @@ def count_words(file: CaptionFile, vocabulary: Vocabulary, max_words: int) -> It
     )
     if long:
         yield f"{file.path}: {long:,} captions have more than {max_words} words and are cut in training"
-    if empty := lengths.count(0):
-        yield f"{file.path}: {empty:,} captions have no word but punctuation"
     if words:
         most = ", ".join(f"{word} ({count:,})" for word, count in unknown.most_common(NAMED))
         share = unknown.total() / words

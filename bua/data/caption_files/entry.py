@@ -5,8 +5,10 @@ from typing import NamedTuple
 
 from bua.store.reader import ImageId
 
-#: Kinds of characters that no caption may hold, white space aside: control, format, half of a pair.
-_FORBIDDEN = ("Cc", "Cf", "Cs")
+#: Kinds of characters that no caption may hold, white space aside: control, half of a pair.
+_FORBIDDEN = ("Cc", "Cs")
+#: Kind of the characters that are not seen: joiners of emoji, soft hyphens, marks of direction.
+_FORMAT = "Cf"
 
 
 class Caption(NamedTuple):
@@ -36,7 +38,7 @@ class Entry(NamedTuple):
 
 def mistake_in(text: str) -> str | None:
     """Say what is wrong with a caption, if anything is."""
-    if not text.strip():
+    if not normal(text):
         return "is empty"
     if text.isprintable():
         return None
@@ -48,5 +50,10 @@ def mistake_in(text: str) -> str | None:
 
 
 def normal(text: str) -> str:
-    """Return a text on one line: any white space, U+2028 and the like too, becomes a single space."""
+    """Return a text on one line, as it is seen.
+
+    Format characters are removed; any white space, U+2028 and the like too, becomes a single space.
+    """
+    if not text.isprintable():
+        text = "".join(character for character in text if unicodedata.category(character) != _FORMAT)
     return " ".join(text.split())

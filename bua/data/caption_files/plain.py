@@ -49,6 +49,8 @@ def entries_of_list(records: list[Any], tell: Tell) -> list[Entry]:
             or not isinstance(file_name, str)
         ):
             tell(f'entry {position}: an "image_id", or the name of its file as "image", is needed')
+        elif "caption" in record and "captions" in record:
+            tell(f'entry {position} (image {image_id}): one of "caption" and "captions" is needed, not both')
         elif texts is None:
             tell(
                 f'entry {position} (image {image_id}): a "caption" or a list of "captions" is needed, '
