@@ -12,13 +12,13 @@ from pytorch_lightning import LightningDataModule
 from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader, Dataset
 
-from bua.data.batch import CaptionBatch, RegionInput, pad_captions, pad_references
+from bua.data.batch import CaptionBatch, RegionInput, check_reading, pad_captions, pad_references
 from bua.data.caption_files import CaptionFile, choose, read_whole
 from bua.data.caption_files.stored import stored_ids
 from bua.data.encoded import Encoded, encode
 from bua.data.sampler import EpochSampler, in_order, shuffled, whole
 from bua.data.vocabulary import VocabularyRule
-from bua.errors import InputError
+from bua.errors import InputError, check_whole
 from bua.store.reader import FeatureStore, ImageId
 from bua.text.vocabulary import SPECIAL, Vocabulary
 
@@ -150,6 +150,10 @@ class CaptionData(LightningDataModule):
         seed: int,
     ) -> None:
         super().__init__()
+        check_reading(batch_size, workers, geometry)
+        check_whole("max_words", max_words, 1)
+        if captions_each is not None:
+            check_whole("captions_each", captions_each, 1)
         self.store = FeatureStore(features)
         files = {path: read_whole(path) for path in dict.fromkeys((train, val))}
         train_file = choose(files[train], train_ids, train_splits)

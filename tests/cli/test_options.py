@@ -71,6 +71,13 @@ CROSS_ENTROPY = [
     (["objective.sampling=null"], "sampling is None"),
     (["objective.decoder.width=2.5"], "width is 2.5; a whole number of at least 1"),
     (["objective.decoder=null"], "decoder is None; a BeamSearch or"),
+    (["data.geometry=abc"], "geometry is abc; a number above 0"),
+    (["data.geometry=[1]"], "geometry is [1]; a number above 0"),
+    (["data.geometry=inf"], "geometry is inf; a number above 0"),
+    (["data.workers=-1"], "workers is -1; a whole number of at least 0"),
+    (["data.batch_size=0"], "batch_size=0: a whole number of at least 1"),
+    (["data.max_words=0"], "max_words=0: a whole number of at least 1"),
+    (["data.captions_each=0"], "captions_each=0: a whole number of at least 1"),
 ]
 ANSWERS = [
     (["ema=x"], "ema=x: a number between 0 and 1"),
