@@ -117,7 +117,7 @@ def test_a_loss_that_is_no_number_ends_the_training_in_one_line(scenes) -> None:
 
 
 @pytest.mark.parametrize("every", [1, 3, 5, 20])
-def test_nothing_is_saved_that_no_training_could_go_on_from(every: int, scenes, tmp_path) -> None:
+def test_no_checkpoint_holds_weights_that_are_no_numbers(every: int, scenes, tmp_path) -> None:
     data = caption_data(scenes)  # 5 batches an epoch
     task = captioning(data)
     task._optimizer = lambda p: torch.optim.SGD(p, lr=1e30)
