@@ -95,7 +95,7 @@ OBJECTIVES = {
 CAPTIONERS = {"updown": "Up-Down", "transformer": "Transformer", "mean_pooled": "mean-pooled"}
 ANSWERERS = {
     "updown_hu": "Up-Down (Hu)",
-    "updown_hu_counter": "the same, counting",
+    "updown_hu_counter": "Up-Down (Hu), counting",
     "updown_teney": "Up-Down (Teney)",
     "ban": "BAN",
     "mcan": "MCAN",
