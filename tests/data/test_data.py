@@ -65,7 +65,16 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path) -> None:
 BROKEN_VQA = {
     "a question twice": ([QUESTION, QUESTION], [ANNOTATION], "question 7 comes twice"),
     "an empty question": ([QUESTION | {"question": ""}], [ANNOTATION], "question 7 is empty"),
-    "an id as text": ([QUESTION | {"question_id": "7"}], [ANNOTATION], "question_id is '7', a whole number"),
+    "an id as text in one file": (
+        [QUESTION | {"question_id": "7"}],
+        [ANNOTATION],
+        "1 of the 1 questions .* have no annotation, the first is 7",
+    ),
+    "an id that is no id": (
+        [QUESTION | {"question_id": 7.5}],
+        [ANNOTATION],
+        "question_id is 7.5, a whole number",
+    ),
     "no annotation": (
         [QUESTION],
         [ANNOTATION | {"question_id": 8}],
@@ -92,7 +101,7 @@ def test_broken_questions_and_annotations_are_named(name: str, tmp_path) -> None
 
 def test_broken_files_are_listed() -> None:
     assert len(BROKEN_TEXT) == 5
-    assert len(BROKEN_VQA) == 7
+    assert len(BROKEN_VQA) == 8
 
 
 def test_annotations_without_types_count_as_unknown(tmp_path) -> None:
