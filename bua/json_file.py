@@ -7,6 +7,7 @@ from types import NoneType
 from typing import Any
 
 from bua.errors import InputError
+from bua.text_file import read_text
 
 #: Called with a line for every mistake that is found.
 Tell = Callable[[str], None]
@@ -37,13 +38,7 @@ def read_members(path: Path | str) -> Any:
 
 
 def _parse(path: Path | str, pairs: Callable[[list[tuple[str, Any]]], Any] | None) -> Any:
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    text = read_text(path)
     try:
         return json.loads(text, object_pairs_hook=pairs)
     except json.JSONDecodeError as error:

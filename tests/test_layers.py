@@ -20,7 +20,7 @@ LAYERS = [
     "report",
     "cli",
 ]
-BASE = {"errors", "json_file", "conf"}
+BASE = {"errors", "text_file", "json_file", "conf"}
 FORBIDDEN = {
     "torch": {"text", "store", "metrics"},
     "torchvision": {"text", "store", "metrics", "decode", "models"},

@@ -20,6 +20,7 @@ from typing import Any
 
 from bua.errors import InputError
 from bua.json_file import read_json
+from bua.text_file import read_text
 
 UNKNOWN_LINE = "<unk>"
 
@@ -41,12 +42,7 @@ def read_answer_list(path: Path | str) -> Sequence[str] | Mapping[str, Any]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    lines = read_text(path).splitlines()
     empty = next((n for n, line in enumerate(lines, 1) if not line.strip()), None)
     if empty is not None:
         raise InputError(f"{path}: line {empty} is empty, an answer a line is needed")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from bua.errors import InputError
 from bua.json_file import read_json
+from bua.text_file import read_text
 
 
 def read_synonyms(path: Path | str) -> list[list[str]]:
@@ -12,14 +13,8 @@ def read_synonyms(path: Path | str) -> list[list[str]]:
     Raises:
         InputError: the file cannot be read or is empty, or a name in it is.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     found = []
-    for number, line in enumerate(text.rstrip().splitlines(), 1):
+    for number, line in enumerate(read_text(path).rstrip().splitlines(), 1):
         names = [name.strip() for name in line.split(",")]
         if not all(names):
             raise InputError(f"{path}: line {number} is {line!r:.80}; names separated by commas are needed")

@@ -10,6 +10,7 @@ from typing import Any
 from bua.errors import InputError
 from bua.json_file import read_json
 from bua.text.tokenize import TOKENIZERS
+from bua.text_file import read_text
 
 PADDING, BOS, EOS, UNKNOWN = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
@@ -128,14 +129,8 @@ class Vocabulary:
         Raises:
             InputError: there is no such file, or a line is no word, or one that was there before.
         """
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except FileNotFoundError:
-            raise InputError(f"{path}: there is no such file") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from None
         found: dict[str, int] = {}
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(read_text(path).splitlines(), 1):
             word = line.strip()
             if len(word.split()) != 1:
                 raise InputError(f"{path}: line {number} is {word!r:.80}; one word a line is needed")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from bua.errors import InputError
 from bua.store.reader import ImageId
+from bua.text_file import read_text
 
 
 def read_ids(path: Path | str) -> list[ImageId]:
@@ -12,13 +13,7 @@ def read_ids(path: Path | str) -> list[ImageId]:
     Raises:
         InputError: there is no such file, it is empty, or an id comes twice.
     """
-    try:
-        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a list of ids in UTF-8 ({error})") from None
-    words = [line for line in lines if line]
+    words = [word for line in read_text(path).splitlines() if (word := line.strip())]
     if not words:
         raise InputError(f"{path}: there are no image ids in it")
     ids: list[ImageId] = [int(w) for w in words] if all(w.isdecimal() for w in words) else list(words)
