@@ -17,16 +17,7 @@ def read_questions(path: Path | str) -> list[Question]:
     Raises:
         InputError: the file is broken, a question is empty, or an id comes twice.
     """
-    questions: dict[QuestionId, Question] = {}
-    for _, entry in entries(path):
-        if entry.question is None:
-            continue
-        if entry.question_id in questions:
-            raise InputError(f"{path}: question {entry.question_id} comes twice")
-        questions[entry.question_id] = entry.question
-    if not questions:
-        raise InputError(f"{path}: there are no questions in it")
-    return list(questions.values())
+    return list(_parts(path, "question", "questions").values())
 
 
 def read_annotations(path: Path | str) -> dict[Any, Asked]:
@@ -37,16 +28,21 @@ def read_annotations(path: Path | str) -> dict[Any, Asked]:
     Raises:
         InputError: the file is broken, a question has no answers, or an id comes twice.
     """
-    annotations: dict[QuestionId, Asked] = {}
+    return _parts(path, "asked", "answers")
+
+
+def _parts(path: Path | str, part: str, noun: str) -> dict[QuestionId, Any]:
+    """Return one part of every entry that has it, by the id of its question."""
+    found: dict[QuestionId, Any] = {}
     for _, entry in entries(path):
-        if entry.asked is None:
+        if (value := getattr(entry, part)) is None:
             continue
-        if entry.question_id in annotations:
+        if entry.question_id in found:
             raise InputError(f"{path}: question {entry.question_id} comes twice")
-        annotations[entry.question_id] = entry.asked
-    if not annotations:
-        raise InputError(f"{path}: there are no answers in it")
-    return annotations
+        found[entry.question_id] = value
+    if not found:
+        raise InputError(f"{path}: there are no {noun} in it")
+    return found
 
 
 def read_vqa(questions: Path | str, annotations: Path | str) -> tuple[list[Question], dict[Any, Asked]]:
