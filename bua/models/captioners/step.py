@@ -97,7 +97,7 @@ class LstmWeights(nn.Module):
         self.bias_ih, self.bias_hh = cell.bias_ih, cell.bias_hh
 
     @property
-    def bias(self) -> Float[Tensor, "G"]:
+    def bias(self) -> Float[Tensor, " G"]:
         """The sum of both biases."""
         both: Tensor = self.bias_ih + self.bias_hh
         return both
