@@ -31,6 +31,8 @@ def read_constraints(
     Raises:
         InputError: the file is broken, or an image has more than ``MOST`` constraints.
     """
+    if vocabulary.pieces:
+        raise InputError(f"{path}: constraints are whole words, and the model says pieces of words")
     content = read_json(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: an object of lists of texts by image id is needed")

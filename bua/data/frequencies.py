@@ -33,6 +33,11 @@ def caption_frequencies(
     """
     if len(captions) < 2:
         raise InputError("rewards need captions of two images at least: with one all n-grams weigh nothing")
+    if vocabulary.pieces:
+        raise InputError(
+            "rewards compare whole words, and this vocabulary is of pieces (sentencepiece); train on rewards "
+            "with another"
+        )
     if path is not None:
         return _read(Path(path), _bound(captions, vocabulary, end))
     last = [EOS] if end else []

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from bua.data.caption_files.file import CaptionFile
 from bua.errors import InputError
-from bua.text.vocabulary import Vocabulary
+from bua.text.pieces import Pieces
+from bua.text.vocabulary import SENTENCEPIECE, SPECIAL, Vocabulary
 
 #: Whose captions are counted.
 COUNTED = ("train", "train_val", "all")
@@ -17,12 +18,13 @@ class VocabularyRule:
     """How a vocabulary comes about.
 
     Args:
-        tokenizer: name of the rule that makes words.
+        tokenizer: name of the rule that makes words, or ``sentencepiece``, which learns pieces of words.
         min_count: a word occurs at least so often to be known.
         counted: where: "train" in the captions to train on, "train_val" also in those to validate
             on, "all" in those of every image of the files of both, whatever its split.
-        file: a vocabulary as a run holds it, or a list of words, one a line, whose name ends in
-            ``.txt``; nothing is counted then.
+        file: a vocabulary as a run holds it, a list of words, one a line, whose name ends in ``.txt``,
+            or a model of SentencePiece, whose name ends in ``.model``; nothing is counted then.
+        size: so many words at most, or pieces, with the four special ones.
 
     Raises:
         InputError: a value is not one of those.
@@ -32,6 +34,7 @@ class VocabularyRule:
     min_count: int
     counted: str
     file: str | None = None
+    size: int | None = None
 
     def __post_init__(self) -> None:
         if self.counted not in COUNTED:
@@ -40,6 +43,13 @@ class VocabularyRule:
             raise InputError(
                 f"data.vocabulary.min_count={self.min_count}: a whole number of at least 1 is needed"
             )
+        least = len(SPECIAL) + 1
+        if self.size is not None and (not isinstance(self.size, int) or self.size < least):
+            raise InputError(
+                f"data.vocabulary.size={self.size}: a whole number of at least {least} is needed"
+            )
+        if self.tokenizer == SENTENCEPIECE and self.file is None and self.size is None:
+            raise InputError("data.vocabulary.size: tokenizer sentencepiece needs a number of pieces")
 
     def vocabulary(self, train: CaptionFile, val: CaptionFile, whole: Sequence[CaptionFile]) -> Vocabulary:
         """Return the vocabulary.
@@ -56,16 +66,25 @@ class VocabularyRule:
             path = Path(self.file)
             if path.suffix == ".txt":
                 return Vocabulary.from_list(path, self.tokenizer)
+            if path.suffix == ".model":
+                return Vocabulary.of_pieces(Pieces.load(path))
             return Vocabulary.load(path)
         files = {"train": [train], "train_val": [train, val], "all": whole}[self.counted]
-        return Vocabulary.count(_texts(files), tokenizer=self.tokenizer, min_count=self.min_count)
+        if self.tokenizer == SENTENCEPIECE and self.size is not None:
+            return Vocabulary.of_pieces(Pieces.learn(_texts(files), self.size - len(SPECIAL)))
+        return Vocabulary.count(
+            _texts(files), tokenizer=self.tokenizer, min_count=self.min_count, size=self.size
+        )
 
     def __str__(self) -> str:
         """Say it in words."""
         if self.file is not None:
             return self.file
         where = {"train": "the captions", "train_val": "train and val", "all": "the whole file"}[self.counted]
-        return f"{self.tokenizer}, at least {self.min_count} times in {where}"
+        if self.tokenizer == SENTENCEPIECE:
+            return f"{self.size:,} pieces of words in {where}"
+        most = "" if self.size is None else f", {self.size:,} at most"
+        return f"{self.tokenizer}, at least {self.min_count} times in {where}{most}"
 
 
 def _texts(files: Sequence[CaptionFile]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from bua.errors import InputError
 from bua.json_file import read_json
 from bua.metrics.grounding import Look
 from bua.store.reader import FeatureStore, ImageId
-from bua.tasks.said import Answered
+from bua.tasks.said import Answered, by_word
 from bua.tasks.trained import Trained
 
 #: For every caption of an image: position and boxes of each word that names something.
@@ -55,10 +55,12 @@ def looks(trained: Trained, store: FeatureStore, captions: CaptionFile, named: N
         for t in range(longest):
             _, looked, state = model.step(words[:, :, t], memory, state)
             weights.append(looked[0])
-        boxes = np.asarray(store[image_id].boxes)
+        boxes, every = np.asarray(store[image_id].boxes), torch.stack(weights, 1).numpy()
         for n, nouns in enumerate(named[image_id]):
+            lengths = [length for _, length in trained.vocabulary.spoken(encoded[n])]
+            looked = by_word(every[n], lengths)
             for position, wanted in nouns:
-                yield weights[position][n].numpy(), boxes, wanted
+                yield looked[position], boxes, wanted
 
 
 def read_question_groundings(path: Path | str) -> dict[int, NDArray[np.float32]]:

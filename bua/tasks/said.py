@@ -3,6 +3,7 @@
 Shapes: K regions, T words.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,8 @@ class Said:
         text: the caption.
         words: its words.
         log_prob: sum of the log-probabilities of its words and its end.
-        weights: (T, K), how much each word looked at each region.
+        weights: (T, K), how much each word looked at each region; the mean of its pieces where a word
+            was said in pieces.
     """
 
     text: str
@@ -89,3 +91,19 @@ class Answer(Answered):
     """The answer to one question about one image, and the image's regions."""
 
     regions: Regions
+
+
+def by_word(weights: NDArray[np.float32], lengths: Sequence[int]) -> NDArray[np.float32]:
+    """Return how much each word looked at each region, as the mean of its pieces.
+
+    Args:
+        weights: (T, K) or more steps, of the pieces.
+        lengths: of how many pieces each word is made.
+    """
+    if not lengths:
+        return weights[:0]
+    counts = np.array(lengths)
+    ends = counts.cumsum()
+    sums = np.add.reduceat(weights[: ends[-1]], ends - counts)
+    means: NDArray[np.float32] = (sums / counts[:, None]).astype(np.float32)
+    return means

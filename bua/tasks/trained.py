@@ -24,7 +24,7 @@ from bua.regions.frozen import computing
 from bua.regions.photo import read_photo
 from bua.store.reader import FeatureStore, ImageId, Padded
 from bua.store.regions import Regions
-from bua.tasks.said import Answer, Answered, Caption, Said
+from bua.tasks.said import Answer, Answered, Caption, Said, by_word
 from bua.tasks.say import say, with_words
 from bua.tasks.shares import checked_shares
 from bua.text.answers import AnswerVocabulary
@@ -181,9 +181,10 @@ class Trained:
             said.append([])
             for n, log_prob in enumerate(found.log_prob[b].tolist()):
                 if log_prob > -math.inf:
-                    spoken = self.vocabulary.decode(words[b][n])
-                    looked = weights[b, n, : len(spoken), :count]
-                    said[b].append(Said(" ".join(spoken), spoken, log_prob, looked))
+                    spoken = self.vocabulary.spoken(words[b][n])
+                    looked = by_word(weights[b, n, :, :count], [length for _, length in spoken])
+                    text = [word for word, _ in spoken]
+                    said[b].append(Said(" ".join(text), text, log_prob, looked))
         return said
 
     def answer_store(

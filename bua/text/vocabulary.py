@@ -1,19 +1,24 @@
 """Words and their indices."""
 
+import base64
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from bua.errors import InputError
 from bua.json_file import read_json
-from bua.text.tokenize import TOKENIZERS
+from bua.text.pieces import WORD_START, Pieces, joined
+from bua.text.tokenize import TOKENIZERS, Tokenizer
 from bua.text_file import read_text
 
 PADDING, BOS, EOS, UNKNOWN = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
+#: The rule that needs a model of its own.
+SENTENCEPIECE = "sentencepiece"
 #: What special words are called in lists of words of other projects.
 _SPECIAL_LINES = frozenset(
     [*SPECIAL, "<start>", "<end>", "<sos>", "<s>", "</s>", "<BOS>", "<EOS>", "<PAD>", "<UNK>", "UNK"]
@@ -22,34 +27,44 @@ _SPECIAL_LINES = frozenset(
 
 
 class Vocabulary:
-    """Words by index: padding, beginning, end and unknown are 0, 1, 2, 3; words follow.
+    """Words by index: padding, beginning, end and unknown are 0, 1, 2, 3; words, or pieces of words, follow.
 
     Args:
         words: without the special ones, in the order of their indices.
-        tokenizer: name of the rule that made them, a key of ``TOKENIZERS``.
+        tokenizer: name of the rule that made them, a key of ``TOKENIZERS`` or ``SENTENCEPIECE``.
+        pieces: the model of the latter.
 
     Raises:
         InputError: a word comes twice or is a special one, or there is no such tokeniser.
     """
 
-    def __init__(self, words: Sequence[str], tokenizer: str) -> None:
-        if tokenizer not in TOKENIZERS:
-            raise InputError(f"there is no tokenizer {tokenizer!r}; there is {', '.join(TOKENIZERS)}")
+    def __init__(self, words: Sequence[str], tokenizer: str, pieces: Pieces | None = None) -> None:
+        self._split = pieces.split if pieces else _rule(tokenizer)
         self.words = (*SPECIAL, *words)
-        self.tokenizer = tokenizer
+        self.tokenizer, self.pieces = tokenizer, pieces
         self._index = {word: n for n, word in enumerate(self.words)}
         if len(self._index) != len(self.words):
             twice = Counter(self.words).most_common(1)[0][0]
             raise InputError(f"a vocabulary holds {twice!r} twice")
 
     @classmethod
-    def count(cls, texts: Iterable[str], *, tokenizer: str, min_count: int) -> "Vocabulary":
-        """Take every word that occurs at least ``min_count`` times, the most frequent first."""
-        if tokenizer not in TOKENIZERS:
-            raise InputError(f"there is no tokenizer {tokenizer!r}; there is {', '.join(TOKENIZERS)}")
-        counts = Counter(word for text in texts for word in TOKENIZERS[tokenizer](text))
+    def count(
+        cls, texts: Iterable[str], *, tokenizer: str, min_count: int, size: int | None = None
+    ) -> "Vocabulary":
+        """Take every word that occurs at least ``min_count`` times, the most frequent first.
+
+        With ``size`` there are at most so many with the special ones.
+        """
+        split = _rule(tokenizer)
+        counts = Counter(word for text in texts for word in split(text))
         kept = [w for w, n in counts.items() if n >= min_count and w not in SPECIAL]
-        return cls(sorted(kept, key=lambda word: (-counts[word], word)), tokenizer)
+        words = sorted(kept, key=lambda word: (-counts[word], word))
+        return cls(words if size is None else words[: size - len(SPECIAL)], tokenizer)
+
+    @classmethod
+    def of_pieces(cls, pieces: Pieces) -> "Vocabulary":
+        """Return the pieces of a model of SentencePiece."""
+        return cls(pieces.words, SENTENCEPIECE, pieces)
 
     def __len__(self) -> int:
         return len(self.words)
@@ -61,36 +76,45 @@ class Vocabulary:
         return hash(self.sha256)
 
     def index(self, word: str) -> int | None:
-        """Return the index of a word, ``None`` if it is not known."""
-        return self._index.get(word)
+        """Return the index of a whole word, ``None`` if it is not known or not in one piece."""
+        return self._index.get(WORD_START + word if self.pieces else word)
 
     def tokenize(self, text: str) -> list[str]:
         """Split a text by the rule that made the vocabulary."""
-        return TOKENIZERS[self.tokenizer](text)
+        return self._split(text)
 
     def encode(self, text: str) -> list[int]:
         """Return the indices of the words of a text, without beginning and end."""
         return [self._index.get(word, UNKNOWN) for word in self.tokenize(text)]
 
     def decode(self, indices: Iterable[int]) -> list[str]:
-        """Return the words up to the first end, without padding and beginning."""
-        words = []
-        for index in indices:
-            if index == EOS:
-                break
-            if index not in (PADDING, BOS):
-                words.append(self.words[index])
-        return words
+        """Return the words up to the first end, without padding and beginning, pieces put together."""
+        return [word for word, _ in self.spoken(indices)]
+
+    def spoken(self, indices: Iterable[int]) -> list[tuple[str, int]]:
+        """Return what ``decode`` does, with how many indices make each word."""
+        kept = (n for n in takewhile(lambda n: n != EOS, indices) if n not in (PADDING, BOS))
+        words = (self.words[n] for n in kept)
+        return joined(words) if self.pieces else [(word, 1) for word in words]
 
     @property
     def sha256(self) -> str:
         """Hash of words and tokeniser."""
-        content = json.dumps([list(self.words), self.tokenizer], ensure_ascii=True)
-        return hashlib.sha256(content.encode()).hexdigest()
+        content: list[Any] = [list(self.words), self.tokenizer]
+        if self.pieces:
+            content.append(hashlib.sha256(self.pieces.model).hexdigest())
+        return hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that ``from_dict`` reads."""
-        return {"tokenizer": self.tokenizer, "words": list(self.words), "sha256": self.sha256}
+        content: dict[str, Any] = {
+            "tokenizer": self.tokenizer,
+            "words": list(self.words),
+            "sha256": self.sha256,
+        }
+        if self.pieces:
+            content["model"] = base64.b64encode(self.pieces.model).decode()
+        return content
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], source: str = "vocabulary") -> "Vocabulary":
@@ -104,7 +128,12 @@ class Vocabulary:
             raise InputError(f'{source}: not a vocabulary: a list "words" of texts is needed')
         if tuple(words[: len(SPECIAL)]) != SPECIAL:
             raise InputError(f"{source}: not a vocabulary: its words must begin with {' '.join(SPECIAL)}")
-        vocabulary = cls(words[len(SPECIAL) :], str(content.get("tokenizer")))
+        try:
+            model = base64.b64decode(content.get("model", ""), validate=True)
+        except (TypeError, ValueError):
+            raise InputError(f"{source}: its model of SentencePiece is not in base64") from None
+        pieces = Pieces(model, source) if model else None
+        vocabulary = cls(words[len(SPECIAL) :], str(content.get("tokenizer")), pieces)
         if vocabulary.sha256 != content.get("sha256"):
             raise InputError(
                 f"{source}: its words do not have the hash written in it: {content.get('sha256')} "
@@ -153,3 +182,14 @@ class Vocabulary:
         if not isinstance(content, dict):
             raise InputError(f"{path}: not a vocabulary, which is a JSON object with words")
         return cls.from_dict(content, str(path))
+
+
+def _rule(tokenizer: str) -> Tokenizer:
+    if tokenizer in TOKENIZERS:
+        return TOKENIZERS[tokenizer]
+    if tokenizer == SENTENCEPIECE:
+        raise InputError(
+            "tokenizer sentencepiece needs its model: data.vocabulary.file=NAME.model or vocabulary=virtex"
+        )
+    known = ", ".join([*TOKENIZERS, SENTENCEPIECE])
+    raise InputError(f"there is no tokenizer {tokenizer!r}; there is {known}")
