@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from bua.cli.build import build, to_plain
+from bua.cli.given import refuse
 from bua.cli.images import chosen_images
 from bua.cli.load import load
 from bua.cli.predict_answers import answers, looked
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 #: Keys that mean nothing to a kind of model, and why.
 NOT_OF = {
     "caption": ("questions",),
-    "vqa": ("images", "image_key", "ids", "splits", "constraints", "required"),
+    "vqa": ("images", "image_key", "ids", "splits", "constraints", "required", "decode"),
 }
 WHY = {"caption": "it describes images", "vqa": "it answers the questions of a file"}
 
@@ -48,9 +49,7 @@ def main(config: Any) -> None:
     store = FeatureStore(config.features or data_of_run(config.run, "features"))
     if not config.any_features:
         trained.check_features(store.about.identity, str(store.path))
-    for key in NOT_OF[trained.kind]:
-        if config[key]:
-            raise InputError(f"{key}={config[key]}: {config.run} does not take it: {WHY[trained.kind]}")
+    refuse(NOT_OF[trained.kind], f"{config.run} does not take it: {WHY[trained.kind]}")
     make = answers if trained.kind == "vqa" else _captions
     results = make(config, trained, store)
     out = Path(config.out)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bua.cli.given import refuse
 from bua.cli.score_answers import score_answers, score_lines
 from bua.cli.score_captions import caption_lines, score_captions
 from bua.errors import InputError
@@ -22,8 +23,8 @@ TASKS: dict[str, tuple[Callable[[Any], dict[str, Any]], Callable[[Mapping[str, A
 
 #: Keys that mean nothing to a task.
 NOT_OF = {
-    "caption": ("questions", "annotations", "pairs", "answers"),
-    "vqa": ("references", "splits", "complete"),
+    "caption": ("questions", "annotations", "rule", "pairs", "answers"),
+    "vqa": ("references", "splits", "metrics", "tokenizer", "complete"),
 }
 
 
@@ -31,9 +32,7 @@ def main(config: Any) -> None:
     """Score and write the numbers."""
     if config.task not in TASKS:
         raise InputError(f"task={config.task}: {' or '.join(TASKS)} is needed")
-    for key in NOT_OF[config.task]:
-        if config[key]:
-            raise InputError(f"{key}={config[key]}: task={config.task} does not take it")
+    refuse(NOT_OF[config.task], f"task={config.task} does not take it")
     score, lines = TASKS[config.task]
     result = score(config)
     if config.out is not None:

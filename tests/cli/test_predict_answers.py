@@ -82,6 +82,13 @@ MISTAKES = {
 }
 
 
+@pytest.mark.parametrize("word", ["decode=greedy", "decode.width=3", "images=i.json", "splits=[test]"])
+def test_what_only_a_captioner_takes_is_refused(word: str, runs, tmp_path, capfd) -> None:
+    assert main(["predict", f"run={runs[0]}", f"out={tmp_path}/p.json", word]) == 2
+    line = capfd.readouterr().err.strip()
+    assert line == f"bua predict: {word}: {runs[0]} does not take it: it answers the questions of a file"
+
+
 def test_there_are_mistakes() -> None:
     assert len(MISTAKES) >= 5
 

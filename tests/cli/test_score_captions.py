@@ -70,3 +70,16 @@ def test_files_without_domains_are_scored_as_one(tmp_path, capfd) -> None:
 
 def test_enough_images_are_not_warned_of(tmp_path, capfd) -> None:
     assert len(scored(tmp_path, 100, None, capfd)[1]) == 1
+
+
+@pytest.mark.parametrize("word", ["rule=official", "pairs=p.json", "answers=words.txt"])
+def test_keys_of_answers_are_refused(word: str, tmp_path, capfd) -> None:
+    common = ["task=caption", f"predictions={tmp_path}/p.json", f"references={tmp_path}/r.json"]
+    assert main(["score", *common, word]) == 2
+    assert capfd.readouterr().err.strip() == f"bua score: {word}: task=caption does not take it"
+
+
+def test_a_key_that_is_null_is_no_gift(tmp_path, capfd) -> None:
+    common = ["task=caption", f"predictions={tmp_path}/p.json", f"references={tmp_path}/r.json"]
+    assert main(["score", *common, "pairs=null"]) == 2
+    assert "does not take it" not in capfd.readouterr().err

@@ -188,7 +188,10 @@ def test_an_unknown_rule_is_named(files, tmp_path, capfd) -> None:
     assert "rule=new: official, legacy, always is needed" in line
 
 
-@pytest.mark.parametrize("wrong", ["references=r.json", "splits=[test]", "complete=true"])
+@pytest.mark.parametrize(
+    "wrong",
+    ["references=r.json", "splits=[test]", "complete=true", "metrics=[cider]", "tokenizer=python"],
+)
 def test_keys_of_captions_are_refused(wrong: str, files, tmp_path, capfd) -> None:
     line = said(capfd, *words(tmp_path, files), wrong)
     key = wrong.split("=")[0]
