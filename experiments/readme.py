@@ -92,7 +92,14 @@ OBJECTIVES = {
     "self_critical": "then rewards",
     "longer": "cross-entropy as long",
 }
-CAPTIONERS = {"updown": "Up-Down", "transformer": "Transformer", "mean_pooled": "mean-pooled"}
+CAPTIONERS = {
+    "updown": "Up-Down",
+    "updown_caffe": "Up-Down (Caffe)",
+    "att2in": "Att2in",
+    "soft_attention": "soft attention",
+    "transformer": "Transformer",
+    "mean_pooled": "mean-pooled",
+}
 ANSWERERS = {
     "updown_hu": "Up-Down (Hu)",
     "updown_hu_counter": "Up-Down (Hu), counting",
@@ -133,13 +140,15 @@ def minutes(results: Results) -> str:
     if not results["runs"]:
         return "No training is finished yet"
     total = sum(run["minutes"] for run in results["runs"])
-    count = len(results["runs"])
-    return f"{count} trainings took {total:.0f} minutes, one thread each, on a machine with other work"
+    said = f"{len(results['runs'])} trainings took {total:.0f} minutes, one thread each"
+    if results.get("minutes"):
+        return f"{said}; the whole study, {results['jobs']} at a time, {results['minutes']:.0f} minutes"
+    return f"{said}, on a machine with other work"
 
 
-def grouped(results: Results, *keys: str) -> dict[tuple[str, ...], list[Results]]:
+def grouped(results: Results, *keys: str) -> dict[tuple[Any, ...], list[Results]]:
     """Return the runs of a study that differ in nothing but their seed."""
-    runs: dict[tuple[str, ...], list[Results]] = {}
+    runs: dict[tuple[Any, ...], list[Results]] = {}
     for run in results["runs"]:
         runs.setdefault(tuple(run[key] for key in keys), []).append(run)
     return runs
@@ -202,7 +211,8 @@ LOOKED = {
 
 def vqa(results: Results) -> str:
     """Return the tables of the VQA study."""
-    runs, seeds = grouped(results, "model", "features"), results["seeds"]
+    runs, seeds = grouped(results, "model", "features", "epochs"), results["seeds"]
+    short = min(epochs for _, _, epochs in runs)
     columns = {
         "overall": ("test", "overall"),
         "yes/no": ("test", "yes/no"),
@@ -212,20 +222,20 @@ def vqa(results: Results) -> str:
         "novel, other": ("novel", "other"),
     }
     rows = [
-        [ANSWERERS[model], "nothing" if model == "question_only" else sees]
+        [_answerer(model, epochs, short), "nothing" if model == "question_only" else sees]
         + [f"{some[0]['parameters'] / 1e6:.2f} M"]
         + [over_seeds(some, seeds, path, 2) for path in columns.values()]
-        for (model, sees), some in runs.items()
+        for (model, sees, epochs), some in runs.items()
     ]
     tables = [markdown(["VQA accuracy, test", "sees", "parameters", *columns], rows)]
     looked = [
-        [ANSWERERS[model], sees]
+        [_answerer(model, epochs, short), sees]
         + [over_seeds(some, seeds, ("test", "grounding", "overall", m), 1, 100) for m in LOOKED]
         + [
             over_seeds(some, seeds, ("test", "grounding", kind, "pointed"), 1, 100)
             for kind in ("yes/no", "number", "other")
         ]
-        for (model, sees), some in runs.items()
+        for (model, sees, epochs), some in runs.items()
         if model not in ("mean_pooled", "question_only")
     ]
     points = [f"points, {kind}" for kind in ("yes/no", "number", "other")]
@@ -239,10 +249,17 @@ def vqa(results: Results) -> str:
     return "\n\n".join([head, *tables])
 
 
-def vqa_rates(results: Results) -> str:
-    """Return the table of the rates that were tried for the VQA study."""
-    rows = [[ANSWERERS[one["model"]], f"{one['rate']:g}", f"{one['val']:.2f}"] for one in results["tried"]]
-    head = f"Best accuracy on val of {results['epochs']} epochs on regions, with seed {results['seed']}."
+def _answerer(model: str, epochs: Any, short: Any) -> str:
+    return ANSWERERS[model] + (f", {epochs} epochs" if epochs != short else "")
+
+
+def rates(results: Results) -> str:
+    """Return the table of the rates that were tried for a study."""
+    digits = 2 if results["metric"] == "val/accuracy" else 3
+    names = CAPTIONERS | ANSWERERS
+    rows = [[names[one["model"]], f"{one['rate']:g}", f"{one['val']:.{digits}f}"] for one in results["tried"]]
+    what = {"val/accuracy": "accuracy", "val/CIDEr": "CIDEr"}[results["metric"]]
+    head = f"Best {what} on val of {results['epochs']} epochs on regions, with seed {results['seed']}."
     return "\n\n".join([head, markdown(["rates tried", "rate", "val"], rows)])
 
 
@@ -252,7 +269,8 @@ TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
     "real": ("experiments/real/results.json", real),
     "captioning": ("experiments/captioning/results.json", captioning),
     "vqa": ("experiments/vqa/results.json", vqa),
-    "vqa-rates": ("experiments/vqa/rates.json", vqa_rates),
+    "vqa-rates": ("experiments/vqa/rates.json", rates),
+    "captioning-rates": ("experiments/captioning/rates.json", rates),
     "speed": ("experiments/speed/results.json", speed),
 }
 READMES = ["README.md", *dict.fromkeys(f"{Path(file).parent}/README.md" for file, _ in TABLES.values())]

@@ -79,8 +79,35 @@ def in_parallel(job: Callable[..., None], every: Sequence[tuple[Any, ...]], proc
         pool.starmap(job, every, chunksize=1)
 
 
-def write_results(folder: Path, command: str, runs: Iterable[Path]) -> None:
-    """Write ``results.json`` of a study from those of its runs that are finished."""
-    rows = [json.loads((run / "scores.json").read_text()) for run in runs if (run / "scores.json").exists()]
-    results = {"command": command, "pictures": PICTURES, "seeds": len(SEEDS), "runs": rows}
-    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+def run_study(
+    out: Path,
+    folder: Path,
+    job: Callable[..., None],
+    every: Sequence[tuple[Any, ...]],
+    runs: Sequence[Path],
+    jobs: int,
+) -> None:
+    """Run what is not done of a study and write ``results.json`` from those of its runs that are finished.
+
+    Args:
+        out: where the pictures and runs are.
+        folder: of the study; its name is that of the study.
+        job: trains and scores.
+        every: arguments of all jobs.
+        runs: the run directories that they fill.
+        jobs: so many at a time.
+    """
+    new, started = not (out / "scenes").exists(), time.monotonic()
+    prepare(out)
+    complete = False
+    try:
+        in_parallel(job, every, jobs)
+        complete = True
+    finally:
+        rows = [
+            json.loads((run / "scores.json").read_text()) for run in runs if (run / "scores.json").exists()
+        ]
+        took = (time.monotonic() - started) / 60 if new and complete else None
+        command = f"python -m experiments.{folder.name}.run OUT {jobs}"
+        about = {"command": command, "pictures": PICTURES, "seeds": len(SEEDS), "jobs": jobs, "minutes": took}
+        (folder / "results.json").write_text(json.dumps({**about, "runs": rows}, indent=1) + "\n")

@@ -1,26 +1,17 @@
 """The VQA study on synthetic scenes: python -m experiments.vqa.run OUT [JOBS].
 
 Every model is trained on regions and on grid cells, beside baselines that do not attend and one that does
-not look, with three seeds; results.json is written here. What is there already in OUT is not done again.
-JOBS trainings run at a time, one thread each.
+not look, with three seeds, and some once more for longer; results.json is written here. What is there
+already in OUT is not done again. JOBS trainings run at a time, one thread each.
 """
 
 import sys
 from pathlib import Path
 
-from experiments.study import (
-    FEATURES,
-    SEEDS,
-    TESTS,
-    Row,
-    in_parallel,
-    prepare,
-    train_and_score,
-    write_results,
-)
+from experiments.study import FEATURES, SEEDS, TESTS, Row, run_study, train_and_score
 
-#: Epochs of training.
-EPOCHS = 16
+#: Epochs of training, and of a longer one.
+EPOCHS, LONG = 16, 40
 COUNTER = "model.counter={_target_:bua.models.answerers.counting.Counter,objects:10}"
 #: What each model is trained with; rates are the best of those in rates.py, or those of the experiment.
 MODELS = {
@@ -41,22 +32,31 @@ MODELS = {
 }
 #: The last two are trained on regions only: one to see what counting adds, the other sees nothing.
 BOTH = list(MODELS)[:-2]
+#: Those that learn slowly are trained on regions for longer, too, at half of their rates.
+SLOW = {
+    "updown_teney": ["optimizer.lr=2.5e-3"],
+    "ban": ["optimizer.lr=4e-3"],
+    "mcan": ["optimizer.lr=1e-3"],
+}
+PRECISION = "trainer.precision=bf16-mixed"
 
 
-def run_of(out: Path, model: str, features: str, seed: int) -> Path:
+def run_of(out: Path, model: str, features: str, seed: int, epochs: int) -> Path:
     """Return the run directory of a training."""
-    return out / "runs" / f"vqa-{model}-{features}-{seed}"
+    longer = "-longer" if epochs == LONG else ""
+    return out / "runs" / f"vqa-{model}-{features}-{seed}{longer}"
 
 
-def job(out: Path, model: str, features: str, seed: int) -> None:
+def job(out: Path, model: str, features: str, seed: int, epochs: int) -> None:
     """Train one model and score it."""
     import torch
 
     torch.set_num_threads(1)
     command = ["experiment=vqa_scenes", f"scenes={out}/scenes", f"features={out}/{features}.h5"]
-    command += [f"seed={seed}", f"trainer.max_epochs={EPOCHS}", *MODELS[model]]
-    about = {"model": model, "features": features, "seed": seed}
-    run = run_of(out, model, features, seed)
+    command += [f"seed={seed}", f"trainer.max_epochs={epochs}", *MODELS[model]]
+    command += [*SLOW[model], PRECISION] if epochs == LONG else []
+    about = {"model": model, "features": features, "seed": seed, "epochs": epochs}
+    run = run_of(out, model, features, seed, epochs)
     train_and_score(run, about, command, lambda run: scores(out, run, features))
 
 
@@ -97,13 +97,11 @@ def scores(out: Path, run: Path, features: str) -> Row:
 
 def main(out: Path, jobs: int) -> None:
     """Run the whole study."""
-    prepare(out)
-    every = [(out, m, f, s) for s in SEEDS for m in MODELS for f in FEATURES if f == "regions" or m in BOTH]
-    try:
-        in_parallel(job, every, jobs)
-    finally:
-        runs = [run_of(*arguments) for arguments in every]
-        write_results(Path(__file__).parent, f"python -m experiments.vqa.run OUT {jobs}", runs)
+    every = [
+        (out, m, f, s, EPOCHS) for s in SEEDS for m in MODELS for f in FEATURES if f == "regions" or m in BOTH
+    ]
+    every += [(out, m, "regions", s, LONG) for s in SEEDS for m in SLOW]
+    run_study(out, Path(__file__).parent, job, every, [run_of(*arguments) for arguments in every], jobs)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ class CaffeUpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
 
     Features are used as they are, there is no dropout, the attention has no biases, and each LSTM
     is one matrix and one bias: the state before stands once among its inputs. Weights begin at
-    N(0, 0.01), biases at 0, those of the forget gates at 1. On the features of a grid this is the
-    paper's ResNet baseline.
+    N(0, 0.01) as released (smaller models need more), biases at 0, those of the forget gates at 1. On
+    the features of a grid this is the paper's ResNet baseline.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class CaffeUpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
         word_size: int,
         hidden_size: int,
         attention_size: int,
+        weight_std: float = 0.01,
     ) -> None:
         super().__init__()
         self.hidden_size = hidden_size
@@ -50,7 +51,7 @@ class CaffeUpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
             else:
-                nn.init.normal_(parameter, std=0.01)
+                nn.init.normal_(parameter, std=weight_std)
         for cell in (self.from_word, self.language_lstm):
             nn.init.ones_(cell.bias[hidden_size : 2 * hidden_size])
 

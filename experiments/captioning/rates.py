@@ -1,0 +1,26 @@
+"""Learning rates of the captioning study: python -m experiments.captioning.rates OUT [JOBS]."""
+
+import sys
+from pathlib import Path
+
+from experiments.captioning.run import PRECISION
+from experiments.rates import try_rates
+
+TRIED = {
+    "updown": [1e-3, 2e-3, 4e-3],
+    "updown_caffe": [1e-3, 2e-3, 4e-3],
+    "att2in": [1e-3, 2e-3, 4e-3],
+    "soft_attention": [1e-3, 2e-3, 4e-3],
+    "transformer": [5e-4, 1e-3, 2e-3],
+    "mean_pooled": [1e-3, 2e-3, 4e-3],
+}
+
+
+def training(model: str) -> list[str]:
+    """Return what a captioner is trained with."""
+    return ["experiment=caption_scenes", f"model={model}_small", PRECISION]
+
+
+if __name__ == "__main__":
+    jobs = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    try_rates(Path(sys.argv[1]).resolve(), Path(__file__).parent, TRIED, training, 8, "val/CIDEr", jobs)
