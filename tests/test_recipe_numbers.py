@@ -106,6 +106,14 @@ NUMBERS: dict[str, dict[str, object]] = {
         "model.attention_size": 768,
         "objective.normaliser.per": "caption",
     },
+    "updown_nocaps_cbs_xe": {
+        "optimizer.lr": 0.015,
+        "trainer.max_steps": 70000,
+        "data.batch_size": 150,
+        "model.word_size": 300,
+        "model.hidden_size": 1200,
+        "model.fixed_words": True,
+    },
     "vqa_updown_hu": {
         "optimizer._target_": "torch.optim.Adamax",
         "optimizer.lr": 2e-3,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bua.data.caption_files import read_ids
-from bua.data.constraints import seen
+from bua.data.constraints import forms, seen
 from bua.errors import InputError
 from bua.store.atomic import write_text
 from bua.store.reader import FeatureStore
@@ -30,5 +30,8 @@ def main(config: Any) -> None:
     options = {"most": config.most, "threshold": config.threshold, "without": frozenset(config.without)}
     found = {str(i): seen(store[i], names, **options) for i in ids}
     write_text(Path(config.out), json.dumps(found, ensure_ascii=False))
+    if config.words is not None:
+        lines = [form for entry in names for form in forms(entry)]
+        write_text(Path(config.words), "".join(f"{line}\n" for line in lines))
     count = sum(map(len, found.values()))
     log.info(f"{config.out}: {count:,} constraints of {len(found):,} images")

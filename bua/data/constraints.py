@@ -74,7 +74,12 @@ def seen(
         n for n, score in best.items() if score >= threshold and not set(names[n].split(",")) & set(without)
     ]
     kept.sort(key=lambda n: (-best[n], n))
-    return [[form for name in names[n].split(",") for form in (name, plural(name))] for n in kept[:most]]
+    return [forms(names[n]) for n in kept[:most]]
+
+
+def forms(names: str) -> list[str]:
+    """Return the names of a class, with commas between, each in singular and plural."""
+    return [form for name in names.split(",") for form in (name, plural(name))]
 
 
 def plural(noun: str) -> str:

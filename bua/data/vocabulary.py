@@ -8,6 +8,7 @@ from bua.data.caption_files.file import CaptionFile
 from bua.errors import InputError
 from bua.text.pieces import Pieces
 from bua.text.vocabulary import SENTENCEPIECE, SPECIAL, Vocabulary
+from bua.text_file import read_text
 
 #: Whose captions are counted.
 COUNTED = ("train", "train_val", "all")
@@ -25,6 +26,7 @@ class VocabularyRule:
         file: a vocabulary as a run holds it, a list of words, one a line, whose name ends in ``.txt``,
             or a model of SentencePiece, whose name ends in ``.model``; nothing is counted then.
         size: so many words at most, or pieces, with the four special ones.
+        also: a text file whose words are known, too, however often they occur: those of constraints.
 
     Raises:
         InputError: a value is not one of those.
@@ -35,6 +37,7 @@ class VocabularyRule:
     counted: str
     file: str | None = None
     size: int | None = None
+    also: str | None = None
 
     def __post_init__(self) -> None:
         if self.counted not in COUNTED:
@@ -50,6 +53,9 @@ class VocabularyRule:
             )
         if self.tokenizer == SENTENCEPIECE and self.file is None and self.size is None:
             raise InputError("data.vocabulary.size: tokenizer sentencepiece needs a number of pieces")
+        if self.also is not None and (self.file is not None or self.tokenizer == SENTENCEPIECE):
+            why = f"file={self.file}" if self.file is not None else f"tokenizer={self.tokenizer}"
+            raise InputError(f"data.vocabulary.also={self.also}: {why} says already which words are known")
 
     def vocabulary(self, train: CaptionFile, val: CaptionFile, whole: Sequence[CaptionFile]) -> Vocabulary:
         """Return the vocabulary.
@@ -72,9 +78,10 @@ class VocabularyRule:
         files = {"train": [train], "train_val": [train, val], "all": whole}[self.counted]
         if self.tokenizer == SENTENCEPIECE and self.size is not None:
             return Vocabulary.of_pieces(Pieces.learn(_texts(files), self.size - len(SPECIAL)))
-        return Vocabulary.count(
+        vocabulary = Vocabulary.count(
             _texts(files), tokenizer=self.tokenizer, min_count=self.min_count, size=self.size
         )
+        return vocabulary if self.also is None else vocabulary.with_words(read_text(self.also).splitlines())
 
     def __str__(self) -> str:
         """Say it in words."""
@@ -84,7 +91,8 @@ class VocabularyRule:
         if self.tokenizer == SENTENCEPIECE:
             return f"{self.size:,} pieces of words in {where}"
         most = "" if self.size is None else f", {self.size:,} at most"
-        return f"{self.tokenizer}, at least {self.min_count} times in {where}{most}"
+        also = "" if self.also is None else f", and the words of {self.also}"
+        return f"{self.tokenizer}, at least {self.min_count} times in {where}{most}{also}"
 
 
 def _texts(files: Sequence[CaptionFile]) -> Iterator[str]:

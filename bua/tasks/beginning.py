@@ -1,4 +1,4 @@
-"""What a VQA model knows before training: vectors of words, and of images of answers."""
+"""What a model knows before training: vectors of words, and of images of answers."""
 
 import logging
 import zipfile
@@ -53,6 +53,37 @@ def begin_with_words(
         rows, known = mean_vectors(texts, vectors, size)
         classifier.begin("text", torch.from_numpy(rows), torch.from_numpy(known))
         log.info(f"{path}: {known.sum():,} of {len(texts):,} answers have one, the others stay random")
+
+
+def begin_captioner(model: nn.Module, path: str, words: Sequence[str]) -> None:
+    """Give a captioner word vectors.
+
+    Words without one, among them the special words, begin at random with mean and deviation of those that
+    have one: where vectors say words, too, a smaller one could never be said.
+
+    Args:
+        model: has an embedding ``word``.
+        path: vectors as text, a word a line.
+        words: in the order of their indices.
+
+    Raises:
+        InputError: the file cannot be read, is of another width, or none of the words is in it.
+    """
+    embedding = model.word
+    assert isinstance(embedding, nn.Embedding)
+    vectors = read_vectors(path, words, embedding.embedding_dim)
+    texts = [[] if word in SPECIAL else [word] for word in words]
+    rows, known = map(torch.from_numpy, mean_vectors(texts, vectors, embedding.embedding_dim))
+    if not known.any():
+        raise InputError(f"{path}: none of the {len(words)} words of the captions is in it")
+    missing = int((~known).sum())
+    rows[~known] = rows[known].mean(0) + rows[known].std(0, correction=0) * torch.randn(
+        missing, rows.shape[1]
+    )
+    with torch.no_grad():
+        embedding.weight.copy_(rows)
+    total = len(words) - len(SPECIAL)
+    log.info(f"{path}: {int(known.sum()):,} of {total:,} words have a vector, the others begin at random")
 
 
 def begin_with_images(model: nn.Module, path: str, answers: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from bua.decode import Hypotheses
 from bua.errors import check_flag, check_kind, check_number, check_whole
 from bua.models.captioners.step import Captioner
 from bua.models.regions import RegionBatch
+from bua.tasks.beginning import begin_captioner
 from bua.tasks.captioning import Captioning
 from bua.tasks.normalise import Normaliser
 from bua.text.vocabulary import PADDING, UNKNOWN
@@ -57,7 +58,11 @@ class CrossEntropy(Captioning):
             (Szegedy et al. 2016, as self-critical.pytorch spreads it).
         ignore_unknown: the unknown word is no target.
         sampling: how often the model reads its own words.
+        word_vectors: a file of word vectors to begin with, or nothing.
         kwargs: of ``Captioning``.
+
+    Raises:
+        InputError: the file cannot be read or does not fit the model.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class CrossEntropy(Captioning):
         label_smoothing: float,
         ignore_unknown: bool,
         sampling: ScheduledSampling,
+        word_vectors: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(model, **kwargs)
@@ -77,6 +83,8 @@ class CrossEntropy(Captioning):
         check_flag("ignore_unknown", ignore_unknown)
         self.normaliser, self.label_smoothing = normaliser, label_smoothing
         self.ignore_unknown, self.sampling = ignore_unknown, sampling
+        if word_vectors is not None:
+            begin_captioner(model, word_vectors, self.vocabulary.words)
 
     def training_step(self, batch: CaptionBatch, _: int) -> Tensor:
         """Return the loss of a batch."""

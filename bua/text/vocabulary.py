@@ -66,6 +66,12 @@ class Vocabulary:
         """Return the pieces of a model of SentencePiece."""
         return cls(pieces.words, SENTENCEPIECE, pieces)
 
+    def with_words(self, texts: Iterable[str]) -> "Vocabulary":
+        """Return a vocabulary that has the words of some texts, too, behind its own."""
+        new = dict.fromkeys(word for text in texts for word in self._split(text))
+        more = [word for word in new if word not in self._index]
+        return Vocabulary([*self.words[len(SPECIAL) :], *more], self.tokenizer, self.pieces)
+
     def __len__(self) -> int:
         return len(self.words)
 

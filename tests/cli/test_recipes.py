@@ -61,6 +61,8 @@ def files(tmp_path_factory) -> Path:
     }
     (folder / "karpathy.json").write_text(json.dumps({"images": images}))
     (folder / "coco.json").write_text(json.dumps(coco))
+    (folder / "vectors.txt").write_text("".join(f"{w} 0.5 -1 0 2 1 0 0 1\n" for w in ("dog", "emu", "bed")))
+    (folder / "names.txt").write_text("emu\nemus\n")
     return folder
 
 
@@ -69,6 +71,7 @@ def begin(name: str, files: Path, scenes: Path, out: Path, *more: str, small: bo
     config = composed("train", f"experiment={name}")
     given = {"features": files / "f.h5", "karpathy": files / "karpathy.json", "captions": files / "coco.json"}
     given |= {"train": files / "coco.json", "val": files / "coco.json"}
+    given |= {"vectors": files / "vectors.txt", "words": files / "names.txt"}
     there = set(config)  # what is still missing is there, too
     if "scenes" in there:
         given = {"scenes": scenes}

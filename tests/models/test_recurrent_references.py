@@ -69,6 +69,13 @@ def updown_caffe(m, v, words):
         yield linear(m.logits, h2), weights
 
 
+def updown_caffe_fixed(m, v, words):
+    """The same, but that words are said by what they are read by (Anderson et al. 2017, section 3.3)."""
+    for out, weights in updown_caffe(m, v, words):
+        said = torch.tanh(out)
+        yield torch.stack([said @ vector for vector in m.word.weight]), weights
+
+
 def att2in(m, v, words):
     """Rennie et al. 2017, section 2.2: the region enters through the two candidates alone."""
     v = [linear(m.region, x).relu() for x in v]
@@ -108,7 +115,7 @@ def mean_pooled(m, v, words):
         yield linear(m.logits, h), [1 / len(v)] * len(v)
 
 
-REFERENCES = [updown, updown_caffe, att2in, soft_attention, mean_pooled]
+REFERENCES = [updown, updown_caffe, updown_caffe_fixed, att2in, soft_attention, mean_pooled]
 
 
 def test_there_are_references() -> None:

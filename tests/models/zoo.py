@@ -34,6 +34,7 @@ SIZES = {"feature_size": D, "vocabulary_size": V, "word_size": E, "hidden_size":
 CAPTIONERS = {
     "updown": lambda: UpDownCaptioner(**SIZES, attention_size=A, dropout=0.3),
     "updown_caffe": lambda: CaffeUpDownCaptioner(**SIZES, attention_size=A),
+    "updown_caffe_fixed": lambda: CaffeUpDownCaptioner(**SIZES, attention_size=A, fixed_words=True),
     "att2in": lambda: Att2inCaptioner(**SIZES, attention_size=A, dropout=0.3),
     "soft_attention": lambda: SoftAttentionCaptioner(**SIZES, attention_size=A, dropout=0.3),
     "mean_pooled": lambda: MeanPooledCaptioner(**SIZES, dropout=0.3),
@@ -108,10 +109,12 @@ def captioner(kind: str, seed: int = 0):
     """Return a captioner whose numbers are large enough for a mistake to show."""
     torch.manual_seed(seed)
     model = CAPTIONERS[kind]()
-    if kind == "updown_caffe":  # its weights begin so small that all words are alike
+    if kind.startswith("updown_caffe"):  # its weights begin so small that all words are alike
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(0.3 * torch.randn_like(parameter))
+            if model.fixed_words:  # vectors of GloVe are long: their products with v are to tell words apart
+                model.word.weight.mul_(10)
     return model.eval()
 
 

@@ -7,6 +7,7 @@ four gates of H, V vocabulary.
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bua.models.attention import AdditiveAttention, masked_mean
 from bua.models.captioners.recurrent import RecurrentCaptioner
@@ -23,6 +24,11 @@ class CaffeUpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
     is one matrix and one bias: the state before stands once among its inputs. Weights begin at
     N(0, 0.01) as released (smaller models need more), biases at 0, those of the forget gates at 1. On
     the features of a grid this is the paper's ResNet baseline.
+
+    With ``fixed_words`` words are read and said by the same vectors, which do not learn, so that a word
+    which no caption has can be said for its likeness to others (Anderson et al. 2017, "Guided Open
+    Vocabulary Image Captioning with Constrained Beam Search", section 3.3): v = tanh(W h + b), and the
+    logit of a word is the product of v with its vector.
     """
 
     def __init__(
@@ -34,6 +40,7 @@ class CaffeUpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
         hidden_size: int,
         attention_size: int,
         weight_std: float = 0.01,
+        fixed_words: bool = False,
     ) -> None:
         super().__init__()
         self.hidden_size = hidden_size
@@ -46,7 +53,8 @@ class CaffeUpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
         self.from_states = nn.Linear(2 * hidden_size, 4 * hidden_size, bias=False)
         # inputs: new attention state, attended region, language state
         self.language_lstm = nn.Linear(2 * hidden_size + feature_size, 4 * hidden_size)
-        self.logits = nn.Linear(hidden_size, vocabulary_size)
+        self.fixed_words = fixed_words
+        self.logits = nn.Linear(hidden_size, word_size if fixed_words else vocabulary_size)
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
@@ -54,6 +62,7 @@ class CaffeUpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
                 nn.init.normal_(parameter, std=weight_std)
         for cell in (self.from_word, self.language_lstm):
             nn.init.ones_(cell.bias[hidden_size : 2 * hidden_size])
+        self.word.weight.requires_grad_(not fixed_words)
 
     def encode(self, regions: RegionBatch) -> UpDownRegions:
         """Compute keys, and what the mean of the real regions adds to the first LSTM."""
@@ -86,4 +95,4 @@ class CaffeUpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
 
     def _logits(self, out: Float[Tensor, "*S H"], words: Int[Tensor, "*S"]) -> Float[Tensor, "*S V"]:
         logits: Tensor = self.logits(out)
-        return logits
+        return F.linear(logits.tanh(), self.word.weight) if self.fixed_words else logits

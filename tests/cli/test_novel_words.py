@@ -1,0 +1,102 @@
+"""Words that no caption has: known by their vectors, and said where a constraint asks for them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bua.cli import main
+from bua.cli.load import load, read_checkpoint
+from bua.store import Regions
+from tests.conftest import ABOUT, write_store
+
+SIZES = ["model.word_size=8", "model.hidden_size=12", "model.attention_size=6", "trainer.accelerator=cpu"]
+TEXTS = ["a dog runs on the grass", "two dogs sleep on the grass", "a dog on a bed"]
+
+
+def vector(word: str) -> list[float]:
+    """The numbers of a word, those of emus near those of dogs."""
+    rng = np.random.default_rng(sum(word.replace("emu", "dog").encode()))
+    return [round(float(x), 4) for x in rng.normal(size=8) + (0.01 if "emu" in word else 0)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Captions of dogs, vectors of all their words but one and of emus, regions of dogs and emus."""
+    folder, rng = tmp_path_factory.mktemp("novel"), np.random.default_rng(0)
+    boxes = np.array([[0, 0, 50, 50], [10, 10, 90, 90]], np.float32)
+    images = {
+        n: Regions(
+            rng.random((2, 6), dtype=np.float32),
+            boxes,
+            (100, 100),
+            class_id=np.array([0, 1], np.int32),
+            class_score=np.array([0.9, 0.8], np.float32),
+        )
+        for n in range(6)
+    }
+    write_store(folder / "f.h5", images, replace(ABOUT, class_names=("dog", "emu")))
+    captions = {str(n): [TEXTS[n % 3], TEXTS[(n + 1) % 3]] for n in range(6)}
+    (folder / "c.json").write_text(json.dumps(captions))
+    words = {word for text in TEXTS for word in text.split()} - {"the"} | {"emu", "emus"}
+    lines = (" ".join(map(str, [word, *vector(word)])) for word in sorted(words))
+    (folder / "vectors.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(folder) -> Path:
+    """A captioner that knows emus by their vector alone."""
+    common = [f"features={folder}/f.h5", f"out={folder}/constraints.json", f"words={folder}/names.txt"]
+    assert main(["captions", "constraints", *common, "most=2"]) == 0
+    given = [f"{key}={folder}/c.json" for key in ("train", "val")] + [f"features={folder}/f.h5"]
+    given += [f"vectors={folder}/vectors.txt", f"words={folder}/names.txt", f"out={folder}/run"]
+    short = ["data.vocabulary.min_count=1", "data.batch_size=2", "trainer.max_steps=3", "data.workers=0"]
+    short += ["trainer.val_check_interval=1", "data.vocabulary.tokenizer=karpathy"]
+    assert main(["train", "experiment=updown_nocaps_cbs_xe", *given, *SIZES, *short]) == 0
+    return folder / "run"
+
+
+def test_names_of_classes_are_written_in_singular_and_plural(run, folder) -> None:
+    assert (folder / "names.txt").read_text().split() == ["dog", "dogs", "emu", "emus"]
+
+
+def test_named_words_are_known_behind_those_of_the_captions(run) -> None:
+    words = load(run).vocabulary.words
+    assert words[-2:] == ("emu", "emus")
+    assert len(set(words)) == len(words)
+
+
+def test_vectors_are_those_of_the_file_after_training(run) -> None:
+    _, state = read_checkpoint(run / "checkpoints/best.ckpt")
+    words = load(run).vocabulary.words
+    weight = next(value for name, value in state.items() if name.endswith("word.weight"))
+    for word in ("dog", "emu", "emus"):
+        assert weight[words.index(word)].tolist() == pytest.approx(vector(word), abs=1e-6)
+
+
+def test_a_word_that_no_caption_has_is_said_where_a_constraint_asks_for_it(run, folder, tmp_path) -> None:
+    common = [f"run={run}", f"features={folder}/f.h5", f"out={tmp_path}/p.json"]
+    assert main(["predict", *common, f"constraints={folder}/constraints.json", "device=cpu"]) == 0
+    for record in json.loads((tmp_path / "p.json").read_text()):
+        assert record["met"] == record["constraints"] == 2
+        assert {"emu", "emus"} & set(record["caption"].split())
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("data.vocabulary.file=v.json", "file=v.json says already which words are known"),
+        ("data.vocabulary.tokenizer=sentencepiece", "tokenizer sentencepiece needs a number of pieces"),
+        ("model.word_size=9", "vectors.txt:1: 'a' has 8 numbers; a vector of 9 is needed"),
+        ("words=none.txt", "none.txt: there is no such file"),
+    ],
+)
+def test_words_that_cannot_be_added_are_one_line(word: str, said: str, folder, tmp_path, capfd) -> None:
+    given = [f"{key}={folder}/c.json" for key in ("train", "val")] + [f"features={folder}/f.h5"]
+    given += [f"vectors={folder}/vectors.txt", f"words={folder}/c.json", f"out={tmp_path}/run"]
+    short = ["data.vocabulary.min_count=1", "trainer.max_steps=1", "data.workers=0"]
+    assert main(["train", "experiment=updown_nocaps_cbs_xe", *given, *SIZES, *short, word]) == 2
+    assert said in capfd.readouterr().err.strip().splitlines()[-1]
