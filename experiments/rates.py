@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -31,20 +32,23 @@ def try_rates(
         jobs: trainings at a time.
     """
     prepare(out)
-    of = {(m, r): out / "rates" / f"{folder.name}-{m}-{r:g}" for m, rates in tried.items() for r in rates}
+    name = f"{folder.name}-{epochs}-epochs"
+    of = {(m, r): out / "rates" / f"{name}-{m}-{r:g}" for m, rates in tried.items() for r in rates}
     common = [f"scenes={out}/scenes", f"features={out}/regions.h5", f"trainer.max_epochs={epochs}"]
     every = [(run, [*training(m), *common, f"optimizer.lr={r}"]) for (m, r), run in of.items()]
     in_parallel(_train, every, jobs)
     found = [{"model": m, "rate": r, "val": round(_best(run, metric), 3)} for (m, r), run in of.items()]
-    name = f"python -m experiments.{folder.name}.rates OUT {jobs}"
-    results = {"command": name, "seed": SEED, "epochs": epochs, "metric": metric, "tried": found}
+    done = f"python -m experiments.{folder.name}.rates OUT {jobs}"
+    results = {"command": done, "seed": SEED, "epochs": epochs, "metric": metric, "tried": found}
     (folder / "rates.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
 def _train(run: Path, command: list[str]) -> None:
     """Train one model at one rate, unless that was done."""
-    if not (run / "metrics.csv").exists():
+    if not (run / "done").exists():
+        shutil.rmtree(run, ignore_errors=True)
         bua("train", *command, f"out={run}", "trainer.accelerator=cpu", f"seed={SEED}")
+        (run / "done").touch()
 
 
 def _best(run: Path, metric: str) -> float:

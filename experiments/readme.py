@@ -126,11 +126,11 @@ def over_seeds(runs: list[Results], seeds: int, path: tuple[str, ...], digits: i
     return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
 
 
-def changes(before: list[Results], after: list[Results], split: str) -> str:
+def changes(before: list[Results], after: list[Results], seeds: int, split: str) -> str:
     """Return what CIDEr gained from run to run of the same seed; nothing until all are there."""
     began = {run["seed"]: run[split]["CIDEr"] for run in before}
     gained = [run[split]["CIDEr"] - began[run["seed"]] for run in after if run["seed"] in began]
-    if not gained or len(gained) < len(began):
+    if len(gained) < seeds:
         return ""
     return f"{statistics.mean(gained):+.3f} ± {statistics.stdev(gained):.3f}"
 
@@ -170,7 +170,7 @@ def captioning(results: Results) -> str:
     rows = [
         [CAPTIONERS[pair[0]], pair[1]]
         + [
-            changes(runs.get((*pair, "cross_entropy"), []), runs.get((*pair, how), []), split)
+            changes(runs.get((*pair, "cross_entropy"), []), runs.get((*pair, how), []), seeds, split)
             for how in compared.values()
             for split in ("test", "novel")
         ]
@@ -212,7 +212,7 @@ LOOKED = {
 def vqa(results: Results) -> str:
     """Return the tables of the VQA study."""
     runs, seeds = grouped(results, "model", "features", "epochs"), results["seeds"]
-    short = min(epochs for _, _, epochs in runs)
+    short = min((epochs for _, _, epochs in runs), default=None)
     columns = {
         "overall": ("test", "overall"),
         "yes/no": ("test", "yes/no"),

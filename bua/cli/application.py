@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import hydra
@@ -19,9 +19,10 @@ from bua.errors import InputError
 #: Keys whose values are texts: paths, names and questions.
 TEXTS = frozenset(
     ["annotations", "answers", "attributes", "boxes", "captions", "classes", "features", "file", "genome"]
-    + ["html", "ids", "images", "instances", "karpathy", "name", "objects", "out", "pairs", "predictions"]
-    + ["question", "questions", "references", "root", "run", "scenes", "source", "train_ids"]
-    + ["val_annotations", "val_ids", "val_instances", "val_questions", "weights"]
+    + ["glove", "html", "ids", "images", "instances", "karpathy", "name", "objects", "out", "pairs"]
+    + ["predictions", "question", "questions", "references", "root", "run", "scenes", "source", "start"]
+    + ["train", "train_ids", "val", "val_annotations", "val_ids", "val_instances", "val_questions"]
+    + ["vectors", "vqa", "weights", "words", "constraints"]
 )
 #: Names the command to the processes that Lightning starts; their words are those behind it.
 COMMAND = "BUA_COMMAND"
@@ -58,7 +59,8 @@ def run(name: str, function: Callable[[Any], Any], arguments: list[str]) -> None
     checked = _checked(function, LEAST | PICTURES if name in DRAWING else LEAST)
     task = checked if many else _keeping(checked, problems)
     command = hydra.main(version_base="1.3", config_path="pkg://bua.conf", config_name=name)(task)
-    words = arguments if many else [quoted(word) for word in arguments]
+    texts = TEXTS - PICTURES.keys() if name in DRAWING else TEXTS
+    words = arguments if many else [quoted(word, texts) for word in arguments]
     os.environ[COMMAND] = name  # for the processes that Lightning starts with the same words
     before, sys.argv = sys.argv, [sys.argv[0], *words]
     try:
@@ -78,10 +80,10 @@ def run(name: str, function: Callable[[Any], Any], arguments: list[str]) -> None
         sys.argv = before
 
 
-def quoted(word: str) -> str:
+def quoted(word: str, texts: Collection[str] = TEXTS) -> str:
     """Quote the value of a key that holds a text, so that it needs no quotes for Hydra in the shell."""
     key, equals, value = word.partition("=")
-    if not equals or key not in TEXTS or not value or value == "null" or value[0] in "'\"":
+    if not equals or key not in texts or not value or value == "null" or value[0] in "'\"[":
         return word
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"{key}='{escaped}'"

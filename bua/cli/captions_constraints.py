@@ -22,12 +22,13 @@ def main(config: Any) -> None:
         raise InputError(
             f"{store.path}: there are no named classes in it; extract with a detector that has them"
         )
-    unknown = sorted(set(config.without) - {name for entry in names for name in entry.split(",")})
+    without = frozenset(name.lower() for name in config.without)
+    unknown = sorted(without - {name.lower() for entry in names for name in entry.split(",")})
     if unknown:
         raise InputError(f"without={unknown[0]}: {store.path} has no such class")
     ids = read_ids(config.ids) if config.ids is not None else store.image_ids
     store.require(ids, str(config.ids))
-    options = {"most": config.most, "threshold": config.threshold, "without": frozenset(config.without)}
+    options = {"most": config.most, "threshold": config.threshold, "without": without}
     found = {str(i): seen(store[i], names, **options) for i in ids}
     write_text(Path(config.out), json.dumps(found, ensure_ascii=False))
     if config.words is not None:

@@ -21,6 +21,9 @@ from bua.errors import InputError
 
 log = logging.getLogger(__name__)
 
+#: Files of an objective that say what a model begins with.
+BEGINNINGS = ("word_vectors", "answer_images")
+
 
 def main(config: Any) -> float | None:
     """Train into the run directory and return the last value of what is monitored, for sweeps."""
@@ -50,7 +53,8 @@ def train(config: Any, out: Path, overrides: list[str]) -> dict[str, float]:
         _check_resume(run, plain, record)
         run.status("running")
     else:
-        run.start(plain, overrides, provenance(data.sources, config.seed))
+        begun = {key: plain["objective"][key] for key in BEGINNINGS if plain["objective"].get(key)}
+        run.start(plain, overrides, provenance({**data.sources, **begun}, config.seed))
     try:
         return _fit(config, plain, data, run, record)
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
@@ -97,8 +101,13 @@ def _fit(
     model = build(plain["model"])
     if config.compile:
         model.compile()  # in place: its parameters keep their names
+    objective = plain["objective"]
+    if config.resume:  # the checkpoint has what it began with
+        objective = {**objective, **{key: None for key in BEGINNINGS if key in objective}}
+    elif getattr(model, "fixed_words", False) and not objective.get("word_vectors") and not config.start:
+        raise InputError("model.fixed_words=true: words that do not learn need objective.word_vectors=FILE")
     task = build(
-        plain["objective"],
+        objective,
         model=model,
         optimizer=build(plain["optimizer"]),
         scheduler=build(plain["scheduler"]) if plain.get("scheduler") else None,

@@ -178,6 +178,8 @@ class CaptionData(LightningDataModule):
         self.sources = {"features": features, "train": train, "val": val}
         if vocabulary.file is not None:
             self.sources["vocabulary"] = vocabulary.file
+        if vocabulary.also is not None:
+            self.sources["also"] = vocabulary.also
 
     @property
     def sizes(self) -> dict[str, int]:

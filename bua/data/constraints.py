@@ -63,7 +63,7 @@ def seen(
         names: of the classes; one may have several, with commas between.
         most: constraints.
         threshold: of probabilities.
-        without: classes that are no constraints.
+        without: classes that are no constraints, in lower case.
     """
     if regions.class_id is None or regions.class_score is None:
         return []
@@ -71,7 +71,9 @@ def seen(
     for number, score in zip(regions.class_id.tolist(), regions.class_score.tolist(), strict=True):
         best[number] = max(score, best.get(number, 0.0))
     kept = [
-        n for n, score in best.items() if score >= threshold and not set(names[n].split(",")) & set(without)
+        n
+        for n, score in best.items()
+        if score >= threshold and not set(names[n].lower().split(",")) & set(without)
     ]
     kept.sort(key=lambda n: (-best[n], n))
     return [forms(names[n]) for n in kept[:most]]
@@ -82,8 +84,46 @@ def forms(names: str) -> list[str]:
     return [form for name in names.split(",") for form in (name, plural(name))]
 
 
+#: Things that photographs show whose plural is not regular.
+_IRREGULAR = {
+    **{"person": "people", "child": "children", "mouse": "mice", "foot": "feet", "tooth": "teeth"},
+    **{"goose": "geese", "ox": "oxen", "die": "dice", "cactus": "cacti"},
+    **{f"{stem}f": f"{stem}ves" for stem in ("lea", "shel", "wol", "cal", "loa", "hal", "scar", "hoo", "el")},
+    **{f"{stem}fe": f"{stem}ves" for stem in ("kni", "wi", "li")},
+    **{f"{stem}o": f"{stem}oes" for stem in ("tomat", "potat", "her", "mosquit", "mang")},
+}
+_OF_MAN = frozenset({"human", "german", "roman", "talisman", "caiman"})
+#: Words that are plurals, or have none of their own.
+_UNCHANGED = frozenset(
+    [
+        "sheep",
+        "deer",
+        "fish",
+        "goldfish",
+        "jellyfish",
+        "starfish",
+        "squid",
+        "shrimp",
+        "moose",
+        "bison",
+        "salmon",
+    ]
+    + ["aircraft", "scissors", "jeans", "pants", "shorts", "trousers", "tights", "glasses", "sunglasses"]
+    + ["eyeglasses", "goggles", "binoculars", "headphones", "tongs", "pliers", "chopsticks", "clothes"]
+    + ["people", "men", "women", "children", "luggage", "furniture", "clothing", "footwear", "tableware"]
+    + ["cutlery", "jewelry", "bread", "pasta", "sushi", "popcorn", "broccoli", "grass", "water", "snow"]
+)
+
+
 def plural(noun: str) -> str:
-    """Return the regular plural of an English noun."""
+    """Return the plural of a noun: the regular one, unless its last word is known to have another."""
+    before, space, last = noun.rpartition(" ")
+    if last.lower() in _UNCHANGED:
+        return noun
+    if last.lower() in _IRREGULAR:
+        return f"{before}{space}{_IRREGULAR[last.lower()]}"
+    if last.lower().endswith(("man", "woman")) and last.lower() not in _OF_MAN:
+        return f"{noun[:-2]}en"
     if re.search(r"(s|x|z|ch|sh)$", noun):
         return f"{noun}es"
     return re.sub(r"(?<=[^aeiou])y$", "ie", noun) + "s"

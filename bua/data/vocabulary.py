@@ -1,5 +1,6 @@
 """Which words a captioner knows: counted in files of captions, or read from a file."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from bua.text.pieces import Pieces
 from bua.text.vocabulary import SENTENCEPIECE, SPECIAL, Vocabulary
 from bua.text_file import read_text
 
+log = logging.getLogger(__name__)
 #: Whose captions are counted.
 COUNTED = ("train", "train_val", "all")
 
@@ -54,8 +56,8 @@ class VocabularyRule:
         if self.tokenizer == SENTENCEPIECE and self.file is None and self.size is None:
             raise InputError("data.vocabulary.size: tokenizer sentencepiece needs a number of pieces")
         if self.also is not None and (self.file is not None or self.tokenizer == SENTENCEPIECE):
-            why = f"file={self.file}" if self.file is not None else f"tokenizer={self.tokenizer}"
-            raise InputError(f"data.vocabulary.also={self.also}: {why} says already which words are known")
+            why = f"file={self.file} says which" if self.file is not None else "pieces make all"
+            raise InputError(f"data.vocabulary.also={self.also}: {why} words are known; leave it out")
 
     def vocabulary(self, train: CaptionFile, val: CaptionFile, whole: Sequence[CaptionFile]) -> Vocabulary:
         """Return the vocabulary.
@@ -81,7 +83,14 @@ class VocabularyRule:
         vocabulary = Vocabulary.count(
             _texts(files), tokenizer=self.tokenizer, min_count=self.min_count, size=self.size
         )
-        return vocabulary if self.also is None else vocabulary.with_words(read_text(self.also).splitlines())
+        if self.also is None:
+            return vocabulary
+        more = vocabulary.with_words(read_text(self.also).splitlines())
+        added = len(more) - len(vocabulary)
+        log.info(
+            f"{self.also}: {added:,} words are in no vocabulary of the captions: their vectors alone say them"
+        )
+        return more
 
     def __str__(self) -> str:
         """Say it in words."""

@@ -69,6 +69,10 @@ class Rules:
         again = None if self.again is None else indices(self.again)
         return replace(self, banned=indices(self.banned), again=again, endings=indices(self.endings))
 
+    def of_words(self) -> bool:
+        """Say whether a rule names words."""
+        return any(getattr(self, name) not in (None, ()) and len(getattr(self, name)) for name in _OF_WORDS)
+
     def unheard(self, index: Callable[[str], int | None]) -> dict[str, list[Word]]:
         """Return, by rule, the words that it names and the vocabulary lacks, as of ``indexed``."""
 

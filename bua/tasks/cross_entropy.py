@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bua.data.batch import CaptionBatch
 from bua.decode import Hypotheses
-from bua.errors import check_flag, check_kind, check_number, check_whole
+from bua.errors import InputError, check_flag, check_kind, check_number, check_whole
 from bua.models.captioners.step import Captioner
 from bua.models.regions import RegionBatch
 from bua.tasks.beginning import begin_captioner
@@ -83,6 +83,8 @@ class CrossEntropy(Captioning):
         check_flag("ignore_unknown", ignore_unknown)
         self.normaliser, self.label_smoothing = normaliser, label_smoothing
         self.ignore_unknown, self.sampling = ignore_unknown, sampling
+        if word_vectors is not None and self.vocabulary.pieces:
+            raise InputError(f"{word_vectors}: vectors are of words, and the captioner says pieces of words")
         if word_vectors is not None:
             begin_captioner(model, word_vectors, self.vocabulary.words)
 

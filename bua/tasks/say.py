@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bua.decode import BeamSearch, Decoder, DiverseBeamSearch, Hypotheses, Sampling, StepFunction, ensemble
+from bua.errors import InputError
 from bua.models.captioners.step import Captioner
 from bua.models.regions import RegionBatch
 from bua.text.vocabulary import Vocabulary
@@ -68,7 +69,15 @@ def with_words(decoder: Search, vocabulary: Vocabulary) -> Search:
     """Return a search whose rules are over the indices of a vocabulary, from one that names words.
 
     Words that the vocabulary lacks are told, once a process.
+
+    Raises:
+        InputError: the vocabulary is of pieces of words, and a rule is about whole ones.
     """
+    rules = decoder.rules
+    if vocabulary.pieces and (rules.of_words() or not rules.twice or rules.ngram):
+        raise InputError(
+            "rules.twice, again, ngram, banned and endings are over words; the model says pieces"
+        )
     for rule, words in decoder.rules.unheard(vocabulary.index).items():
         _tell(f"rules.{rule}: the vocabulary lacks {', '.join(map(str, words))}: there the rule does nothing")
     return replace(decoder, rules=decoder.rules.indexed(vocabulary.index))

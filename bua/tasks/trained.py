@@ -183,8 +183,9 @@ class Trained:
                 if log_prob > -math.inf:
                     spoken = self.vocabulary.spoken(words[b][n])
                     looked = by_word(weights[b, n, :, :count], [length for _, length in spoken])
-                    text = [word for word, _ in spoken]
-                    said[b].append(Said(" ".join(text), text, log_prob, looked))
+                    one = [word for word, _ in spoken]
+                    if not (self.vocabulary.pieces and any(one == other.words for other in said[b])):
+                        said[b].append(Said(" ".join(one), one, log_prob, looked))
         return said
 
     def answer_store(

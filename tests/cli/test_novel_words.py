@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from bua.cli import main
 from bua.cli.load import load, read_checkpoint
-from bua.store import Regions
+from bua.store import FeatureStore, Regions
+from bua.tasks.beginning import begin_captioner
+from bua.text.vocabulary import BOS, SPECIAL
 from tests.conftest import ABOUT, write_store
 
 SIZES = ["model.word_size=8", "model.hidden_size=12", "model.attention_size=6", "trainer.accelerator=cpu"]
@@ -85,10 +88,58 @@ def test_a_word_that_no_caption_has_is_said_where_a_constraint_asks_for_it(run, 
         assert {"emu", "emus"} & set(record["caption"].split())
 
 
+def test_a_word_that_no_caption_has_is_said_like_the_one_whose_vector_is_near(run, folder) -> None:
+    trained, store = load(run), FeatureStore(folder / "f.h5")
+    words = trained.vocabulary.words
+    memory = trained.model.encode(trained.region_input.load(store, store.image_ids))
+    state = trained.model.start(memory, 1)
+    with torch.no_grad():
+        logits, _, _ = trained.model.step(torch.full((6, 1), BOS), memory, state)
+    emu, dog, others = (
+        logits[..., [words.index(w) for w in some]] for some in (["emu"], ["dog"], ["bed", "two"])
+    )
+    assert ((emu - dog).abs() < 0.1 * (others - dog).abs()).all()
+
+
+def test_words_without_a_vector_have_one_of_the_same_mean_and_deviation(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    lines = [f"w{n} " + " ".join(map(str, 3 + 5 * rng.normal(size=4))) for n in range(400)]
+    (tmp_path / "v.txt").write_text("\n".join(lines))
+    model = torch.nn.Module()
+    model.word = torch.nn.Embedding(804, 4)
+    words = [*SPECIAL, *(f"w{n}" for n in range(800))]
+    begin_captioner(model, str(tmp_path / "v.txt"), words)
+    missing = model.word.weight.detach()[[0, 1, 2, 3, *range(404, 804)]]
+    assert missing.mean().item() == pytest.approx(3, abs=0.5)
+    assert missing.std().item() == pytest.approx(5, rel=0.1)
+
+
+def test_words_that_do_not_learn_need_vectors(folder, tmp_path, capfd) -> None:
+    given = [f"{key}={folder}/c.json" for key in ("train", "val")] + [f"features={folder}/f.h5"]
+    fixed = ["experiment=updown_nocaps_xe", "model.fixed_words=true", f"out={tmp_path}/run", *SIZES]
+    assert main(["train", *given, *fixed, "data.vocabulary.min_count=1"]) == 2
+    assert "need objective.word_vectors=FILE" in capfd.readouterr().err.strip().splitlines()[-1]
+
+
+def test_a_run_goes_on_without_its_vectors_and_knows_which_they_were(folder, tmp_path) -> None:
+    vectors = tmp_path / "moved.txt"
+    vectors.write_bytes((folder / "vectors.txt").read_bytes())
+    given = [f"{key}={folder}/c.json" for key in ("train", "val")] + [f"features={folder}/f.h5"]
+    given += [f"vectors={vectors}", f"words={folder}/names.txt", f"out={tmp_path}/run=1", *SIZES]
+    short = ["data.vocabulary.min_count=1", "data.batch_size=2", "data.workers=0"]
+    short += ["trainer.val_check_interval=1"]
+    command = ["train", "experiment=updown_nocaps_cbs_xe", *given, *short]
+    assert main([*command, "trainer.max_steps=1"]) == 0
+    sources = json.loads((tmp_path / "run=1/provenance.json").read_text())["sources"]
+    assert {"word_vectors", "also"} <= sources.keys()
+    vectors.unlink()
+    assert main([*command, "trainer.max_steps=2", "resume=true"]) == 0
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("data.vocabulary.file=v.json", "file=v.json says already which words are known"),
+        ("data.vocabulary.file=v.json", "file=v.json says which words are known"),
         ("data.vocabulary.tokenizer=sentencepiece", "tokenizer sentencepiece needs a number of pieces"),
         ("model.word_size=9", "vectors.txt:1: 'a' has 8 numbers; a vector of 9 is needed"),
         ("words=none.txt", "none.txt: there is no such file"),

@@ -69,6 +69,7 @@ def test_classes_come_once_best_first_without_those_left_out() -> None:
     names = ["dog,hound", "bus", "cat", "arm"]
     found = seen(some, names, most=2, threshold=0.2, without=["arm"])
     assert found == [["dog", "dogs", "hound", "hounds"], ["bus", "buses"]]
+    assert seen(some, [name.title() for name in names], most=2, threshold=0.2, without=["arm"])[1][0] == "Bus"
     assert seen(some, names, most=1, threshold=0.95, without=[]) == []
     assert seen(regions(2), names, most=3, threshold=0.1, without=[]) == []
 
@@ -82,6 +83,24 @@ def test_plurals_are_regular() -> None:
         "cherries",
         "toys",
     ]
+
+
+def test_plurals_of_things_in_photographs_are_those_that_people_write() -> None:
+    irregular = ["man", "snowman", "police woman", "child", "mouse", "knife", "leaf", "person", "tomato"]
+    assert [plural(n) for n in irregular] == [
+        "men",
+        "snowmen",
+        "police women",
+        "children",
+        "mice",
+        "knives",
+        "leaves",
+        "people",
+        "tomatoes",
+    ]
+    for noun in ("sheep", "scissors", "blue jeans", "Glasses"):
+        assert plural(noun) == noun
+    assert plural("human") == "humans"
 
 
 def test_a_constraint_is_met_by_any_of_its_phrases_word_for_word() -> None:

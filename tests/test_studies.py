@@ -1,0 +1,66 @@
+"""Studies: what their tables say of results that are not whole, and what is not done again."""
+
+import json
+
+import pytest
+
+from experiments import rates, study
+from experiments.readme import captioning, vqa
+
+
+def runs(seeds: int, objective: str, cider: float) -> list[dict]:
+    split = {"CIDEr": cider, "bad_endings": 0.0, "repeated": 0.1, "share": 0.5, "chance": 0.1, "pointed": 0.6}
+    split |= {"pointed_chance": 0.2, "mass": 0.3}
+    about = {"model": "updown", "features": "regions", "objective": objective, "minutes": 1.0}
+    return [{**about, "seed": seed, "test": split, "novel": split} for seed in range(seeds)]
+
+
+def results(of: list[dict]) -> dict:
+    return {"pictures": study.PICTURES, "seeds": 3, "jobs": 2, "minutes": None, "runs": of}
+
+
+@pytest.mark.parametrize("seeds", [0, 1, 2])
+def test_a_cell_is_empty_until_every_seed_is_there(seeds: int) -> None:
+    text = captioning(results(runs(3, "cross_entropy", 1.0) + runs(seeds, "self_critical", 1.5)))
+    assert "1.000 ± 0.000" in text
+    assert "1.500" not in text
+    assert "+0.500" not in text
+
+
+def test_a_gain_is_that_of_the_same_seeds() -> None:
+    assert "+0.500 ± 0.000" in captioning(
+        results(runs(3, "cross_entropy", 1.0) + runs(3, "self_critical", 1.5))
+    )
+
+
+def test_a_study_without_runs_says_so() -> None:
+    for tables in (captioning, vqa):
+        assert "No training is finished yet" in tables(results([]))
+
+
+def test_a_trial_of_a_rate_that_was_interrupted_is_done_again(tmp_path, monkeypatch) -> None:
+    tried, broken = [], True
+
+    def train(*words: str) -> None:
+        run = tmp_path / "rates/folder-2-epochs-m-0.1"
+        assert f"out={run}" in words
+        assert not (run / "metrics.csv").exists()
+        run.mkdir(parents=True)
+        (run / "metrics.csv").write_text("epoch,val/CIDEr\n0,0.5\n" + ("" if broken else "1,0.25\n2,0.75\n"))
+        tried.append(broken)
+        if broken:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(rates, "bua", train)
+    monkeypatch.setattr(rates, "prepare", lambda out: None)
+    monkeypatch.setattr(rates, "in_parallel", lambda job, every, jobs: [job(*one) for one in every])
+    (tmp_path / "folder").mkdir()
+    arguments = [tmp_path, tmp_path / "folder", {"m": [0.1]}, lambda model: [], 2, "val/CIDEr", 1]
+    with pytest.raises(KeyboardInterrupt):
+        rates.try_rates(*arguments)
+    broken = False
+    rates.try_rates(*arguments)
+    rates.try_rates(*arguments)
+    assert tried == [True, False]
+    found = json.loads((tmp_path / "folder/rates.json").read_text())
+    assert found["tried"] == [{"model": "m", "rate": 0.1, "val": 0.75}]
