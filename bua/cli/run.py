@@ -73,12 +73,13 @@ class RunDirectory:
 
 
 def data_of_run(run: Path | str, key: str) -> Any:
-    """Return a key of the data that a run was trained on, where none was given.
+    """Return a key of the data that a run, or that of a checkpoint, was trained on, where none was given.
 
     Raises:
         InputError: there is none.
     """
-    directory = RunDirectory(run)
+    path = Path(run)
+    directory = RunDirectory(path.parent.parent if path.is_file() else path)
     value = directory.config().get("data", {}).get(key)
     if not value:
         raise InputError(f"{directory.path}: its data have no {key}; give the file on the command line")

@@ -8,7 +8,7 @@ from bua import __version__
 from bua.cli.provenance import sha256
 from bua.data.pairs import read_pairs
 from bua.data.question_files.entry import UNKNOWN_TYPE
-from bua.data.results import check_complete, check_known, read_results
+from bua.data.results import as_text, check_complete, check_known, read_results
 from bua.data.vqa import read_annotations, read_questions
 from bua.errors import InputError
 from bua.metrics.vqa import RULES, Asked, best_accuracies, by_type, question_accuracies
@@ -18,7 +18,7 @@ from bua.text.answers import AnswerVocabulary
 #: How answers are compared where the official evaluation does not say.
 POLICY = (
     "annotators are left out by position; any number of them is averaged over; with one, the accuracy is "
-    'agreement; a question without a type counts as "unknown"'
+    'agreement of normal forms; a question without a type counts as "unknown"'
 )
 
 
@@ -86,9 +86,10 @@ def _asked(config: Any) -> dict[Any, Asked]:
         return annotations
     asked = {question.question_id for question in read_questions(config.questions)}
     if lost := [i for i in asked if i not in annotations]:
+        one = min(lost, key=str)
         raise InputError(
             f"{config.annotations}: {len(lost)} of the {len(asked)} questions of {config.questions} have no "
-            f"annotation, one is {min(lost, key=str)}"
+            f"annotation, one is {one}{as_text(one, annotations)}"
         )
     return {i: annotation for i, annotation in annotations.items() if i in asked}
 

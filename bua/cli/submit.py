@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from bua.cli.given import refuse
 from bua.cli.provenance import sha256
 from bua.cli.score_answers import read_answers
 from bua.data.caption_files import read_whole
@@ -17,12 +18,15 @@ from bua.store.reader import ImageId
 from bua.text.answers import normalize
 
 log = logging.getLogger(__name__)
+#: Keys that mean nothing to a task.
+NOT_OF = {"caption": ("questions", "answers"), "vqa": ("images",)}
 
 
 def main(config: Any) -> None:
     """Check everything, then write the file."""
     if config.task not in BOARDS:
         raise InputError(f"task={config.task}: {' or '.join(BOARDS)} is needed")
+    refuse(NOT_OF[config.task], f"task={config.task} does not take it")
     board = BOARDS[config.task]
     out = official_file(board, str(config.out), config.split, config.name and str(config.name))
     results = read_results(config.predictions, board.key, board.value)

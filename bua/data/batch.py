@@ -116,7 +116,11 @@ class RegionInput(NamedTuple):
         Raises:
             InputError: numbers of an image are not finite.
         """
-        regions = self.tensors(store.padded(image_ids))
+        once = {image_id: n for n, image_id in enumerate(dict.fromkeys(image_ids))}
+        regions = self.tensors(store.padded(list(once)))
+        if len(once) < len(image_ids):  # of questions several are about one image
+            places = torch.tensor([once[image_id] for image_id in image_ids])
+            regions = RegionBatch(*(part[places] for part in regions))
         if not (regions.features.sum() + regions.boxes.sum()).isfinite():  # one pass; the images only if so
             for image_id, features, boxes in zip(image_ids, regions.features, regions.boxes, strict=True):
                 if not (features.isfinite().all() and boxes.isfinite().all()):

@@ -56,7 +56,7 @@ class QuestionData(LightningDataModule):
         genome: Visual Genome's question_answers.json: its questions on the images of ``train`` that have
             one of the answers are trained on, too.
         genome_images: Visual Genome's image_data.json.
-        pairs: file of complementary pairs: both questions of one are in the same batch.
+        pairs: files of complementary pairs: both questions of one are in the same batch.
         geometry: put box corners and area, times this, behind each region feature.
         batch_size: questions a batch.
         workers: processes that read.
@@ -87,7 +87,7 @@ class QuestionData(LightningDataModule):
         padding: str,
         genome: str | None,
         genome_images: str | None,
-        pairs: str | None,
+        pairs: Files | None,
         geometry: float | None,
         batch_size: int,
         workers: int,
@@ -160,14 +160,17 @@ class QuestionData(LightningDataModule):
         rank_zero_only(log.info)(counts)
         return file
 
-    def _pairs(self, path: str, asked: Sequence[QuestionFile]) -> partial[PairSampler]:
+    def _pairs(self, paths: Files, asked: Sequence[QuestionFile]) -> partial[PairSampler]:
         if self.batch_size % 2:
             raise InputError(
                 f"data.batch_size={self.batch_size}: an even number is needed for pairs to stay together"
             )
-        pairs, counts = paired_places(path, [i for file in asked for i in file.ids])
-        rank_zero_only(log.info)(counts)
-        return partial(PairSampler, pairs=torch.from_numpy(pairs))
+        ids, places = [i for file in asked for i in file.ids], []
+        for path in _listed(paths):
+            pairs, counts = paired_places(path, ids)
+            rank_zero_only(log.info)(counts)
+            places.append(torch.from_numpy(pairs))
+        return partial(PairSampler, pairs=torch.cat(places))
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -271,7 +274,8 @@ def _tell_of_both(judged: Sequence[QuestionFile], asked: Sequence[QuestionFile])
     for file in judged:
         if both := sum(question_id in trained for question_id in file.ids):
             rank_zero_only(log.warning)(
-                f"{file.path}: {both:,} of its {len(file):,} questions are trained on"
+                f"{file.path}: {both:,} of its {len(file):,} questions are trained on: val/accuracy and the "
+                "best checkpoint go by them; take trainer.max_epochs from a training on train, and last.ckpt"
             )
 
 
@@ -288,8 +292,11 @@ def _words_of(files: Files) -> Iterator[str]:
         yield from texts
 
 
-def _listed(files: Files | Sequence[str | None]) -> list[Any]:
-    return [files] if isinstance(files, str) else list(files)
+def _listed(files: Files | Sequence[Files | None]) -> list[Any]:
+    """Return files as a list, of which an entry may be a list, too: [${data.val}, test.json]."""
+    if files is None or isinstance(files, str):
+        return [files]
+    return [path for some in files for path in _listed(some)]  # type: ignore[arg-type]
 
 
 def _check(key: str, value: str, known: Iterable[str]) -> None:

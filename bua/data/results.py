@@ -82,7 +82,7 @@ def check_known(
     if extra:
         raise InputError(
             f"{path}: {noun} {extra[0]!r} is not in {source} ({len(extra)} of the {len(results)} "
-            f"predictions are of none){_as_text(extra[0], known)}"
+            f"predictions are of none){as_text(extra[0], known)}"
         )
 
 
@@ -107,7 +107,7 @@ def check_complete(
         )
 
 
-def _as_text(found: ImageId, known: Collection[ImageId]) -> str:
+def as_text(found: ImageId, known: Collection[ImageId]) -> str:
     """Say that an id is only written as another type, if it is so."""
     if str(found) in known:
         return "; ids are texts there and must stand in quotes"

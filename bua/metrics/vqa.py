@@ -8,8 +8,8 @@ form first depends on the rule:
     As of 2021: all annotators' answers and the prediction are normalised, unless the annotators
     all agree; then the raw texts are compared.
 ``legacy``
-    Before 2021: the prediction is always normalised, the annotators' answers only lose
-    punctuation, and only where they do not all agree.
+    Before 2021: the prediction is always normalised; the annotators' answers stand as they wrote them,
+    spaces at the edges included, but lose punctuation where they do not all agree.
 ``always``
     Everything is always normalised, as several later evaluations do.
 """
@@ -40,7 +40,8 @@ def question_accuracy(prediction: str, answers: Sequence[str], rule: str = "offi
 
     Annotators are told apart by their position, so that answers without ``answer_id`` count rightly,
     and there may be any number of them: the mean over leaving out each is taken as it is for ten. A
-    single annotator cannot be left out: then the accuracy is whether the two agree.
+    single annotator cannot be left out: then the accuracy is whether the two agree in their normal
+    forms, whatever the rule, as soft targets have it.
 
     Raises:
         ValueError: there is no such rule, or there are no answers.
@@ -55,9 +56,9 @@ def _given(answers: Sequence[str], rule: str) -> tuple[list[str], bool]:
         raise ValueError(f"there is no rule {rule!r}; there is {', '.join(RULES)}")
     if not answers:
         raise ValueError("a question without answers cannot be scored")
-    forms = {answer: clean(answer) for answer in set(answers)}
-    agree = len(set(forms.values())) == 1
-    if rule == "always" or (rule == "official" and not agree):
+    forms = {answer: answer if rule == "legacy" else clean(answer) for answer in set(answers)}
+    agree = len(answers) > 1 and len(set(forms.values())) == 1
+    if rule == "always" or len(answers) == 1 or (rule == "official" and not agree):
         forms = {answer: normalize(text) for answer, text in forms.items()}
     elif rule == "legacy" and not agree:
         forms = {answer: remove_punctuation(text) for answer, text in forms.items()}

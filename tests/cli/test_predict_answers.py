@@ -31,6 +31,11 @@ def predicted(runs: list[Path], out: Path, *more: object) -> list[dict]:
     return json.loads(out.read_text())
 
 
+def test_a_checkpoint_of_a_run_knows_its_files(runs, tmp_path) -> None:
+    last = runs[0] / "checkpoints/last.ckpt"
+    assert predicted([last], tmp_path / "p.json") == predicted(runs, tmp_path / "q.json")
+
+
 def test_every_question_has_one_official_record(runs, scenes, tmp_path) -> None:
     found = predicted(runs, tmp_path / "p.json", f"questions={scenes}/questions_test.json")
     asked = json.loads((scenes / "questions_test.json").read_text())["questions"]

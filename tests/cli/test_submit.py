@@ -142,3 +142,13 @@ def test_captions_of_other_images_or_under_other_ids_are_refused(tmp_path, capfd
     assert "p.json: 1 of the 2 images of" in line
     line = said(capfd, *coco(tmp_path, ["a", "b"], ["b", "a"]), f"out={tmp_path}/c.json")
     assert "image 'a' is not named by a whole number (2 of 2)" in line
+
+
+@pytest.mark.parametrize(
+    ("task", "word"),
+    [("vqa", "images=i.json"), ("caption", "questions=q.json"), ("caption", "answers=a.json")],
+)
+def test_keys_of_the_other_task_are_refused(task: str, word: str, tmp_path, capfd) -> None:
+    words = [f"task={task}", f"predictions={tmp_path}/p.json", f"out={tmp_path}/sent.json", word]
+    assert main(["submit", *words]) == 2
+    assert capfd.readouterr().err.strip() == f"bua submit: {word}: task={task} does not take it"

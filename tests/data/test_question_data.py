@@ -346,3 +346,37 @@ def test_unknown_words_and_cut_questions_are_counted(scenes, caplog) -> None:
     unknown = int(np.count_nonzero((data.val_set._words == UNKNOWN).any(1)))
     assert 0 < unknown < len(lengths)
     assert line.endswith(f"{unknown:,} with unknown words, {sum(n > 5 for n in lengths):,} cut to 5 words")
+
+
+def test_a_list_within_a_list_of_files_is_read_as_its_files(scenes) -> None:
+    val = str(scenes / "questions_val.json")
+    data = question_data(scenes, words_of=[[val, str(scenes / "questions_test.json")], val])
+    flat = question_data(scenes, words_of=[val, str(scenes / "questions_test.json"), val])
+    assert data.vocabulary == flat.vocabulary
+    assert data.sources == flat.sources
+
+
+def test_pairs_of_several_files_stay_together(scenes, tmp_path, caplog) -> None:
+    caplog.set_level("INFO")
+    ids = [question.question_id for question in read_questions(scenes / "questions_train.json")]
+    files = [
+        written(tmp_path, f"{n}.json", [[ids[n], ids[-1 - n]], [ids[n + 5], ids[-6 - n]]]) for n in (0, 1)
+    ]
+    data = question_data(scenes, pairs=files, batch_size=4)
+    together = [set(batch.question_id) for batch in data.train_dataloader()]
+    for n in (0, 1):
+        assert f"{files[n]}: 2 pairs stay together" in caplog.text
+        for pair in ({ids[n], ids[-1 - n]}, {ids[n + 5], ids[-6 - n]}):
+            assert sum(pair <= batch for batch in together) == 1
+
+
+def test_questions_about_one_image_have_its_regions_each(scenes) -> None:
+    data = question_data(scenes)
+    store, images = data.store, [data.store.image_ids[n] for n in (2, 0, 2, 1, 0, 2)]
+    found = data.region_input.load(store, images)
+    for n, image_id in enumerate(images):
+        alone = data.region_input.load(store, [image_id])
+        count = int(alone.mask.sum())
+        assert found.mask[n].sum() == count
+        for part, one in zip(found, alone, strict=True):
+            assert torch.equal(part[n, :count], one[0])

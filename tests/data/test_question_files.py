@@ -158,7 +158,7 @@ BROKEN = {
         {"data": [TEXTVQA["data"][0] | {"answers": [3]}]},
         "question 3: answers must",
     ),
-    "no answers but a list": ([VIZWIZ[0] | {"answers": []}], "question VizWiz_.*: answers must"),
+    "answers that are no list": ([VIZWIZ[0] | {"answers": ""}], "question VizWiz_.*: answers must"),
     "some with answers": (
         [VIZWIZ[0], {"image": "b.jpg", "question": "what?"}],
         "1 of the 2 questions of .* have no annotation, the first is b.jpg",
@@ -355,3 +355,20 @@ def test_images_named_by_texts_are_found_under_any_folder_and_ending(tmp_path) -
     assert stored_images(["2354786"], numbers, "q.json") == {"2354786": 2354786}
     with pytest.raises(InputError, match="no regions here, the first is 3"):
         stored_images([3], store, "q.json")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"data": [{k: v for k, v in TEXTVQA["data"][0].items() if k != "answers"} | {"answers": []}]},
+        [VIZWIZ[0] | {"answers": []}],
+        {"1": {"imageId": "2", "question": "what?", "answer": ""}},
+    ],
+    ids=["TextVQA", "VizWiz", "GQA"],
+)
+def test_a_question_with_no_answers_in_its_list_is_that_of_a_test_split(content, tmp_path) -> None:
+    path = tmp_path / "test.json"
+    path.write_text(json.dumps(content))
+    assert len(read_questions(path)) == 1
+    with pytest.raises(InputError, match="there are no answers in it"):
+        read_annotations(path)

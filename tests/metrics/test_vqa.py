@@ -34,11 +34,14 @@ QUESTIONS = st.dictionaries(st.integers(0, 40), ASKED, min_size=1, max_size=12)
 
 
 def slow(prediction: str, answers: list[str], rule: str) -> float:
-    """The evaluation as its authors describe it: records with ids, one of them left out at a time."""
-    records = [
-        {"answer_id": n, "answer": a.replace("\n", " ").replace("\t", " ").strip()}
-        for n, a in enumerate(answers)
-    ]
+    """The evaluation as its authors describe it: records with ids, one of them left out at a time.
+
+    Before 2021 only the prediction lost its line breaks and the spaces at its edges.
+    """
+    records = [{"answer_id": n, "answer": a} for n, a in enumerate(answers)]
+    if rule != "legacy":
+        for record in records:
+            record["answer"] = record["answer"].replace("\n", " ").replace("\t", " ").strip()
     said = prediction.replace("\n", " ").replace("\t", " ").strip()
     differ = len({record["answer"] for record in records}) > 1
     if rule == "always" or (rule == "official" and differ):
@@ -92,6 +95,21 @@ def test_accuracy_lies_between_0_and_1_and_changes_nothing(answers, said, rule) 
 def test_one_annotator_is_agreed_with_or_not(rule: str) -> None:
     assert question_accuracy("red", ["red"], rule) == 1
     assert question_accuracy("blue", ["red"], rule) == 0
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_with_one_annotator_a_class_is_right_where_its_soft_target_is_1(rule: str) -> None:
+    for said, wrote in (("red", "Red"), ("red", "red."), ("2", "two"), ("cat", "a cat ")):
+        assert question_accuracy(said, [wrote], rule) == 1
+        asked = {1: Asked([wrote], "other", "what", wrote)}
+        assert best_accuracies([said], asked, rule) == {1: 1}
+    assert question_accuracy("red", ["Red"] * 2) == 0  # of two who agree what was written is compared
+
+
+def test_before_2021_annotators_answers_kept_the_spaces_at_their_edges() -> None:
+    for rule, accuracy in (("legacy", 0), ("official", 1)):
+        assert question_accuracy("yes", ["yes "] * 10, rule) == accuracy
+        assert question_accuracy("net", ["net "] * 4 + ["racket"] * 6, rule) == accuracy
 
 
 def test_there_are_three_rules() -> None:

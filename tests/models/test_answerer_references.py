@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bua.models.answerers.ban import BilinearAttention
 from bua.models.answerers.counting import Counter, PiecewiseLinear
 from bua.models.answerers.question import QuestionEncoder, word_mask
 from bua.models.attention import ProductAttention
@@ -232,3 +233,14 @@ def test_a_frozen_copy_stays_what_the_words_began_with() -> None:
     assert encoder.frozen.weight[1:].eq(1).all()
     assert not encoder.frozen.weight[0].any()
     assert not encoder.word.weight[1:3].eq(1).all()
+
+
+def test_bilinear_attention_begins_as_uneven_as_its_authors_have_it() -> None:
+    torch.manual_seed(0)
+    attention = BilinearAttention(
+        feature_size=5, question_size=H, joint_size=384, glimpses=8, dropout=0.0, joint_dropout=0.0
+    )
+    weight = attention.score.weight
+    assert float(weight.std()) == pytest.approx(1, rel=0.05)  # of N(0, 1): its learnt norm is sqrt(8 * 384)
+    assert float(weight.norm()) == pytest.approx((8 * 384) ** 0.5, rel=0.05)
+    assert attention.score.bias.abs().min() > 0

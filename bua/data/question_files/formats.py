@@ -91,7 +91,7 @@ def _of_vizwiz(record: Any, name: str, tell: Tell) -> Entry | None:
 
 def _with_answers(entry: Entry, record: dict[str, Any], tell: Tell) -> Entry | None:
     """Add the answers of a record that has any."""
-    if record.get("answers") is None:
+    if record.get("answers") in (None, []):
         return entry
     texts = answer_texts(record["answers"], f"question {entry.question_id}", tell)
     if texts is None:
@@ -103,7 +103,9 @@ def _of_gqa(record: Any, name: str, tell: Tell) -> Entry | None:
     if not is_sound(record, name, _GQA, tell):
         return None
     image, answer, types = record["imageId"], record.get("answer"), record.get("types") or {}
-    asked = None if answer is None else answered([answer], types.get("structural"), types.get("semantic"))
+    asked = (
+        None if answer in (None, "") else answered([answer], types.get("structural"), types.get("semantic"))
+    )
     return Entry(name, Question(name, image, record["question"]), asked)
 
 

@@ -11,6 +11,7 @@ from bua.data.question_files.answers import AskedList
 from bua.data.question_files.entry import Entry, Question, QuestionId
 from bua.data.question_files.file import QuestionFile
 from bua.data.question_files.formats import GQA, Format, format_of
+from bua.data.results import as_text
 from bua.data.stream import members
 from bua.errors import InputError
 from bua.json_file import Tell
@@ -141,7 +142,7 @@ class _Given:
         elif missing:
             self.say(
                 f"{len(missing):,} of the {len(ids):,} questions of {path} have no annotation, the first is "
-                f"{missing[0]}"
+                f"{missing[0]}{as_text(missing[0], self.at)}"
             )
         if missing:
             return None

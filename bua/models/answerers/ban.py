@@ -6,6 +6,7 @@ G glimpses, J joint, C answers.
 
 from typing import Any
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -49,7 +50,12 @@ class BilinearAttention(nn.Module):
         self.region = dropped(feature_size, joint_size, dropout)
         self.word = dropped(question_size, joint_size, dropout)
         self.dropout = nn.Dropout(joint_dropout)
-        self.score: Any = normed_linear(joint_size, glimpses)
+        score: Any = normed_linear(joint_size, glimpses)
+        # as its authors have it: from weights of the usual size attention would be, and long stay, uniform
+        with torch.no_grad():
+            score.weight = torch.randn(glimpses, joint_size)
+            score.bias.copy_(torch.randn(glimpses))
+        self.score = score
 
     def forward(
         self, features: Float[Tensor, "B K D"], words: Float[Tensor, "B T Q"]
