@@ -240,7 +240,7 @@ def test_bilinear_attention_begins_as_uneven_as_its_authors_have_it() -> None:
     attention = BilinearAttention(
         feature_size=5, question_size=H, joint_size=384, glimpses=8, dropout=0.0, joint_dropout=0.0
     )
-    weight = attention.score.weight
+    weight = attention.score.weight.detach()
     assert float(weight.std()) == pytest.approx(1, rel=0.05)  # of N(0, 1): its learnt norm is sqrt(8 * 384)
     assert float(weight.norm()) == pytest.approx((8 * 384) ** 0.5, rel=0.05)
     assert attention.score.bias.abs().min() > 0
