@@ -1,4 +1,4 @@
-"""First losses of every captioner, as recorded."""
+"""First losses of every captioner and VQA model, as recorded."""
 
 import json
 
@@ -6,32 +6,50 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.models.zoo import CAPTIONERS, captioner, some_regions, some_words
+from tests.models.zoo import ANSWERERS, CAPTIONERS, answerer, captioner, some_regions, some_words
 from tests.parity import ROOT
 
-GOLDEN = json.loads((ROOT / "tests" / "golden" / "losses.json").read_text())["captioners"]
+GOLDEN = json.loads((ROOT / "tests" / "golden" / "losses.json").read_text())
 
 
-def first_losses(kind: str) -> list[float]:
+def first_losses(model, loss_of) -> list[float]:
     """Return the losses of five steps, without dropout."""
-    model, regions, words = captioner(kind), some_regions(), some_words(length=6)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=1e-2)
     losses = []
     for _ in range(5):
         optimizer.zero_grad()
-        logits = model(regions, words[..., :-1])
-        loss = F.cross_entropy(logits.flatten(0, 2), words[..., 1:].flatten())
+        loss = loss_of(model)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     return losses
 
 
-def test_there_are_losses_of_every_captioner() -> None:
-    assert set(GOLDEN) == set(CAPTIONERS)
+def of_captions(model):
+    words = some_words(length=6)
+    logits = model(some_regions(), words[..., :-1])
+    return F.cross_entropy(logits.flatten(0, 2), words[..., 1:].flatten())
+
+
+def of_answers(model):
+    logits, _ = model(some_regions(), some_words(sequences=1, length=6)[:, 0])
+    targets = torch.linspace(0, 1, logits.numel()).view_as(logits)
+    return F.binary_cross_entropy_with_logits(logits, targets)
+
+
+def test_there_are_losses_of_every_model() -> None:
+    assert set(GOLDEN["captioners"]) == set(CAPTIONERS)
+    assert set(GOLDEN["answerers"]) == set(ANSWERERS)
 
 
 @pytest.mark.parametrize("kind", CAPTIONERS)
-def test_the_first_losses_are_golden(kind: str) -> None:
+def test_the_first_losses_of_a_captioner_are_golden(kind: str) -> None:
     """A change of these numbers is a change of behaviour: say why where you change the file."""
-    assert first_losses(kind) == pytest.approx(GOLDEN[kind], rel=1e-3)
+    assert first_losses(captioner(kind), of_captions) == pytest.approx(GOLDEN["captioners"][kind], rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ANSWERERS)
+def test_the_first_losses_of_a_vqa_model_are_golden(kind: str) -> None:
+    """As above."""
+    assert first_losses(answerer(kind), of_answers) == pytest.approx(GOLDEN["answerers"][kind], rel=1e-3)
