@@ -18,8 +18,10 @@ from tests.parity import ROOT
 
 CONF = ROOT / "conf"
 PRIMARY = sorted(f.stem for f in CONF.glob("*.yaml") if f.stem != "command")
+#: Groups with tests of their own.
+APART = ("experiment", "leave_out")
 EXPERIMENTS = sorted(f.stem for f in (CONF / "experiment").glob("*.yaml"))
-OPTIONS = sorted((f.parent.name, f.stem) for f in CONF.glob("*/*.yaml") if f.parent.name != "experiment")
+OPTIONS = sorted((f.parent.name, f.stem) for f in CONF.glob("*/*.yaml") if f.parent.name not in APART)
 
 
 def composed(name: str, *overrides: str) -> DictConfig:
@@ -88,6 +90,14 @@ def test_experiment_composes_and_its_targets_take_their_arguments(name: str) -> 
 def test_every_option_of_every_group_is_of_use_somewhere(group: str, option: str) -> None:
     primary = {"detector": "extract", "select": "extract", "decode": "predict"}.get(group, "train")
     assert check_targets(composed(primary, f"{group}={option}")) >= 1
+
+
+@pytest.mark.parametrize(("name", "count"), [("nothing", 0), ("nocaps", 39)])
+def test_classes_that_are_left_out_are_names_in_lower_case(name: str, count: int) -> None:
+    without = composed("captions_constraints", f"leave_out={name}").without
+    assert len(set(without)) == count
+    assert all(entry == entry.lower().strip() for entry in without)
+    assert list(composed("captions_constraints", "without=[arm]").without) == ["arm"]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -24,7 +24,7 @@ MODELS = {
         "data.padding=end",
         "data.geometry=1",  # its regions have unit length: boxes would be all that is left of them
     ],
-    "ban": ["model=ban_small", "model.hidden_size=128", "optimizer.lr=8e-3", "data.padding=end"],
+    "ban": ["model=ban_small", "model.hidden_size=128", "optimizer.lr=2e-3", "data.padding=end"],
     "mcan": ["model=mcan_small", "optimizer.lr=2e-3", "data.padding=end"],
     "mean_pooled": ["model=mean_pooled_vqa_small", "optimizer.lr=6e-3"],
     "updown_hu_counter": ["model=updown_hu_small", "optimizer.lr=6e-3", COUNTER],
@@ -32,10 +32,10 @@ MODELS = {
 }
 #: The last two are trained on regions only: one to see what counting adds, the other sees nothing.
 BOTH = list(MODELS)[:-2]
-#: Those that learn slowly are trained on regions for longer, too, at half of their rates.
+#: Those that learn slowly are trained on regions for longer, too; all but BAN at half of their rates.
 SLOW = {
     "updown_teney": ["optimizer.lr=2.5e-3"],
-    "ban": ["optimizer.lr=4e-3"],
+    "ban": [],
     "mcan": ["optimizer.lr=1e-3"],
 }
 PRECISION = "trainer.precision=bf16-mixed"
