@@ -117,8 +117,9 @@ class RegionInput(NamedTuple):
             InputError: numbers of an image are not finite.
         """
         once = {image_id: n for n, image_id in enumerate(dict.fromkeys(image_ids))}
-        regions = self.tensors(store.padded(list(once)))
-        if len(once) < len(image_ids):  # of questions several are about one image
+        few = 2 * len(once) <= len(image_ids)  # as of the questions of a file, of which several are about one
+        regions = self.tensors(store.padded(list(once) if few else image_ids))
+        if few:
             places = torch.tensor([once[image_id] for image_id in image_ids])
             regions = RegionBatch(*(part[places] for part in regions))
         if not (regions.features.sum() + regions.boxes.sum()).isfinite():  # one pass; the images only if so

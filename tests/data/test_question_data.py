@@ -370,10 +370,12 @@ def test_pairs_of_several_files_stay_together(scenes, tmp_path, caplog) -> None:
             assert sum(pair <= batch for batch in together) == 1
 
 
-def test_questions_about_one_image_have_its_regions_each(scenes) -> None:
+@pytest.mark.parametrize("order", [(2, 0, 2, 1, 0, 2), (2, 0, 1, 0), (1, 1), (0, 3, 1)])
+def test_questions_about_one_image_have_its_regions_each(order, scenes) -> None:
     data = question_data(scenes)
-    store, images = data.store, [data.store.image_ids[n] for n in (2, 0, 2, 1, 0, 2)]
+    store, images = data.store, [data.store.image_ids[n] for n in order]
     found = data.region_input.load(store, images)
+    assert len(found.mask) == len(order)
     for n, image_id in enumerate(images):
         alone = data.region_input.load(store, [image_id])
         count = int(alone.mask.sum())
