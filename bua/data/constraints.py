@@ -3,7 +3,6 @@
 Each entry of an image is one constraint: a text, or several of which one is enough.
 """
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from bua.errors import InputError
 from bua.json_file import read_json
 from bua.store.reader import ImageId
 from bua.store.regions import Regions
+from bua.text.plural import plural
 from bua.text.vocabulary import UNKNOWN, Vocabulary
 
 #: An automaton has a state for every set of met constraints: more of them are too many to search.
@@ -29,7 +29,8 @@ def read_constraints(
     and is told.
 
     Raises:
-        InputError: the file is broken, or an image has more than ``MOST`` constraints.
+        InputError: the file is broken, an image has more than ``MOST`` constraints, or the vocabulary is
+            of pieces of words.
     """
     if vocabulary.pieces:
         raise InputError(f"{path}: constraints are whole words, and the model says pieces of words")
@@ -82,51 +83,6 @@ def seen(
 def forms(names: str) -> list[str]:
     """Return the names of a class, with commas between, each in singular and plural."""
     return [form for name in names.split(",") for form in (name, plural(name))]
-
-
-#: Things that photographs show whose plural is not regular.
-_IRREGULAR = {
-    **{"person": "people", "child": "children", "mouse": "mice", "foot": "feet", "tooth": "teeth"},
-    **{"goose": "geese", "ox": "oxen", "die": "dice", "cactus": "cacti"},
-    **{f"{stem}f": f"{stem}ves" for stem in ("lea", "shel", "wol", "cal", "loa", "hal", "scar", "hoo", "el")},
-    **{f"{stem}fe": f"{stem}ves" for stem in ("kni", "wi", "li")},
-    **{f"{stem}o": f"{stem}oes" for stem in ("tomat", "potat", "her", "mosquit", "mang")},
-}
-_OF_MAN = frozenset({"human", "german", "roman", "talisman", "caiman"})
-#: Words that are plurals, or have none of their own.
-_UNCHANGED = frozenset(
-    [
-        "sheep",
-        "deer",
-        "fish",
-        "goldfish",
-        "jellyfish",
-        "starfish",
-        "squid",
-        "shrimp",
-        "moose",
-        "bison",
-        "salmon",
-    ]
-    + ["aircraft", "scissors", "jeans", "pants", "shorts", "trousers", "tights", "glasses", "sunglasses"]
-    + ["eyeglasses", "goggles", "binoculars", "headphones", "tongs", "pliers", "chopsticks", "clothes"]
-    + ["people", "men", "women", "children", "luggage", "furniture", "clothing", "footwear", "tableware"]
-    + ["cutlery", "jewelry", "bread", "pasta", "sushi", "popcorn", "broccoli", "grass", "water", "snow"]
-)
-
-
-def plural(noun: str) -> str:
-    """Return the plural of a noun: the regular one, unless its last word is known to have another."""
-    before, space, last = noun.rpartition(" ")
-    if last.lower() in _UNCHANGED:
-        return noun
-    if last.lower() in _IRREGULAR:
-        return f"{before}{space}{_IRREGULAR[last.lower()]}"
-    if last.lower().endswith(("man", "woman")) and last.lower() not in _OF_MAN:
-        return f"{noun[:-2]}en"
-    if re.search(r"(s|x|z|ch|sh)$", noun):
-        return f"{noun}es"
-    return re.sub(r"(?<=[^aeiou])y$", "ie", noun) + "s"
 
 
 def _are_texts(texts: Any) -> bool:

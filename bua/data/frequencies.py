@@ -29,7 +29,7 @@ def caption_frequencies(
         path: a file of the same captions, vocabulary and end.
 
     Raises:
-        InputError: the file is damaged, or of something else.
+        InputError: the file is damaged or of something else, or the vocabulary is of pieces of words.
     """
     if len(captions) < 2:
         raise InputError("rewards need captions of two images at least: with one all n-grams weigh nothing")

@@ -167,10 +167,14 @@ class QuestionData(LightningDataModule):
             )
         ids, places = [i for file in asked for i in file.ids], []
         for path in _listed(paths):
-            pairs, counts = paired_places(path, ids)
+            found, counts = paired_places(path, ids)
             rank_zero_only(log.info)(counts)
-            places.append(torch.from_numpy(pairs))
-        return partial(PairSampler, pairs=torch.cat(places))
+            places.append(torch.from_numpy(found))
+        pairs = torch.cat(places)
+        twice = (pairs.flatten().bincount() > 1).nonzero()
+        if len(twice):
+            raise InputError(f"data.pairs: question {ids[int(twice[0])]} is in pairs of two of the files")
+        return partial(PairSampler, pairs=pairs)
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -362,6 +362,8 @@ def test_pairs_of_several_files_stay_together(scenes, tmp_path, caplog) -> None:
     files = [
         written(tmp_path, f"{n}.json", [[ids[n], ids[-1 - n]], [ids[n + 5], ids[-6 - n]]]) for n in (0, 1)
     ]
+    with pytest.raises(InputError, match=rf"question {ids[0]} is in pairs of two of the files"):
+        question_data(scenes, pairs=[files[0], files[0]], batch_size=4)
     data = question_data(scenes, pairs=files, batch_size=4)
     together = [set(batch.question_id) for batch in data.train_dataloader()]
     for n in (0, 1):
