@@ -29,6 +29,25 @@ def test_normal_forms_of_the_official_evaluation(shared) -> None:
     assert wrong == []
 
 
+#: Those of the 3,129 published answers that have marks, digits, contractions or what articles leave.
+PUBLISHED = """
+    at&t|2.00|1.00|1 4|000|12:35|10:08|4th of july|1st|2nd|3rd|1950s|no 1|1 world|1 way|right 1
+    1 on right|1 in middle|7 eleven|10 years|2 men|30 mph|100 year party ct|they aren't|it isn't
+    he isn't|he's not|it's not|it's raining|can't see it|can't see|can't tell|cannot tell|don't walk
+    don't know|i don't know|nathan's|st patrick's day|baby's breath|mcdonald's|man's|woman's|men's
+    women's|valentine's day|all way|winnie pooh|side of road|t shirt|t shirt and jeans|mercedes benz
+    coca cola|zig zag|multi colored|red white and blue|red white blue|black white|jp morgan|mt airy
+    to get to other side|in cabbage town|not at all|all of them|i|s|t|d|am|pm|us
+"""
+
+
+def test_answers_of_published_lists_are_their_own_normal_forms() -> None:
+    answers = [answer.strip() for line in PUBLISHED.split("\n") for answer in line.split("|")]
+    assert "" in answers
+    assert len(set(answers)) > 65
+    assert [a for a in answers if normalize(a) != a] == []
+
+
 ANSWERS = st.lists(st.sampled_from(["yes", "no", "2", "two", "a cat", "cat", "the"]), min_size=1, max_size=12)
 
 
