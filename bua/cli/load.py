@@ -126,10 +126,18 @@ def begin_with(model: nn.Module, path: Path | str, record: Mapping[str, Any]) ->
                 f"{path}: its {what} is not that of these data "
                 f"({difference(before.get(key), record.get(key))}); it cannot be the start"
             )
+    theirs, ours = before["model"], record["model"]
+    kinds = [str(one["_target_"]).rpartition(".")[2] for one in (theirs, ours)]
+    if kinds[0] != kinds[1]:
+        raise InputError(
+            f"{path}: its model is {kinds[0]}, which {kinds[1]} cannot start from; give the same model"
+        )
     try:
         model.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"{checkpoint}: its weights do not fit the model ({error})") from None
+    except RuntimeError:
+        raise InputError(
+            f"{path}: its weights do not fit the model: {difference(theirs, ours)}; give the same model"
+        ) from None
 
 
 def difference(theirs: Any, ours: Any) -> str:

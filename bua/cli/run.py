@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from bua.errors import InputError
 from bua.store.atomic import write_text
@@ -30,19 +31,18 @@ class RunDirectory:
         self.path, self.keeps = Path(path), keeps
         self.checkpoints = self.path / "checkpoints"
 
-    def start(self, config: Any, overrides: list[str], origin: Mapping[str, Any]) -> None:
-        """Write what is known at the start.
-
-        Raises:
-            InputError: a run is there already.
-        """
-        if not self.keeps:
-            return
+    def check_new(self) -> None:
+        """Raise ``InputError`` if a run is there already."""
         status = self.path / "status.json"
-        if status.exists():
+        if self.keeps and status.exists():
             state = json.loads(status.read_text())["state"]
             hint = "give resume=true to go on with it" if self.last() else "delete it"
             raise InputError(f"{self.path}: a run is there already ({state}); {hint}, or give another out")
+
+    def start(self, config: Any, overrides: list[str], origin: Mapping[str, Any]) -> None:
+        """Write what is known at the start."""
+        if not self.keeps:
+            return
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
         write_text(self.path / "overrides.yaml", yaml.safe_dump(overrides))
@@ -65,6 +65,10 @@ class RunDirectory:
         """Record the state: running, done or failed."""
         if self.keeps:
             write_text(self.path / "status.json", json.dumps({"state": state, "pid": os.getpid(), **more}))
+
+    def best(self) -> Path:
+        """Return where the best checkpoint is, once a validation was made."""
+        return self.checkpoints / "best.ckpt"
 
     def last(self) -> Path | None:
         """Return the newest checkpoint, to resume from, if there is one."""
@@ -89,7 +93,11 @@ def data_of_run(run: Path | str, key: str) -> Any:
 class Journal(Callback):
     """Writes a row to ``metrics.csv`` and a line to the terminal.
 
-    After every epoch, after a validation within one, and a line every so many minutes of a long one.
+    After every epoch, after a validation within one, and a line every so many minutes of a long one. What
+    is logged of batches (``train/``) is their mean since the row before.
+
+    Attributes:
+        means: those of the last row.
     """
 
     #: Seconds between lines within an epoch.
@@ -100,6 +108,9 @@ class Journal(Callback):
         self.started = self.epoch_started = time.monotonic()
         self.validated = False
         self.spoke, self.began = self.started, 0
+        self.means: dict[str, float] = {}
+        self._sums: dict[str, Tensor] = {}
+        self._batches = 0
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that there are new numbers; record them if they are of the middle of an epoch."""
@@ -110,12 +121,16 @@ class Journal(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Say a word in a long epoch."""
+        """Add what was logged of a batch, where it is; say a word in a long epoch."""
+        self._batches += 1
+        for name, value in trainer.callback_metrics.items():
+            if name.startswith("train/"):
+                self._sums[name] = self._sums.get(name, 0) + value.detach().float()
         now = time.monotonic()
         if trainer.is_global_zero and now - self.spoke > self.SILENCE:
             self.spoke = now
-            loss = trainer.callback_metrics.get("train/loss")
-            shown = f"  train/loss {float(loss):.4g}" if loss is not None else ""
+            loss = self._sums.get("train/loss")
+            shown = f"  train/loss {float(loss) / self._batches:.4g}" if loss is not None else ""
             self.tell(f"step {trainer.global_step}{shown}{self._left(trainer)}")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -127,15 +142,15 @@ class Journal(Callback):
         self.epoch_started = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Record everything logged in the epoch."""
+        """Record everything logged since the row before."""
+        now = time.monotonic()
+        if self._batches:
+            self.means = {name: float(value) / self._batches for name, value in self._sums.items()}
+            self._sums, self._batches = {}, 0
         if not trainer.is_global_zero:
             return
-        now = time.monotonic()
-        values = {
-            name: float(value)
-            for name, value in sorted(trainer.callback_metrics.items())
-            if self.validated or not name.startswith("val/")
-        }
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items()} | self.means
+        values = {n: logged[n] for n in sorted(logged) if self.validated or not n.startswith("val/")}
         self.validated = False
         row = {
             "epoch": trainer.current_epoch,

@@ -2,7 +2,10 @@
 
 import inspect
 import logging
+import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 
 from bua.cli.build import build, to_plain
+from bua.cli.checkpoints import LastCheckpoint
+from bua.cli.given import refuse
 from bua.cli.load import FORMAT, begin_with, read_checkpoint
 from bua.cli.provenance import provenance
 from bua.cli.run import Journal, RunDirectory
@@ -23,6 +28,8 @@ log = logging.getLogger(__name__)
 
 #: Files of an objective that say what a model begins with.
 BEGINNINGS = ("word_vectors", "answer_images")
+#: What of the trainer stays when a run goes on; how long and where it trains may change.
+KEPT = ("precision", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
 
 
 def main(config: Any) -> float | None:
@@ -36,33 +43,51 @@ def train(config: Any, out: Path, overrides: list[str]) -> dict[str, float]:
     """Train and return the metrics of the last validation.
 
     Everything that the data decide (sizes, vocabularies) is written into the configuration of
-    the run, so that the model can be built again from the run directory alone.
+    the run, so that the model can be built again from the run directory alone. Nothing is written before
+    all parts are built: what is refused until then leaves no run behind.
     """
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+    # the first of several processes keeps the run directory
+    run = RunDirectory(out, keeps=rank() == 0)
+    if not config.resume:
+        run.check_new()
     pl.seed_everything(config.seed, verbose=False)
     data = build(config.data)
     known = {name: size for name, size in data.sizes.items() if name in list(config.model)}
+    refuse([f"model.{name}" for name in known], "the data decide it", overrides)
     plain = to_plain(OmegaConf.merge(config, {"model": known}))
-    run = RunDirectory(out)
     # what a model began from is not asked for again when it is built from its checkpoint
     model = {key: None if key == "pretrained" else value for key, value in plain["model"].items()}
     record = {"format": FORMAT, "model": model, "objective": plain["objective"], **data.record}
-    if rank() > 0:  # the first of several processes keeps the run directory
-        run = RunDirectory(out, keeps=False)
     if config.resume:
         _check_resume(run, plain, record)
+    task = _task(config, plain, data, record)
+    journal = Journal(run, log.info)
+    trainer = build(plain["trainer"], callbacks=_callbacks(config, run, journal), logger=False)
+    if config.resume:
         run.status("running")
     else:
         begun = {key: plain["objective"][key] for key in BEGINNINGS if plain["objective"].get(key)}
         run.start(plain, overrides, provenance({**data.sources, **begun}, config.seed))
     try:
-        return _fit(config, plain, data, run, record)
+        if run.keeps:
+            data.save(run.path)
+            task.save(run.path)
+            log.info(f"{run.path}: {sum(p.numel() for p in task.parameters()):,} parameters")
+        with told_sizes(trainer, overrides):
+            checkpoint = run.last() if config.resume else None
+            trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
         run.status("interrupted")
         raise KeyboardInterrupt from None
     except Exception as error:
         run.status("failed", error=f"{type(error).__name__}: {error}"[:2000])
         raise
+    metrics = {**{n: float(v) for n, v in trainer.callback_metrics.items()}, **journal.means}
+    run.status("done", metrics=metrics)
+    if run.keeps and not run.best().exists():
+        log.info(f"{run.path}: no validation was due; the last weights are what it has")
+    return metrics
 
 
 def _check_resume(run: RunDirectory, plain: dict[str, Any], record: dict[str, Any]) -> None:
@@ -76,7 +101,7 @@ def _check_resume(run: RunDirectory, plain: dict[str, Any], record: dict[str, An
     changed += [key for key in ("optimizer", "scheduler", "seed", "ema") if config.get(key) != plain.get(key)]
     data, trainer = ({**config[key]} for key in ("data", "trainer"))
     changed += [f"data.{k}" for k in plain["data"] if k != "workers" and data.get(k) != plain["data"][k]]
-    changed += [f"trainer.{k}" for k in ("precision",) if trainer.get(k) != plain["trainer"].get(k)]
+    changed += [f"trainer.{k}" for k in KEPT if trainer.get(k) != plain["trainer"].get(k)]
     if changed:
         raise InputError(f"{run.path}: {changed[0]} is not that of the run; resume with the same options")
     length = config["trainer"]["max_epochs"]
@@ -93,11 +118,8 @@ def _is_for_a_length(scheduler: dict[str, Any] | None) -> bool:
     return "total_steps" in inspect.signature(get_class(scheduler["_target_"])).parameters
 
 
-def _fit(
-    config: Any, plain: dict[str, Any], data: Any, run: RunDirectory, record: dict[str, Any]
-) -> dict[str, float]:
-    if run.keeps:
-        data.save(run.path)
+def _task(config: Any, plain: dict[str, Any], data: Any, record: dict[str, Any]) -> Any:
+    """Build the model and what it is trained for."""
     model = build(plain["model"])
     if config.compile:
         model.compile()  # in place: its parameters keep their names
@@ -116,19 +138,28 @@ def _fit(
     )
     if config.get("start") is not None and not config.resume:
         begin_with(model, config.start, record)  # last: it has the word over what the task begins with
-    if run.keeps:
-        task.save(run.path)
-    checkpoint = run.last() if config.resume else None
-    if run.keeps:
-        log.info(f"{run.path}: {sum(p.numel() for p in task.parameters()):,} parameters")
-    trainer = build(plain["trainer"], callbacks=_callbacks(config, run), logger=False)
-    trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
-    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    run.status("done", metrics=metrics)
-    return metrics
+    return task
 
 
-def _callbacks(config: Any, run: RunDirectory) -> list[Callback]:
+@contextmanager
+def told_sizes(trainer: pl.Trainer, overrides: list[str]) -> Iterator[None]:
+    """Tell sizes of a model that do not fit each other, which show in its first batch only.
+
+    Raises:
+        InputError: the first batch failed on sizes, and the command line gives some of the model.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        given = ", ".join(word for word in overrides if word.startswith("model."))
+        if trainer.global_step or not given or not re.search(r"shape|size|dimension", str(error)):
+            raise
+        raise InputError(
+            f"{given}: sizes that do not fit each other ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def _callbacks(config: Any, run: RunDirectory, journal: Journal) -> list[Callback]:
     best = ModelCheckpoint(
         run.checkpoints,
         filename="best",
@@ -137,8 +168,7 @@ def _callbacks(config: Any, run: RunDirectory) -> list[Callback]:
         enable_version_counter=False,
     )
     # by itself: Lightning's save_last saves only when there is a new best one
-    last = ModelCheckpoint(run.checkpoints, filename="last", enable_version_counter=False)
-    callbacks: list[Callback] = [best, last, Journal(run, log.info)]
+    callbacks: list[Callback] = [best, LastCheckpoint(run.checkpoints / "last.ckpt"), journal]
     if config.save_every is not None:
         if type(config.save_every) is not int or config.save_every < 1:
             raise InputError(f"save_every={config.save_every}: a number of steps is needed, or null")

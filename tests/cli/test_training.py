@@ -1,0 +1,157 @@
+"""What ``bua train`` keeps, tells and refuses."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from bua.cli import main
+from bua.cli.load import read_checkpoint
+from bua.tasks.answering import Answering
+
+pytestmark = pytest.mark.slow
+
+
+def words(scenes: Path, out: Path, *more: str) -> list[str]:
+    """A training of 12 batches an epoch: 24 pictures with six questions each."""
+    common = ["train", "experiment=vqa_scenes", f"scenes={scenes}", f"out={out}", "scheduler=constant"]
+    return [*common, "data.batch_size=12", *more]
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with open(run / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return read_checkpoint(run / "checkpoints/last.ckpt")[1]
+
+
+def equal(one: Path, other: Path) -> bool:
+    return all(torch.equal(value, weights(other)[name]) for name, value in weights(one).items())
+
+
+@pytest.mark.parametrize("length", ["trainer.max_epochs=2", "trainer.max_steps=7"])
+def test_a_training_that_ends_before_a_validation_is_due_keeps_its_weights(
+    scenes, tmp_path, capfd, length
+) -> None:
+    never = ["trainer.check_val_every_n_epoch=5", length]
+    assert main(words(scenes, tmp_path / "r", *never)) == 0
+    assert "no validation was due; the last weights are what it has" in capfd.readouterr().out
+    assert not (tmp_path / "r/checkpoints/best.ckpt").exists()
+    out = tmp_path / "a.json"
+    questions = f"questions={scenes}/questions_test.json"
+    assert main(["predict", f"run={tmp_path}/r", questions, f"out={out}"]) == 0
+    assert json.loads(out.read_text())
+
+
+def test_epochs_after_the_last_validation_are_kept(scenes, tmp_path) -> None:
+    assert (
+        main(words(scenes, tmp_path / "r", "trainer.check_val_every_n_epoch=2", "trainer.max_epochs=3")) == 0
+    )
+    last = torch.load(tmp_path / "r/checkpoints/last.ckpt", weights_only=True)
+    best = torch.load(tmp_path / "r/checkpoints/best.ckpt", weights_only=True)
+    assert (last["global_step"], best["global_step"]) == (36, 24)
+
+
+def test_an_epoch_that_steps_cut_goes_on_where_it_stopped(scenes, tmp_path) -> None:
+    assert main(words(scenes, tmp_path / "whole", "trainer.max_epochs=2")) == 0
+    assert main(words(scenes, tmp_path / "cut", "trainer.max_epochs=2", "trainer.max_steps=17")) == 0
+    assert not equal(tmp_path / "cut", tmp_path / "whole")
+    assert main(words(scenes, tmp_path / "cut", "trainer.max_epochs=2", "resume=true")) == 0
+    assert int(rows(tmp_path / "cut")[-1]["step"]) == 24
+    assert equal(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_what_is_told_of_an_epoch_is_the_mean_of_its_batches(scenes, tmp_path, monkeypatch) -> None:
+    seen: list[float] = []
+    step = Answering.training_step
+
+    def noted(self, batch, n):
+        loss = step(self, batch, n)
+        seen.append(float(loss))
+        return loss
+
+    monkeypatch.setattr(Answering, "training_step", noted)
+    assert main(words(scenes, tmp_path / "r", "trainer.max_epochs=2")) == 0
+    told = [float(row["train/loss"]) for row in rows(tmp_path / "r")]
+    assert told == pytest.approx([sum(seen[:12]) / 12, sum(seen[12:]) / 12], rel=1e-5)
+    status = json.loads((tmp_path / "r/status.json").read_text())
+    assert status["metrics"]["train/loss"] == pytest.approx(told[-1], rel=1e-5)
+
+
+def test_what_is_told_of_validations_within_an_epoch_is_the_mean_since_the_one_before(
+    scenes, tmp_path, monkeypatch
+) -> None:
+    seen: list[float] = []
+    step = Answering.training_step
+
+    def noted(self, batch, n):
+        loss = step(self, batch, n)
+        seen.append(float(loss))
+        return loss
+
+    monkeypatch.setattr(Answering, "training_step", noted)
+    within = ["trainer.check_val_every_n_epoch=null", "+trainer.val_check_interval=5", "trainer.max_epochs=1"]
+    assert main(words(scenes, tmp_path / "r", *within)) == 0
+    told = {int(row["step"]): float(row["train/loss"]) for row in rows(tmp_path / "r")}
+    means = {5: sum(seen[:5]) / 5, 10: sum(seen[5:10]) / 5, 12: sum(seen[10:]) / 2}
+    assert told == pytest.approx(means, rel=1e-5)
+
+
+def test_options_that_are_refused_leave_nothing_that_is_in_the_way(scenes, tmp_path, capfd) -> None:
+    wrong = ["ema=0", "start=nowhere", "data.batch_size=0", "monitor=val/x trainer.precision=half"]
+    for change in wrong:
+        assert main(words(scenes, tmp_path / "r", *change.split())) == 2
+        assert not (tmp_path / "r/status.json").exists()
+    assert main(words(scenes, tmp_path / "r", "trainer.max_steps=1")) == 0
+    capfd.readouterr()
+    assert main(words(scenes, tmp_path / "r", "trainer.max_steps=1")) == 2
+    assert "a run is there already (done); give resume=true" in capfd.readouterr().err
+
+
+def test_a_size_that_the_data_decide_is_refused(scenes, tmp_path, capfd) -> None:
+    assert main(words(scenes, tmp_path / "r", "model.vocabulary_size=5")) == 2
+    assert "model.vocabulary_size=5: the data decide it" in capfd.readouterr().err
+
+
+def test_sizes_that_do_not_fit_each_other_are_one_line(scenes, tmp_path, capfd) -> None:
+    assert main(words(scenes, tmp_path / "r", "model.attention.feature_size=7")) == 2
+    line = capfd.readouterr().err.strip()
+    assert "model.attention.feature_size=7: sizes that do not fit each other" in line
+    assert "\n" not in line
+
+
+CHANGED = ("gradient_clip_val=0.1", "gradient_clip_algorithm=value", "+accumulate_grad_batches=2")
+
+
+def test_there_are_options_that_must_not_change() -> None:
+    assert len(CHANGED) == 3
+
+
+@pytest.mark.parametrize("change", CHANGED)
+def test_a_run_does_not_go_on_with_other_gradients(scenes, tmp_path, capfd, change) -> None:
+    assert main(words(scenes, tmp_path / "r", "trainer.max_epochs=1")) == 0
+    again = [change.replace("gradient", "trainer.gradient").replace("+accum", "+trainer.accum")]
+    again += ["trainer.max_epochs=2", "resume=true"]
+    assert main(words(scenes, tmp_path / "r", *again)) == 2
+    name = change.strip("+").partition("=")[0]
+    assert f"trainer.{name} is not that of the run" in capfd.readouterr().err
+
+
+def test_a_start_of_another_model_is_told_by_name(scenes, tmp_path, capfd) -> None:
+    assert main(words(scenes, tmp_path / "a", "trainer.max_steps=1", "model=question_only_small")) == 0
+    assert main(words(scenes, tmp_path / "b", f"start={tmp_path}/a")) == 2
+    line = capfd.readouterr().err.strip()
+    assert "its model is QuestionOnlyAnswerer, which UpDownAnswerer cannot start from" in line
+    assert len(line) < 300
+    shutil.rmtree(tmp_path / "a")
+    counter = "model.counter={_target_:bua.models.answerers.counting.Counter,objects:10}"
+    assert main(words(scenes, tmp_path / "a", "trainer.max_steps=1", counter)) == 0
+    assert main(words(scenes, tmp_path / "b", f"start={tmp_path}/a")) == 2
+    line = capfd.readouterr().err.strip()
+    assert "its weights do not fit the model: counter:" in line
+    assert len(line) < 400
