@@ -146,7 +146,7 @@ def test_a_start_of_another_model_is_told_by_name(scenes, tmp_path, capfd) -> No
     assert main(words(scenes, tmp_path / "a", "trainer.max_steps=1", "model=question_only_small")) == 0
     assert main(words(scenes, tmp_path / "b", f"start={tmp_path}/a")) == 2
     line = capfd.readouterr().err.strip()
-    assert "its model is QuestionOnlyAnswerer, which UpDownAnswerer cannot start from" in line
+    assert "its model is QuestionOnlyAnswerer, from which UpDownAnswerer cannot start" in line
     assert len(line) < 300
     shutil.rmtree(tmp_path / "a")
     counter = "model.counter={_target_:bua.models.answerers.counting.Counter,objects:10}"
