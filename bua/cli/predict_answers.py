@@ -36,7 +36,6 @@ def answers(config: Any, trained: Trained, store: FeatureStore) -> list[dict[str
     twice = [i for i, count in Counter(q.question_id for q in questions).items() if count > 1]
     if twice:
         raise InputError(f"{', '.join(files)}: question {twice[0]} is in two of them")
-    _tell_of_words(questions, trained)
     images = list(dict.fromkeys(q.image_id for q in questions))
     together = Together(
         [
@@ -44,6 +43,8 @@ def answers(config: Any, trained: Trained, store: FeatureStore) -> list[dict[str
             for model, regions, share in _members(config, trained, store)
         ]
     )
+    for member in together.members:
+        _tell_of_words(questions, member.trained)
     results = []
     for start in range(0, len(questions), config.batch_size):
         part = questions[start : start + config.batch_size]
@@ -60,7 +61,8 @@ def _tell_of_words(questions: Sequence[Question], trained: Trained) -> None:
     unknown, cut = sum(UNKNOWN in one for one in words), sum(len(one) > length for one in words)
     if unknown or cut:
         log.info(
-            f"of {len(words):,} questions, {unknown:,} have unknown words, {cut:,} are cut to {length} words"
+            f"{trained.source}: of {len(words):,} questions, {unknown:,} have unknown words, {cut:,} are cut "
+            f"to {length} words"
         )
 
 

@@ -16,6 +16,7 @@ from bua.data.batch import Marks, QuestionBatch, RegionInput, pad_questions
 from bua.data.question_files import QuestionFile, QuestionId
 from bua.data.question_files.stored import stored_images
 from bua.data.sparse import SparseRows
+from bua.errors import InputError
 from bua.json_file import Tell
 from bua.metrics.vqa import Asked, question_accuracy
 from bua.store.reader import FeatureStore
@@ -42,7 +43,7 @@ class QuestionDataset(Dataset[QuestionBatch]):
         judged: answers to these questions are scored, by the official accuracy.
 
     Raises:
-        InputError: images of a file have no regions.
+        InputError: images of a file have no regions, or nothing to learn from is among the answers.
     """
 
     def __init__(
@@ -73,6 +74,11 @@ class QuestionDataset(Dataset[QuestionBatch]):
             "with unknown words": (self._words == UNKNOWN).any(1),
             f"cut to {length} words": cut,
         }
+        if not judged and not self._targets.counts().any():
+            raise InputError(
+                f"{', '.join(str(file.path) for file in files)}: no question is answered with any of the "
+                f"{len(answers):,} answers, as {answers.answers[0]!r:.40}; give another list of answers"
+            )
         ends = np.cumsum([len(file) for file in files])
         for file, end in zip(files, ends, strict=True):
             counts = {what: np.count_nonzero(is_so[end - len(file) : end]) for what, is_so in wrong.items()}

@@ -6,9 +6,10 @@ a JSON list            texts in the order of their indices (LXMERT's ``trainval_
 answers to indices     a JSON object (UNITER's ``ans2label.json``, LXMERT's other file)
 both ways              a JSON list of two objects, answers to indices and indices to answers, which
                        must agree (``answer_dict.json`` of MCAN and OpenVQA)
-lines                  ``.txt``, an answer a line (Pythia's ``answers_vqa.txt``); its ``<unk>`` is no
-                       answer and left out, so that those behind it move up by one
+lines                  ``.txt``, an answer a line (Pythia's ``answers_vqa.txt``)
 =====================  =========================================================================
+
+``<unk>`` is no answer and left out, so that those behind it move up by one.
 
 The lists of VQA v2 hold the same answers in different orders, so that models are compared and
 joined by the texts of their answers and never by indices.
@@ -22,7 +23,7 @@ from bua.errors import InputError
 from bua.json_file import read_json
 from bua.text_file import read_text
 
-UNKNOWN_LINE = "<unk>"
+UNKNOWN = "<unk>"
 
 
 def read_answer_list(path: Path | str) -> Sequence[str] | Mapping[str, Any]:
@@ -35,7 +36,7 @@ def read_answer_list(path: Path | str) -> Sequence[str] | Mapping[str, Any]:
     content = _lines(path) if path.suffix == ".txt" else read_json(path)
     if isinstance(content, dict) and isinstance(content.get("answers"), list):
         return content
-    answers = _ordered(content, path)
+    answers = [answer for answer in _ordered(content, path) if answer != UNKNOWN]
     if not answers:
         raise InputError(f"{path}: there are no answers in it")
     return answers
@@ -46,7 +47,7 @@ def _lines(path: Path) -> list[str]:
     empty = next((n for n, line in enumerate(lines, 1) if not line.strip()), None)
     if empty is not None:
         raise InputError(f"{path}: line {empty} is empty, an answer a line is needed")
-    return [line for line in lines if line != UNKNOWN_LINE]
+    return lines
 
 
 def _ordered(content: Any, path: Path) -> list[str]:

@@ -5,6 +5,7 @@ seeds; results.json is written here. What is there already in OUT is not done ag
 a time, one thread each.
 """
 
+import csv
 import sys
 from pathlib import Path
 
@@ -93,7 +94,14 @@ def scores(out: Path, run: Path, features: str) -> Row:
             **grounding(looks(trained, store, file, named))._asdict(),
         }
         found[split] = {name: round(value, 5) for name, value in every.items()}
-    return found
+    return found | drawn(run)
+
+
+def drawn(run: Path) -> Row:
+    """Return the mean reward of the captions that were drawn in the first and the last epoch, if any were."""
+    with open(run / "metrics.csv") as file:
+        rewards = [float(row["train/reward"]) for row in csv.DictReader(file) if "train/reward" in row]
+    return {"drawn": [round(rewards[0], 5), round(rewards[-1], 5)]} if rewards else {}
 
 
 def _repeats(words: list[str]) -> bool:

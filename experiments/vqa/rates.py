@@ -1,6 +1,6 @@
 """Learning rates of the VQA study: python -m experiments.vqa.rates OUT [JOBS].
 
-The models that are not here have the rate of ``experiment=vqa_scenes``.
+The model that sees nothing has the rate of ``experiment=vqa_scenes``.
 """
 
 import sys
@@ -9,7 +9,13 @@ from pathlib import Path
 from experiments.rates import try_rates
 from experiments.vqa.run import MODELS
 
-TRIED = {"updown_teney": [5e-3, 1e-2], "ban": [2e-3, 4e-3, 8e-3], "mcan": [1e-3, 2e-3, 3e-3]}
+TRIED = {
+    "updown_hu": [3e-3, 6e-3, 1.2e-2],
+    "updown_teney": [2e-3, 5e-3, 1e-2],
+    "ban": [1e-3, 2e-3, 4e-3, 8e-3],
+    "mcan": [1e-3, 2e-3, 3e-3],
+    "mean_pooled": [3e-3, 6e-3, 1.2e-2],
+}
 
 
 def training(model: str) -> list[str]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from experiments.study import FEATURES, SEEDS, TESTS, Row, run_study, train_and_score
 
-#: Epochs of training, and of a longer one.
-EPOCHS, LONG = 16, 32
+#: Epochs of training.
+EPOCHS = 16
 COUNTER = "model.counter={_target_:bua.models.answerers.counting.Counter,objects:10}"
 #: What each model is trained with; rates are the best of those in rates.py, or those of the experiment.
 MODELS = {
@@ -32,17 +32,15 @@ MODELS = {
 }
 #: The last two are trained on regions only: one to see what counting adds, the other sees nothing.
 BOTH = list(MODELS)[:-2]
-#: Two that learn slowly are trained on regions for longer, too; MCAN at half of its rate.
-SLOW = {
-    "ban": [],
-    "mcan": ["optimizer.lr=1e-3"],
-}
+#: Epochs of a longer training of these, on regions; MCAN's at half of its rate.
+LONGER = {"updown_hu": 32, "updown_teney": 48, "ban": 32, "mcan": 32, "mean_pooled": 32}
+SLOWER = {"mcan": ["optimizer.lr=1e-3"]}
 PRECISION = "trainer.precision=bf16-mixed"
 
 
 def run_of(out: Path, model: str, features: str, seed: int, epochs: int) -> Path:
     """Return the run directory of a training."""
-    longer = "-longer" if epochs == LONG else ""
+    longer = "-longer" if epochs != EPOCHS else ""
     return out / "runs" / f"vqa-{model}-{features}-{seed}{longer}"
 
 
@@ -53,7 +51,7 @@ def job(out: Path, model: str, features: str, seed: int, epochs: int) -> None:
     torch.set_num_threads(1)
     command = ["experiment=vqa_scenes", f"scenes={out}/scenes", f"features={out}/{features}.h5"]
     command += [f"seed={seed}", f"trainer.max_epochs={epochs}", *MODELS[model]]
-    command += [*SLOW[model], PRECISION] if epochs == LONG else []
+    command += [*SLOWER.get(model, []), PRECISION] if epochs != EPOCHS else []
     about = {"model": model, "features": features, "seed": seed, "epochs": epochs}
     run = run_of(out, model, features, seed, epochs)
     train_and_score(run, about, command, lambda run: scores(out, run, features))
@@ -99,7 +97,7 @@ def main(out: Path, jobs: int) -> None:
     every = [
         (out, m, f, s, EPOCHS) for s in SEEDS for m in MODELS for f in FEATURES if f == "regions" or m in BOTH
     ]
-    every += [(out, m, "regions", s, LONG) for s in SEEDS for m in SLOW]
+    every += [(out, m, "regions", s, epochs) for s in SEEDS for m, epochs in LONGER.items()]
     run_study(out, Path(__file__).parent, job, every, [run_of(*arguments) for arguments in every], jobs)
 
 

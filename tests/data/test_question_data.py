@@ -296,6 +296,15 @@ def test_sets_that_hold_their_answers_are_trained_on_and_validated(scenes, tmp_p
     assert batch.marks.of(said).tolist() == [0.0, 1.0] * 4
 
 
+def test_a_list_of_answers_that_nobody_gave_is_refused(scenes, tmp_path) -> None:
+    words = "the 0.1 0.2\nof 0.3 0.4\n"  # word vectors instead of answers
+    path = tmp_path / "glove.txt"
+    path.write_text(words)
+    line = "questions_train.json: no question is answered with any of the 2 answers, as '0.1 0.2'"
+    with pytest.raises(InputError, match=line):
+        question_data(scenes, answers=str(path))
+
+
 def test_scores_by_type_are_those_of_the_metric(scenes) -> None:
     data = question_data(scenes, min_answer_count=2)
     rng = np.random.default_rng(0)

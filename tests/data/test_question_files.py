@@ -372,3 +372,47 @@ def test_a_question_with_no_answers_in_its_list_is_that_of_a_test_split(content,
     assert len(read_questions(path)) == 1
     with pytest.raises(InputError, match="there are no answers in it"):
         read_annotations(path)
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked", "found"),
+    [
+        ("12.jpg", 12, "12.jpg"),
+        ("000012.jpg", 12, "000012.jpg"),
+        (12, "x/000012.jpg", 12),
+        ("val/0001.jpg", "train/0001.jpg", None),
+        ("val/0001.jpg", "coco/val/0001.png", "val/0001.jpg"),
+        ("coco/val/0001.jpg", "val/0001.png", "coco/val/0001.jpg"),
+        ("0001.jpg", "val/0001.png", "0001.jpg"),
+        ("al/0001.jpg", "val/0001.png", None),
+    ],
+)
+def test_an_image_is_found_where_its_name_and_folder_may_be_meant(tmp_path, stored, asked, found) -> None:
+    store = FeatureStore(write_store(tmp_path / "f.h5", {stored: regions(2), type(stored)(7): regions(2)}))
+    if found is None:
+        with pytest.raises(InputError, match="1 of the 1 images of q.json have no regions here"):
+            stored_images([asked], store, "q.json")
+    else:
+        assert stored_images([asked, asked], store, "q.json") == {asked: found}
+
+
+@pytest.mark.parametrize("asked", [["a/12.jpg", "b/12.jpg"], ["12.jpg", "b/12.png"], [12, "12.jpg"]])
+def test_one_image_of_a_store_is_never_two_of_the_questions(tmp_path, asked) -> None:
+    store = FeatureStore(write_store(tmp_path / "f.h5", {"12.jpg": regions(2)}))
+    with pytest.raises(InputError, match="its image '12.jpg' would be two images of the questions"):
+        stored_images(asked, store, "q.json")
+
+
+def test_questions_of_gqa_that_are_not_balanced_are_left_out_with_their_answers_only(tmp_path) -> None:
+    one = GQA["02930152"]
+    untold = {key: value for key, value in one.items() if key != "isBalanced"}
+    content = GQA | {"b": one | {"isBalanced": False}, "c": untold}
+    path = written(tmp_path, "q.json", content)
+    file = read_file(path)
+    assert (file.ids, file.unbalanced) == (["02930152", "c"], 1)
+    assert "1 that are not balanced are left out" in str(file)
+    assert [q.question_id for q in read_questions(path)] == ["02930152", "b", "c"]  # all are answered
+    with pytest.raises(InputError, match="there are no balanced questions in it"):
+        read_file(written(tmp_path, "n.json", {"b": one | {"isBalanced": False}}))
+    asked = {key: value for key, value in one.items() if key != "answer"} | {"isBalanced": False}
+    assert read_file(written(tmp_path, "t.json", {"b": asked})).ids == ["b"]

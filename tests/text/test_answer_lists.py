@@ -45,6 +45,13 @@ def test_the_unknown_line_of_pythia_is_left_out(tmp_path) -> None:
     assert vocabulary.surface == ("0", "fire hydrant", "T-shirt")
 
 
+def test_no_list_makes_an_answer_of_what_is_unknown(tmp_path) -> None:
+    for content in (["<unk>", "0", "cat"], {"0": 0, "<unk>": 1, "cat": 2}):
+        assert AnswerVocabulary.load(written(tmp_path, "a.json", content)).answers == ("0", "cat")
+    with pytest.raises(InputError, match="there are no answers in it"):
+        AnswerVocabulary.load(written(tmp_path, "a.json", ["<unk>"]))
+
+
 def test_our_own_list_comes_back_as_it_was(tmp_path) -> None:
     vocabulary = AnswerVocabulary.count([("T-shirt", ["T-shirt"])], min_count=1, keep_empty=False)
     again = AnswerVocabulary.load(written(tmp_path, "answers.json", vocabulary.to_dict()))

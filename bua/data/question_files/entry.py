@@ -23,11 +23,19 @@ class Question(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What a file says of one question: the question itself, or what was answered to it, or both."""
+    """What a file says of one question: the question itself, or what was answered to it, or both.
+
+    Attributes:
+        question_id: its id.
+        question: the question itself.
+        asked: what was answered.
+        balanced: false for those of GQA that are not among its balanced questions.
+    """
 
     question_id: QuestionId
     question: Question | None
     asked: Asked | None
+    balanced: bool = True
 
 
 def answered(texts: Sequence[str], answer_type: Any, question_type: Any, most_frequent: Any = None) -> Asked:

@@ -20,6 +20,7 @@ class QuestionFile:
         texts: the questions.
         asked: their answers; None where nothing was answered.
         others: how many other questions the file of the answers answers.
+        unbalanced: how many questions were left out, since they are not of GQA's balanced ones.
     """
 
     path: Path
@@ -29,6 +30,7 @@ class QuestionFile:
     texts: list[str]
     asked: AskedList | None = None
     others: int = 0
+    unbalanced: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -43,4 +45,6 @@ class QuestionFile:
                 said.append(f"{self.asked.single:,} with a single answer, which is right if it is the same")
         if self.others:
             said.append(f"{self.others:,} answered questions are not among them")
+        if self.unbalanced:
+            said.append(f"{self.unbalanced:,} that are not balanced are left out")
         return f"{self.path}: {', '.join([self.format] * bool(self.format) + said)}"

@@ -8,7 +8,7 @@ VQA v2, and OK-VQA, VizWiz and others where they are distributed so: questions a
     {"annotations": [{"question_id": 1, "answer_type": "other", "question_type": "what is",
                       "multiple_choice_answer": "cat", "answers": [{"answer": "cat"}, ...]}, ...]}
 
-TextVQA, VizWiz and GQA (its balanced questions) have both in one file; test splits are without answers.
+TextVQA, VizWiz and GQA have both in one file; test splits are without answers.
 
 ::
 
@@ -16,10 +16,12 @@ TextVQA, VizWiz and GQA (its balanced questions) have both in one file; test spl
     [{"image": "VizWiz_train_00000000.jpg", "question": "...", "answer_type": "other",
       "answers": [{"answer": "basil", "answer_confidence": "yes"}, ...], "answerable": 1}, ...]
     {"02930152": {"imageId": "2354786", "question": "...", "answer": "yes",
-                  "types": {"structural": "verify", "semantic": "attr", "detailed": "verifyAttr"}}, ...}
+                  "types": {"structural": "verify", "semantic": "attr", "detailed": "verifyAttr"},
+                  "isBalanced": true}, ...}
 
 A question of VizWiz is named by its image, which has no other. One of GQA has a single answer; its
-structural type stands for the type of its answer, its semantic type for that of the question.
+structural type stands for the type of its answer, its semantic type for that of the question; with answers
+those that are not balanced are left out, as GQA itself does it in training and scores.
 """
 
 from collections.abc import Callable
@@ -32,7 +34,12 @@ from bua.json_file import Tell, Types, is_sound
 _QUESTION: Types = {"question_id": (int, str), "image_id": (int, str), "question": str}
 _ANNOTATION: Types = {"question_id": (int, str), "answers": list}
 _VIZWIZ: Types = {"image": str, "question": str}
-_GQA: Types = {"imageId": (str, int), "question": str, "answer": (str, NoneType), "types": (dict, NoneType)}
+_GQA: Types = {
+    "imageId": (str, int),
+    "question": str,
+    "answer": (str, NoneType),
+    "types": (dict, NoneType),
+}
 
 
 class Format(NamedTuple):
@@ -106,7 +113,9 @@ def _of_gqa(record: Any, name: str, tell: Tell) -> Entry | None:
     asked = (
         None if answer in (None, "") else answered([answer], types.get("structural"), types.get("semantic"))
     )
-    return Entry(name, Question(name, image, record["question"]), asked)
+    return Entry(
+        name, Question(name, image, record["question"]), asked, record.get("isBalanced") is not False
+    )
 
 
 VIZWIZ, GQA = Format("VizWiz", _of_vizwiz), Format("GQA", _of_gqa)

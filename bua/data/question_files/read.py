@@ -72,14 +72,17 @@ def read_file(
     of_answers = Path(path if annotations is None else annotations)
     columns = _Columns(_saying(path, tell))
     given = _Given(_saying(of_answers, tell))
-    format = ""
+    format, unbalanced = "", 0
     for name, entry in entries(path, tell):
         format = name
+        if entry.asked is not None and not entry.balanced:
+            unbalanced += 1
+            continue
         fresh = columns.add(entry.question)
         if fresh and of_answers == Path(path):
             given.add(entry)
     if not columns.rows:
-        columns.say("there are no questions in it")
+        columns.say(f"there are no {'balanced ' if unbalanced else ''}questions in it")
     if of_answers != Path(path):
         for _, entry in entries(of_answers, tell):
             given.add(entry)
@@ -94,6 +97,7 @@ def read_file(
         texts=columns.texts,
         asked=asked,
         others=len(given.at.keys() - columns.rows.keys()),
+        unbalanced=unbalanced,
     )
 
 
