@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from bua.cli.build import to_plain
 from bua.cli.run import RunDirectory
 from bua.data.caption_files import choose, read_ids, read_whole
 from bua.data.caption_files.stored import stored_ids
@@ -27,10 +28,14 @@ def chosen_images(config: Any, run: str, store: FeatureStore) -> dict[ImageId, I
     if config.images is None and config.split is None:
         return _listed(store.image_ids, config.ids, str(store.path))
     if config.images is not None and Path(config.images).suffix == ".txt":
+        if config.split is not None:
+            raise InputError(f"split={config.split}: {config.images} is a list of images without splits")
         found = _listed(read_ids(config.images), config.ids, config.images)
         store.require(list(found), config.images)
         return found
     source, ids, splits, image_key = config.images, config.ids, config.splits, config.image_key
+    if source is not None and config.split is not None:
+        splits = [*to_plain(splits), config.split]
     if source is None:
         data = RunDirectory(run).config()["data"]
         if config.split in ("train", "val"):

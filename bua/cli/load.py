@@ -129,9 +129,7 @@ def begin_with(model: nn.Module, path: Path | str, record: Mapping[str, Any]) ->
     theirs, ours = before["model"], record["model"]
     kinds = [str(one["_target_"]).rpartition(".")[2] for one in (theirs, ours)]
     if kinds[0] != kinds[1]:
-        raise InputError(
-            f"{path}: its model is {kinds[0]}, which {kinds[1]} cannot start from; give the same model"
-        )
+        raise InputError(f"{path}: its model is {kinds[0]}, from which {kinds[1]} cannot start")
     try:
         model.load_state_dict(state)
     except RuntimeError:

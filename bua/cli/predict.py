@@ -15,8 +15,7 @@ from bua.cli.build import build, to_plain
 from bua.cli.given import refuse
 from bua.cli.images import chosen_images
 from bua.cli.load import load
-from bua.cli.predict_answers import answers, looked
-from bua.cli.run import data_of_run
+from bua.cli.predict_answers import answers, features_of, looked
 from bua.data.constraints import constrained, met, read_constraints
 from bua.decode import BeamSearch
 from bua.errors import InputError
@@ -46,9 +45,7 @@ def main(config: Any) -> None:
     if trained.kind == "caption" and (others or config.shares is not None):
         every = [load(run, **options) for run in others]
         trained = trained.with_others(every, to_plain(config.shares))
-    store = FeatureStore(config.features or data_of_run(config.run, "features"))
-    if not config.any_features:
-        trained.check_features(store.about.identity, str(store.path))
+    store = features_of(config, config.run, trained)
     refuse(NOT_OF[trained.kind], f"{config.run} does not take it: {WHY[trained.kind]}")
     make = answers if trained.kind == "vqa" else _captions
     results = make(config, trained, store)
@@ -61,22 +58,26 @@ def main(config: Any) -> None:
 
 def _captions(config: Any, trained: Trained, store: FeatureStore) -> list[dict[str, Any]]:
     images = chosen_images(config, config.run, store)
+    others = _others(config, trained, list(images))
     decoder, constraints = build(config.decode), None
+    if config.n_best > decoder.width:
+        raise InputError(f"n_best={config.n_best}: decode.width={decoder.width} finds no more than those")
     if config.required is not None and config.constraints is None:
         raise InputError(f"required={config.required} needs constraints=FILE")
     if config.constraints is not None:
         if not isinstance(decoder, BeamSearch):
             raise InputError(f"constraints={config.constraints} need decode=beam")
         constraints = read_constraints(config.constraints, trained.vocabulary, log.warning)
-        if others := constraints.keys() - set(map(str, images)):
-            log.warning(f"{config.constraints}: {len(others)} images, as {min(others)}, are not described")
+        if left := constraints.keys() - set(map(str, images)):
+            log.warning(f"{config.constraints}: {len(left)} images, as {min(left)}, are not described")
     states: Iterable[int] = repeat(1)
     if constraints is not None:
         states = (constrained(constraints, [i], config.required).states for i in images)
     results = []
     for ids in batches(images, states, config.batch_size):
         more = {} if constraints is None else {"automaton": constrained(constraints, ids, config.required)}
-        found = trained.caption_store(store, [images[i] for i in ids], decoder=decoder, **more)
+        looks = [(other, [stored[i] for i in ids]) for other, stored in others]
+        found = trained.caption_store(store, [images[i] for i in ids], others=looks, decoder=decoder, **more)
         for i, said in zip(ids, found, strict=True):
             boxes = None if config.attention is None else store[images[i]].boxes
             results.append(_result(i, said, boxes, config))
@@ -86,7 +87,23 @@ def _captions(config: Any, trained: Trained, store: FeatureStore) -> list[dict[s
                 results[-1] |= {"met": here, "constraints": len(wanted)}
     if constraints is not None:
         log.info(f"{config.constraints}: {_met_by(results, config.required)}")
+    if empty := sum(not result["caption"] for result in results):
+        log.warning(f"{empty} of {len(results)} captions are empty; decode.rules.min_words=1 forbids it")
     return results
+
+
+def _others(
+    config: Any, trained: Trained, images: list[ImageId]
+) -> list[tuple[FeatureStore, dict[ImageId, ImageId]]]:
+    """Return where each of several captioners but the first looks: its features, and the images in them."""
+    found = []
+    for run, other in zip(to_plain(config.others), trained.others, strict=True):
+        store = features_of(config, run, other)
+        stored = chosen_images(config, config.run, store)
+        if missing := [image_id for image_id in images if image_id not in stored]:
+            raise InputError(f"{store.path}: {run} needs image {missing[0]!r} in it, too")
+        found.append((store, stored))
+    return found
 
 
 def batches(images: Iterable[ImageId], states: Iterable[int], most: int) -> Iterator[list[ImageId]]:

@@ -75,12 +75,21 @@ def _members(
     stores = {str(store.path): store}
     for run, share in zip(config.others, shares[1:], strict=True):
         other = load(run, device=config.device, precision=config.precision, compile=config.compile)
-        path = str(config.features or data_of_run(run, "features"))
-        if path not in stores:
-            stores[path] = FeatureStore(path)
-        if not config.any_features:
-            other.check_features(stores[path].about.identity, path)
-        yield other, stores[path], share
+        features = features_of(config, run, other)
+        yield other, stores.setdefault(str(features.path), features), share
+
+
+def features_of(config: Any, run: str, trained: Trained) -> FeatureStore:
+    """Return the features of the command line, or those of a run.
+
+    Raises:
+        InputError: they are not what its model was trained on.
+    """
+    store = FeatureStore(config.features or data_of_run(run, "features"))
+    if not config.any_features:
+        trained.check_features(store.about.identity, str(store.path))
+    trained.check_width(store.feature_size, str(store.path))
+    return store
 
 
 def _result(question: Question, answer: Answered, member: Member, config: Any) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def score_captions(config: Any) -> dict[str, Any]:
         "bua": __version__,
         **signature(metrics, config.tokenizer, len(predictions)),
         "images_without_prediction": len(file.captions) - len(predictions),
+        "empty_predictions": sum(not text.strip() for text in predictions.values()),
         "predictions_sha256": sha256(config.predictions),
         "references_sha256": sha256(config.references),
     }
@@ -63,11 +64,17 @@ def _by_domain(predictions: Mapping[Any, str], domains: Mapping[Any, str]) -> di
 def caption_lines(result: Mapping[str, Any]) -> list[str]:
     """Return what is said of the numbers: all of them, and a line each domain."""
     few = result["images"] < FEW and "CIDEr" in result["scores"]
-    warning = [f"CIDEr of {result['images']} images is not that of a test split: rare words weigh too little"]
+    warning = []
+    if few:
+        warning.append(
+            f"CIDEr of {result['images']} images is not that of a test split: rare words weigh too little"
+        )
+    if empty := result["signature"]["empty_predictions"]:
+        warning.append(f"{empty} of {result['images']} captions are empty")
     every = {"": result, **{f"{name}: ": part for name, part in result.get("per_domain", {}).items()}}
     lines = [
         f"{head}{'  '.join(f'{name} {value:.4f}' for name, value in part['scores'].items())}  "
         f"({part['images']} images)"
         for head, part in every.items()
     ]
-    return lines + (warning if few else [])
+    return lines + warning

@@ -3,6 +3,7 @@
 Each entry of an image is one constraint: a text, or several of which one is enough.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from bua.text.vocabulary import UNKNOWN, Vocabulary
 
 #: An automaton has a state for every set of met constraints: more of them are too many to search.
 MOST = 5
+#: So many of what the vocabulary lacks are named.
+SHOWN = 5
 
 
 def read_constraints(
@@ -26,7 +29,7 @@ def read_constraints(
     """Read constraints as words of a vocabulary, by image id as text.
 
     What cannot be met, because the vocabulary has none of its words, stays as a constraint without phrases
-    and is told.
+    and is counted.
 
     Raises:
         InputError: the file is broken, an image has more than ``MOST`` constraints, or the vocabulary is
@@ -38,6 +41,7 @@ def read_constraints(
     if not isinstance(content, dict):
         raise InputError(f"{path}: an object of lists of texts by image id is needed")
     found: dict[str, list[Constraint]] = {}
+    lacking: Counter[str] = Counter()
     for image_id, entries in content.items():
         if not isinstance(entries, list) or len(entries) > MOST:
             raise InputError(f"{path}: image {image_id}: a list of at most {MOST} constraints is needed")
@@ -50,7 +54,11 @@ def read_constraints(
             known = [phrase for phrase in phrases if phrase and UNKNOWN not in phrase]
             found[image_id].append(known)
             if not known:
-                tell(f"{path}: image {image_id}: the vocabulary lacks {' / '.join(texts)}; it is left out")
+                lacking[" / ".join(texts)] += 1
+    if lacking:
+        most = ", ".join(text for text, _ in lacking.most_common(SHOWN))
+        more = f" and {len(lacking) - SHOWN} others" if len(lacking) > SHOWN else ""
+        tell(f"{path}: {lacking.total()} constraints are left out: the vocabulary lacks {most}{more}")
     return found
 
 

@@ -10,15 +10,17 @@ from torch import Tensor
 from bua.decode.step import StepFunction
 
 
-def ensemble(steps: Sequence[StepFunction], shares: Sequence[float] | None = None) -> StepFunction:
+def ensemble(
+    steps: Sequence[StepFunction], shares: Sequence[float] | None = None, *, same_regions: bool = True
+) -> StepFunction:
     """Return the step function of the mean of several models' probabilities.
 
-    Its state is a tuple with the state of each. Its weights of the regions are the mean of theirs; where
-    they look at different regions, those of the first.
+    Its state is a tuple with the state of each. Its weights of the regions are the mean of theirs.
 
     Args:
         steps: step functions over the same vocabulary.
         shares: of each in the mean; equal ones by default.
+        same_regions: they look at the same regions; where they do not, weights are those of the first.
 
     Raises:
         ValueError: the shares are not above 0, or not as many as the models.
@@ -35,7 +37,7 @@ def ensemble(steps: Sequence[StepFunction], shares: Sequence[float] | None = Non
         ]
         looks = [weights for _, weights, _ in said]
         weights = looks[0]
-        if all(look.shape == weights.shape for look in looks):
+        if same_regions:
             weights = torch.stack([look * part for look, part in zip(looks, parts, strict=True)]).sum(0)
         return torch.stack(each).logsumexp(0), weights, tuple(state for _, _, state in said)
 

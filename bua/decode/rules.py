@@ -28,7 +28,8 @@ class Rules:
     Attributes:
         banned: words never to be said.
         unknown: the unknown word may be said.
-        min_words: a caption has at least so many words, its end not counted.
+        min_words: a caption has at least so many words, its end not counted; as many as a search allows
+            leave no room for an end, and all captions are cut there.
         twice: a word may follow itself.
         again: the words that may be said more than once; all of them where it is ``None``. With the
             19 words of its decoder this is the rule of Up-Down's Caffe release.

@@ -56,7 +56,7 @@ class Captioning(Task, ABC):
 
     def validation_step(self, batch: CaptionBatch, _: int) -> None:
         """Say a caption of every image."""
-        said = say([self.model], batch.regions, self.decoder)
+        said = say([self.model], [batch.regions], self.decoder)
         self.log("val/loss", self.validation_loss(batch, said), batch_size=len(batch.image_id))
         best = said.words[:, 0]
         self.unfinished += int((best != EOS).all(1).sum())

@@ -38,7 +38,7 @@ def steps(model: Captioner[Any, Any], regions: RegionBatch) -> tuple[StepFunctio
 @torch.no_grad()
 def say(
     models: Sequence[Captioner[Any, Any]],
-    regions: RegionBatch,
+    regions: Sequence[RegionBatch],
     decoder: Decoder,
     shares: Sequence[float] | None = None,
     **more: Any,
@@ -47,17 +47,19 @@ def say(
 
     Args:
         models: captioners over one vocabulary, in eval mode.
-        regions: of the images.
+        regions: of the images, as each captioner looks at them.
         decoder: the search; its rules are over the indices of words.
         shares: of each model in the mean of their probabilities; equal ones by default.
         more: further arguments of the search, as ``automaton``.
     """
-    parts = [steps(model, regions) for model in models]
+    parts = [steps(model, batch) for model, batch in zip(models, regions, strict=True)]
     step, state = parts[0]
     if len(parts) > 1:
-        step, state = ensemble([one for one, _ in parts], shares), tuple(first for _, first in parts)
-    device = regions.features.device
-    return decoder(step, state, images=len(regions.features), device=device, **more)
+        alike = all(torch.equal(batch.boxes, regions[0].boxes) for batch in regions)
+        step = ensemble([one for one, _ in parts], shares, same_regions=alike)
+        state = tuple(first for _, first in parts)
+    features = regions[0].features
+    return decoder(step, state, images=len(features), device=features.device, **more)
 
 
 @cache

@@ -151,7 +151,7 @@ class SelfCritical(Captioning):
             step, start = steps(self.model, batch.regions)
             return self.sampler(step, start, images=images, device=batch.words.device)
         with evaluating(self.model):
-            found = say([self.model], batch.regions, self.sampler)
+            found = say([self.model], [batch.regions], self.sampler)
         read = torch.cat([torch.full_like(found.words[..., :1], BOS), found.words[..., :-1]], 2)
         real = found.words != PADDING
         log_probs = self.model(batch.regions, read, real).float().log_softmax(-1)
@@ -180,7 +180,7 @@ class SelfCritical(Captioning):
         """Return what each reward is compared with."""
         if self.baseline == "greedy":
             with evaluating(self.model):
-                said = say([self.model], batch.regions, greedy(self.sampler.max_words, self.sampler.rules))
+                said = say([self.model], [batch.regions], greedy(self.sampler.max_words, self.sampler.rules))
             return self.rewards(batch, said.words).expand_as(rewards)
         total, count = (rewards * there).sum(1, keepdim=True), there.sum(1, keepdim=True)
         if self.baseline == "mean":

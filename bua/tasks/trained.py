@@ -60,7 +60,7 @@ class Trained:
         precision: str = "32-true",
     ) -> None:
         self.model, self.record, self.source = model.to(device).eval(), record, source
-        self.models: list[Any] = [self.model]
+        self.others: Sequence[Trained] = ()
         self.shares: Sequence[float] | None = None
         self.device, self.precision = torch.device(device), precision
         self._computing = computing(self.device, precision)
@@ -82,22 +82,19 @@ class Trained:
         """Return a captioner that says every word together with others (an ensemble).
 
         Args:
-            others: captioners.
+            others: captioners, of any kind.
             shares: of this one and of each other in the mean of their probabilities, as numbers above 0;
                 equal ones by default.
 
         Raises:
-            InputError: one is no captioner, has other words or looks at other features, or the shares are
-                not as many numbers above 0.
+            InputError: one is no captioner or has other words, or the shares are not as many numbers
+                above 0.
         """
         shares = checked_shares(shares, 1 + len(others))
         for other in (self, *others):
             other._must_be("caption")
             if other.vocabulary != self.vocabulary:
                 raise InputError(f"{other.source}: its vocabulary is not that of {self.source}")
-            if other.region_input != self.region_input:
-                raise InputError(f"{other.source}: it looks at regions otherwise than {self.source} does")
-            self.check_features(other.record["features"], other.source)
         together = Trained(
             self.model,
             self.record,
@@ -106,8 +103,7 @@ class Trained:
             device=str(self.device),
             precision=self.precision,
         )
-        together.models = [self.model, *(other.model for other in others)]
-        together.shares = shares
+        together.others, together.shares = others, shares
         return together
 
     def regions(self, image: Image | Regions) -> Regions:
@@ -130,8 +126,11 @@ class Trained:
             decoder: the search; five beams by default. Its rules may name words.
         """
         self._must_be("caption")
+        for other in self.others:
+            self.check_features(other.record["features"], other.source)
         regions = self.regions(image)
-        return Caption(self._say(self._tensors(regions), decoder)[0], regions)
+        batches = [member._tensors(regions) for member in (self, *self.others)]
+        return Caption(self._say(batches, decoder)[0], regions)
 
     def ask(self, image: Image | Regions, question: str, *, candidates: int = 5) -> Answer:
         """Answer a question about one image.
@@ -153,6 +152,7 @@ class Trained:
         store: FeatureStore,
         image_ids: Sequence[ImageId],
         *,
+        others: Sequence[tuple[FeatureStore, Sequence[ImageId]]] | None = None,
         decoder: Decoder | None = None,
         automaton: Automaton | None = None,
     ) -> list[list[Said]]:
@@ -161,20 +161,28 @@ class Trained:
         Args:
             store: regions of the images.
             image_ids: images.
+            others: for each other captioner, where it looks: its store, and the ids of these images in it.
+                By default all look at the same.
             decoder: as of ``caption``.
             automaton: what must be said of each image, for a beam search.
         """
         self._must_be("caption")
-        return self._say(self.region_input.load(store, image_ids), decoder, automaton)
+        places = [(store, image_ids), *(others or [(store, image_ids)] * len(self.others))]
+        regions = [
+            member.region_input.load(*place)
+            for member, place in zip((self, *self.others), places, strict=True)
+        ]
+        return self._say(regions, decoder, automaton)
 
     def _say(
-        self, regions: RegionBatch, decoder: Decoder | None, automaton: Automaton | None = None
+        self, regions: Sequence[RegionBatch], decoder: Decoder | None, automaton: Automaton | None = None
     ) -> list[list[Said]]:
         search = with_words(decoder or BeamSearch(), self.vocabulary)
         more = {} if automaton is None else {"automaton": automaton.to(self.device)}
         with self._computing:
-            found = say(self.models, regions.to(self.device), search, self.shares, **more)
-        counts = regions.mask.sum(1).tolist()
+            models: list[Any] = [self.model, *(other.model for other in self.others)]
+            found = say(models, [batch.to(self.device) for batch in regions], search, self.shares, **more)
+        counts = regions[0].mask.sum(1).tolist()
         words, weights = found.words.tolist(), found.weights.float().cpu().numpy()
         said: list[list[Said]] = []
         for b, count in enumerate(counts):
@@ -234,6 +242,14 @@ class Trained:
             for *pair, looked in zip(best.indices.tolist(), best.values.tolist(), weights, strict=True)
         ]
 
+    def check_width(self, width: int, source: str) -> None:
+        """Raise ``InputError`` if features have not as many numbers a region as the model was trained on."""
+        wanted, given = self.record.get("model", {}).get("feature_size"), self.region_input.size(width)
+        if wanted is not None and given != wanted:
+            raise InputError(
+                f"{source}: regions of {width} numbers; {self.source} looks at {width + wanted - given}"
+            )
+
     def check_features(self, identity: Mapping[str, Any], source: str) -> None:
         """Raise ``InputError`` if features are not of the detector that the model was trained on."""
         trained = self.record["features"]
@@ -251,6 +267,7 @@ class Trained:
             raise InputError(f"{self.source}: this model {does.get(self.kind, self.kind)}; another is needed")
 
     def _tensors(self, regions: Regions) -> RegionBatch:
+        self.check_width(regions.features.shape[1], "the image")
         features = np.array(regions.features, np.float32)
         padded = Padded(
             features[None],

@@ -1,6 +1,7 @@
 """From cross-entropy to rewards to captions, through the commands, on small scenes."""
 
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,9 +14,13 @@ import yaml
 from bua.cli import main
 from bua.cli.load import load, read_checkpoint
 from bua.decode import BeamSearch, Rules
+from bua.errors import InputError
+from bua.regions.extract import extract
+from bua.regions.photos import find_photos
+from bua.regions.random import RandomDetector
 from bua.store import About, FeatureStore, StoreWriter
 from bua.tasks.trained import Trained
-from tests.conftest import regions
+from tests.conftest import regions, write_store
 from tests.parity import ROOT
 
 SMALL = ["model.word_size=8", "model.hidden_size=12", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
@@ -95,7 +100,7 @@ def test_other_words_or_another_model_cannot_be_the_start(runs, scenes, tmp_path
     line = said(capfd, *rewarded(scenes, tmp_path / "a", runs / "xe", "data.vocabulary.min_count=9"))
     assert "xe: its vocabulary is not that of these data" in line
     line = said(capfd, *rewarded(scenes, tmp_path / "b", runs / "mean"))
-    assert "its weights do not fit the model" in line
+    assert "its model is MeanPooledCaptioner, from which UpDownCaptioner cannot start" in line
     line = said(capfd, *training(scenes, tmp_path / "c", "objective=self_critical"))
     assert "start is needed: give start=..." in line
 
@@ -104,13 +109,15 @@ def test_other_words_or_another_model_cannot_be_the_start(runs, scenes, tmp_path
 @pytest.mark.parametrize("decode", ["beam", "greedy", "caffe", "tidy", "diverse", "sample", "nucleus"])
 def test_every_way_of_decoding_captions_every_image(decode, runs, scenes, tmp_path) -> None:
     out = tmp_path / "p.json"
-    ran("predict", f"run={runs}/scst", "split=val", f"out={out}", f"decode={decode}", "n_best=3")
+    more = "scores=true" if decode == "greedy" else "n_best=3"
+    ran("predict", f"run={runs}/scst", "split=val", f"out={out}", f"decode={decode}", more)
     found = json.loads(out.read_text())
     ids = {image["id"] for image in json.loads((scenes / "captions_val.json").read_text())["images"]}
     assert {one["image_id"] for one in found} == ids
     for one in found:
-        assert one["caption"] == one["candidates"][0]["caption"]
-        assert all(c["log_prob"] < 0 for c in one["candidates"])
+        candidates = one.get("candidates", [one])
+        assert one["caption"] == candidates[0]["caption"]
+        assert all(c["log_prob"] < 0 for c in candidates)
 
 
 def test_every_decoding_is_tried() -> None:
@@ -192,15 +199,12 @@ def test_mixed_precision_predicts_nearly_the_same(runs, tmp_path, capfd) -> None
         "split=val",
         "decode=greedy",
         "decode.rules.min_words=4",
-        "n_best=2",
+        "scores=true",
     ]
     ran(*common, f"out={tmp_path}/full.json")
     ran(*common, f"out={tmp_path}/mixed.json", "precision=bf16-mixed", "device=cpu")
     full, mixed = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("full", "mixed"))
-    pairs = [
-        (a["candidates"][0]["log_prob"], b["candidates"][0]["log_prob"])
-        for a, b in zip(full, mixed, strict=True)
-    ]
+    pairs = [(a["log_prob"], b["log_prob"]) for a, b in zip(full, mixed, strict=True)]
     assert all(a == pytest.approx(b, rel=0.05) for a, b in pairs)
     assert any(a != b for a, b in pairs)
     capfd.readouterr()
@@ -216,6 +220,92 @@ def test_models_of_other_words_are_no_ensemble(runs, scenes, tmp_path, capfd) ->
 
 
 @pytest.mark.slow
+def test_captioners_that_look_at_different_regions_are_an_ensemble(runs, scenes, tmp_path, capfd) -> None:
+    """One of them has boxes behind its features; the other looks at another detector's regions."""
+    ran(*training(scenes, tmp_path / "boxes", "data.geometry=3"))
+    detector = RandomDetector(feature_size=7, min_regions=3, max_regions=7, seed=1)
+    more = {"batch_size": 8, "shard_size": 20, "workers": 0, "dtype": "float16", "max_errors": 0}
+    extract(find_photos(scenes / "images"), detector, tmp_path / "other.h5", **more)
+    ran(*training(scenes, tmp_path / "other", f"features={tmp_path}/other.h5"))
+    common = ["predict", f"run={runs}/xe", "split=val", "attention=1"]
+    ran(*common, f"others=[{tmp_path}/boxes,{tmp_path}/other]", f"out={tmp_path}/p.json")
+    found = json.loads((tmp_path / "p.json").read_text())
+    store = FeatureStore(scenes / "regions.h5")
+    for one in found:
+        places = store[one["image_id"]].boxes.round(1).tolist()
+        looks = [region["box"] for word in one["attention"] for region in word["regions"]]
+        assert all(any(box == pytest.approx(place, abs=0.11) for place in places) for box in looks)
+    members = [load(tmp_path / name) for name in ("boxes", "other")]
+    together = load(runs / "xe").with_others(members)
+    ids = [one["image_id"] for one in found]
+    looks = [(store, ids), (FeatureStore(tmp_path / "other.h5"), ids)]
+    again = together.caption_store(store, ids, others=looks)
+    assert [said[0].text for said in again] == [one["caption"] for one in found]
+    with pytest.raises(InputError, match="features of another detector"):
+        together.caption(scenes / "images" / sorted(p.name for p in (scenes / "images").iterdir())[0])
+
+
+@pytest.mark.slow
+def test_an_image_that_another_captioner_cannot_see_is_one_line(runs, scenes, tmp_path, capfd) -> None:
+    few = FeatureStore(scenes / "regions.h5")
+    with StoreWriter(tmp_path / "few.h5", few.about) as writer:
+        writer.write([(i, few[i]) for i in few.image_ids[:3]])
+        writer.pack(few.image_ids[:3])
+    shutil.copytree(runs / "mean", tmp_path / "mean")
+    config = yaml.safe_load((tmp_path / "mean/config.yaml").read_text())
+    config["data"]["features"] = str(tmp_path / "few.h5")
+    (tmp_path / "mean/config.yaml").write_text(yaml.safe_dump(config))
+    line = said(capfd, "predict", f"run={runs}/xe", f"others=[{tmp_path}/mean]", f"out={tmp_path}/p.json")
+    assert f"few.h5: {tmp_path}/mean needs image" in line
+
+
+@pytest.mark.slow
+def test_empty_captions_are_counted_and_seen_by_the_score(runs, scenes, tmp_path, capfd) -> None:
+    capfd.readouterr()
+    common = ["predict", f"run={runs}/xe", "split=val", f"out={tmp_path}/p.json"]
+    every = load(runs / "xe").vocabulary.words
+    ran(*common, f"decode.rules.banned=[{','.join(w for w in every if w.isalpha())}]")
+    assert "8 of 8 captions are empty; decode.rules.min_words=1 forbids it" in capfd.readouterr().out
+    score = ["score", "task=caption", f"predictions={tmp_path}/p.json", "tokenizer=python", "metrics=[cider]"]
+    ran(*score, f"references={scenes}/captions_val.json", f"out={tmp_path}/s.json")
+    assert "8 of 8 captions are empty" in capfd.readouterr().out
+    ran(*common, "decode.rules.min_words=1")
+    assert "are empty" not in capfd.readouterr().out
+
+
+WITHOUT_EFFECT = {
+    "n_best=6": "n_best=6: decode.width=5 finds no more",
+    "ids={scenes}/few.txt split=val images={scenes}/captions_val.json": "captions_val.json: it has no splits",
+    "split=val images={scenes}/captions_val.json": "captions_val.json: it has no splits",
+    "split=val images={scenes}/few.txt": "split=val: {scenes}/few.txt is a list of images without splits",
+}
+
+
+def test_there_are_options_without_effect() -> None:
+    assert len(WITHOUT_EFFECT) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", WITHOUT_EFFECT)
+def test_options_without_effect_are_one_line(words, runs, scenes, tmp_path, capfd) -> None:
+    first = json.loads((scenes / "captions_val.json").read_text())["images"][0]["id"]
+    (scenes / "few.txt").write_text(f"{first}\n")
+    given = words.format(scenes=scenes).split()
+    line = said(capfd, "predict", f"run={runs}/xe", *given, f"out={tmp_path}/p.json")
+    assert WITHOUT_EFFECT[words].format(scenes=scenes) in line
+
+
+@pytest.mark.slow
+def test_features_of_another_width_are_one_line_even_where_any_are_taken(runs, tmp_path, capfd) -> None:
+    path = write_store(tmp_path / "wide.h5", {1: regions(3, 9)})
+    for more in ([], ["n_best=2"]):
+        line = said(
+            capfd, "predict", f"run={runs}/xe", f"features={path}", "any_features=true", "out=p.json", *more
+        )
+        assert f"wide.h5: regions of 9 numbers; {runs}/xe looks at 12" in line
+
+
+@pytest.mark.slow
 def test_constraints_are_said_and_those_without_words_told(runs, scenes, tmp_path, capfd) -> None:
     images = json.loads((scenes / "captions_val.json").read_text())["images"]
     first, second = (str(image["id"]) for image in images[:2])
@@ -224,7 +314,7 @@ def test_constraints_are_said_and_those_without_words_told(runs, scenes, tmp_pat
     common = ["predict", f"run={runs}/scst", "split=val", f"out={tmp_path}/p.json"]
     ran(*common, f"constraints={tmp_path}/c.json")
     told = capfd.readouterr()
-    assert f"c.json: image {second}: the vocabulary lacks zeppelin" in told.err + told.out
+    assert "c.json: 1 constraints are left out: the vocabulary lacks zeppelin" in told.err + told.out
     found = json.loads((tmp_path / "p.json").read_text())
     words = {str(one["image_id"]): one["caption"].split() for one in found}
     assert {"tree", "ball"} <= set(words[first])
@@ -250,7 +340,7 @@ def test_a_search_under_constraints_steps_no_more_places_than_one_without(
     (tmp_path / "c.json").write_text(json.dumps(constraints))
     places = []
 
-    def caption_store(trained, store, images, *, decoder, automaton):
+    def caption_store(trained, store, images, *, decoder, automaton, **more):
         places.append((len(images), automaton.states))
         return plain(trained, store, images, decoder=decoder, automaton=automaton)
 

@@ -33,7 +33,7 @@ def test_what_has_no_known_words_is_told_and_left_out(tmp_path) -> None:
     assert found == {"7": [[]]}
     assert constrained(found, [7], None).states == 1
     assert told == [
-        f"{tmp_path}/c.json: image 7: the vocabulary lacks hound / fire dog hound; it is left out"
+        f"{tmp_path}/c.json: 1 constraints are left out: the vocabulary lacks hound / fire dog hound"
     ]
 
 

@@ -225,6 +225,21 @@ def test_an_ensemble_gives_the_mean_of_probabilities() -> None:
         assert found.score[n].tolist() == pytest.approx([log_prob(mean[n], s) for s in said], abs=1e-4)
 
 
+def test_where_models_look_at_different_regions_the_looks_of_the_first_are_kept() -> None:
+    (_, a), (_, b) = chain(2, 4, 1), chain(2, 4, 2)
+
+    def elsewhere(words, state):
+        log_probs, weights, state = b(words, state)
+        return log_probs, weights.flip(-1) + 1, state
+
+    words, states = torch.zeros(2, 1, dtype=torch.long), (start(2), start(2))
+    alone = a(words, start(2))[1]
+    kept = ensemble([a, elsewhere], same_regions=False)(words, states)[1]
+    torch.testing.assert_close(kept, alone)
+    mixed = ensemble([a, elsewhere])(words, states)[1]
+    assert not torch.allclose(mixed, alone)
+
+
 def test_an_ensemble_of_one_is_that_one() -> None:
     _, step = chain(2, 4, 1)
     alone, together = run(BeamSearch(3, 5), step, 2), ensemble([step])

@@ -145,7 +145,7 @@ def test_the_loss_is_the_sum_that_it_stands_for(baseline, scenes) -> None:
     loss = float(task.training_step(batch, 0))
     found = kept[0]
     rewards = task.rewards(batch, found.words)
-    said = say([task.model.eval()], batch.regions, greedy(12))
+    said = say([task.model.eval()], [batch.regions], greedy(12))
     greedy_rewards = task.rewards(batch, said.words)[:, 0].tolist()
     total, count = 0.0, 0
     for b in range(len(batch.image_id)):

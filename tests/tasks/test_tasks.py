@@ -164,7 +164,7 @@ def test_a_caption_can_be_learnt_by_heart(scenes) -> None:
         optimizer.zero_grad()
         task.loss(one).backward()
         optimizer.step()
-    found = say([task.model.eval()], one.regions, BeamSearch(3, 18))
+    found = say([task.model.eval()], [one.regions], BeamSearch(3, 18))
     said = [data.vocabulary.decode(words) for words in found.words[:, 0].tolist()]
     assert said == [data.vocabulary.decode(words) for words in one.words[:, 0].tolist()]
 
@@ -303,7 +303,7 @@ def test_looks_follow_the_words_of_the_references(scenes) -> None:
 def test_every_caption_ends_or_is_as_long_as_may_be(scenes) -> None:
     model, data = trained(scenes)
     batch = next(iter(data.val_dataloader()))
-    found = say([model.model], batch.regions, BeamSearch(2, 6))
+    found = say([model.model], [batch.regions], BeamSearch(2, 6))
     for words in found.words[:, 0].tolist():
         assert EOS in words or len([w for w in words if w != PADDING]) == 6
         assert UNKNOWN not in words
