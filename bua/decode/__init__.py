@@ -2,6 +2,7 @@
 
 from bua.decode.automaton import Automaton, automaton
 from bua.decode.beam import BeamSearch, greedy
+from bua.decode.described import described
 from bua.decode.diverse import DiverseBeamSearch
 from bua.decode.ensemble import ensemble
 from bua.decode.length import LengthPenalty
@@ -26,6 +27,7 @@ __all__ = [
     "Special",
     "StepFunction",
     "automaton",
+    "described",
     "ensemble",
     "greedy",
     "reorder",

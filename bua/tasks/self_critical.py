@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bua.data.batch import CaptionBatch
 from bua.data.frequencies import caption_frequencies, save_frequencies
-from bua.decode import DECODERS, Decoder, Hypotheses, Sampling, greedy
+from bua.decode import DECODERS, Decoder, Hypotheses, Sampling, described, greedy
 from bua.errors import check_flag, check_kind, check_number
 from bua.metrics.endings import BAD_ENDINGS
 from bua.metrics.reward import bleu, cider_d, prepare
@@ -106,9 +106,8 @@ class SelfCritical(Captioning):
     def signature(self) -> str:
         """In a line, what rewards are made of (after SacreEOS, Hu et al. 2023)."""
         kind = "+".join(f"{w:g}*{n}" for n, w in self._weights().items())
-        sampler = type(self.sampler).__name__
         return (
-            f"{kind} | {'with' if self.reward.end else 'without'} end | {sampler} {self.sampler.width} | "
+            f"{kind} | {'with' if self.reward.end else 'without'} end | {described(self.sampler)} | "
             f"baseline {self.baseline} | frequencies of {self._frequencies.images} images, "
             f"{self._frequencies.signature[:12]}"
         )
@@ -133,23 +132,36 @@ class SelfCritical(Captioning):
         So it is for captions drawn as the model has them; beams, a temperature, top-k, nucleus and rules
         make it an approximation, as in the published recipes.
         """
-        found = self.sampled(batch)
+        found, entropy = self.sampled(batch)
         real = found.words != PADDING
         there = real.any(2)
         rewards = self.rewards(batch, found.words)
         baseline = self.baselines(batch, rewards, there)
         advantage = (rewards - baseline).masked_fill(~there, 0)
         loss = self.normaliser(-advantage.unsqueeze(2).to(found.word_log_prob) * found.word_log_prob, real)
-        self._tell(found.words, found.word_log_prob.detach(), rewards, baseline, there)
+        self._tell(found.words, rewards, baseline, there)
+        self.log("train/entropy", entropy, batch_size=len(batch.image_id))
         self.log("train/loss", loss, batch_size=len(batch.image_id))
         return loss
 
-    def sampled(self, batch: CaptionBatch) -> Hypotheses:
-        """Return captions of each image; the log-probabilities of their words carry gradients."""
+    def sampled(self, batch: CaptionBatch) -> tuple[Hypotheses, Float[Tensor, ""]]:
+        """Return captions of each image, and the mean entropy of the model where it says a word of them.
+
+        The log-probabilities of words carry gradients. The entropy is that of the whole vocabulary, in nats,
+        whatever words are chosen by.
+        """
         images = len(batch.image_id)
         if isinstance(self.sampler, Sampling):
             step, start = steps(self.model, batch.regions)
-            return self.sampler(step, start, images=images, device=batch.words.device)
+            entropies: list[Tensor] = []
+
+            def noted(words: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
+                log_probs, weights, state = step(words, state)
+                entropies.append(_entropy(log_probs.detach()))
+                return log_probs, weights, state
+
+            drawn = self.sampler(noted, start, images=images, device=batch.words.device)
+            return drawn, torch.stack(entropies, 2)[drawn.words != PADDING].mean()
         with evaluating(self.model):
             found = say([self.model], [batch.regions], self.sampler)
         read = torch.cat([torch.full_like(found.words[..., :1], BOS), found.words[..., :-1]], 2)
@@ -157,7 +169,8 @@ class SelfCritical(Captioning):
         log_probs = self.model(batch.regions, read, real).float().log_softmax(-1)
         chosen = torch.zeros(real.shape, device=real.device)
         chosen[real] = log_probs.gather(1, found.words[real].unsqueeze(1)).squeeze(1)
-        return found._replace(word_log_prob=chosen, log_prob=chosen.sum(2))
+        found = found._replace(word_log_prob=chosen, log_prob=chosen.sum(2))
+        return found, _entropy(log_probs.detach()).mean()
 
     def rewards(self, batch: CaptionBatch, words: Int[Tensor, "B N T"]) -> Float[Tensor, "B N"]:
         """Return the reward of every caption."""
@@ -192,9 +205,7 @@ class SelfCritical(Captioning):
         """Return minus the mean reward of the captions that validation says."""
         return -self.rewards(batch, said.words[:, :1]).mean()
 
-    def _tell(
-        self, words: Tensor, word_log_prob: Tensor, rewards: Tensor, baseline: Tensor, there: Tensor
-    ) -> None:
+    def _tell(self, words: Tensor, rewards: Tensor, baseline: Tensor, there: Tensor) -> None:
         lengths, ended = spoken(words)
         last = words.gather(2, (lengths - 1).clamp(min=0).unsqueeze(2)).squeeze(2)
         bad = torch.isin(last, self._bad.to(last.device)) | (lengths == 0)
@@ -209,9 +220,11 @@ class SelfCritical(Captioning):
         count = there.sum().clamp(min=1)
         for name, value in values.items():
             self.log(f"train/{name}", (value * there).double().sum() / count, batch_size=len(words))
-        # an estimate, and of the model's entropy only where it draws freely
-        entropy = -word_log_prob.sum() / (words != PADDING).sum().clamp(min=1)
-        self.log("train/entropy", entropy, batch_size=len(words))
+
+
+def _entropy(log_probs: Float[Tensor, "... V"]) -> Float[Tensor, "..."]:
+    entropy: Tensor = torch.special.entr(log_probs.exp()).sum(-1)
+    return entropy
 
 
 def spoken(words: Int[Tensor, "B N T"]) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B N"]]:

@@ -1,6 +1,7 @@
 """Self-critical training against expectations that are enumerated, and rewards against the scorers."""
 
 import itertools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from bua.decode import BeamSearch, DiverseBeamSearch, Hypotheses, Rules, Samplin
 from bua.errors import InputError
 from bua.metrics.endings import BAD_ENDINGS
 from bua.models.captioners.updown import UpDownCaptioner
+from bua.models.regions import RegionBatch
 from bua.tasks.normalise import Normaliser
 from bua.tasks.say import say
 from bua.tasks.self_critical import BASELINES, Reward, SelfCritical
@@ -127,6 +129,20 @@ def test_the_gradient_is_that_of_the_expected_reward(baseline, tiny) -> None:
     assert float((model.table.grad - wanted).abs().max()) < 0.05 * float(wanted.abs().max())
 
 
+def keeping(task: SelfCritical) -> list[Hypotheses]:
+    """Return a list that will hold what the task draws."""
+    kept: list[Hypotheses] = []
+    drawn = task.sampled
+
+    def sampled(batch):
+        found, entropy = drawn(batch)
+        kept.append(found)
+        return found, entropy
+
+    task.sampled = sampled
+    return kept
+
+
 def slow_baseline(kind: str, rewards, greedy_reward) -> list[float]:
     if kind == "greedy":
         return [greedy_reward] * len(rewards)
@@ -140,8 +156,7 @@ def test_the_loss_is_the_sum_that_it_stands_for(baseline, scenes) -> None:
     data = caption_data(scenes)
     task, batch = self_critical(data, baseline=baseline), next(iter(data.train_dataloader()))
     task.model.train()
-    kept: list[Hypotheses] = []
-    task.sampled = lambda b, draw=task.sampled: kept.append(draw(b)) or kept[-1]
+    kept = keeping(task)
     loss = float(task.training_step(batch, 0))
     found = kept[0]
     rewards = task.rewards(batch, found.words)
@@ -162,7 +177,7 @@ def test_beams_are_learnt_from_with_the_likelihood_of_training_mode(scenes) -> N
     task = self_critical(data, sampler=BeamSearch(3, 12), baseline="mean")
     batch = next(iter(data.train_dataloader()))
     task.model.train()
-    found = task.sampled(batch)
+    found, _ = task.sampled(batch)
     assert task.model.training
     assert found.word_log_prob.requires_grad
     task.training_step(batch, 0).backward()
@@ -174,7 +189,7 @@ def test_words_drawn_from_the_top_k_are_learnt_from_with_the_likelihood_of_the_m
     task = self_critical(data, sampler=Sampling(4, 12, top_k=2))
     task.model.eval()  # without dropout the same words have the same likelihood again
     batch = next(iter(data.train_dataloader()))
-    found = task.sampled(batch)
+    found, _ = task.sampled(batch)
     read = torch.cat([torch.full_like(found.words[..., :1], BOS), found.words[..., :-1]], 2)
     logits = task.model(batch.regions, read)
     logits[..., [PADDING, BOS, UNKNOWN]] = -torch.inf
@@ -217,8 +232,7 @@ def test_what_is_logged_describes_the_captions(scenes) -> None:
     data = caption_data(scenes)
     task = self_critical(data, sampler=Sampling(5, 3, rules=Rules(min_words=3)))
     task.model.train()
-    kept: list[Hypotheses] = []
-    task.sampled = lambda b, draw=task.sampled: kept.append(draw(b)) or kept[-1]
+    kept = keeping(task)
     task.training_step(next(iter(data.train_dataloader())), 0)
     last = [data.vocabulary.words[n] for n in kept[0].words[..., -1].flatten().tolist()]
     assert task.logged["train/unfinished"] == 1
@@ -227,7 +241,27 @@ def test_what_is_logged_describes_the_captions(scenes) -> None:
     assert task.logged["train/bad_endings"] > 0
     names = {"reward", "baseline", "advantage", "length", "entropy", "unfinished", "bad_endings", "loss"}
     assert {f"train/{name}" for name in names} == set(task.logged)
-    assert 0 < task.logged["train/entropy"] <= np.log(len(data.vocabulary)) + 1
+    assert 0 < task.logged["train/entropy"] <= np.log(len(data.vocabulary))
+
+
+@pytest.mark.parametrize(
+    "sampler", [Sampling(5, 9, temperature=0.3), Sampling(5, 9, top_k=2), BeamSearch(3, 9)], ids=str
+)
+def test_the_entropy_is_that_of_the_whole_vocabulary_whatever_words_are_chosen_by(sampler, scenes) -> None:
+    data = caption_data(scenes)
+    task = self_critical(data, sampler=sampler)
+    task.model.eval()
+    batch = next(iter(data.train_dataloader()))
+    found, entropy = task.sampled(batch)
+    entropies = []
+    for n, captions in enumerate(found.words):
+        for words in captions:
+            one = RegionBatch(*(part[n : n + 1] for part in batch.regions))
+            read = torch.cat([torch.tensor([BOS]), words])[None, None, :-1]
+            real = words != PADDING
+            log_probs = task.model(one, read, real[None, None]).log_softmax(-1)
+            entropies += [-sum(p * math.log(p) for p in row.exp().tolist()) for row in log_probs]
+    assert float(entropy) == pytest.approx(np.mean(entropies), rel=1e-4)
 
 
 def test_training_raises_the_reward(scenes) -> None:
@@ -256,9 +290,13 @@ def test_a_training_runs_in_lightning(scenes) -> None:
 def test_the_signature_names_all_that_decides_a_reward(scenes) -> None:
     data = caption_data(scenes)
     one = self_critical(data).signature
-    assert one.startswith("1*CIDEr-D | with end | Sampling 4 | baseline others | frequencies of 24 images, ")
+    assert one.startswith(
+        "1*CIDEr-D | with end | Sampling width=4 max_words=12 | baseline others | frequencies of 24 images, "
+    )
     other = self_critical(data, reward=Reward(1, 0.5, end=False), sampler=BeamSearch(5, 9), baseline="mean")
-    assert other.signature.startswith("1*CIDEr-D+0.5*BLEU-4 | without end | BeamSearch 5 | baseline mean")
+    assert other.signature.startswith(
+        "1*CIDEr-D+0.5*BLEU-4 | without end | BeamSearch width=5 max_words=9 | baseline mean"
+    )
     assert one.split(", ")[-1] != other.signature.split(", ")[-1]
 
 
