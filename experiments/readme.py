@@ -111,7 +111,9 @@ ANSWERERS = {
 }
 
 
-def over_seeds(runs: list[Results], seeds: int, path: tuple[str, ...], digits: int, scale: float = 1) -> str:
+def over_seeds(
+    runs: list[Results], seeds: int, path: tuple[str | int, ...], digits: int, scale: float = 1
+) -> str:
     """Return mean and standard deviation of a number, nothing until every seed is measured."""
     if len(runs) < seeds:
         return ""
@@ -119,7 +121,7 @@ def over_seeds(runs: list[Results], seeds: int, path: tuple[str, ...], digits: i
     for run in runs:
         value: Any = run
         for key in path:
-            value = value.get(key) if value is not None else None
+            value = value[key] if isinstance(value, list) else value.get(key) if value is not None else None
         if value is None:  # as SPICE where its models are not
             return ""
         values.append(value * scale)
@@ -178,6 +180,12 @@ def captioning(results: Results) -> str:
     ]
     named = [f"{what}, {split}" for what in compared for split in ("test", "novel")]
     tables.append(markdown(["CIDEr, gained on cross-entropy by the same seed", "sees", *named], rows))
+    rows = [
+        [CAPTIONERS[pair[0]], pair[1]]
+        + [over_seeds(runs.get((*pair, "self_critical"), []), seeds, ("drawn", n), 3) for n in (0, 1)]
+        for pair in pairs
+    ]
+    tables.append(markdown(["mean reward of captions drawn", "sees", "first epoch", "last epoch"], rows))
     measures = {
         "SPICE": "SPICE",
         "bad_endings": "bad endings",
@@ -213,33 +221,26 @@ def vqa(results: Results) -> str:
     """Return the tables of the VQA study."""
     runs, seeds = grouped(results, "model", "features", "epochs"), results["seeds"]
     short = min((epochs for _, _, epochs in runs), default=None)
-    columns = {
-        "overall": ("test", "overall"),
-        "yes/no": ("test", "yes/no"),
-        "number": ("test", "number"),
-        "other": ("test", "other"),
-        "novel": ("novel", "overall"),
-        "novel, other": ("novel", "other"),
-    }
-    rows = [
-        [_answerer(model, epochs, short), "nothing" if model == "question_only" else sees]
-        + [f"{some[0]['parameters'] / 1e6:.2f} M"]
-        + [over_seeds(some, seeds, path, 2) for path in columns.values()]
-        for (model, sees, epochs), some in runs.items()
-    ]
-    tables = [markdown(["VQA accuracy, test", "sees", "parameters", *columns], rows)]
-    looked = [
-        [_answerer(model, epochs, short), sees]
-        + [over_seeds(some, seeds, ("test", "grounding", "overall", m), 1, 100) for m in LOOKED]
-        + [
-            over_seeds(some, seeds, ("test", "grounding", kind, "pointed"), 1, 100)
-            for kind in ("yes/no", "number", "other")
+    types, splits = ("yes/no", "number", "other"), {"test": "test", "novel": "novel combinations"}
+    tables = []
+    for split, what in splits.items():
+        rows = [
+            [_answerer(model, epochs, short), "nothing" if model == "question_only" else sees]
+            + [f"{some[0]['parameters'] / 1e6:.2f} M"]
+            + [over_seeds(some, seeds, (split, kind), 2) for kind in ("overall", *types)]
+            for (model, sees, epochs), some in runs.items()
         ]
-        for (model, sees, epochs), some in runs.items()
-        if model not in ("mean_pooled", "question_only")
-    ]
-    points = [f"points, {kind}" for kind in ("yes/no", "number", "other")]
-    tables.append(markdown(["attention, test, %", "sees", *LOOKED.values(), *points], looked))
+        tables.append(markdown([f"VQA accuracy, {what}", "sees", "parameters", "overall", *types], rows))
+    points = [f"points, {kind}" for kind in types]
+    for split, what in splits.items():
+        rows = [
+            [_answerer(model, epochs, short), sees]
+            + [over_seeds(some, seeds, (split, "grounding", "overall", m), 1, 100) for m in LOOKED]
+            + [over_seeds(some, seeds, (split, "grounding", kind, "pointed"), 1, 100) for kind in types]
+            for (model, sees, epochs), some in runs.items()
+            if model not in ("mean_pooled", "question_only")
+        ]
+        tables.append(markdown([f"attention, {what}, %", "sees", *LOOKED.values(), *points], rows))
     head = (
         f"{results['pictures']['train']:,} pictures with six questions each to train on, "
         f"{results['pictures']['test']} and {results['pictures']['novel']} to answer questions about; mean "
