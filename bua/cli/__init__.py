@@ -12,6 +12,11 @@ import sys
 from bua.cli.commands import COMMANDS, FAMILIES, usage
 from bua.errors import InputError
 
+#: How long a thread of GNU OpenMP, which torch computes with on Linux, looks for more work before it sleeps.
+#: By itself it does so for milliseconds, which it takes from all others where there are more threads at work
+#: than cores: experiments/speed/busy.py measures what that costs.
+SPIN_COUNT = "5000"
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 2 for a user's mistake, 130 when interrupted."""
@@ -37,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
         said = " ".join(words[:2] if name in FAMILIES else words[:1])
         there = ", ".join(COMMANDS).replace("_", " ")
         return _fail("bua", f"there is no command {said!r}; the commands are {there}")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when torch is imported
     from bua.cli.application import run
 
     try:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from answering import training_step
+from busy import busy
 from captioning import captioning
 from compiled import compiling
 from extraction import extraction_memory, extraction_share
@@ -111,6 +112,7 @@ def groups(data: Path | None) -> dict[str, Callable[[], list[Row]]]:
     return {
         "store": lambda: [help_seconds(), store_reading(), selection()],
         "captioning": lambda: captioning(seconds),
+        "busy": busy,
         "compiled": lambda: compiling(seconds),
         "answering": lambda: [training_step(), loading(), validating()],
         "questions": lambda: [score_seconds(), annotations()],

@@ -1,5 +1,6 @@
 """Options that mean nothing end in one line, wherever they are read."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,17 @@ def test_training_on_questions_that_means_nothing_is_told_in_one_line(
     common = ["train", "experiment=vqa_scenes", f"scenes={scenes}", f"out={tmp_path}/r"]
     line = said(capfd, *common, *wrong, "model.word_size=8", "model.hidden_size=12")
     assert message in line
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [({}, "5000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_threads_that_wait_give_way_unless_the_user_says_otherwise(given, count, monkeypatch, capsys) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert main(["score"]) == 2  # before anything is asked of it
+    assert os.environ.get("GOMP_SPINCOUNT") == count
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
