@@ -104,11 +104,13 @@ def _check_resume(run: RunDirectory, plain: dict[str, Any], record: dict[str, An
     changed += [f"trainer.{k}" for k in KEPT if trainer.get(k) != plain["trainer"].get(k)]
     if changed:
         raise InputError(f"{run.path}: {changed[0]} is not that of the run; resume with the same options")
-    length = config["trainer"]["max_epochs"]
-    if _is_for_a_length(plain.get("scheduler")) and length != plain["trainer"]["max_epochs"]:
-        raise InputError(
-            f"{run.path}: its schedule was made for trainer.max_epochs={length}; resume with the same"
-        )
+    if _is_for_a_length(plain.get("scheduler")):
+        for key in ("max_epochs", "max_steps"):
+            length = config["trainer"].get(key)
+            if length != plain["trainer"].get(key):
+                raise InputError(
+                    f"{run.path}: its schedule was made for trainer.{key}={length}; resume with the same"
+                )
 
 
 def _is_for_a_length(scheduler: dict[str, Any] | None) -> bool:

@@ -66,6 +66,13 @@ def test_an_epoch_that_steps_cut_goes_on_where_it_stopped(scenes, tmp_path) -> N
     assert equal(tmp_path / "cut", tmp_path / "whole")
 
 
+def test_a_schedule_for_so_many_steps_does_not_go_on_for_more(scenes, tmp_path, capfd) -> None:
+    cycle = ["scheduler=one_cycle", "trainer.max_epochs=2"]
+    assert main(words(scenes, tmp_path / "r", *cycle, "trainer.max_steps=7")) == 0
+    assert main(words(scenes, tmp_path / "r", *cycle, "resume=true")) == 2
+    assert "its schedule was made for trainer.max_steps=7" in capfd.readouterr().err
+
+
 def test_what_is_told_of_an_epoch_is_the_mean_of_its_batches(scenes, tmp_path, monkeypatch) -> None:
     seen: list[float] = []
     step = Answering.training_step
