@@ -15,6 +15,9 @@ from torch import Tensor
 from bua.errors import InputError
 from bua.store.atomic import write_text
 
+#: What a run writes besides what is written at its start.
+WRITTEN = ("metrics.csv", "vocabulary.json", "answers.json", "document_frequencies.npz", "rewards.txt")
+
 
 class RunDirectory:
     """The folder of one run.
@@ -36,6 +39,8 @@ class RunDirectory:
         status = self.path / "status.json"
         if self.keeps and status.exists():
             state = json.loads(status.read_text())["state"]
+            if state == "failed" and not self.last() and not self.best().exists():
+                return  # it kept nothing
             hint = "give resume=true to go on with it" if self.last() else "delete it"
             raise InputError(f"{self.path}: a run is there already ({state}); {hint}, or give another out")
 
@@ -43,6 +48,8 @@ class RunDirectory:
         """Write what is known at the start."""
         if not self.keeps:
             return
+        for name in WRITTEN:  # by a run that failed before it kept anything
+            (self.path / name).unlink(missing_ok=True)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
         write_text(self.path / "overrides.yaml", yaml.safe_dump(overrides))
@@ -65,6 +72,11 @@ class RunDirectory:
         """Record the state: running, done or failed."""
         if self.keeps:
             write_text(self.path / "status.json", json.dumps({"state": state, "pid": os.getpid(), **more}))
+
+    def metrics(self) -> dict[str, float]:
+        """Return the metrics that the status has."""
+        path = self.path / "status.json"
+        return dict(json.loads(path.read_text()).get("metrics", {})) if path.exists() else {}
 
     def best(self) -> Path:
         """Return where the best checkpoint is, once a validation was made."""
@@ -109,14 +121,22 @@ class Journal(Callback):
         self.validated = False
         self.spoke, self.began = self.started, 0
         self.means: dict[str, float] = {}
-        self._sums: dict[str, Tensor] = {}
+        self._sums: dict[str, Tensor | float] = {}
         self._batches = 0
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that there are new numbers; record them if they are of the middle of an epoch."""
         self.validated = True
-        if trainer.check_val_every_n_epoch is None:
+        if not trainer.is_last_batch and not trainer.sanity_checking:
             self.on_train_epoch_end(trainer, pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was logged since the last row, so that a run that goes on counts it, too."""
+        return {"sums": {name: float(value) for name, value in self._sums.items()}, "batches": self._batches}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._sums, self._batches = dict(state_dict["sums"]), state_dict["batches"]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

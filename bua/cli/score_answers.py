@@ -1,6 +1,6 @@
 """The VQA half of ``bua score``: the official accuracy of a file of answers."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,14 @@ def score_answers(config: Any) -> dict[str, Any]:
     predictions = read_results(config.predictions, "question_id", "answer")
     if config.annotations is None:
         raise InputError("annotations is needed for task=vqa: give annotations=FILE")
-    asked = _asked(config)
+    unbalanced: set[Any] = set()
+    asked = _asked(config, unbalanced)
+    predictions = {i: answer for i, answer in predictions.items() if i not in unbalanced}
     source = config.questions or config.annotations
     check_known(predictions, asked, "question", config.predictions, source)
     check_complete(predictions, asked, "question", config.predictions, source)
     accuracies = question_accuracies(predictions, asked, config.rule)
-    result = {**by_type(accuracies, asked), "questions": len(asked), "counts": _counts(asked)}
+    result = {**by_type(accuracies, asked), "questions": len(asked), "counts": _counts(asked, unbalanced)}
     if config.pairs is not None:
         result["balanced_pairs"] = _pairs(config.pairs, accuracies, asked)
     if config.answers is not None:
@@ -79,12 +81,12 @@ def _types(numbers: Mapping[str, Any]) -> str:
     return "  ".join([f"{numbers['overall']:.2f}", *types])
 
 
-def _asked(config: Any) -> dict[Any, Asked]:
+def _asked(config: Any, unbalanced: set[Any]) -> dict[Any, Asked]:
     """Return the annotations of the questions asked: all of them if there is no file of questions."""
-    annotations: dict[Any, Asked] = read_annotations(config.annotations)
+    annotations: dict[Any, Asked] = read_annotations(config.annotations, unbalanced)
     if config.questions is None:
         return annotations
-    asked = {question.question_id for question in read_questions(config.questions)}
+    asked = {question.question_id for question in read_questions(config.questions)} - unbalanced
     if lost := [i for i in asked if i not in annotations]:
         one = min(lost, key=str)
         raise InputError(
@@ -94,12 +96,13 @@ def _asked(config: Any) -> dict[Any, Asked]:
     return {i: annotation for i, annotation in annotations.items() if i in asked}
 
 
-def _counts(asked: Mapping[Any, Asked]) -> dict[str, int]:
+def _counts(asked: Mapping[Any, Asked], unbalanced: Collection[Any]) -> dict[str, int]:
     """Count the questions for which a policy decides."""
     return {
         "without_ten_answers": sum(len(one.answers) != 10 for one in asked.values()),
         "with_one_answer": sum(len(one.answers) == 1 for one in asked.values()),
         "without_answer_type": sum(one.answer_type == UNKNOWN_TYPE for one in asked.values()),
+        "not_balanced_and_left_out": len(unbalanced),
         "without_question_type": sum(one.question_type == UNKNOWN_TYPE for one in asked.values()),
     }
 

@@ -28,6 +28,10 @@ log = logging.getLogger(__name__)
 
 #: Files of an objective that say what a model begins with.
 BEGINNINGS = ("word_vectors", "answer_images")
+#: What torch says of tensors whose sizes do not fit.
+SIZES = re.compile(
+    r"shapes cannot be multiplied|[Ss]izes? of tensors? .*must match|normalized_shape|size mismatch"
+)
 #: What of the trainer stays when a run goes on; how long and where it trains may change.
 KEPT = ("precision", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
 
@@ -64,8 +68,9 @@ def train(config: Any, out: Path, overrides: list[str]) -> dict[str, float]:
     task = _task(config, plain, data, record)
     journal = Journal(run, log.info)
     trainer = build(plain["trainer"], callbacks=_callbacks(config, run, journal), logger=False)
+    before = run.metrics() if config.resume else {}
     if config.resume:
-        run.status("running")
+        run.status("running", metrics=before)
     else:
         begun = {key: plain["objective"][key] for key in BEGINNINGS if plain["objective"].get(key)}
         run.start(plain, overrides, provenance({**data.sources, **begun}, config.seed))
@@ -83,9 +88,9 @@ def train(config: Any, out: Path, overrides: list[str]) -> dict[str, float]:
     except Exception as error:
         run.status("failed", error=f"{type(error).__name__}: {error}"[:2000])
         raise
-    metrics = {**{n: float(v) for n, v in trainer.callback_metrics.items()}, **journal.means}
+    metrics = before | {n: float(v) for n, v in trainer.callback_metrics.items()} | journal.means
     run.status("done", metrics=metrics)
-    if run.keeps and not run.best().exists():
+    if run.keeps and not run.best().exists() and not trainer.fast_dev_run:
         log.info(f"{run.path}: no validation was due; the last weights are what it has")
     return metrics
 
@@ -153,8 +158,8 @@ def told_sizes(trainer: pl.Trainer, overrides: list[str]) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        given = ", ".join(word for word in overrides if word.startswith("model."))
-        if trainer.global_step or not given or not re.search(r"shape|size|dimension", str(error)):
+        given = ", ".join(word for word in overrides if word.lstrip("+").startswith(("model.", "model=")))
+        if trainer.global_step or not given or not SIZES.search(str(error)):
             raise
         raise InputError(
             f"{given}: sizes that do not fit each other ({str(error).splitlines()[0]})"

@@ -20,22 +20,31 @@ def read_questions(path: Path | str) -> list[Question]:
     return list(_parts(path, "question", "questions").values())
 
 
-def read_annotations(path: Path | str) -> dict[Any, Asked]:
+def read_annotations(path: Path | str, unbalanced: set[Any] | None = None) -> dict[Any, Asked]:
     """Read the answers to every question of a file, by its id (a number or a text).
 
     A question without ``answer_type`` or ``question_type`` counts under "unknown".
 
+    Args:
+        path: the file, in any format of ``bua.data.question_files``.
+        unbalanced: takes the ids of those that are left out, since GQA does not count them as balanced.
+
     Raises:
         InputError: the file is broken, a question has no answers, or an id comes twice.
     """
-    return _parts(path, "asked", "answers")
+    return _parts(path, "asked", "answers", set() if unbalanced is None else unbalanced)
 
 
-def _parts(path: Path | str, part: str, noun: str) -> dict[QuestionId, Any]:
+def _parts(
+    path: Path | str, part: str, noun: str, unbalanced: set[Any] | None = None
+) -> dict[QuestionId, Any]:
     """Return one part of every entry that has it, by the id of its question."""
     found: dict[QuestionId, Any] = {}
     for _, entry in entries(path):
         if (value := getattr(entry, part)) is None:
+            continue
+        if unbalanced is not None and not entry.balanced:
+            unbalanced.add(entry.question_id)
             continue
         if entry.question_id in found:
             raise InputError(f"{path}: question {entry.question_id} comes twice")

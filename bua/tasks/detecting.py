@@ -40,7 +40,7 @@ class Detecting(Task):
         loss = torch.stack([*losses.values()]).sum()
         self.log("train/loss", loss, batch_size=len(batch), prog_bar=True)
         for name, value in losses.items():
-            self.log(f"train/{name}", value, batch_size=len(batch), on_step=False, on_epoch=True)
+            self.log(f"train/{name}", value, batch_size=len(batch))
         return loss
 
     def on_validation_epoch_start(self) -> None:

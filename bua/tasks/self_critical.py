@@ -94,7 +94,7 @@ class SelfCritical(Captioning):
         if baseline != "greedy" and sampler.width < 2:
             raise ValueError(f"the baseline {baseline!r} needs sampler.width of at least 2")
         _check_differs(sampler, baseline)
-        self.sampler = with_words(sampler, self.vocabulary)
+        self.sampler, self._said_by = with_words(sampler, self.vocabulary), described(sampler)
         self.baseline, self.reward, self.normaliser = baseline, reward, normaliser
         self._frequencies = caption_frequencies(
             self.captions, self.vocabulary, end=reward.end, path=frequencies
@@ -107,7 +107,7 @@ class SelfCritical(Captioning):
         """In a line, what rewards are made of (after SacreEOS, Hu et al. 2023)."""
         kind = "+".join(f"{w:g}*{n}" for n, w in self._weights().items())
         return (
-            f"{kind} | {'with' if self.reward.end else 'without'} end | {described(self.sampler)} | "
+            f"{kind} | {'with' if self.reward.end else 'without'} end | {self._said_by} | "
             f"baseline {self.baseline} | frequencies of {self._frequencies.images} images, "
             f"{self._frequencies.signature[:12]}"
         )

@@ -82,7 +82,7 @@ class Trained:
         """Return a captioner that says every word together with others (an ensemble).
 
         Args:
-            others: captioners, of any kind.
+            others: captioners, of any kind; they join those that are together with this one already.
             shares: of this one and of each other in the mean of their probabilities, as numbers above 0;
                 equal ones by default.
 
@@ -90,6 +90,7 @@ class Trained:
             InputError: one is no captioner or has other words, or the shares are not as many numbers
                 above 0.
         """
+        others = [*self.others, *others]
         shares = checked_shares(shares, 1 + len(others))
         for other in (self, *others):
             other._must_be("caption")
@@ -127,7 +128,11 @@ class Trained:
         """
         self._must_be("caption")
         for other in self.others:
-            self.check_features(other.record["features"], other.source)
+            if self._differs(other.record["features"]):
+                raise InputError(
+                    f"{other.source}: it looks at features of another detector than {self.source}, of which "
+                    "a photograph has one; give each its store (caption_store)"
+                )
         regions = self.regions(image)
         batches = [member._tensors(regions) for member in (self, *self.others)]
         return Caption(self._say(batches, decoder)[0], regions)
@@ -168,10 +173,13 @@ class Trained:
         """
         self._must_be("caption")
         places = [(store, image_ids), *(others or [(store, image_ids)] * len(self.others))]
-        regions = [
-            member.region_input.load(*place)
-            for member, place in zip((self, *self.others), places, strict=True)
-        ]
+        read: dict[Any, RegionBatch] = {}  # by all that look at the same
+        regions = []
+        for member, (where, ids) in zip((self, *self.others), places, strict=True):
+            key = str(where.path), member.region_input
+            if key not in read:
+                read[key] = member.region_input.load(where, ids)
+            regions.append(read[key])
         return self._say(regions, decoder, automaton)
 
     def _say(
@@ -252,14 +260,18 @@ class Trained:
 
     def check_features(self, identity: Mapping[str, Any], source: str) -> None:
         """Raise ``InputError`` if features are not of the detector that the model was trained on."""
+        if key := self._differs(identity):
+            raise InputError(
+                f"{source}: features of another detector than {self.source} was trained on: {key} is "
+                f"{identity[key]}, not {self.record['features'][key]}; extract with that one, or give "
+                "any_features=true"
+            )
+
+    def _differs(self, identity: Mapping[str, Any]) -> str | None:
+        """Return in what a detector differs first from that of the training; None if it does not."""
         trained = self.record["features"]
-        for key in ("detector", "weights_sha256", "configuration"):
-            if trained[key] != identity[key]:
-                raise InputError(
-                    f"{source}: features of another detector than {self.source} was trained on: "
-                    f"{key} is {identity[key]}, not {trained[key]}; extract with that one, or give "
-                    "any_features=true"
-                )
+        keys = ("detector", "weights_sha256", "configuration")
+        return next((key for key in keys if trained[key] != identity[key]), None)
 
     def _must_be(self, kind: str) -> None:
         if self.kind != kind:

@@ -1,6 +1,6 @@
 """Learning rates of the VQA study: python -m experiments.vqa.rates OUT [JOBS].
 
-The model that sees nothing has the rate of ``experiment=vqa_scenes``.
+The model that sees nothing and the one that counts have the rate of ``experiment=vqa_scenes``.
 """
 
 import sys

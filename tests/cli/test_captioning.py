@@ -275,7 +275,7 @@ def test_empty_captions_are_counted_and_seen_by_the_score(runs, scenes, tmp_path
 
 WITHOUT_EFFECT = {
     "n_best=6": "n_best=6: decode.width=5 finds no more",
-    "ids={scenes}/few.txt split=val images={scenes}/captions_val.json": "captions_val.json: it has no splits",
+    "ids={scenes}/none.txt images={scenes}/captions_val.json": "none.txt: image 77 is not in",
     "split=val images={scenes}/captions_val.json": "captions_val.json: it has no splits",
     "split=val images={scenes}/few.txt": "split=val: {scenes}/few.txt is a list of images without splits",
 }
@@ -290,6 +290,7 @@ def test_there_are_options_without_effect() -> None:
 def test_options_without_effect_are_one_line(words, runs, scenes, tmp_path, capfd) -> None:
     first = json.loads((scenes / "captions_val.json").read_text())["images"][0]["id"]
     (scenes / "few.txt").write_text(f"{first}\n")
+    (scenes / "none.txt").write_text("77\n")
     given = words.format(scenes=scenes).split()
     line = said(capfd, "predict", f"run={runs}/xe", *given, f"out={tmp_path}/p.json")
     assert WITHOUT_EFFECT[words].format(scenes=scenes) in line

@@ -71,6 +71,7 @@ def test_right_answers_have_full_marks_and_the_signature_says_how(files, tmp_pat
         "without_ten_answers": 0,
         "with_one_answer": 0,
         "without_answer_type": 0,
+        "not_balanced_and_left_out": 0,
         "without_question_type": 0,
     }
     assert "annotators are left out by position" in found["signature"]["policy"]
@@ -90,6 +91,7 @@ def test_what_the_official_rule_does_not_decide_is_counted_and_printed(files, tm
         "without_ten_answers": 2,
         "with_one_answer": 1,
         "without_answer_type": 1,
+        "not_balanced_and_left_out": 0,
         "without_question_type": 1,
     }
     assert found["per_answer_type"] == {"number": 100, "other": 100, "unknown": 66.67, "yes/no": 100}
@@ -197,3 +199,26 @@ def test_keys_of_captions_are_refused(wrong: str, files, tmp_path, capfd) -> Non
     key = wrong.split("=")[0]
     assert line.startswith(f"bua score: {key}=")
     assert line.endswith("task=vqa does not take it")
+
+
+def test_scores_of_gqa_are_those_of_its_balanced_questions(tmp_path, capfd) -> None:
+    types = {"structural": "verify", "semantic": "attr"}
+    asked = {
+        str(n): {
+            "imageId": "7",
+            "question": f"Is it {n}?",
+            "answer": "yes",
+            "types": types,
+            "isBalanced": n < 3,
+        }
+        for n in range(4)
+    }
+    (tmp_path / "gqa.json").write_text(json.dumps(asked))
+    said = [{"question_id": str(n), "answer": "no" if n in (0, 3) else "yes"} for n in range(4)]
+    for some in (said, said[:3]):  # answers to the others count nothing
+        (tmp_path / "p.json").write_text(json.dumps(some))
+        command = ["score", "task=vqa", f"predictions={tmp_path}/p.json", f"annotations={tmp_path}/gqa.json"]
+        for more in ([], [f"questions={tmp_path}/gqa.json"]):
+            assert main([*command, *more, f"out={tmp_path}/s.json"]) == 0
+            assert json.loads((tmp_path / "s.json").read_text())["overall"] == 66.67
+            assert "not balanced and left out: 1" in capfd.readouterr().out

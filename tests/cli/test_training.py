@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning import Trainer
 
 from bua.cli import main
 from bua.cli.load import read_checkpoint
 from bua.tasks.answering import Answering
+from bua.tasks.detecting import Detecting
 
 pytestmark = pytest.mark.slow
 
@@ -63,6 +65,8 @@ def test_an_epoch_that_steps_cut_goes_on_where_it_stopped(scenes, tmp_path) -> N
     assert not equal(tmp_path / "cut", tmp_path / "whole")
     assert main(words(scenes, tmp_path / "cut", "trainer.max_epochs=2", "resume=true")) == 0
     assert int(rows(tmp_path / "cut")[-1]["step"]) == 24
+    last = [float(rows(tmp_path / name)[-1]["train/loss"]) for name in ("cut", "whole")]
+    assert last[0] == pytest.approx(last[1], rel=1e-5)  # of the whole epoch
     assert equal(tmp_path / "cut", tmp_path / "whole")
 
 
@@ -107,6 +111,90 @@ def test_what_is_told_of_validations_within_an_epoch_is_the_mean_since_the_one_b
     told = {int(row["step"]): float(row["train/loss"]) for row in rows(tmp_path / "r")}
     means = {5: sum(seen[:5]) / 5, 10: sum(seen[5:10]) / 5, 12: sum(seen[10:]) / 2}
     assert told == pytest.approx(means, rel=1e-5)
+
+
+def test_a_validation_within_an_epoch_has_a_row_however_it_is_asked_for(scenes, tmp_path) -> None:
+    assert main(words(scenes, tmp_path / "r", "+trainer.val_check_interval=0.5", "trainer.max_epochs=2")) == 0
+    told = rows(tmp_path / "r")
+    assert [int(row["step"]) for row in told] == [6, 12, 18, 24]
+    assert all(row["val/accuracy"] for row in told)
+
+
+def test_a_killed_epoch_that_goes_on_is_told_of_as_a_whole(scenes, tmp_path, monkeypatch) -> None:
+    assert main(words(scenes, tmp_path / "whole", "trainer.max_epochs=1")) == 0
+    step = Answering.training_step
+
+    def killed(self, batch, n):
+        if n == 10:
+            raise KeyboardInterrupt
+        return step(self, batch, n)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Answering, "training_step", killed)
+        assert main(words(scenes, tmp_path / "r", "trainer.max_epochs=1", "save_every=8")) == 130
+    assert main(words(scenes, tmp_path / "r", "trainer.max_epochs=1", "save_every=8", "resume=true")) == 0
+    one, other = (float(rows(tmp_path / name)[-1]["train/loss"]) for name in ("r", "whole"))
+    assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_a_finished_run_that_is_resumed_keeps_its_numbers(scenes, tmp_path) -> None:
+    command = words(scenes, tmp_path / "r", "trainer.max_epochs=1")
+    assert main(command) == 0
+    before = json.loads((tmp_path / "r/status.json").read_text())["metrics"]
+    assert main([*command, "resume=true"]) == 0
+    assert json.loads((tmp_path / "r/status.json").read_text())["metrics"] == before
+    assert "val/accuracy" in before
+
+
+def test_a_stop_that_is_not_allowed_yet_saves_no_more_than_a_run_without_one(
+    scenes, tmp_path, monkeypatch
+) -> None:
+    saved: list[int] = []
+    save = Trainer.save_checkpoint
+
+    def noted(self, path, *more, **options):
+        if Path(path).name == "last.ckpt":
+            saved.append(self.global_step)
+        save(self, path, *more, **options)
+
+    monkeypatch.setattr(Trainer, "save_checkpoint", noted)
+    least = ["+trainer.min_epochs=4", "trainer.max_epochs=6", "patience=0", "optimizer.lr=1e-9"]
+    assert main(words(scenes, tmp_path / "r", *least)) == 0
+    assert len(saved) <= 6
+
+
+def test_losses_of_parts_of_a_detector_are_those_of_their_epoch(scenes, tmp_path, monkeypatch) -> None:
+    seen: list[float] = []
+    step = Detecting.training_step
+
+    def noted(self, batch, n):
+        loss = step(self, batch, n)
+        seen.append(float(loss))
+        return loss
+
+    monkeypatch.setattr(Detecting, "training_step", noted)
+    few = ["trainer.max_epochs=2", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1"]
+    command = ["train", "experiment=detector_scenes", f"scenes={scenes}", f"out={tmp_path}/r", *few]
+    assert main([*command, "data.batch_size=1", "scheduler=constant", "trainer.accelerator=cpu"]) == 0
+    for n, row in enumerate(rows(tmp_path / "r")):
+        parts = [float(row[name]) for name in row if name.startswith("train/") and name != "train/loss"]
+        assert sum(parts) == pytest.approx(float(row["train/loss"]), rel=1e-4)
+        assert float(row["train/loss"]) == pytest.approx(sum(seen[2 * n : 2 * n + 2]) / 2, rel=1e-4)
+
+
+def test_a_run_that_kept_nothing_is_begun_anew(scenes, tmp_path, capfd) -> None:
+    assert main(words(scenes, tmp_path / "r", "model.attention.feature_size=7", "trainer.max_steps=1")) == 2
+    assert json.loads((tmp_path / "r/status.json").read_text())["state"] == "failed"
+    assert main(words(scenes, tmp_path / "r", "trainer.max_steps=1")) == 0
+
+
+def test_an_error_that_is_not_about_sizes_is_not_said_to_be(scenes, tmp_path, monkeypatch) -> None:
+    def broken(self, batch, n):
+        raise RuntimeError("unable to resize shared memory")
+
+    monkeypatch.setattr(Answering, "training_step", broken)
+    with pytest.raises(RuntimeError, match="shared memory"):
+        main(words(scenes, tmp_path / "r", "model.dropout=0.1"))
 
 
 def test_options_that_are_refused_leave_nothing_that_is_in_the_way(scenes, tmp_path, capfd) -> None:

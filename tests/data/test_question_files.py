@@ -1,6 +1,7 @@
 """Every format of questions is told by its keys; what is wrong in a file is named; nothing goes silently."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from bua.data.question_files import AskedList, read_file
 from bua.data.question_files.genome import read_genome
 from bua.data.question_files.pairs import paired_places
-from bua.data.question_files.stored import stored_images
+from bua.data.question_files.stored import find_stored, stored_images
 from bua.data.stream import members
 from bua.data.vqa import read_annotations, read_questions, read_vqa
 from bua.errors import InputError
@@ -385,6 +386,7 @@ def test_a_question_with_no_answers_in_its_list_is_that_of_a_test_split(content,
         ("coco/val/0001.jpg", "val/0001.png", "coco/val/0001.jpg"),
         ("0001.jpg", "val/0001.png", "0001.jpg"),
         ("al/0001.jpg", "val/0001.png", None),
+        ("b/al/0001.jpg", "a/al/0001.png", None),
     ],
 )
 def test_an_image_is_found_where_its_name_and_folder_may_be_meant(tmp_path, stored, asked, found) -> None:
@@ -394,6 +396,32 @@ def test_an_image_is_found_where_its_name_and_folder_may_be_meant(tmp_path, stor
             stored_images([asked], store, "q.json")
     else:
         assert stored_images([asked, asked], store, "q.json") == {asked: found}
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked", "found"),
+    [
+        (["0012.jpg", "12.jpg"], "0012.png", "0012.jpg"),  # names go before numbers
+        (["0012.jpg", "12.jpg"], 12, "12.jpg"),
+        (["0012.jpg", "00012.jpg"], 12, None),
+        (["val/12.jpg", "12.jpg"], "val/12.png", "val/12.jpg"),  # and their own folders before any
+        (["val/12.jpg", "12.jpg"], "12.png", "12.jpg"),
+        (["val/12.jpg", "train/12.jpg"], "12.png", None),
+        (["val/12.jpg", "train/12.jpg"], "train/12.png", "train/12.jpg"),
+    ],
+)
+def test_of_several_images_that_may_be_meant_the_nearest_is_found(tmp_path, stored, asked, found) -> None:
+    store = FeatureStore(write_store(tmp_path / "f.h5", {name: regions(2) for name in stored}))
+    assert find_stored([asked], store)[asked] == (asked if found is None else found)
+
+
+def test_images_are_found_in_a_time_that_grows_with_their_number() -> None:
+    """Of a number of folders with the same names in each: with all pairs it would take a minute."""
+    names = dict.fromkeys(f"{n // 1000}/{n % 1000}.jpg" for n in range(120_000))
+    asked = [name.replace("jpg", "png") for name in names]
+    started = time.process_time()
+    assert list(find_stored(asked, names).values()) == list(names)
+    assert time.process_time() - started < 15
 
 
 @pytest.mark.parametrize("asked", [["a/12.jpg", "b/12.jpg"], ["12.jpg", "b/12.png"], [12, "12.jpg"]])

@@ -297,6 +297,8 @@ def test_the_signature_names_all_that_decides_a_reward(scenes) -> None:
     assert other.signature.startswith(
         "1*CIDEr-D+0.5*BLEU-4 | without end | BeamSearch width=5 max_words=9 | baseline mean"
     )
+    ruled = self_critical(data, sampler=Sampling(4, 12, rules=Rules(endings=("a", "no such word"))))
+    assert "Sampling width=4 max_words=12 rules.endings=a,no such word |" in ruled.signature
     assert one.split(", ")[-1] != other.signature.split(", ")[-1]
 
 

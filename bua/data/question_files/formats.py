@@ -34,12 +34,7 @@ from bua.json_file import Tell, Types, is_sound
 _QUESTION: Types = {"question_id": (int, str), "image_id": (int, str), "question": str}
 _ANNOTATION: Types = {"question_id": (int, str), "answers": list}
 _VIZWIZ: Types = {"image": str, "question": str}
-_GQA: Types = {
-    "imageId": (str, int),
-    "question": str,
-    "answer": (str, NoneType),
-    "types": (dict, NoneType),
-}
+_GQA: Types = {"imageId": (str, int), "question": str, "answer": (str, NoneType), "types": (dict, NoneType)}
 
 
 class Format(NamedTuple):

@@ -3,9 +3,12 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import PurePosixPath
+from typing import Any
 
 from bua.errors import InputError
 from bua.store.reader import FeatureStore, ImageId
+
+Folders = tuple[str, ...]
 
 
 def stored_images(image_ids: Iterable[ImageId], store: FeatureStore, source: str) -> dict[ImageId, ImageId]:
@@ -38,30 +41,57 @@ def find_stored(image_ids: Iterable[ImageId], store: FeatureStore) -> dict[Image
     lost = [image_id for image_id in found if image_id not in store]
     if not lost:
         return found
-    called = defaultdict(list)
-    for image_id in store:
-        called[_stem(image_id)].append(image_id)
+    names = _Names(store)
     owner = {image_id: image_id for image_id in found if image_id in store}
     for image_id in lost:
-        alike = [other for other in called[_stem(image_id)] if _may_be(other, image_id)]
-        if len(alike) == 1:
-            found[image_id] = alike[0]
-            if owner.setdefault(alike[0], image_id) != image_id:
-                raise InputError(
-                    f"{store.path}: its image {alike[0]!r} would be two images of the questions: "
-                    f"{owner[alike[0]]!r} and {image_id!r}"
-                )
+        stored = names.find(image_id)
+        if stored is None:
+            continue
+        found[image_id] = stored
+        if owner.setdefault(stored, image_id) != image_id:
+            raise InputError(
+                f"{store.path}: its image {stored!r} would be two images of the questions: "
+                f"{owner[stored]!r} and {image_id!r}"
+            )
     return found
 
 
-def _stem(image_id: ImageId) -> str:
-    """Return a name without folder and ending, a number without zeros in front."""
-    stem = PurePosixPath(str(image_id)).stem
-    return str(int(stem)) if stem.isdecimal() else stem
+class _Names:
+    """How the images of a store may be called: by their names, or by their numbers without zeros in front."""
+
+    def __init__(self, image_ids: Iterable[ImageId]) -> None:
+        self.of: dict[tuple[Any, str | None], list[tuple[Folders, ImageId]]] = defaultdict(list)
+        for image_id in image_ids:
+            folders, stem = _parts(image_id)
+            for name in _calls(stem):
+                self.of[name, None].append((folders, image_id))
+                self.of[name, folders[-1] if folders else ""].append((folders, image_id))
+
+    def find(self, image_id: ImageId) -> ImageId | None:
+        """Return the image that is meant, None if there is none or more than one; names go before numbers."""
+        folders, stem = _parts(image_id)
+        for name in _calls(stem):
+            places = [folders[-1], ""] if folders else [None]
+            there = [one for place in places for one in self.of.get((name, place), ())]
+            exact = [stored for other, stored in there if other == folders]
+            alike = exact or [stored for other, stored in there if _may_be(other, folders)]
+            if alike:
+                return alike[0] if len(alike) == 1 else None
+        return None
 
 
-def _may_be(one: ImageId, other: ImageId) -> bool:
+def _parts(image_id: ImageId) -> tuple[Folders, str]:
+    """Return the folders of an image, and its name without ending."""
+    path = PurePosixPath(str(image_id))
+    return path.parts[:-1], path.stem
+
+
+def _calls(stem: str) -> list[Any]:
+    """Return a name, and the number that it is."""
+    return [stem, int(stem)] if stem.isdecimal() else [stem]
+
+
+def _may_be(one: Folders, other: Folders) -> bool:
     """Say whether the folders of two images may be one: one of them tells none, or tells more of it."""
-    folders = [PurePosixPath(str(image_id)).parts[:-1] for image_id in (one, other)]
-    least = min(map(len, folders))
-    return not least or folders[0][-least:] == folders[1][-least:]
+    least = min(len(one), len(other))
+    return not least or one[-least:] == other[-least:]
