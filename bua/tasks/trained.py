@@ -176,7 +176,7 @@ class Trained:
         read: dict[Any, RegionBatch] = {}  # by all that look at the same
         regions = []
         for member, (where, ids) in zip((self, *self.others), places, strict=True):
-            key = str(where.path), member.region_input
+            key = str(where.path), tuple(ids), member.region_input
             if key not in read:
                 read[key] = member.region_input.load(where, ids)
             regions.append(read[key])

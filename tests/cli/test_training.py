@@ -32,6 +32,20 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return read_checkpoint(run / "checkpoints/last.ckpt")[1]
 
 
+def losses(monkeypatch: pytest.MonkeyPatch, task: type) -> list[float]:
+    """Return a list that will hold the loss of every batch that a task is trained on."""
+    seen: list[float] = []
+    step = task.training_step
+
+    def noted(self, batch, n):
+        loss = step(self, batch, n)
+        seen.append(float(loss))
+        return loss
+
+    monkeypatch.setattr(task, "training_step", noted)
+    return seen
+
+
 def equal(one: Path, other: Path) -> bool:
     return all(torch.equal(value, weights(other)[name]) for name, value in weights(one).items())
 
@@ -78,15 +92,7 @@ def test_a_schedule_for_so_many_steps_does_not_go_on_for_more(scenes, tmp_path, 
 
 
 def test_what_is_told_of_an_epoch_is_the_mean_of_its_batches(scenes, tmp_path, monkeypatch) -> None:
-    seen: list[float] = []
-    step = Answering.training_step
-
-    def noted(self, batch, n):
-        loss = step(self, batch, n)
-        seen.append(float(loss))
-        return loss
-
-    monkeypatch.setattr(Answering, "training_step", noted)
+    seen = losses(monkeypatch, Answering)
     assert main(words(scenes, tmp_path / "r", "trainer.max_epochs=2")) == 0
     told = [float(row["train/loss"]) for row in rows(tmp_path / "r")]
     assert told == pytest.approx([sum(seen[:12]) / 12, sum(seen[12:]) / 12], rel=1e-5)
@@ -97,15 +103,7 @@ def test_what_is_told_of_an_epoch_is_the_mean_of_its_batches(scenes, tmp_path, m
 def test_what_is_told_of_validations_within_an_epoch_is_the_mean_since_the_one_before(
     scenes, tmp_path, monkeypatch
 ) -> None:
-    seen: list[float] = []
-    step = Answering.training_step
-
-    def noted(self, batch, n):
-        loss = step(self, batch, n)
-        seen.append(float(loss))
-        return loss
-
-    monkeypatch.setattr(Answering, "training_step", noted)
+    seen = losses(monkeypatch, Answering)
     within = ["trainer.check_val_every_n_epoch=null", "+trainer.val_check_interval=5", "trainer.max_epochs=1"]
     assert main(words(scenes, tmp_path / "r", *within)) == 0
     told = {int(row["step"]): float(row["train/loss"]) for row in rows(tmp_path / "r")}
@@ -164,15 +162,7 @@ def test_a_stop_that_is_not_allowed_yet_saves_no_more_than_a_run_without_one(
 
 
 def test_losses_of_parts_of_a_detector_are_those_of_their_epoch(scenes, tmp_path, monkeypatch) -> None:
-    seen: list[float] = []
-    step = Detecting.training_step
-
-    def noted(self, batch, n):
-        loss = step(self, batch, n)
-        seen.append(float(loss))
-        return loss
-
-    monkeypatch.setattr(Detecting, "training_step", noted)
+    seen = losses(monkeypatch, Detecting)
     few = ["trainer.max_epochs=2", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1"]
     command = ["train", "experiment=detector_scenes", f"scenes={scenes}", f"out={tmp_path}/r", *few]
     assert main([*command, "data.batch_size=1", "scheduler=constant", "trainer.accelerator=cpu"]) == 0
