@@ -1,7 +1,6 @@
 """Every format of questions is told by its keys; what is wrong in a file is named; nothing goes silently."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -11,14 +10,11 @@ from hypothesis import strategies as st
 from bua.data.question_files import AskedList, read_file
 from bua.data.question_files.genome import read_genome
 from bua.data.question_files.pairs import paired_places
-from bua.data.question_files.stored import find_stored, stored_images
 from bua.data.stream import members
 from bua.data.vqa import read_annotations, read_questions, read_vqa
 from bua.errors import InputError
 from bua.metrics.vqa import Asked
-from bua.store.reader import FeatureStore
 from bua.text.answers import AnswerVocabulary
-from tests.conftest import regions, write_store
 from tests.data.genome.test_source import JSON
 
 TEN = [{"answer": "cat"}] * 7 + [{"answer": "dog"}] * 3
@@ -343,21 +339,6 @@ def test_broken_pairs_are_named(content, message, tmp_path) -> None:
         paired_places(written(tmp_path, "p.json", content), [1, 2])
 
 
-def test_images_named_by_texts_are_found_under_any_folder_and_ending(tmp_path) -> None:
-    names = ["train/0a.jpg", "VizWiz_0.jpg", "x/1.jpg", "y/1.jpg"]
-    store = FeatureStore(write_store(tmp_path / "f.h5", {name: regions(2) for name in names}))
-    asked = ["0a", "VizWiz_0.jpg", "0a"]
-    assert stored_images(asked, store, "q.json") == {"0a": "train/0a.jpg", "VizWiz_0.jpg": "VizWiz_0.jpg"}
-    with pytest.raises(
-        InputError, match=r"1 of the 2 images of q.json have no regions here, the first is '1'"
-    ):
-        stored_images(["0a", "1"], store, "q.json")  # there are two, and neither is taken
-    numbers = FeatureStore(write_store(tmp_path / "n.h5", {2354786: regions(2)}))
-    assert stored_images(["2354786"], numbers, "q.json") == {"2354786": 2354786}
-    with pytest.raises(InputError, match="no regions here, the first is 3"):
-        stored_images([3], store, "q.json")
-
-
 @pytest.mark.parametrize(
     "content",
     [
@@ -373,62 +354,6 @@ def test_a_question_with_no_answers_in_its_list_is_that_of_a_test_split(content,
     assert len(read_questions(path)) == 1
     with pytest.raises(InputError, match="there are no answers in it"):
         read_annotations(path)
-
-
-@pytest.mark.parametrize(
-    ("stored", "asked", "found"),
-    [
-        ("12.jpg", 12, "12.jpg"),
-        ("000012.jpg", 12, "000012.jpg"),
-        (12, "x/000012.jpg", 12),
-        ("val/0001.jpg", "train/0001.jpg", None),
-        ("val/0001.jpg", "coco/val/0001.png", "val/0001.jpg"),
-        ("coco/val/0001.jpg", "val/0001.png", "coco/val/0001.jpg"),
-        ("0001.jpg", "val/0001.png", "0001.jpg"),
-        ("al/0001.jpg", "val/0001.png", None),
-        ("b/al/0001.jpg", "a/al/0001.png", None),
-    ],
-)
-def test_an_image_is_found_where_its_name_and_folder_may_be_meant(tmp_path, stored, asked, found) -> None:
-    store = FeatureStore(write_store(tmp_path / "f.h5", {stored: regions(2), type(stored)(7): regions(2)}))
-    if found is None:
-        with pytest.raises(InputError, match="1 of the 1 images of q.json have no regions here"):
-            stored_images([asked], store, "q.json")
-    else:
-        assert stored_images([asked, asked], store, "q.json") == {asked: found}
-
-
-@pytest.mark.parametrize(
-    ("stored", "asked", "found"),
-    [
-        (["0012.jpg", "12.jpg"], "0012.png", "0012.jpg"),  # names go before numbers
-        (["0012.jpg", "12.jpg"], 12, "12.jpg"),
-        (["0012.jpg", "00012.jpg"], 12, None),
-        (["val/12.jpg", "12.jpg"], "val/12.png", "val/12.jpg"),  # and their own folders before any
-        (["val/12.jpg", "12.jpg"], "12.png", "12.jpg"),
-        (["val/12.jpg", "train/12.jpg"], "12.png", None),
-        (["val/12.jpg", "train/12.jpg"], "train/12.png", "train/12.jpg"),
-    ],
-)
-def test_of_several_images_that_may_be_meant_the_nearest_is_found(tmp_path, stored, asked, found) -> None:
-    store = FeatureStore(write_store(tmp_path / "f.h5", {name: regions(2) for name in stored}))
-    assert find_stored([asked], store)[asked] == (asked if found is None else found)
-
-
-def test_images_are_found_in_a_time_that_grows_with_their_number() -> None:
-    """Of a number of folders with the same names in each: with all pairs it would take a minute."""
-    names = dict.fromkeys(f"{n // 1000}/{n % 1000}.jpg" for n in range(120_000))
-    asked = [name.replace("jpg", "png") for name in names]
-    started = time.process_time()
-    assert list(find_stored(asked, names).values()) == list(names)
-    assert time.process_time() - started < 15
-
-
-@pytest.mark.parametrize("asked", [["a/12.jpg", "b/12.jpg"], ["12.jpg", "b/12.png"], [12, "12.jpg"]])
-def test_one_image_of_a_store_is_never_two_of_the_questions(tmp_path, asked) -> None:
-    store = FeatureStore(write_store(tmp_path / "f.h5", {"12.jpg": regions(2)}))
-    with pytest.raises(InputError, match="its image '12.jpg' would be two images of the questions"):
-        stored_images(asked, store, "q.json")
 
 
 def test_questions_of_gqa_that_are_not_balanced_are_left_out_with_their_answers_only(tmp_path) -> None:

@@ -1,0 +1,28 @@
+"""Small captioners for the tests of commands, and how they are trained."""
+
+from pathlib import Path
+
+from bua.cli import main
+
+SMALL = ["model.word_size=8", "model.hidden_size=12", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
+
+
+def ran(*arguments: object) -> None:
+    assert main([str(a) for a in arguments]) == 0
+
+
+def training(scenes: Path, run: Path, *more: str) -> list[str]:
+    return ["train", "experiment=caption_scenes", f"scenes={scenes}", f"out={run}", *SMALL, *more]
+
+
+def captioners(scenes: Path, out: Path) -> Path:
+    """Train two captioners by cross-entropy, and one of them further by rewards."""
+    ran(*training(scenes, out / "xe", "model.attention_size=6"))
+    ran(*training(scenes, out / "mean", "model=mean_pooled"))
+    ran(*rewarded(scenes, out / "scst", out / "xe"))
+    return out
+
+
+def rewarded(scenes: Path, run: Path, start: Path, *more: str) -> list[str]:
+    objective = ["objective=self_critical", f"start={start}", "optimizer.lr=1e-3", "scheduler=constant"]
+    return training(scenes, run, "model.attention_size=6", *objective, *more)

@@ -1,0 +1,321 @@
+"""What ``bua predict`` says of images, through the commands, on small scenes."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from bua.cli.load import load
+from bua.decode import BeamSearch, Rules
+from bua.errors import InputError
+from bua.regions.extract import extract
+from bua.regions.photos import find_photos
+from bua.regions.random import RandomDetector
+from bua.store import About, FeatureStore, StoreWriter
+from bua.tasks.trained import Trained
+from tests.cli.captioners import captioners, ran, training
+from tests.cli.test_mistakes import said
+from tests.conftest import regions, write_store
+from tests.parity import ROOT
+
+
+@pytest.fixture(scope="module")
+def runs(scenes, tmp_path_factory) -> Path:
+    return captioners(scenes, tmp_path_factory.mktemp("runs"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("decode", ["beam", "greedy", "caffe", "tidy", "diverse", "sample", "nucleus"])
+def test_every_way_of_decoding_captions_every_image(decode, runs, scenes, tmp_path) -> None:
+    out = tmp_path / "p.json"
+    more = "scores=true" if decode == "greedy" else "n_best=3"
+    ran("predict", f"run={runs}/scst", "split=val", f"out={out}", f"decode={decode}", more)
+    found = json.loads(out.read_text())
+    ids = {image["id"] for image in json.loads((scenes / "captions_val.json").read_text())["images"]}
+    assert {one["image_id"] for one in found} == ids
+    for one in found:
+        candidates = one.get("candidates", [one])
+        assert one["caption"] == candidates[0]["caption"]
+        assert all(c["log_prob"] < 0 for c in candidates)
+
+
+def test_every_decoding_is_tried() -> None:
+    there = {path.stem for path in (ROOT / "conf/decode").glob("*.yaml")}
+    assert there == {"beam", "greedy", "caffe", "tidy", "diverse", "sample", "nucleus"}
+
+
+@pytest.mark.slow
+def test_draws_are_the_same_with_the_same_seed(runs, tmp_path) -> None:
+    common = ["predict", f"run={runs}/scst", "split=val", "decode=sample", "n_best=3"]
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        ran(*common, f"out={tmp_path}/{name}.json", f"seed={seed}")
+    a, b, c = ((tmp_path / f"{name}.json").read_text() for name in "abc")
+    assert a == b != c
+
+
+@pytest.mark.slow
+def test_an_ensemble_of_different_models_predicts(runs, tmp_path) -> None:
+    common = ["predict", f"run={runs}/scst", "split=val", "decode.rules.min_words=4", "n_best=2"]
+    ran(*common, f"others=[{runs}/mean]", f"out={tmp_path}/both.json")
+    ran(*common, f"others=[{runs}/scst]", f"out={tmp_path}/twice.json")
+    ran(*common, f"out={tmp_path}/one.json")
+    both, twice, one = (
+        [c for found in json.loads((tmp_path / f"{name}.json").read_text()) for c in found["candidates"]]
+        for name in ("both", "twice", "one")
+    )
+    ran(*common, f"others=[{runs}/mean]", "shares=[1,1e-6]", f"out={tmp_path}/nearly.json")
+    nearly = json.loads((tmp_path / "nearly.json").read_text())
+    assert [c["caption"] for found in nearly for c in found["candidates"]] == [c["caption"] for c in one]
+    assert [c["caption"] for c in twice] == [c["caption"] for c in one]
+    assert [c["log_prob"] for c in twice] == pytest.approx([c["log_prob"] for c in one], abs=1e-4)
+    assert both != one
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shares", ["[1]", "[1,0]", "[1,x]", "2", "[1,2,3]"])
+def test_shares_that_are_not_those_of_the_models_are_one_line(shares, runs, tmp_path, capfd) -> None:
+    capfd.readouterr()
+    common = ["predict", f"run={runs}/scst", "split=val", f"out={tmp_path}/p.json"]
+    assert "shares=" in said(capfd, *common, f"others=[{runs}/mean]", f"shares={shares}")
+    assert "shares=[1, 2]: a list of 1 numbers is needed" in said(capfd, *common, "shares=[1,2]")
+
+
+def test_the_regions_of_every_word_are_written_when_asked_for(runs, tmp_path) -> None:
+    out = tmp_path / "p.json"
+    ran("predict", f"run={runs}/scst", "split=val", f"out={out}", "attention=2", "scores=true")
+    for record in json.loads(out.read_text()):
+        assert [word["word"] for word in record["attention"]] == record["caption"].split()
+        assert record["log_prob"] < 0
+        for word in record["attention"]:
+            first, second = word["regions"]
+            assert first["weight"] >= second["weight"]
+            assert len(first["box"]) == 4
+
+
+def test_every_candidate_has_the_regions_of_its_words(runs, tmp_path) -> None:
+    out = tmp_path / "p.json"
+    ran("predict", f"run={runs}/scst", "split=val", f"out={out}", "attention=2", "n_best=3")
+    for record in json.loads(out.read_text()):
+        assert set(record) == {"image_id", "caption", "attention", "candidates"}
+        assert len({one["caption"] for one in record["candidates"]}) == 3
+        assert record["attention"] == record["candidates"][0]["attention"]
+        for one in record["candidates"]:
+            assert set(one) == {"caption", "log_prob", "attention"}
+            assert [word["word"] for word in one["attention"]] == one["caption"].split()
+            assert all(len(word["regions"]) == 2 for word in one["attention"])
+
+
+def test_a_captioner_takes_no_questions(runs, tmp_path, capfd) -> None:
+    line = said(capfd, "predict", f"run={runs}/scst", "questions=q.json", f"out={tmp_path}/p.json")
+    assert line == f"bua predict: questions=q.json: {runs}/scst does not take it: it describes images"
+
+
+@pytest.mark.slow
+def test_mixed_precision_predicts_nearly_the_same(runs, tmp_path, capfd) -> None:
+    common = [
+        "predict",
+        f"run={runs}/scst",
+        "split=val",
+        "decode=greedy",
+        "decode.rules.min_words=4",
+        "scores=true",
+    ]
+    ran(*common, f"out={tmp_path}/full.json")
+    ran(*common, f"out={tmp_path}/mixed.json", "precision=bf16-mixed", "device=cpu")
+    full, mixed = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("full", "mixed"))
+    pairs = [(a["log_prob"], b["log_prob"]) for a, b in zip(full, mixed, strict=True)]
+    assert all(a == pytest.approx(b, rel=0.05) for a, b in pairs)
+    assert any(a != b for a, b in pairs)
+    capfd.readouterr()
+    assert "16-mixed needs a GPU" in said(capfd, *common, "out=p.json", "precision=16-mixed", "device=cpu")
+
+
+@pytest.mark.slow
+def test_models_of_other_words_are_no_ensemble(runs, scenes, tmp_path, capfd) -> None:
+    ran(*training(scenes, tmp_path / "few", "data.vocabulary.min_count=9", "model.attention_size=6"))
+    capfd.readouterr()
+    line = said(capfd, "predict", f"run={runs}/xe", f"others=[{tmp_path}/few]", "out=p.json")
+    assert "few: its vocabulary is not that of" in line
+
+
+@pytest.mark.slow
+def test_captioners_that_look_at_different_regions_are_an_ensemble(runs, scenes, tmp_path, capfd) -> None:
+    """One of them has boxes behind its features; the other looks at another detector's regions."""
+    ran(*training(scenes, tmp_path / "boxes", "data.geometry=3"))
+    detector = RandomDetector(feature_size=7, min_regions=3, max_regions=7, seed=1)
+    more = {"batch_size": 8, "shard_size": 20, "workers": 0, "dtype": "float16", "max_errors": 0}
+    extract(find_photos(scenes / "images"), detector, tmp_path / "other.h5", **more)
+    ran(*training(scenes, tmp_path / "other", f"features={tmp_path}/other.h5"))
+    common = ["predict", f"run={runs}/xe", "split=val", "attention=1"]
+    ran(*common, f"others=[{tmp_path}/boxes,{tmp_path}/other]", f"out={tmp_path}/p.json")
+    found = json.loads((tmp_path / "p.json").read_text())
+    store = FeatureStore(scenes / "regions.h5")
+    for one in found:
+        places = store[one["image_id"]].boxes.round(1).tolist()
+        looks = [region["box"] for word in one["attention"] for region in word["regions"]]
+        assert all(any(box == pytest.approx(place, abs=0.11) for place in places) for box in looks)
+    members = [load(tmp_path / name) for name in ("boxes", "other")]
+    together = load(runs / "xe").with_others(members)
+    ids = [one["image_id"] for one in found]
+    looks = [(store, ids), (FeatureStore(tmp_path / "other.h5"), ids)]
+    again = together.caption_store(store, ids, others=looks)
+    assert [said[0].text for said in again] == [one["caption"] for one in found]
+    with pytest.raises(InputError, match="features of another detector"):
+        together.caption(scenes / "images" / sorted(p.name for p in (scenes / "images").iterdir())[0])
+
+
+@pytest.mark.slow
+def test_an_image_that_another_captioner_cannot_see_is_one_line(runs, scenes, tmp_path, capfd) -> None:
+    few = FeatureStore(scenes / "regions.h5")
+    with StoreWriter(tmp_path / "few.h5", few.about) as writer:
+        writer.write([(i, few[i]) for i in few.image_ids[:3]])
+        writer.pack(few.image_ids[:3])
+    shutil.copytree(runs / "mean", tmp_path / "mean")
+    config = yaml.safe_load((tmp_path / "mean/config.yaml").read_text())
+    config["data"]["features"] = str(tmp_path / "few.h5")
+    (tmp_path / "mean/config.yaml").write_text(yaml.safe_dump(config))
+    line = said(capfd, "predict", f"run={runs}/xe", f"others=[{tmp_path}/mean]", f"out={tmp_path}/p.json")
+    assert f"few.h5: {tmp_path}/mean needs image" in line
+
+
+@pytest.mark.slow
+def test_empty_captions_are_counted_and_seen_by_the_score(runs, scenes, tmp_path, capfd) -> None:
+    capfd.readouterr()
+    common = ["predict", f"run={runs}/xe", "split=val", f"out={tmp_path}/p.json"]
+    every = load(runs / "xe").vocabulary.words
+    ran(*common, f"decode.rules.banned=[{','.join(w for w in every if w.isalpha())}]")
+    assert "8 of 8 captions are empty; decode.rules.min_words=1 forbids it" in capfd.readouterr().out
+    score = ["score", "task=caption", f"predictions={tmp_path}/p.json", "tokenizer=python", "metrics=[cider]"]
+    ran(*score, f"references={scenes}/captions_val.json", f"out={tmp_path}/s.json")
+    assert "8 of 8 captions are empty" in capfd.readouterr().out
+    ran(*common, "decode.rules.min_words=1")
+    assert "are empty" not in capfd.readouterr().out
+
+
+WITHOUT_EFFECT = {
+    "n_best=6": "n_best=6: decode.width=5 finds no more",
+    "ids={scenes}/none.txt images={scenes}/captions_val.json": "none.txt: image 77 is not in",
+    "split=val images={scenes}/captions_val.json": "captions_val.json: it has no splits",
+    "split=val images={scenes}/few.txt": "split=val: {scenes}/few.txt is a list of images without splits",
+}
+
+
+def test_there_are_options_without_effect() -> None:
+    assert len(WITHOUT_EFFECT) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", WITHOUT_EFFECT)
+def test_options_without_effect_are_one_line(words, runs, scenes, tmp_path, capfd) -> None:
+    first = json.loads((scenes / "captions_val.json").read_text())["images"][0]["id"]
+    (scenes / "few.txt").write_text(f"{first}\n")
+    (scenes / "none.txt").write_text("77\n")
+    given = words.format(scenes=scenes).split()
+    line = said(capfd, "predict", f"run={runs}/xe", *given, f"out={tmp_path}/p.json")
+    assert WITHOUT_EFFECT[words].format(scenes=scenes) in line
+
+
+@pytest.mark.slow
+def test_features_of_another_width_are_one_line_even_where_any_are_taken(runs, tmp_path, capfd) -> None:
+    path = write_store(tmp_path / "wide.h5", {1: regions(3, 9)})
+    for more in ([], ["n_best=2"]):
+        line = said(
+            capfd, "predict", f"run={runs}/xe", f"features={path}", "any_features=true", "out=p.json", *more
+        )
+        assert f"wide.h5: regions of 9 numbers; {runs}/xe looks at 12" in line
+
+
+@pytest.mark.slow
+def test_constraints_are_said_and_those_without_words_told(runs, scenes, tmp_path, capfd) -> None:
+    images = json.loads((scenes / "captions_val.json").read_text())["images"]
+    first, second = (str(image["id"]) for image in images[:2])
+    wanted = {first: [["zeppelin", "tree"], "ball"], second: ["zeppelin"]}
+    (tmp_path / "c.json").write_text(json.dumps(wanted))
+    common = ["predict", f"run={runs}/scst", "split=val", f"out={tmp_path}/p.json"]
+    ran(*common, f"constraints={tmp_path}/c.json")
+    told = capfd.readouterr()
+    assert "c.json: 1 constraints are left out: the vocabulary lacks zeppelin" in told.err + told.out
+    found = json.loads((tmp_path / "p.json").read_text())
+    words = {str(one["image_id"]): one["caption"].split() for one in found}
+    assert {"tree", "ball"} <= set(words[first])
+    met = {str(one["image_id"]): (one["met"], one["constraints"]) for one in found}
+    assert met[first] == (2, 2)
+    assert met[second] == (0, 1)
+    assert set(met.values()) == {(2, 2), (0, 1), (0, 0)}
+    assert "2 of 3 constraints are met; 1 of 2 images with constraints meet all" in told.out
+    assert "required=1 needs constraints=FILE" in said(capfd, *common, "required=1")
+    line = said(capfd, *common, f"constraints={tmp_path}/c.json", "decode=sample")
+    assert "need decode=beam" in line
+    (tmp_path / "c.json").write_text(json.dumps({first: [[]]}))
+    assert f"c.json: image {first}: [] is not a text" in said(
+        capfd, *common, f"constraints={tmp_path}/c.json"
+    )
+
+
+def test_a_search_under_constraints_steps_no_more_places_than_one_without(
+    runs, scenes, tmp_path, monkeypatch
+) -> None:
+    ids = [image["id"] for image in json.loads((scenes / "captions_val.json").read_text())["images"]]
+    constraints = {str(i): ["ball", "tree", "a red"][: n % 4] for n, i in enumerate(ids)}
+    (tmp_path / "c.json").write_text(json.dumps(constraints))
+    places = []
+
+    def caption_store(trained, store, images, *, decoder, automaton, **more):
+        places.append((len(images), automaton.states))
+        return plain(trained, store, images, decoder=decoder, automaton=automaton)
+
+    plain = Trained.caption_store
+    monkeypatch.setattr(Trained, "caption_store", caption_store)
+    common = ["predict", f"run={runs}/scst", "split=val", f"constraints={tmp_path}/c.json"]
+    written = []
+    for size in (100, 9, 1):
+        places.clear()
+        ran(*common, f"out={tmp_path}/p.json", f"batch_size={size}")
+        assert sum(count for count, _ in places) == len(ids)
+        assert all(count * states <= size or count == 1 for count, states in places)
+        written.append([one["caption"] for one in json.loads((tmp_path / "p.json").read_text())])
+    assert written[0] == written[1] == written[2]
+
+
+@pytest.mark.slow
+def test_rules_name_words(runs, scenes) -> None:
+    trained = load(runs / "xe")
+    store = FeatureStore(scenes / "regions.h5")
+    four = BeamSearch(3, 8, rules=Rules(min_words=4))
+    banned = trained.caption(store[store.image_ids[0]], decoder=four).words[0]
+    search = BeamSearch(3, 8, rules=Rules(banned=(banned, "no such word"), min_words=4))
+    for one in trained.caption_store(store, store.image_ids[:5], decoder=search):
+        assert all(banned not in said.words and len(said.words) >= 4 for said in one)
+
+
+def test_words_of_rules_that_the_vocabulary_lacks_are_told_once(runs, tmp_path, capfd) -> None:
+    common = ["predict", f"run={runs}/scst", "split=val", f"out={tmp_path}/p.json", "batch_size=2"]
+    ran(*common, "decode.rules.banned=[Treee,tree]", "decode.rules.endings=[whith,oof]")
+    told = "".join(capfd.readouterr())
+    assert told.count("rules.banned: the vocabulary lacks Treee: ") == 1
+    assert told.count("rules.endings: the vocabulary lacks whith, oof: ") == 1
+
+
+def test_what_a_detector_saw_becomes_constraints(tmp_path, capfd) -> None:
+    def store(name: str, classes: tuple[str, ...], **columns: object) -> Path:
+        about = About("d", {}, "0", class_names=classes)
+        with StoreWriter(tmp_path / name, about) as writer:
+            writer.write([(n, replace(regions(2), **columns)) for n in (1, 2)])
+            writer.pack([1, 2])
+        return tmp_path / name
+
+    ids, scores = np.array([1, 0], np.int32), np.array([0.9, 0.4], np.float32)
+    path = store("f.h5", ("dog", "bus"), class_id=ids, class_score=scores)
+    command = ["captions", "constraints", f"out={tmp_path}/c.json"]
+    ran(*command, f"features={path}")
+    wanted = [["bus", "buses"], ["dog", "dogs"]]
+    assert json.loads((tmp_path / "c.json").read_text()) == {"1": wanted, "2": wanted}
+    ran(*command, f"features={path}", "threshold=0.5", "without=[dog]")
+    assert json.loads((tmp_path / "c.json").read_text())["1"] == wanted[:1]
+    capfd.readouterr()
+    assert "without=cow: " in said(capfd, *command, f"features={path}", "without=[cow]")
+    assert "no named classes" in said(capfd, *command, f"features={store('g.h5', ())}")
