@@ -222,7 +222,7 @@ def loading(batches: int = 6) -> Row:
     }
 
 
-def validating(questions: int = 20480) -> Row:
+def validating(questions: int = SPLITS["val"][0]) -> Row:
     """Measure what share of a validation is not the model, with and without reading the questions before."""
     with coco_size(questions // 5, questions) as folder:
         started = time.perf_counter()
