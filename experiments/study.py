@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,12 @@ def bua(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "bua", *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
-def prepare(out: Path) -> None:
-    """Draw the pictures and look at them twice, with one detector."""
+def prepare(out: Path, pictures: Mapping[str, int] = PICTURES) -> None:
+    """Draw so many pictures of each split and look at them twice, with one detector."""
     out.mkdir(parents=True, exist_ok=True)
     scenes = out / "scenes"
     if not (scenes / "scenes.json").exists():
-        bua("scenes", f"out={scenes}", "seed=11", *(f"{split}={n}" for split, n in PICTURES.items()))
+        bua("scenes", f"out={scenes}", "seed=11", *(f"{split}={n}" for split, n in pictures.items()))
     if not (out / "regions.h5").exists():
         bua("extract", f"images={scenes}/images", f"out={out}/regions.h5", "dtype=float32")
     if not (out / "grid.h5").exists():
@@ -86,6 +86,7 @@ def run_study(
     every: Sequence[tuple[Any, ...]],
     runs: Sequence[Path],
     jobs: int,
+    pictures: Mapping[str, int] = PICTURES,
 ) -> None:
     """Run what is not done of a study and write ``results.json`` from those of its runs that are finished.
 
@@ -96,9 +97,10 @@ def run_study(
         every: arguments of all jobs.
         runs: the run directories that they fill.
         jobs: so many at a time.
+        pictures: so many of each split.
     """
     new, started = not (out / "scenes").exists(), time.monotonic()
-    prepare(out)
+    prepare(out, pictures)
     complete = False
     try:
         in_parallel(job, every, jobs)
@@ -109,5 +111,11 @@ def run_study(
         ]
         took = (time.monotonic() - started) / 60 if new and complete else None
         command = f"python -m experiments.{folder.name}.run OUT {jobs}"
-        about = {"command": command, "pictures": PICTURES, "seeds": len(SEEDS), "jobs": jobs, "minutes": took}
+        about = {
+            "command": command,
+            "pictures": dict(pictures),
+            "seeds": len(SEEDS),
+            "jobs": jobs,
+            "minutes": took,
+        }
         (folder / "results.json").write_text(json.dumps({**about, "runs": rows}, indent=1) + "\n")
