@@ -8,6 +8,15 @@ from tests.parity import ROOT
 from tests.test_conf import composed
 
 EPOCH = 113287 / 10  # batches of 10 images of Karpathy's train
+#: Whose answers and words are known, for every VQA model.
+COUNTED = {
+    "data.min_answer_count": 9,
+    "data.answers_of": "train_val",
+    "data.keep_empty": True,
+    "data.words_of": [
+        f"folder/v2_OpenEnded_mscoco_{split}_questions.json" for split in ("val2014", "test2015")
+    ],
+}
 #: By experiment, the numbers that were published, as keys of its configuration.
 NUMBERS: dict[str, dict[str, object]] = {
     "updown_caffe_xe": {
@@ -115,6 +124,7 @@ NUMBERS: dict[str, dict[str, object]] = {
         "model.fixed_words": True,
     },
     "vqa_updown_hu": {
+        **COUNTED,
         "optimizer._target_": "torch.optim.Adamax",
         "optimizer.lr": 2e-3,
         "scheduler": None,
@@ -123,9 +133,6 @@ NUMBERS: dict[str, dict[str, object]] = {
         "data.min_count": 1,
         "data.length": 14,
         "data.padding": "front",
-        "data.min_answer_count": 9,
-        "data.answers_of": "train_val",
-        "data.keep_empty": True,
         "data.soft_scores": "official",
         "trainer.max_epochs": 30,
         "trainer.gradient_clip_val": 0.25,
@@ -140,6 +147,7 @@ NUMBERS: dict[str, dict[str, object]] = {
         "seed": 1111,
     },
     "vqa_updown_openvqa": {
+        **COUNTED,
         "optimizer._target_": "torch.optim.Adamax",
         "optimizer.lr": 2e-3,
         "optimizer.eps": 1e-9,
@@ -157,6 +165,7 @@ NUMBERS: dict[str, dict[str, object]] = {
         "objective.loss.per": "batch",
     },
     "vqa_updown_teney": {
+        **COUNTED,
         "optimizer._target_": "torch.optim.Adadelta",
         "optimizer.lr": 1.0,
         "scheduler": None,
@@ -172,6 +181,7 @@ NUMBERS: dict[str, dict[str, object]] = {
         "objective.loss.per": "question",
     },
     "vqa_ban": {
+        **COUNTED,
         "optimizer._target_": "torch.optim.Adamax",
         "optimizer.lr": 1e-3,
         "scheduler.first": [0.5, 1.0, 1.5, 2.0],
@@ -194,6 +204,7 @@ NUMBERS: dict[str, dict[str, object]] = {
         "seed": 1204,
     },
     "vqa_mcan": {
+        **COUNTED,
         "optimizer._target_": "torch.optim.Adam",
         "optimizer.lr": 1e-4,
         "optimizer.betas": [0.9, 0.98],
@@ -215,7 +226,7 @@ NUMBERS: dict[str, dict[str, object]] = {
     },
 }
 #: What a user gives, where a number hangs on it.
-GIVEN = {"vqa_updown_teney": ["vqa=folder"]}
+GIVEN = {name: ["vqa=folder"] for name in NUMBERS if name.startswith("vqa")}
 #: Of no publication: of the size of a laptop, or of one's own data.
 OWN = {"caption_scenes", "caption_scenes_mean", "caption_small", "detector_genome", "detector_instances"}
 OWN |= {"detector_scenes", "vqa_scenes", "vqa_scenes_blind", "vqa_scenes_mean", "vqa_small"}

@@ -21,13 +21,18 @@ def main(config: Any) -> None:
     rule = VocabularyRule(**OmegaConf.to_container(config.data.vocabulary, resolve=True))  # type: ignore[arg-type]
     store = FeatureStore(config.features) if config.features is not None else None
     found = check_captions(path, splits=config.splits, store=store, image_key=config.image_key)
-    vocabulary = rule.vocabulary(found.file, found.file, [found.whole])
-    for line in count_words(found.file, vocabulary, config.max_words):
-        log.info(line)
-    log.info(f"vocabulary ({rule}): {len(vocabulary):,} words with the four special ones")
+    problems = [*found.problems]
+    try:
+        vocabulary = rule.vocabulary(found.file, found.file, [found.whole])
+    except InputError as error:  # what is wrong with the captions is said all the same
+        problems.append(str(error))
+    else:
+        for line in count_words(found.file, vocabulary, config.max_words):
+            log.info(line)
+        log.info(f"vocabulary ({rule}): {len(vocabulary):,} words with the four special ones")
+        problems += wordless(found.file, vocabulary)
     for remark in found.remarks:
         log.info(remark)
-    problems = [*found.problems, *wordless(found.file, vocabulary)]
     for problem in problems[:-1]:
         print(problem, file=sys.stderr)
     if problems:

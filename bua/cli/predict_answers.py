@@ -22,15 +22,19 @@ from bua.tasks.trained import Trained
 from bua.text.vocabulary import UNKNOWN
 
 log = logging.getLogger(__name__)
+#: Whose questions a run knows.
+SPLITS = ("train", "val")
 
 
 def answers(config: Any, trained: Trained, store: FeatureStore) -> list[dict[str, Any]]:
     """Answer every question, in the order of the file.
 
     Raises:
-        InputError: there is no file of questions, or images of it have no regions.
+        InputError: there is no file of questions, it is named twice, or images of it have no regions.
     """
-    source = config.questions or data_of_run(config.run, config.split or "val")
+    if config.questions is not None and config.split is not None:
+        raise InputError(f"split={config.split}: questions={config.questions} says already what is asked")
+    source = config.questions or data_of_run(config.run, _split(config))
     files = [source] if isinstance(source, str) else [str(path) for path in source]
     questions = [question for path in files for question in read_questions(path)]
     twice = [i for i, count in Counter(q.question_id for q in questions).items() if count > 1]
@@ -54,16 +58,23 @@ def answers(config: Any, trained: Trained, store: FeatureStore) -> list[dict[str
     return results
 
 
+def _split(config: Any) -> str:
+    """Return which questions of a run are answered."""
+    split = config.split or "val"
+    if split not in SPLITS:
+        raise InputError(f"split={split}: a run has {' and '.join(SPLITS)}; give questions=FILE for others")
+    return str(split)
+
+
 def _tell_of_words(questions: Sequence[Question], trained: Trained) -> None:
     """Count the questions that the model does not hear as they are asked."""
     words = [trained.vocabulary.encode(question.text) for question in questions]
     length = trained.record["length"]
     unknown, cut = sum(UNKNOWN in one for one in words), sum(len(one) > length for one in words)
-    if unknown or cut:
-        log.info(
-            f"{trained.source}: of {len(words):,} questions, {unknown:,} have unknown words, {cut:,} are cut "
-            f"to {length} words"
-        )
+    log.info(
+        f"{trained.source}: of {len(words):,} questions, {unknown:,} have unknown words, {cut:,} are cut "
+        f"to {length} words"
+    )
 
 
 def _members(

@@ -1,6 +1,6 @@
 """The VQA half of ``bua score``: the official accuracy of a file of answers."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from bua.cli.provenance import sha256
 from bua.data.pairs import read_pairs
 from bua.data.question_files.entry import UNKNOWN_TYPE
 from bua.data.results import as_text, check_complete, check_known, read_results
-from bua.data.vqa import read_annotations, read_questions
+from bua.data.vqa import Annotations, annotations, read_questions
 from bua.errors import InputError
 from bua.metrics.vqa import RULES, Asked, best_accuracies, by_type, question_accuracies
 from bua.metrics.vqa_pairs import pair_accuracy
@@ -33,14 +33,14 @@ def score_answers(config: Any) -> dict[str, Any]:
     predictions = read_results(config.predictions, "question_id", "answer")
     if config.annotations is None:
         raise InputError("annotations is needed for task=vqa: give annotations=FILE")
-    unbalanced: set[Any] = set()
-    asked = _asked(config, unbalanced)
-    predictions = {i: answer for i, answer in predictions.items() if i not in unbalanced}
+    given = annotations(config.annotations)
+    asked = _asked(config, given)
+    predictions = {i: answer for i, answer in predictions.items() if i not in given.unbalanced}
     source = config.questions or config.annotations
     check_known(predictions, asked, "question", config.predictions, source)
     check_complete(predictions, asked, "question", config.predictions, source)
     accuracies = question_accuracies(predictions, asked, config.rule)
-    result = {**by_type(accuracies, asked), "questions": len(asked), "counts": _counts(asked, unbalanced)}
+    result = {**by_type(accuracies, asked), "questions": len(asked), "counts": _counts(asked, given)}
     if config.pairs is not None:
         result["balanced_pairs"] = _pairs(config.pairs, accuracies, asked)
     if config.answers is not None:
@@ -60,9 +60,8 @@ def score_answers(config: Any) -> dict[str, Any]:
 def score_lines(result: Mapping[str, Any]) -> list[str]:
     """Return what to say of the numbers."""
     lines = [f"overall {_types(result)}  ({result['questions']} questions)"]
-    counts = {what.replace("_", " "): n for what, n in result["counts"].items() if n}
-    if counts:
-        lines.append("questions " + ", ".join(f"{what}: {n}" for what, n in counts.items()))
+    counts = [f"{what.replace('_', ' ')}: {n}" for what, n in result["counts"].items()]
+    lines.append(f"questions {', '.join(counts)}")
     if "balanced_pairs" in result:
         pairs = result["balanced_pairs"]
         shown = {**pairs, "overall": pairs["accuracy"]}
@@ -81,29 +80,30 @@ def _types(numbers: Mapping[str, Any]) -> str:
     return "  ".join([f"{numbers['overall']:.2f}", *types])
 
 
-def _asked(config: Any, unbalanced: set[Any]) -> dict[Any, Asked]:
-    """Return the annotations of the questions asked: all of them if there is no file of questions."""
-    annotations: dict[Any, Asked] = read_annotations(config.annotations, unbalanced)
+def _asked(config: Any, given: Annotations) -> dict[Any, Asked]:
+    """Return the answers to the questions asked: all of them if there is no file of questions."""
     if config.questions is None:
-        return annotations
-    asked = {question.question_id for question in read_questions(config.questions)} - unbalanced
-    if lost := [i for i in asked if i not in annotations]:
+        return given.asked
+    asked = {question.question_id for question in read_questions(config.questions)} - given.unbalanced
+    if lost := [i for i in asked if i not in given.asked]:
         one = min(lost, key=str)
         raise InputError(
             f"{config.annotations}: {len(lost)} of the {len(asked)} questions of {config.questions} have no "
-            f"annotation, one is {one}{as_text(one, annotations)}"
+            f"annotation, one is {one}{as_text(one, given.asked)}"
         )
-    return {i: annotation for i, annotation in annotations.items() if i in asked}
+    return {i: answers for i, answers in given.asked.items() if i in asked}
 
 
-def _counts(asked: Mapping[Any, Asked], unbalanced: Collection[Any]) -> dict[str, int]:
-    """Count the questions for which a policy decides."""
+def _counts(asked: Mapping[Any, Asked], given: Annotations) -> dict[str, int]:
+    """Count the questions for which a policy decides, and those that are left out."""
     return {
         "without_ten_answers": sum(len(one.answers) != 10 for one in asked.values()),
         "with_one_answer": sum(len(one.answers) == 1 for one in asked.values()),
         "without_answer_type": sum(one.answer_type == UNKNOWN_TYPE for one in asked.values()),
-        "not_balanced_and_left_out": len(unbalanced),
         "without_question_type": sum(one.question_type == UNKNOWN_TYPE for one in asked.values()),
+        "not_balanced_and_left_out": len(given.unbalanced),
+        "answered_and_not_asked": len(given.asked) - len(asked),
+        "without_answers_and_left_out": len(given.unanswered),
     }
 
 

@@ -1,14 +1,36 @@
 """Questions and answers as plain values, for those who need every text: scoring and prediction."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bua.data.question_files.entry import Question, QuestionId
 from bua.data.question_files.read import entries
 from bua.errors import InputError
 from bua.metrics.vqa import Asked
 
-__all__ = ["Question", "QuestionId", "read_annotations", "read_questions", "read_vqa"]
+__all__ = [
+    "Annotations",
+    "Question",
+    "QuestionId",
+    "annotations",
+    "read_annotations",
+    "read_questions",
+    "read_vqa",
+]
+
+
+class Annotations(NamedTuple):
+    """The answers of a file.
+
+    Attributes:
+        asked: what was answered to each question, by its id (a number or a text).
+        unbalanced: ids of those that are left out, since GQA does not count them as balanced.
+        unanswered: ids of those that stand there without answers.
+    """
+
+    asked: dict[Any, Asked]
+    unbalanced: set[Any]
+    unanswered: set[Any]
 
 
 def read_questions(path: Path | str) -> list[Question]:
@@ -17,41 +39,49 @@ def read_questions(path: Path | str) -> list[Question]:
     Raises:
         InputError: the file is broken, a question is empty, or an id comes twice.
     """
-    return list(_parts(path, "question", "questions").values())
+    found: dict[QuestionId, Question] = {}
+    for _, entry in entries(path):
+        if entry.question is not None:
+            _once(path, entry.question_id, found)
+            found[entry.question_id] = entry.question
+    if not found:
+        raise InputError(f"{path}: there are no questions in it")
+    return list(found.values())
 
 
-def read_annotations(path: Path | str, unbalanced: set[Any] | None = None) -> dict[Any, Asked]:
-    """Read the answers to every question of a file, by its id (a number or a text).
+def annotations(path: Path | str) -> Annotations:
+    """Read the answers to every question of a file, and what is left out of it.
 
     A question without ``answer_type`` or ``question_type`` counts under "unknown".
 
     Args:
         path: the file, in any format of ``bua.data.question_files``.
-        unbalanced: takes the ids of those that are left out, since GQA does not count them as balanced.
 
     Raises:
-        InputError: the file is broken, a question has no answers, or an id comes twice.
+        InputError: the file is broken, answers are no list of texts, or an id comes twice.
     """
-    return _parts(path, "asked", "answers", set() if unbalanced is None else unbalanced)
-
-
-def _parts(
-    path: Path | str, part: str, noun: str, unbalanced: set[Any] | None = None
-) -> dict[QuestionId, Any]:
-    """Return one part of every entry that has it, by the id of its question."""
-    found: dict[QuestionId, Any] = {}
+    found = Annotations({}, set(), set())
     for _, entry in entries(path):
-        if (value := getattr(entry, part)) is None:
-            continue
-        if unbalanced is not None and not entry.balanced:
-            unbalanced.add(entry.question_id)
-            continue
-        if entry.question_id in found:
-            raise InputError(f"{path}: question {entry.question_id} comes twice")
-        found[entry.question_id] = value
-    if not found:
-        raise InputError(f"{path}: there are no {noun} in it")
+        if entry.asked is None:
+            found.unanswered.add(entry.question_id)
+        elif not entry.balanced:
+            found.unbalanced.add(entry.question_id)
+        else:
+            _once(path, entry.question_id, found.asked)
+            found.asked[entry.question_id] = entry.asked
+    if not found.asked:
+        raise InputError(f"{path}: there are no answers in it")
     return found
+
+
+def read_annotations(path: Path | str) -> dict[Any, Asked]:
+    """Return what ``annotations`` reads, but for what is left out."""
+    return annotations(path).asked
+
+
+def _once(path: Path | str, question_id: QuestionId, found: dict[QuestionId, Any]) -> None:
+    if question_id in found:
+        raise InputError(f"{path}: question {question_id} comes twice")
 
 
 def read_vqa(questions: Path | str, annotations: Path | str) -> tuple[list[Question], dict[Any, Asked]]:

@@ -1,7 +1,7 @@
 """Reading a feature store: by image id, lazily, safe in the workers of a ``DataLoader``."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,21 @@ class FeatureStore:
                 f"{self.path}: {len(missing)} of the {len(image_ids)} images of {source} have no "
                 f"regions here, the first is {missing[0]!r}; extract them into it"
             )
+
+    def claimed_twice(self, stored: Mapping[ImageId, ImageId], source: str) -> Iterator[str]:
+        """Yield a line for every image that is stored under the id of an earlier one.
+
+        Args:
+            stored: the ids that images have here, by their ids in ``source``.
+            source: the file that names the images.
+        """
+        owner: dict[ImageId, ImageId] = {}
+        for image_id, own in stored.items():
+            if owner.setdefault(own, image_id) != image_id:
+                yield (
+                    f"{self.path}: its image {own!r} would be two images of {source}: "
+                    f"{owner[own]!r} and {image_id!r}"
+                )
 
     def _find(self, image_id: ImageId) -> int:
         try:

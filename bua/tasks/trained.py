@@ -279,6 +279,7 @@ class Trained:
             raise InputError(f"{self.source}: this model {does.get(self.kind, self.kind)}; another is needed")
 
     def _tensors(self, regions: Regions) -> RegionBatch:
+        regions.check("that was given")
         self.check_width(regions.features.shape[1], "the image")
         features = np.array(regions.features, np.float32)
         padded = Padded(

@@ -1,25 +1,24 @@
-"""Measure mixed precision and torch.compile: python experiments/speed/compiled.py prints rows.
+"""Measure mixed precision and torch.compile of captioners, on the processor or a GPU.
 
-What needs a GPU stays empty where there is none. Compiling itself, a minute or two for each row, does not
-count.
+Compiling itself, a minute or two for each row, does not count.
 """
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from captioning import (
     NAMES,
+    SAID,
     WORDS,
     Ending,
     Row,
-    Timer,
     captioner,
     fastest,
     finished,
+    learning,
     random_regions,
-    reward_share,
+    self_critical,
 )
 from torch.nn import functional as F
 
@@ -29,8 +28,6 @@ from bua.models.captioners.transformer import TransformerCaptioner
 from bua.models.regions import RegionBatch
 from bua.tasks.say import steps
 
-#: Words of a caption, its end among them.
-LONG = 11
 Model = Captioner[Any, Any]
 
 
@@ -44,7 +41,7 @@ def transformer() -> TransformerCaptioner:
 
 def training(model: Model, regions: RegionBatch, device: str) -> tuple[Callable[[], Any], int]:
     """Return a step of cross-entropy of 5 captions an image, and how many words it reads."""
-    words = torch.randint(4, WORDS, (len(regions.features), 5, LONG + 1), device=device)
+    words = torch.randint(4, WORDS, (len(regions.features), 5, SAID + 1), device=device)
 
     def step() -> None:
         logits = model(regions, words[..., :-1]).float()
@@ -52,6 +49,12 @@ def training(model: Model, regions: RegionBatch, device: str) -> tuple[Callable[
         model.zero_grad()
 
     return step, words[..., 1:].numel()
+
+
+def rewarding(model: Model, regions: RegionBatch, device: str) -> tuple[Callable[[], Any], int]:
+    """Return a self-critical step of 5 samples an image, and how many words it says."""
+    task, batch = self_critical(model, regions)
+    return learning(task, batch), len(regions.features) * 5 * SAID
 
 
 def searching(model: Model, regions: RegionBatch, device: str) -> tuple[Callable[[], Any], int]:
@@ -69,6 +72,7 @@ def searching(model: Model, regions: RegionBatch, device: str) -> tuple[Callable
 WORK: dict[str, tuple[Callable[..., Any], int, Callable[[], Model]]] = {
     "cross-entropy step of Up-Down": (training, 10, captioner),
     "cross-entropy step of the Transformer": (training, 10, transformer),
+    "self-critical step of Up-Down": (rewarding, 10, captioner),
     "beam search of Up-Down": (searching, 50, captioner),
     "beam search of the Transformer": (searching, 50, transformer),
 }
@@ -81,12 +85,6 @@ WAYS = {"as it is": (False, False), "compiled": (False, True), "bf16": (True, Fa
 def rows(device: str, what: str) -> list[Row]:
     """Return one row for each way of doing the same; the ways take turns, and the fastest turn counts."""
     work, images, make = WORK[what]
-    found = [
-        {"what": f"{what} on {NAMES[device]}, {images} images, {way}", "value": "", "wanted": ""}
-        for way in WAYS
-    ]
-    if device == "cuda" and not torch.cuda.is_available():
-        return found
     functions = []
     for half, compiled in WAYS.values():
         model, context = make().to(device), torch.autocast(device, torch.bfloat16, enabled=half)
@@ -96,19 +94,16 @@ def rows(device: str, what: str) -> list[Row]:
             function, words = work(model, random_regions(images).to(device), device)
         functions.append(finished(context(function), device))
     took = fastest(functions, 5)
-    for row, seconds in zip(found, took, strict=True):
-        row["value"] = f"{words / seconds:,.0f} words/s ({took[0] / seconds:.2f} times as fast as it is)"
-    return found
+    return [
+        {
+            "what": f"{what} on {NAMES[device]}, {images} images, {way}",
+            "value": f"{words / seconds:,.0f} words/s ({took[0] / seconds:.2f} times as fast as it is)",
+            "wanted": "",
+        }
+        for way, seconds in zip(WAYS, took, strict=True)
+    ]
 
 
-def compiling(seconds: Timer) -> list[Row]:
-    """Measure everything here."""
-    found = [row for device in ("cpu", "cuda") for what in WORK for row in rows(device, what)]
-    share = {"what": "rewards in a self-critical step on the GPU", "value": "", "wanted": "5 % at most"}
-    return [*found, reward_share(seconds, "cuda") if torch.cuda.is_available() else share]
-
-
-if __name__ == "__main__":
-    from run import seconds
-
-    print(json.dumps(compiling(seconds), indent=1))
+def compiling(device: str) -> list[Row]:
+    """Measure everything here on a device."""
+    return [row for what in WORK for row in rows(device, what)]

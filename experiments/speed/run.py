@@ -1,7 +1,8 @@
 """Measure what the design promises: python experiments/speed/run.py [DATA] [GROUP...].
 
 DATA is a folder of real photographs and features; what needs them stays unmeasured without it. Groups are
-measured one by one and written to results.json here as they come, so that one can be measured again alone.
+measured one by one and written to results.json here as they come, so that one can be measured again alone;
+the group gpu, which needs one, goes to results_gpu.json.
 """
 
 import json
@@ -23,6 +24,7 @@ from busy import busy
 from captioning import captioning
 from compiled import compiling
 from extraction import extraction_memory, extraction_share
+from gpu import gpu
 from importing import import_speed
 from questions import annotations, loading, validating
 from torch import Tensor
@@ -113,10 +115,11 @@ def groups(data: Path | None) -> dict[str, Callable[[], list[Row]]]:
         "store": lambda: [help_seconds(), store_reading(), selection()],
         "captioning": lambda: captioning(seconds),
         "busy": busy,
-        "compiled": lambda: compiling(seconds),
+        "compiled": lambda: compiling("cpu"),
         "answering": lambda: [training_step(), loading(), validating()],
         "questions": lambda: [score_seconds(), annotations()],
         "regions": lambda: [import_speed(), *(measure(data) for measure in photographs)],
+        "gpu": lambda: gpu(seconds),
     }
 
 
@@ -124,17 +127,25 @@ def main() -> None:
     """Measure everything, or the groups that are named; the rows of others stay."""
     words = sys.argv[1:]
     data = next((Path(word) for word in words if word not in groups(None)), None)
-    every, path = groups(data), Path(__file__).parent / "results.json"
-    chosen = [word for word in words if word in every] or list(every)
-    machine = f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}"
-    before = json.loads(path.read_text())["measurements"] if path.exists() else []
-    rows = {name: [row for row in before if row.get("group") == name] for name in every}
-    for name in chosen:
-        rows[name] = [{"group": name, **row} for row in every[name]()]
-        results = {"machine": machine, "measurements": [row for some in rows.values() for row in some]}
-        path.write_text(json.dumps(results, indent=1) + "\n")
-        for row in rows[name]:
+    every = groups(data)
+    usual = [name for name in every if name != "gpu" or torch.cuda.is_available()]
+    for name in [word for word in words if word in every] or usual:
+        rows = every[name]()
+        keep(name, list(every), rows)
+        for row in rows:
             print(f"{row['what']}: {row['value']} (wanted: {row['wanted']})", flush=True)
+
+
+def keep(name: str, order: list[str], rows: list[Row]) -> None:
+    """Write the rows of a group beside those of the others."""
+    path = Path(__file__).parent / ("results_gpu.json" if name == "gpu" else "results.json")
+    machine = f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}"
+    if name == "gpu":
+        machine = f"one {torch.cuda.get_device_name()}, {machine}"
+    before = json.loads(path.read_text())["measurements"] if path.exists() else []
+    every = [row for row in before if row["group"] != name] + [{"group": name, **row} for row in rows]
+    every.sort(key=lambda row: order.index(row["group"]))
+    path.write_text(json.dumps({"machine": machine, "measurements": every}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

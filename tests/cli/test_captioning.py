@@ -1,5 +1,7 @@
 """From cross-entropy to rewards to captions, through the commands, on small scenes."""
 
+import csv
+import math
 from functools import partial
 from pathlib import Path
 
@@ -36,6 +38,29 @@ def test_a_run_of_rewards_keeps_what_decides_them(runs) -> None:
         assert f"train/{name}" in metrics
     assert (runs / "scst/document_frequencies.npz").stat().st_size > 0
     assert (runs / "scst/rewards.txt").read_text().startswith("1*CIDEr-D | with end | Sampling")
+
+
+def losses(run: Path) -> list[float]:
+    """Return the losses of training that a run noted."""
+    with open(run / "metrics.csv") as file:
+        return [float(row["train/loss"]) for row in csv.DictReader(file) if row.get("train/loss")]
+
+
+@pytest.mark.slow
+def test_in_half_precision_a_captioner_learns_nearly_the_same_and_keeps_whole_weights(
+    scenes, tmp_path
+) -> None:
+    for precision in ("32-true", "bf16-mixed"):
+        half = f"trainer.precision={precision}"
+        ran(*training(scenes, tmp_path / precision, "model.attention_size=6", half, "trainer.max_epochs=3"))
+        ran(*rewarded(scenes, tmp_path / f"{precision} on", tmp_path / precision, half))
+    whole, half = (losses(tmp_path / precision) for precision in ("32-true", "bf16-mixed"))
+    assert len(whole) == 3
+    assert half == pytest.approx(whole, rel=0.01)
+    assert half != whole
+    assert all(math.isfinite(loss) for loss in losses(tmp_path / "bf16-mixed on"))
+    _, state = read_checkpoint(tmp_path / "bf16-mixed on/checkpoints/last.ckpt")
+    assert {weight.dtype for weight in state.values() if weight.is_floating_point()} == {torch.float32}
 
 
 @pytest.mark.slow

@@ -47,6 +47,30 @@ def test_every_problem_has_a_line_and_the_command_fails(capfd, tmp_path) -> None
     assert main(["captions", "check", f"file={path}", f"features={features}", "splits=[restval,val]"]) == 0
 
 
+def test_images_that_would_be_one_of_the_store_are_a_problem_of_the_command(capfd, tmp_path) -> None:
+    features = write_store(tmp_path / "f.h5", {"x": regions(2)})
+    path = karpathy_file(tmp_path)
+    content = json.loads(path.read_text())
+    content["images"] = [
+        image | {"filename": "x.jpg", "filepath": folder}
+        for image, folder in zip(content["images"][:2], "ab", strict=True)
+    ]
+    path.write_text(json.dumps(content))
+    words = ["captions", "check", f"file={path}", f"features={features}", "image_key=file_name"]
+    assert main(words) == 2
+    line = f"bua captions check: {features}: its image 'x' would be two images of {path}: 10 and 11\n"
+    assert capfd.readouterr().err == line
+
+
+def test_a_vocabulary_that_cannot_be_made_hides_no_problem_of_the_captions(capfd, tmp_path) -> None:
+    path = written(tmp_path, {"1": ["a cat"], "2": []})
+    words = ["captions", "check", f"file={path}", "data.vocabulary.tokenizer=best"]
+    assert main(words) == 2
+    first, last = capfd.readouterr().err.splitlines()
+    assert first == f"{path}: image 2 has no captions"
+    assert last.startswith("bua captions check: there is no tokenizer 'best'")
+
+
 def test_a_caption_without_a_word_is_a_problem_of_the_command(capfd, tmp_path) -> None:
     path = written(tmp_path, {"1": ["a cat", "..."]})
     assert main(["captions", "check", f"file={path}"]) == 2

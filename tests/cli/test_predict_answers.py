@@ -83,6 +83,8 @@ MISTAKES = {
     "shares=[1,inf]": "shares=[1, inf]: a share is inf; a number above 0 is needed",
     "shares=[true,1]": "shares=[True, 1]: a share is True; a number above 0 is needed",
     "shares=[0,1]": "shares=[0, 1]: a share is 0; a number above 0 is needed",
+    "split=features": "split=features: a run has train and val; give questions=FILE for others",
+    "split=test": "split=test: a run has train and val; give questions=FILE for others",
     "others=runs/two": "others=runs/two: a list of runs is needed: others=[runs/two]",
 }
 
@@ -95,15 +97,27 @@ def test_what_only_a_captioner_takes_is_refused(word: str, runs, tmp_path, capfd
 
 
 def test_there_are_mistakes() -> None:
-    assert len(MISTAKES) >= 5
+    assert len(MISTAKES) >= 7
 
 
 @pytest.mark.parametrize("word", MISTAKES)
-def test_shares_and_others_that_mean_nothing_are_one_line(word: str, runs, tmp_path, capsys) -> None:
+def test_options_that_mean_nothing_are_one_line(word: str, runs, tmp_path, capsys) -> None:
     words = ["predict", f"run={runs[0]}", f"out={tmp_path}/p.json", f"others=[{runs[1]}]", word]
     assert main(words) == 2
     assert capsys.readouterr().err.splitlines() == [f"bua predict: {MISTAKES[word]}"]
     assert not (tmp_path / "p.json").exists()
+
+
+def test_a_split_and_a_file_of_questions_are_not_given_together(runs, tmp_path, capsys) -> None:
+    words = ["predict", f"run={runs[0]}", f"out={tmp_path}/p.json", "questions=q.json", "split=val"]
+    assert main(words) == 2
+    assert capsys.readouterr().err == "bua predict: split=val: questions=q.json says already what is asked\n"
+
+
+def test_a_split_of_the_run_is_answered(runs, scenes, tmp_path) -> None:
+    found = predicted(runs, tmp_path / "p.json", "split=train")
+    asked = json.loads((scenes / "questions_train.json").read_text())["questions"]
+    assert [record["question_id"] for record in found] == [q["question_id"] for q in asked]
 
 
 def test_a_run_that_starts_from_another_keeps_its_words_whatever_vectors_are_given(

@@ -15,7 +15,8 @@ def test_a_sound_file_is_summed_up(capfd, tmp_path) -> None:
     out = capfd.readouterr()
     assert out.err == ""
     assert out.out.splitlines() == [
-        f"{path}: VQA v2, 1 questions on 1 images, 10 answers, 0 questions without a type of answer",
+        f"{path}: VQA v2, 1 questions on 1 images, 10 answers, 0 questions without a type of answer, "
+        "0 with a single answer, 0 answered questions are not among them",
         f"{path}: 1 answers are the most frequent one of at least 1 questions; 0 questions have none of them",
         f"{path}: sound",
     ]
@@ -46,6 +47,18 @@ def test_every_problem_has_a_line_and_the_command_fails(capfd, tmp_path) -> None
         f"{path}: entry[4] is not an object",
         f"{path}: question b.jpg of {path} has no annotation",
         f"bua questions check: {path}: image b.jpg has no regions in {features}",
+    ]
+
+
+def test_images_that_would_be_one_of_the_store_are_a_problem_of_the_command(capfd, tmp_path) -> None:
+    features = write_store(tmp_path / "f.h5", {"12.jpg": regions(2)})
+    asked = [{"image": name, "question": "what?"} for name in ("a/12.jpg", "b/12.jpg", "c.jpg")]
+    path = written(tmp_path, "q.json", asked)
+    assert main(["questions", "check", f"file={path}", f"features={features}"]) == 2
+    assert capfd.readouterr().err.splitlines() == [
+        f"{path}: image c.jpg has no regions in {features}",
+        f"bua questions check: {features}: its image '12.jpg' would be two images of {path}: 'a/12.jpg' and "
+        "'b/12.jpg'",
     ]
 
 

@@ -71,8 +71,10 @@ def test_right_answers_have_full_marks_and_the_signature_says_how(files, tmp_pat
         "without_ten_answers": 0,
         "with_one_answer": 0,
         "without_answer_type": 0,
-        "not_balanced_and_left_out": 0,
         "without_question_type": 0,
+        "not_balanced_and_left_out": 0,
+        "answered_and_not_asked": 0,
+        "without_answers_and_left_out": 0,
     }
     assert "annotators are left out by position" in found["signature"]["policy"]
     assert (
@@ -91,12 +93,31 @@ def test_what_the_official_rule_does_not_decide_is_counted_and_printed(files, tm
         "without_ten_answers": 2,
         "with_one_answer": 1,
         "without_answer_type": 1,
-        "not_balanced_and_left_out": 0,
         "without_question_type": 1,
+        "not_balanced_and_left_out": 0,
+        "answered_and_not_asked": 0,
+        "without_answers_and_left_out": 0,
     }
     assert found["per_answer_type"] == {"number": 100, "other": 100, "unknown": 66.67, "yes/no": 100}
     out = capfd.readouterr().out
     assert "questions without ten answers: 2, with one answer: 1, without answer type: 1" in out
+
+
+def test_what_is_left_out_is_counted_and_printed(files, tmp_path, capfd) -> None:
+    files["questions"]["questions"] = files["questions"]["questions"][:3]
+    files["predictions"] = files["predictions"][:3]
+    counts = scored(tmp_path, files)["counts"]
+    assert (counts["answered_and_not_asked"], counts["without_answers_and_left_out"]) == (1, 0)
+    assert "answered and not asked: 1, without answers and left out: 0" in capfd.readouterr().out
+    own = {"question_id": 1, "image_id": "a", "question": "What?", "answers": ["a"] * 10}
+    content = {
+        "annotations": {"data": [own, own | {"question_id": 2, "answers": []}]},
+        "predictions": [{"question_id": 1, "answer": "a"}],
+    }
+    found = scored(tmp_path, content)
+    assert (found["overall"], found["questions"]) == (100, 1)
+    assert found["counts"]["without_answers_and_left_out"] == 1
+    assert "answered and not asked: 0, without answers and left out: 1" in capfd.readouterr().out
 
 
 def test_answers_without_ids_count_as_ten_annotators(files, tmp_path) -> None:

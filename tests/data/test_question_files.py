@@ -121,7 +121,7 @@ def test_what_is_in_a_file_is_counted(tmp_path) -> None:
     )
     assert str(file) == (
         f"{tmp_path}/q.json: VQA v2, 1 questions on 1 images, 10 answers, 0 questions without a type of "
-        "answer, 1 answered questions are not among them"
+        "answer, 0 with a single answer, 1 answered questions are not among them"
     )
     assert "1 questions without a type of answer" in str(read_file(written(tmp_path, "t.json", TEXTVQA)))
 
@@ -364,6 +364,7 @@ def test_questions_of_gqa_that_are_not_balanced_are_left_out_with_their_answers_
     file = read_file(path)
     assert (file.ids, file.unbalanced) == (["02930152", "c"], 1)
     assert "1 that are not balanced are left out" in str(file)
+    assert "0 that are not balanced are left out" in str(read_file(written(tmp_path, "b.json", GQA)))
     assert [q.question_id for q in read_questions(path)] == ["02930152", "b", "c"]  # all are answered
     with pytest.raises(InputError, match="there are no balanced questions in it"):
         read_file(written(tmp_path, "n.json", {"b": one | {"isBalanced": False}}))

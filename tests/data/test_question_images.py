@@ -77,5 +77,5 @@ def test_images_are_found_in_a_time_that_grows_with_their_number() -> None:
 @pytest.mark.parametrize("asked", [["a/12.jpg", "b/12.jpg"], ["12.jpg", "b/12.png"], [12, "12.jpg"]])
 def test_one_image_of_a_store_is_never_two_of_the_questions(tmp_path, asked) -> None:
     store = FeatureStore(write_store(tmp_path / "f.h5", {"12.jpg": regions(2)}))
-    with pytest.raises(InputError, match="its image '12.jpg' would be two images of the questions"):
+    with pytest.raises(InputError, match="its image '12.jpg' would be two images of q.json: "):
         stored_images(asked, store, "q.json")

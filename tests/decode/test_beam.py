@@ -136,21 +136,6 @@ def test_log_probabilities_are_those_of_the_words_returned(seed, width, longest,
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=seeds, width=st.integers(1, 4), finished=finishing)
-def test_weights_follow_the_words_that_were_returned(seed, width, finished) -> None:
-    _, step = chain(2, 5, seed)
-    found = run(BeamSearch(width, 5, finished), step, 2)
-    for b, n in itertools.product(range(2), range(width)):
-        last = BOS
-        for t, word in enumerate(found.words[b, n].tolist()):
-            if word == -1:
-                assert not found.weights[b, n, t].any()
-            else:
-                assert int(found.weights[b, n, t].argmax()) == last
-            last = word
-
-
-@settings(max_examples=40, deadline=None)
 @given(seed=seeds, finished=finishing)
 def test_states_follow_the_words_that_they_belong_to(seed, finished) -> None:
     table, _ = chain(2, 5, seed)

@@ -63,7 +63,9 @@ def test_the_search_allocates_more_by_a_few_numbers_a_word() -> None:
 
 
 def test_a_transformer_allocates_more_by_the_keys_and_values_of_a_word() -> None:
-    model, _ = allocated("transformer", Rules(min_words=LONGEST))
+    """It cannot do without them, and the search puts those of the beams that go on into their order."""
+    model, search = allocated("transformer", Rules(min_words=LONGEST))
     kept = 2 * 2 * 4 * 8 * IMAGES * WIDTH  # layers, keys and values, bytes, numbers
     (growth,) = {b - a for a, b in zip(model, model[1:], strict=False)}
     assert kept <= growth < 1.1 * kept
+    assert {b - a for a, b in zip(search, search[1:], strict=False)} == {kept + 2 * 8 * IMAGES * WIDTH}

@@ -1,4 +1,4 @@
-"""Samples come as often as they are likely; diverse beams and ensembles against slow ones."""
+"""Samples come as often as they are likely; diverse beams against slow ones."""
 
 import itertools
 from collections import Counter
@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bua.decode import BeamSearch, DiverseBeamSearch, Rules, Sampling, ensemble
+from bua.decode import BeamSearch, DiverseBeamSearch, Rules, Sampling
 from tests.decode.chains import (
     BOS,
     EOS,
@@ -212,47 +212,6 @@ def test_one_group_is_beam_search(seed, finished) -> None:
 def test_groups_must_share_the_width() -> None:
     with pytest.raises(ValueError, match="width=5"):
         DiverseBeamSearch(5, 2)
-
-
-def test_an_ensemble_gives_the_mean_of_probabilities() -> None:
-    (one, a), (two, b) = chain(2, 4, 1), chain(2, 4, 2)
-    mean = (0.25 * one.exp() + 0.75 * two.exp()).log()
-    both = ensemble([a, b], [1, 3])
-    search = BeamSearch(3, 5)
-    found = search(both, (start(2), start(2)), images=2, special=SPECIAL)
-    for n in range(2):
-        said = sequences(found, n)
-        assert found.score[n].tolist() == pytest.approx([log_prob(mean[n], s) for s in said], abs=1e-4)
-
-
-def test_where_models_look_at_different_regions_the_looks_of_the_first_are_kept() -> None:
-    (_, a), (_, b) = chain(2, 4, 1), chain(2, 4, 2)
-
-    def elsewhere(words, state):
-        log_probs, weights, state = b(words, state)
-        return log_probs, weights.flip(-1) + 1, state
-
-    words, states = torch.zeros(2, 1, dtype=torch.long), (start(2), start(2))
-    alone = a(words, start(2))[1]
-    kept = ensemble([a, elsewhere], same_regions=False)(words, states)[1]
-    torch.testing.assert_close(kept, alone)
-    mixed = ensemble([a, elsewhere])(words, states)[1]
-    assert not torch.allclose(mixed, alone)
-
-
-def test_an_ensemble_of_one_is_that_one() -> None:
-    _, step = chain(2, 4, 1)
-    alone, together = run(BeamSearch(3, 5), step, 2), ensemble([step])
-    found = BeamSearch(3, 5)(together, (start(2),), images=2, special=SPECIAL)
-    assert found.words.tolist() == alone.words.tolist()
-    torch.testing.assert_close(found.weights, alone.weights)
-
-
-@pytest.mark.parametrize("shares", [[], [1], [1, 0], [1, -1]], ids=str)
-def test_shares_that_are_not_those_of_the_models_are_refused(shares) -> None:
-    _, step = chain(1, 3, 0)
-    with pytest.raises(ValueError, match="shares above 0"):
-        ensemble([step, step], shares)
 
 
 def test_rules_hold_for_samples() -> None:

@@ -10,7 +10,7 @@ from bua.models.captioners.recurrent import RecurrentCaptioner
 from tests.models.zoo import CAPTIONERS, captioner, some_regions, some_words
 
 #: Regions of each image and words: no two batches are of the same shape.
-BATCHES = [([5, 2, 4], 4), ([4, 3], 5)]
+BATCHES = [([5, 2, 4], 4), ([4, 3], 5), ([2, 5, 3, 4], 6), ([3, 2, 4, 5, 6], 7)]
 #: Compiling takes seconds.
 KINDS = ("updown", "transformer")
 
@@ -31,8 +31,9 @@ def test_a_recurrent_one_and_a_transformer_are_tried() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_logits_and_gradients_are_those_of_the_plain_captioner(kind: str) -> None:
+def test_logits_and_gradients_are_those_of_the_plain_captioner_and_two_batches_compile_all(kind: str) -> None:
     plain, compiled, graphs = both(kind)
+    compiled_by: list[int] = []
     for counts, length in BATCHES:
         regions, words = some_regions(counts), some_words(len(counts), length=length)
         wanted, found = plain(regions, words), compiled(regions, words)
@@ -41,7 +42,9 @@ def test_logits_and_gradients_are_those_of_the_plain_captioner(kind: str) -> Non
             logits.square().sum().backward()
         for parameter, other in zip(plain.parameters(), compiled.parameters(), strict=True):
             torch.testing.assert_close(other.grad, parameter.grad, rtol=1e-4, atol=1e-5)
-    assert graphs.frame_count >= 1
+        compiled_by.append(graphs.frame_count)
+    assert compiled_by[0] > 0
+    assert compiled_by[1:] == [compiled_by[1]] * (len(BATCHES) - 1)  # once for a shape, once for any
     assert list(compiled.state_dict()) == list(plain.state_dict())
 
 

@@ -68,10 +68,25 @@ def test_the_order_of_regions_changes_only_the_order_of_weights(kind: str, order
 
 @every
 def test_every_parameter_gets_a_gradient_and_the_model_can_be_copied(kind: str, batch) -> None:
-    model = copy.deepcopy(answerer(kind))
+    first = answerer(kind)
+    model = copy.deepcopy(first)
     model(*batch)[0].square().sum().backward()
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert without == []
+    assert all(p.grad is None for p in first.parameters())
+
+
+@every
+@torch.no_grad()
+def test_a_copy_answers_the_same_and_is_changed_alone(kind: str, batch) -> None:
+    model = answerer(kind)
+    before = model(*batch)[0].clone()
+    other = copy.deepcopy(model)
+    torch.testing.assert_close(other(*batch)[0], before, rtol=0, atol=0)
+    for parameter in other.parameters():
+        parameter.add_(0.5)
+    assert not torch.allclose(other(*batch)[0], before)
+    torch.testing.assert_close(model(*batch)[0], before, rtol=0, atol=0)
 
 
 @settings(max_examples=30, deadline=None)

@@ -103,6 +103,9 @@ def test_files_that_do_not_fit_are_named(data, vectors, tmp_path) -> None:
     images.write_text("no")
     with pytest.raises(InputError, match="images.npz: not an .npz file of vectors"):
         two_stream(data, answer_images=str(images))
+    vectors.write_text("the 1 2 3")
+    with pytest.raises(InputError, match=rf"vectors.txt:1: 'the' has 3 numbers; a vector of {SIZE} is"):
+        two_stream(data, word_vectors=str(vectors))
     vectors.write_text("zebra 1 2 3 4")
     with pytest.raises(InputError, match="vectors.txt: none of the .* words"):
         two_stream(data, word_vectors=str(vectors))

@@ -67,6 +67,26 @@ def test_unknown_words_are_targets_where_they_are_not_ignored(scenes) -> None:
     assert float(task.loss(batch)) != pytest.approx(float(captioning(data).loss(batch)), rel=1e-3)
 
 
+@torch.no_grad()
+def test_training_smooths_labels_and_validation_does_not(scenes) -> None:
+    data = caption_data(scenes)
+    batch, task = next(iter(data.val_dataloader())), captioning(data, label_smoothing=0.3)
+    told = {}
+    task.log = lambda name, value, **_: told.update({name: float(value)})
+    targets = batch.words[..., 1:]
+    log_probs = task.model(batch.regions, batch.words[..., :-1]).log_softmax(-1)
+    losses = []
+    for row, target in zip(log_probs.flatten(0, 2), targets.flatten().tolist(), strict=True):
+        if target not in (PADDING, UNKNOWN):
+            others = (row.sum() - row[target]) * 0.3 / (len(row) - 1)
+            losses.append(-float(0.7 * row[target] + others))
+    smooth = float(task.training_step(batch, 0))
+    assert smooth == pytest.approx(sum(losses) / len(losses), rel=1e-4)
+    assert told == {"train/loss": smooth}
+    assert float(task.loss(batch)) == pytest.approx(float(captioning(data).loss(batch)))
+    assert float(task.loss(batch)) != pytest.approx(smooth, rel=1e-3)
+
+
 def test_scheduled_sampling_grows_to_its_most_as_published() -> None:
     """0.05 more every 5 epochs up to 0.25, as self-critical.pytorch has it."""
     found = [ScheduledSampling(most=0.25).at(epoch) for epoch in range(0, 35, 5)]
@@ -83,6 +103,51 @@ def test_a_model_that_reads_no_own_words_is_the_teacher_forced_one(scenes) -> No
     words = batch.words[..., :-1]
     torch.testing.assert_close(
         sampled_forward(model, batch.regions, words, 0.0), model(batch.regions, words), atol=1e-5, rtol=1e-4
+    )
+
+
+@torch.no_grad()
+def test_training_reads_own_words_from_the_epoch_that_says_so(scenes, monkeypatch) -> None:
+    data = caption_data(scenes)
+    batch = next(iter(data.val_dataloader()))
+    task = captioning(data, sampling=ScheduledSampling(most=1.0, step=1.0, every=2), label_smoothing=0.2)
+    told = {}
+    task.log = lambda name, value, **_: told.update({name: float(value)})
+    forced = float(task.training_step(batch, 0))
+    assert told == {"train/loss": forced}
+    monkeypatch.setattr(type(task), "current_epoch", 2)
+    torch.manual_seed(0)
+    own = float(task.training_step(batch, 0))
+    assert told == {"train/own_words": 1, "train/loss": own}
+    words, targets = batch.words[..., :-1], batch.words[..., 1:]
+    real = (targets != PADDING) & (targets != UNKNOWN)
+    torch.manual_seed(0)
+    logits = sampled_forward(task.model, batch.regions, words, 1.0)[real]
+    assert own == pytest.approx(float(word_losses(logits, targets[real], 0.2).mean()), rel=1e-4)
+    assert own != pytest.approx(forced, rel=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.6])
+@torch.no_grad()
+def test_so_large_a_share_of_the_words_read_are_the_models_own(share: float, scenes) -> None:
+    data = caption_data(scenes)
+    batch, model = next(iter(data.val_dataloader())), captioning(data).model.eval()
+    words = torch.full((len(batch.image_id), 60, 6), UNKNOWN)  # what no model of these says
+    model.logits.bias[UNKNOWN] = -1e4
+    read = []
+    stepping = model.stepping
+
+    def noted(memory):
+        step = stepping(memory)
+        return lambda said, state: (read.append(said), step(said, state))[1]
+
+    model.stepping = noted
+    torch.manual_seed(0)
+    sampled_forward(model, batch.regions, words, share)
+    own = torch.stack(read[1:], 2) != UNKNOWN
+    assert read[0].eq(UNKNOWN).all()  # the first word is given
+    assert float(own.float().mean()) == pytest.approx(
+        share, abs=4 * (share * (1 - share) / own.numel()) ** 0.5
     )
 
 

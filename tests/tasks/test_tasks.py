@@ -21,8 +21,10 @@ from bua.tasks.cross_entropy import CrossEntropy, ScheduledSampling
 from bua.tasks.grounding import looks, read_groundings
 from bua.tasks.normalise import Normaliser
 from bua.tasks.say import say
+from bua.tasks.together import Member, Together
 from bua.tasks.trained import Trained
 from bua.text import EOS, PADDING, UNKNOWN
+from bua.text.answers import AnswerVocabulary
 from tests.data.test_data import caption_data, question_data
 from tests.parity import ROOT
 
@@ -270,6 +272,23 @@ def test_the_wrong_kind_of_model_says_so(scenes) -> None:
     model, data = trained(scenes)
     with pytest.raises(InputError, match="run: this model captions; another is needed"):
         model.ask(data.store[data.val_set.image_ids[0]], "what?")
+
+
+def test_answers_are_given_as_they_were_most_often_written(scenes) -> None:
+    data = question_data(scenes)
+    listed = data.answers.answers
+    written = [answer.upper() for answer in listed]
+    assert len(set(written) - set(listed)) > 5
+    record = {**data.record, "answers": AnswerVocabulary(listed, written).to_dict()}
+    one = Member(
+        Trained(answering(data).model, record, detector=lambda: None, source="run"), data.store, {}, 1
+    )
+    asked = read_questions(scenes / "questions_val.json")[:5]
+    about = [q.image_id for q in asked], [q.text for q in asked]
+    found = one.trained.answer_store(data.store, *about, candidates=2)
+    assert {text for answer in found for text, _ in answer.candidates} <= set(written)
+    assert [a.text for a in Together([one]).answer(*about)] == [a.text for a in found]
+    assert one.trained.ask(data.store[asked[0].image_id], asked[0].text).text == found[0].text
 
 
 def test_words_that_were_never_seen_can_be_asked(scenes) -> None:

@@ -64,9 +64,10 @@ def check_captions(
     else:
         problems += [f"{path}: image {image_id} has no captions" for image_id in without]
     if store is not None:
-        _, missing = find_stored(file, list(file.captions), store, image_key)
+        stored, missing = find_stored(file, list(file.captions), store, image_key)
         name = {i: i if image_key == "id" else f"{i} ({file.file_names[i]})" for i in missing}
         problems += [f"{path}: image {name[i]} has no regions in {store.path}" for i in missing]
+        problems += store.claimed_twice(stored, str(path))
     return Findings(whole, file, problems, remarks)
 
 

@@ -25,13 +25,8 @@ def stored_ids(
         _explain(file, image_ids, store, image_key)
     asked = missing if image_key == "id" else [file.file_names[image_id] for image_id in missing]
     store.require([*found.values(), *asked], str(file.path))
-    owner: dict[ImageId, ImageId] = {}
-    for image_id, stored in found.items():
-        if owner.setdefault(stored, image_id) != image_id:
-            raise InputError(
-                f"{store.path}: its image {stored!r} would be two images of {file.path}: "
-                f"{owner[stored]!r} and {image_id!r}"
-            )
+    for line in store.claimed_twice(found, str(file.path)):
+        raise InputError(line)
     return found
 
 

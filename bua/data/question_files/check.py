@@ -52,6 +52,7 @@ def check_questions(
         problems += [
             f"{path}: image {i} has no regions in {store.path}" for i, s in stored.items() if s not in store
         ]
+        problems += store.claimed_twice(stored, str(path))
     return Findings(file, problems, list(_remarks(file)))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bua.data.question_files.answers import AskedList
 from bua.data.question_files.entry import QuestionId
+from bua.data.question_files.formats import GQA
 from bua.store.reader import ImageId
 
 
@@ -41,10 +42,9 @@ class QuestionFile:
         if self.asked is not None:
             said.append(f"{self.asked.answers:,} answers")
             said.append(f"{self.asked.untyped:,} questions without a type of answer")
-            if self.asked.single:
-                said.append(f"{self.asked.single:,} with a single answer, which is right if it is the same")
-        if self.others:
+            policy = ", which is right if it is the same" if self.asked.single else ""
+            said.append(f"{self.asked.single:,} with a single answer{policy}")
             said.append(f"{self.others:,} answered questions are not among them")
-        if self.unbalanced:
+        if self.format == GQA.name:
             said.append(f"{self.unbalanced:,} that are not balanced are left out")
         return f"{self.path}: {', '.join([self.format] * bool(self.format) + said)}"

@@ -28,31 +28,21 @@ def stored_images(image_ids: Iterable[ImageId], store: FeatureStore, source: str
     """
     found = find_stored(image_ids, store)
     store.require(list(found.values()), source)
+    for line in store.claimed_twice(found, source):
+        raise InputError(line)
     return found
 
 
 def find_stored(image_ids: Iterable[ImageId], store: FeatureStore) -> dict[ImageId, ImageId]:
-    """Return the ids that images have in a store; one that it lacks keeps its own.
-
-    Raises:
-        InputError: one image of the store would be two images of the questions.
-    """
+    """Return the ids that images have in a store; one that it lacks keeps its own."""
     found = {image_id: image_id for image_id in image_ids}
     lost = [image_id for image_id in found if image_id not in store]
     if not lost:
         return found
     names = _Names(store)
-    owner = {image_id: image_id for image_id in found if image_id in store}
     for image_id in lost:
         stored = names.find(image_id)
-        if stored is None:
-            continue
-        found[image_id] = stored
-        if owner.setdefault(stored, image_id) != image_id:
-            raise InputError(
-                f"{store.path}: its image {stored!r} would be two images of the questions: "
-                f"{owner[stored]!r} and {image_id!r}"
-            )
+        found[image_id] = image_id if stored is None else stored
     return found
 
 

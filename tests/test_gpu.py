@@ -1,0 +1,216 @@
+"""On a GPU everything gives what it gives on the processor."""
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bua.cli import main
+from bua.cli.load import read_checkpoint
+from bua.decode import BeamSearch, DiverseBeamSearch, Rules, Sampling, automaton, greedy
+from bua.metrics.reward import bleu, cider_d, document_frequencies, prepare
+from bua.regions.pyramid import PyramidDetector
+from bua.regions.select import Selection
+from bua.tasks.say import say
+from bua.tasks.self_critical import Reward
+from bua.text import BOS, PADDING
+from tests.data.test_data import caption_data
+from tests.metrics.test_reward import batch
+from tests.models.zoo import ANSWERERS, CAPTIONERS, answerer, captioner, some_regions, some_words
+from tests.tasks.test_self_critical import self_critical
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+
+SEARCHES = {
+    "greedy": greedy(6),
+    "leaves": BeamSearch(3, 6),
+    "competes": BeamSearch(3, 6, "competes", Rules(min_words=2, twice=False)),
+    "constrained": BeamSearch(3, 6),
+    "diverse": DiverseBeamSearch(4, 2, 0.5, 6),
+}
+
+
+@pytest.fixture(autouse=True)
+def _in_single_precision(monkeypatch) -> None:
+    """Convolutions and LSTMs would take shorter numbers by themselves."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+def on_gpu(model: torch.nn.Module) -> torch.nn.Module:
+    return copy.deepcopy(model).cuda()
+
+
+@pytest.mark.parametrize("kind", CAPTIONERS)
+def test_a_captioner_and_its_gradients(kind: str) -> None:
+    model, regions, words = captioner(kind), some_regions(), some_words()
+    other = on_gpu(model)
+    for one, device in ((model, "cpu"), (other, "cuda")):
+        one(regions.to(device), words.to(device)).square().sum().backward()
+    torch.testing.assert_close(
+        other(regions.to("cuda"), words.cuda()).cpu(), model(regions, words), atol=1e-4, rtol=1e-4
+    )
+    for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        if mine.grad is not None:
+            torch.testing.assert_close(theirs.grad.cpu(), mine.grad, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize("kind", CAPTIONERS)
+def test_what_is_said_where_it_looked_and_how_likely_it_was(kind: str, name: str) -> None:
+    model, regions = captioner(kind), some_regions()
+    met = {"automaton": automaton([[[(4,)]], [[(5, 6)], [(7,)]], []])} if name == "constrained" else {}
+    mine = say([model], [regions], SEARCHES[name], **met)
+    met = {key: value.to("cuda") for key, value in met.items()}
+    theirs = say([on_gpu(model)], [regions.to("cuda")], SEARCHES[name], **met)
+    assert theirs.words.tolist() == mine.words.tolist()
+    for field in ("score", "log_prob", "word_log_prob", "weights"):
+        torch.testing.assert_close(getattr(theirs, field).cpu(), getattr(mine, field), atol=1e-4, rtol=1e-4)
+
+
+def test_samples_are_as_likely_as_they_say() -> None:
+    model, regions = on_gpu(captioner("updown")), some_regions().to("cuda")
+    found = say([model], [regions], Sampling(50, 6))
+    words = torch.nn.functional.pad(found.words, (1, 0), value=BOS)
+    log_probs = model(regions, words[..., :-1]).log_softmax(-1)
+    said = log_probs.gather(3, words[..., 1:].unsqueeze(3)).squeeze(3) * (found.words != PADDING)
+    torch.testing.assert_close(found.word_log_prob, said, atol=1e-4, rtol=1e-4)
+    assert len({tuple(one) for one in found.words.flatten(0, 1).tolist()}) > 20
+
+
+@pytest.mark.parametrize("size", [7, 9488])
+def test_rewards_of_thousands_of_captions_to_the_last_digits(size: int) -> None:
+    rng = np.random.default_rng(0)
+
+    def captions(count: int) -> list[list[int]]:
+        return [(rng.zipf(1.3, rng.integers(0, 17)) % size).tolist() for _ in range(count)]
+
+    said, references = [captions(20) for _ in range(200)], [captions(5) for _ in range(200)]
+    table = document_frequencies(references, size)
+    words, lengths, prepared = batch(said, references, table)
+    theirs = prepare(*(part.cuda() for part in _padded(references)), table.to("cuda"))
+    for reward in (cider_d, bleu):
+        mine = reward(words, lengths, prepared)
+        assert float(mine.max()) > 0
+        torch.testing.assert_close(
+            reward(words.cuda(), lengths.cuda(), theirs).cpu(), mine, atol=1e-9, rtol=1e-9
+        )
+
+
+def _padded(references: list[list[list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
+    longest = max(len(caption) for image in references for caption in image)
+    filled = [[caption + [0] * (longest - len(caption)) for caption in image] for image in references]
+    return torch.tensor(filled), torch.tensor([[len(caption) for caption in image] for image in references])
+
+
+@pytest.mark.parametrize("baseline", ["greedy", "mean"])
+def test_a_self_critical_step(baseline: str, scenes) -> None:
+    data = caption_data(scenes)
+    given = next(iter(data.train_dataloader()))
+    losses, gradients = [], []
+    for device in ("cpu", "cuda"):
+        task = self_critical(data, sampler=BeamSearch(3, 8), baseline=baseline, reward=Reward(1.0, 0.5)).to(
+            device
+        )
+        task.on_fit_start()
+        task.model.eval()
+        loss = task.training_step(task.transfer_batch_to_device(given, torch.device(device), 0), 0)
+        loss.backward()
+        losses.append(float(loss))
+        gradients.append([parameter.grad.cpu() for parameter in task.model.parameters()])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3, abs=1e-5)
+    for mine, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(theirs, mine, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ANSWERERS)
+def test_a_vqa_model_and_its_gradients(kind: str) -> None:
+    model, regions, words = answerer(kind), some_regions(), some_words()[:, 0]
+    other = on_gpu(model)
+    mine, theirs = model(regions, words), other(regions.to("cuda"), words.cuda())
+    for found, wanted in zip(theirs, mine, strict=True):
+        torch.testing.assert_close(found.cpu(), wanted, atol=1e-4, rtol=1e-4)
+    for logits, _ in (mine, theirs):
+        logits.square().sum().backward()
+    for parameter, its in zip(model.parameters(), other.parameters(), strict=True):
+        if parameter.grad is not None:
+            torch.testing.assert_close(its.grad.cpu(), parameter.grad, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["updown", "transformer"])
+@pytest.mark.parametrize("half", [False, True], ids=["whole", "half"])
+def test_compiled_in_half_precision_and_both(kind: str, half: bool) -> None:
+    model = on_gpu(captioner(kind))
+    compiled = copy.deepcopy(model)
+    compiled.compile()
+    for counts, length in (([5, 2, 4], 4), ([4, 3], 5)):
+        regions, words = some_regions(counts).to("cuda"), some_words(len(counts), length=length).cuda()
+        with torch.autocast("cuda", torch.bfloat16, enabled=half):
+            found = compiled(regions, words).float()
+        wanted = model(regions, words)
+        torch.testing.assert_close(found, wanted, atol=0.1 if half else 1e-3, rtol=0.1 if half else 1e-3)
+
+
+def test_the_regions_of_a_photograph() -> None:
+    rule = Selection(min_regions=10, max_regions=20, threshold=0.2, nms_iou=0.3, pixel=1)
+    rng = np.random.default_rng(0)
+    photo = np.kron(rng.integers(0, 256, (6, 8, 3)), np.ones((40, 40, 1))).astype(np.uint8)
+    found = []
+    for device in ("cpu", "cuda"):
+        detector = PyramidDetector(name="scenes_fpn", weights=None, selection=rule, device=device)
+        found += detector([detector.resize.prepare(photo, None)])
+    mine, theirs = found
+    np.testing.assert_allclose(theirs.boxes, mine.boxes, atol=0.1)
+    np.testing.assert_allclose(theirs.features, mine.features, atol=1e-2, rtol=1e-2)
+
+
+def ran(*words: object) -> None:
+    assert main([str(word) for word in words]) == 0
+
+
+def training(scenes: Path, run: Path, *more: str) -> list[str]:
+    small = ["model.word_size=8", "model.hidden_size=12", "model.attention_size=6", "trainer.max_epochs=2"]
+    gpu = ["trainer.accelerator=gpu", "scheduler=constant"]
+    return ["train", "experiment=caption_scenes", f"scenes={scenes}", f"out={run}", *small, *gpu, *more]
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+def test_training_goes_on_where_it_was_interrupted(precision: str, scenes, tmp_path) -> None:
+    half = f"trainer.precision={precision}"
+    ran(*training(scenes, tmp_path / "whole", half))
+    ran(*training(scenes, tmp_path / "cut", half, "trainer.max_epochs=1"))
+    ran(*training(scenes, tmp_path / "cut", half, "resume=true"))
+    _, whole = read_checkpoint(tmp_path / "whole/checkpoints/last.ckpt")
+    _, cut = read_checkpoint(tmp_path / "cut/checkpoints/last.ckpt")
+    for name, weight in whole.items():
+        torch.testing.assert_close(cut[name].cpu(), weight.cpu(), atol=1e-4, rtol=1e-3)
+
+
+def test_captions_rewards_and_answers_of_runs(scenes, tmp_path) -> None:
+    ran(*training(scenes, tmp_path / "xe"))
+    rewards = ["objective=self_critical", f"start={tmp_path}/xe", "optimizer.lr=1e-3"]
+    ran(*training(scenes, tmp_path / "scst", *rewards))
+    questions = ["model.word_size=8", "model.hidden_size=12", "data.min_answer_count=2"]
+    gpu = ["trainer.accelerator=gpu", "trainer.max_epochs=1", "data.batch_size=32"]
+    ran("train", "experiment=vqa_scenes", f"scenes={scenes}", f"out={tmp_path}/vqa", *questions, *gpu)
+    for run in ("xe", "scst", "vqa"):
+        said = []
+        for device in ("cpu", "cuda"):
+            out = tmp_path / f"{run}-{device}.json"
+            ran(
+                "predict",
+                f"run={tmp_path}/{run}",
+                "split=val",
+                f"out={out}",
+                f"device={device}",
+                "scores=true",
+            )
+            said.append(json.loads(out.read_text()))
+        mine, theirs = said
+        assert len(mine) >= 8
+        for one, other in zip(mine, theirs, strict=True):
+            for key in one:
+                wanted = pytest.approx(one[key], abs=2e-3) if isinstance(one[key], float) else one[key]
+                assert other[key] == wanted
