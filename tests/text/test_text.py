@@ -4,7 +4,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bua.errors import InputError
@@ -50,7 +50,7 @@ def test_nltk_takes_a_text_for_one_sentence() -> None:
 
 
 def test_spacy_drops_punctuation_but_no_brackets(monkeypatch) -> None:
-    """With a stand-in for spaCy, which is not installed everywhere: its rules are its own."""
+    """With a stand-in for spaCy, whose rules are its own."""
     asked = []
 
     def english(text: str) -> list[SimpleNamespace]:
@@ -78,10 +78,9 @@ def test_vqa_sets_the_genitive_apart() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(TOKENIZERS))
+@settings(deadline=None)  # spaCy is loaded by the first
 @given(text=TEXT)
 def test_tokens_are_lower_case_without_white_space(name: str, text: str) -> None:
-    if name == "spacy":
-        pytest.importorskip("spacy")
     for token in TOKENIZERS[name](text):
         assert token
         assert not set(token) & set(" \t\n")
