@@ -273,6 +273,7 @@ TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
     "vqa-rates": ("experiments/vqa/rates.json", rates),
     "captioning-rates": ("experiments/captioning/rates.json", rates),
     "speed": ("experiments/speed/results.json", speed),
+    "speed-gpu": ("experiments/speed/results_gpu.json", speed),
 }
 READMES = ["README.md", *dict.fromkeys(f"{Path(file).parent}/README.md" for file, _ in TABLES.values())]
 

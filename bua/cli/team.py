@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from bua.errors import InputError
 from bua.regions.extract import Team
@@ -37,8 +38,9 @@ def with_team(function: Callable[[Team, str], Any], *, device: str, devices: int
         strategy = DDPStrategy(timeout=PATIENCE)
         fabric = Fabric(accelerator=kind, devices=devices, num_nodes=num_nodes, strategy=strategy)
         fabric.launch()
-    except (RuntimeError, ValueError) as error:
-        raise InputError(f"trainer.devices={devices} trainer.num_nodes={num_nodes}: {error}") from None
+    except (RuntimeError, ValueError, MisconfigurationException) as error:
+        said = " ".join(str(error).split())
+        raise InputError(f"trainer.devices={devices} trainer.num_nodes={num_nodes}: {said}") from None
     here = str(fabric.device)
 
     def share(mine: Any) -> list[Any]:

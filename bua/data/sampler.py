@@ -149,6 +149,7 @@ def shuffled(
         num_workers=data.workers,
         collate_fn=collate,
         drop_last=drop_last,
+        pin_memory=torch.cuda.is_available(),
     )
 
 
@@ -178,4 +179,5 @@ def in_order(
         num_workers=data.workers,
         collate_fn=collate,
         generator=apart(),
+        pin_memory=torch.cuda.is_available(),
     )

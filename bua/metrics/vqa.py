@@ -16,6 +16,8 @@ form first depends on the rule:
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
+from functools import reduce
+from operator import add
 from typing import NamedTuple, TypeVar
 
 from bua.text.answers import clean, normalize, remove_punctuation
@@ -75,8 +77,15 @@ def _agreement(said: str, given: Sequence[str]) -> float:
     if total == 1:
         return float(same)
     without_one, with_all = min(1.0, (same - 1) / 3), min(1.0, same / 3)
-    # Summed annotator by annotator, as the official code does: the last digit of a mean depends on it.
-    return sum([without_one if answer == said else with_all for answer in given]) / total
+    return _added([without_one if answer == said else with_all for answer in given]) / total
+
+
+def _added(values: Iterable[float]) -> float:
+    """Return a sum, added one by one as in the official code: the last digit of a mean depends on it.
+
+    From Python 3.12 on ``sum`` rounds otherwise.
+    """
+    return reduce(add, values, 0.0)
 
 
 def question_accuracies(
@@ -140,5 +149,5 @@ def percent(accuracies: Sequence[float]) -> float:
     """Return the mean as a percentage with two decimals, halves away from zero; 0 for none."""
     if not accuracies:
         return 0.0
-    mean = Decimal(100 * sum(accuracies) / len(accuracies))
+    mean = Decimal(100 * _added(accuracies) / len(accuracies))
     return float(mean.quantize(Decimal("0.01"), ROUND_HALF_UP))

@@ -25,5 +25,6 @@ class RegionBatch(NamedTuple):
     boxes: Float[Tensor, "B K 4"]
 
     def to(self, device: torch.device | str) -> "RegionBatch":
-        """Return the same on another device."""
-        return RegionBatch(*(tensor.to(device) for tensor in self))
+        """Return the same on another device; a GPU copies it meanwhile, where its memory is pinned."""
+        meanwhile = torch.device(device).type == "cuda"
+        return RegionBatch(*(tensor.to(device, non_blocking=meanwhile) for tensor in self))

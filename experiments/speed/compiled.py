@@ -68,42 +68,50 @@ def searching(model: Model, regions: RegionBatch, device: str) -> tuple[Callable
     return search, int((search().words[:, 0] != 0).sum())
 
 
-#: What is done, how many images at once, and with which captioner.
-WORK: dict[str, tuple[Callable[..., Any], int, Callable[[], Model]]] = {
-    "cross-entropy step of Up-Down": (training, 10, captioner),
-    "cross-entropy step of the Transformer": (training, 10, transformer),
-    "self-critical step of Up-Down": (rewarding, 10, captioner),
-    "beam search of Up-Down": (searching, 50, captioner),
-    "beam search of the Transformer": (searching, 50, transformer),
+#: What is done and with which captioner.
+WORK: dict[str, tuple[Callable[..., Any], Callable[[], Model]]] = {
+    "cross-entropy step of Up-Down": (training, captioner),
+    "cross-entropy step of the Transformer": (training, transformer),
+    "self-critical step of Up-Down": (rewarding, captioner),
+    "beam search of Up-Down": (searching, captioner),
+    "beam search of the Transformer": (searching, transformer),
 }
 #: Half precision, compiled.
 WAYS = {"as it is": (False, False), "compiled": (False, True), "bf16": (True, False)} | {
     "bf16, compiled": (True, True)
 }
+HALF = {way: how for way, how in WAYS.items() if way != "compiled"}
+#: Images of a training step, as in the recipes and as a GPU has room for, those of a search, and the ways.
+SIZES = {"cpu": [(10, 50, WAYS)], "cuda": [(10, 50, WAYS), (200, 500, HALF)]}
 
 
-def rows(device: str, what: str) -> list[Row]:
+def rows(device: str, what: str, images: int, ways: dict[str, tuple[bool, bool]]) -> list[Row]:
     """Return one row for each way of doing the same; the ways take turns, and the fastest turn counts."""
-    work, images, make = WORK[what]
+    work, make = WORK[what]
     functions = []
-    for half, compiled in WAYS.values():
+    for half, compiled in ways.values():
         model, context = make().to(device), torch.autocast(device, torch.bfloat16, enabled=half)
         if compiled:
             model.compile(dynamic=True if work is searching else None)  # as bua predict and train do
         with context:
             function, words = work(model, random_regions(images).to(device), device)
         functions.append(finished(context(function), device))
-    took = fastest(functions, 5)
+    took = fastest(functions, 5 if device == "cpu" else 20)
     return [
         {
             "what": f"{what} on {NAMES[device]}, {images} images, {way}",
             "value": f"{words / seconds:,.0f} words/s ({took[0] / seconds:.2f} times as fast as it is)",
             "wanted": "",
         }
-        for way, seconds in zip(WAYS, took, strict=True)
+        for way, seconds in zip(ways, took, strict=True)
     ]
 
 
 def compiling(device: str) -> list[Row]:
     """Measure everything here on a device."""
-    return [row for what in WORK for row in rows(device, what)]
+    return [
+        row
+        for few, many, ways in SIZES[device]
+        for what, (work, _) in WORK.items()
+        for row in rows(device, what, many if work is searching else few, ways)
+    ]

@@ -2,7 +2,7 @@
 
 DATA is a folder of real photographs and features; what needs them stays unmeasured without it. Groups are
 measured one by one and written to results.json here as they come, so that one can be measured again alone;
-the group gpu, which needs one, goes to results_gpu.json.
+the groups gpu_captioning and gpu_others, which need a GPU, go to results_gpu.json.
 """
 
 import json
@@ -24,7 +24,7 @@ from busy import busy
 from captioning import captioning
 from compiled import compiling
 from extraction import extraction_memory, extraction_share
-from gpu import gpu
+from gpu import others
 from importing import import_speed
 from questions import annotations, loading, validating
 from torch import Tensor
@@ -119,7 +119,8 @@ def groups(data: Path | None) -> dict[str, Callable[[], list[Row]]]:
         "answering": lambda: [training_step(), loading(), validating()],
         "questions": lambda: [score_seconds(), annotations()],
         "regions": lambda: [import_speed(), *(measure(data) for measure in photographs)],
-        "gpu": lambda: gpu(seconds),
+        "gpu_captioning": lambda: compiling("cuda"),
+        "gpu_others": lambda: others(seconds),
     }
 
 
@@ -128,7 +129,7 @@ def main() -> None:
     words = sys.argv[1:]
     data = next((Path(word) for word in words if word not in groups(None)), None)
     every = groups(data)
-    usual = [name for name in every if name != "gpu" or torch.cuda.is_available()]
+    usual = [name for name in every if not name.startswith("gpu") or torch.cuda.is_available()]
     for name in [word for word in words if word in every] or usual:
         rows = every[name]()
         keep(name, list(every), rows)
@@ -138,9 +139,9 @@ def main() -> None:
 
 def keep(name: str, order: list[str], rows: list[Row]) -> None:
     """Write the rows of a group beside those of the others."""
-    path = Path(__file__).parent / ("results_gpu.json" if name == "gpu" else "results.json")
+    path = Path(__file__).parent / ("results_gpu.json" if name.startswith("gpu") else "results.json")
     machine = f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}"
-    if name == "gpu":
+    if name.startswith("gpu"):
         machine = f"one {torch.cuda.get_device_name()}, {machine}"
     before = json.loads(path.read_text())["measurements"] if path.exists() else []
     every = [row for row in before if row["group"] != name] + [{"group": name, **row} for row in rows]

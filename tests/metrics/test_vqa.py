@@ -55,7 +55,10 @@ def slow(prediction: str, answers: list[str], rule: str) -> float:
     for record in records:
         others = [other for other in records if other != record]
         accuracies.append(min(1, float(len([o for o in others if o["answer"] == said])) / 3))
-    return float(sum(accuracies)) / len(accuracies)
+    total = 0.0
+    for accuracy in accuracies:  # Python's own sum rounds otherwise from 3.12 on
+        total += accuracy
+    return total / len(accuracies)
 
 
 def test_every_stored_question_has_its_accuracy_under_both_rules(shared) -> None:

@@ -35,7 +35,7 @@ def published(name: str) -> FasterRCNN:
         net.roi_heads.box_predictor.cls_score.weight.mul_(3000 if "mobile" in name else 8)
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d) and name == "fpn_r50":
-            module.eps = 0.0  # as torchvision does for the published weights
+            module.eps = 1e-30  # 0 for the published weights, which some versions of torch refuse here
     return net.eval()
 
 

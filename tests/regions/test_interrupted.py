@@ -146,6 +146,7 @@ def test_a_full_disk_is_one_line_and_the_finished_shards_stay(photos, tmp_path) 
 @pytest.mark.slow
 def test_a_team_of_two_killed_at_work_goes_on_to_the_contents_of_one_process(photos, tmp_path, bua) -> None:
     common = [f"images={photos}", "detector=random", "detector.feature_size=2048", "batch_size=1"]
+    common += ["device=cpu"]
     team = [*common, f"out={tmp_path}/two.h5", "trainer.devices=2", "shard_size=1"]
     command = [sys.executable, "-m", "bua", "extract", *team]
     with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as process:
@@ -180,6 +181,7 @@ def test_a_mistake_of_one_of_two_processes_ends_both_with_one_line(photos, tmp_p
         "detector=random",
         f"out={tmp_path}/f.h5",
         "trainer.devices=2",
+        "device=cpu",
         "max_errors=0",
     )
     assert done.returncode == 2

@@ -214,7 +214,7 @@ def test_the_best_checkpoint_holds_averaged_weights_and_a_resumed_run_goes_on_wi
         torch.testing.assert_close(parts[name], value)
     current = torch.load(last, weights_only=True)["current_model_state"]
     name = "classifier.3.bias"
-    assert not torch.allclose(whole[name], current[f"model.{name}"])
+    assert not torch.allclose(whole[name], current[f"model.{name}"].cpu())
     best = bua.load(tmp_path / "whole").model.state_dict()
     _, saved = read_checkpoint(tmp_path / "whole" / "checkpoints" / "best.ckpt")
     torch.testing.assert_close(best[name], saved[name])
