@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from bua.decode import BeamSearch, Special, greedy
+from bua.models.attention import masked_mean
 from bua.models.captioners.updown import UpDownCaptioner
 from bua.models.regions import RegionBatch
 from bua.tasks.say import steps
@@ -71,6 +72,12 @@ def regions():
     features, count = tensor(file["input/regions"]), tensor(file["input/region_count"])
     mask = torch.arange(features.shape[1]) < count[:, None]
     return RegionBatch(features, mask, torch.zeros(*mask.shape, 4))
+
+
+def test_the_mean_that_they_give_is_that_of_the_real_regions(regions) -> None:
+    """Theirs is an input of its own; ours is made of the regions."""
+    given = tensor(reference()["input/mean_regions"])
+    torch.testing.assert_close(masked_mean(regions.features, regions.mask), given, atol=1e-5, rtol=1e-5)
 
 
 def test_parity_of_teacher_forced_log_probabilities(model, regions) -> None:
