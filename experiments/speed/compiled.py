@@ -3,7 +3,7 @@
 Compiling itself, a minute or two for each row, does not count.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -97,10 +97,15 @@ def rows(device: str, what: str, images: int, ways: dict[str, tuple[bool, bool]]
             function, words = work(model, random_regions(images).to(device), device)
         functions.append(finished(context(function), device))
     took = fastest(functions, 5 if device == "cpu" else 20)
+    return compared(f"{what} on {NAMES[device]}, {images} images", ways, words, "words", took)
+
+
+def compared(what: str, ways: Iterable[str], count: int, unit: str, took: list[float]) -> list[Row]:
+    """Return a row for each way of doing the same: so many a second, and how fast against the first."""
     return [
         {
-            "what": f"{what} on {NAMES[device]}, {images} images, {way}",
-            "value": f"{words / seconds:,.0f} words/s ({took[0] / seconds:.2f} times as fast as it is)",
+            "what": f"{what}, {way}",
+            "value": f"{count / seconds:,.0f} {unit}/s ({took[0] / seconds:.2f} times as fast as it is)",
             "wanted": "",
         }
         for way, seconds in zip(ways, took, strict=True)

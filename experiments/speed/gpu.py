@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from answering import QUESTIONS, WHAT, Plain, answerer, batch, our_step, plain_step
 from captioning import Row, Timer, fastest, finished, reward_share
-from compiled import WAYS
+from compiled import WAYS, compared
 from questions import loading
 
 from bua.regions.c4.model import C4RCNN
@@ -44,14 +44,7 @@ def answering() -> list[Row]:
         "value": f"{transcribed / took[0]:.2f} times as fast",
         "wanted": "",
     }
-    return [against] + [
-        {
-            "what": f"the same step on the GPU, {way}",
-            "value": f"{QUESTIONS / seconds:,.0f} questions/s ({took[0] / seconds:.2f} times as fast)",
-            "wanted": "",
-        }
-        for way, seconds in zip(WAYS, took, strict=True)
-    ]
+    return [against, *compared("the same step on the GPU", WAYS, QUESTIONS, "questions", took)]
 
 
 def paper() -> Any:
@@ -90,14 +83,8 @@ def detecting(what: str, make: Callable[[], Any]) -> list[Row]:
         prepared = [detector.resize.prepare(photo, None) for photo in photos]
         functions.append(finished(functools.partial(detector, prepared), "cuda"))
     took = fastest(functions, 5)
-    return [
-        {
-            "what": f"regions by {what} on the GPU, {PHOTOGRAPHS} photographs of {WIDTH} x {HEIGHT}, {way}",
-            "value": f"{PHOTOGRAPHS / seconds:.1f} images/s ({took[0] / seconds:.2f} times as fast as it is)",
-            "wanted": "",
-        }
-        for way, seconds in zip(LAYOUTS, took, strict=True)
-    ]
+    on = f"regions by {what} on the GPU, {PHOTOGRAPHS} photographs of {WIDTH} x {HEIGHT}"
+    return compared(on, LAYOUTS, PHOTOGRAPHS, "images", took)
 
 
 def others(seconds: Timer) -> list[Row]:
