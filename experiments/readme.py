@@ -156,8 +156,8 @@ def grouped(results: Results, *keys: str) -> dict[tuple[Any, ...], list[Results]
     return runs
 
 
-def captioning(results: Results) -> str:
-    """Return the tables of the captioning study."""
+def cider_tables(results: Results) -> list[str]:
+    """Return CIDEr of the captioning study, and what rewards gained."""
     runs, seeds = grouped(results, "model", "features", "objective"), results["seeds"]
     pairs = list(dict.fromkeys((model, features) for model, features, _ in runs))
     tables = []
@@ -180,6 +180,22 @@ def captioning(results: Results) -> str:
     ]
     named = [f"{what}, {split}" for what in compared for split in ("test", "novel")]
     tables.append(markdown(["CIDEr, gained on cross-entropy by the same seed", "sees", *named], rows))
+    return tables
+
+
+def captioning_more(results: Results) -> str:
+    """Return what the captioning study gave with more pictures."""
+    head = (
+        f"`{results['command']}`: {results['pictures']['train']:,} pictures to train on. {minutes(results)}."
+    )
+    return "\n\n".join([head, *cider_tables(results)])
+
+
+def captioning(results: Results) -> str:
+    """Return the tables of the captioning study."""
+    runs, seeds = grouped(results, "model", "features", "objective"), results["seeds"]
+    pairs = list(dict.fromkeys((model, features) for model, features, _ in runs))
+    tables = cider_tables(results)
     rows = [
         [CAPTIONERS[pair[0]], pair[1]]
         + [over_seeds(runs.get((*pair, "self_critical"), []), seeds, ("drawn", n), 3) for n in (0, 1)]
@@ -269,6 +285,7 @@ TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
     "quickstart": ("experiments/quickstart/results.json", quickstart),
     "real": ("experiments/real/results.json", real),
     "captioning": ("experiments/captioning/results.json", captioning),
+    "captioning-more": ("experiments/captioning/more.json", captioning_more),
     "vqa": ("experiments/vqa/results.json", vqa),
     "vqa-rates": ("experiments/vqa/rates.json", rates),
     "captioning-rates": ("experiments/captioning/rates.json", rates),

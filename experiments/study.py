@@ -87,8 +87,9 @@ def run_study(
     runs: Sequence[Path],
     jobs: int,
     pictures: Mapping[str, int] = PICTURES,
+    more: str = "",
 ) -> None:
-    """Run what is not done of a study and write ``results.json`` from those of its runs that are finished.
+    """Run what is not done of a study and write its results from those of its runs that are finished.
 
     Args:
         out: where the pictures and runs are.
@@ -98,6 +99,7 @@ def run_study(
         runs: the run directories that they fill.
         jobs: so many at a time.
         pictures: so many of each split.
+        more: what else the command has, and the name of the file of results: ``results.json`` by default.
     """
     new, started = not (out / "scenes").exists(), time.monotonic()
     prepare(out, pictures)
@@ -110,7 +112,7 @@ def run_study(
             json.loads((run / "scores.json").read_text()) for run in runs if (run / "scores.json").exists()
         ]
         took = (time.monotonic() - started) / 60 if new and complete else None
-        command = f"python -m experiments.{folder.name}.run OUT {jobs}"
+        command = " ".join(f"python -m experiments.{folder.name}.run OUT {jobs} {more}".split())
         about = {
             "command": command,
             "pictures": dict(pictures),
@@ -118,4 +120,6 @@ def run_study(
             "jobs": jobs,
             "minutes": took,
         }
-        (folder / "results.json").write_text(json.dumps({**about, "runs": rows}, indent=1) + "\n")
+        (folder / f"{more or 'results'}.json").write_text(
+            json.dumps({**about, "runs": rows}, indent=1) + "\n"
+        )

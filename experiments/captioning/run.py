@@ -1,8 +1,8 @@
-"""The captioning study on synthetic scenes: python -m experiments.captioning.run OUT [JOBS].
+"""The captioning study on synthetic scenes: python -m experiments.captioning.run OUT [JOBS] [more].
 
 Every captioner is trained by cross-entropy and then on rewards, on regions and on grid cells, with three
-seeds; results.json is written here. What is there already in OUT is not done again. JOBS trainings run at
-a time, one thread each.
+seeds; results.json is written here, or with more pictures to train on more.json. What is there already in
+OUT is not done again. JOBS trainings run at a time, one thread each.
 """
 
 import csv
@@ -27,7 +27,7 @@ OBJECTIVES = ("cross_entropy", "self_critical")
 LONGER = ("updown", "transformer")
 #: Epochs by cross-entropy, and more of them.
 EPOCHS, MORE = 6, 4
-#: So few to train on that all takes less than an hour on two cores.
+#: So few pictures to train on that all takes less than an hour on two cores.
 FEWER = {**PICTURES, "train": 1500, "val": 100}
 #: On rewards a captioner learns at this share of its rate.
 SLOWER = 0.1
@@ -112,13 +112,15 @@ def _repeats(words: list[str]) -> bool:
     return len(set(grams)) < len(grams)
 
 
-def main(out: Path, jobs: int) -> None:
+def main(out: Path, jobs: int = 1, more: str = "") -> None:
     """Run the whole study."""
+    if more not in ("", "more"):
+        raise SystemExit(f"{more}: OUT [JOBS] [more] is needed")
     every = [(out, m, f, s, OBJECTIVES) for s in SEEDS for m in RATES for f in FEATURES]
     every += [(out, m, "regions", s, ("longer",)) for s in SEEDS for m in LONGER]
     runs = [run_of(out, m, f, s, o) for _, m, f, s, objectives in every for o in objectives]
-    run_study(out, Path(__file__).parent, job, every, runs, jobs, FEWER)
+    run_study(out, Path(__file__).parent, job, every, runs, jobs, PICTURES if more else FEWER, more)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve(), int(sys.argv[2]) if len(sys.argv) > 2 else 1)
+    main(Path(sys.argv[1]).resolve(), *map(int, sys.argv[2:3]), *sys.argv[3:])
