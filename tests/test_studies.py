@@ -5,7 +5,9 @@ import json
 import pytest
 
 from experiments import rates, study
+from experiments.captioning import run
 from experiments.readme import captioning, vqa
+from experiments.study import PICTURES
 
 
 def runs(seeds: int, objective: str, cider: float) -> list[dict]:
@@ -36,6 +38,30 @@ def test_a_gain_is_that_of_the_same_seeds() -> None:
 def test_a_study_without_runs_says_so() -> None:
     for tables in (captioning, vqa):
         assert "No training is finished yet" in tables(results([]))
+
+
+@pytest.mark.parametrize(
+    ("words", "pictures", "more"), [((2,), run.FEWER, ""), ((2, "more"), PICTURES, "more")]
+)
+def test_more_pictures_are_a_study_of_their_own(words, pictures, more, tmp_path, monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(run, "run_study", lambda *given: asked.append(given))
+    run.main(tmp_path, *words)
+    (given,) = asked
+    assert given[-2:] == (pictures, more)
+    assert len(given[4]) == len(set(given[4])) == 78
+    with pytest.raises(SystemExit, match="moer: OUT"):
+        run.main(tmp_path, 2, "moer")
+
+
+def test_results_of_a_study_are_named_after_what_its_command_asks_for(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(study, "prepare", lambda out, pictures: None)
+    monkeypatch.setattr(study, "in_parallel", lambda job, every, jobs: None)
+    for more, name in (("", "results.json"), ("more", "more.json")):
+        study.run_study(tmp_path / "out", tmp_path, print, [], [], 2, {"train": 7}, more)
+        found = json.loads((tmp_path / name).read_text())
+        assert found["command"].endswith(f"run OUT 2 {more}".rstrip())
+        assert found["pictures"] == {"train": 7}
 
 
 def test_a_trial_of_a_rate_that_was_interrupted_is_done_again(tmp_path, monkeypatch) -> None:
