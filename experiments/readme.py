@@ -157,7 +157,7 @@ def grouped(results: Results, *keys: str) -> dict[tuple[Any, ...], list[Results]
 
 
 def cider_tables(results: Results) -> list[str]:
-    """Return CIDEr of the captioning study, and what rewards gained."""
+    """Return CIDEr of the captioning study, what rewards gained, and how they grew."""
     runs, seeds = grouped(results, "model", "features", "objective"), results["seeds"]
     pairs = list(dict.fromkeys((model, features) for model, features, _ in runs))
     tables = []
@@ -180,6 +180,12 @@ def cider_tables(results: Results) -> list[str]:
     ]
     named = [f"{what}, {split}" for what in compared for split in ("test", "novel")]
     tables.append(markdown(["CIDEr, gained on cross-entropy by the same seed", "sees", *named], rows))
+    rows = [
+        [CAPTIONERS[pair[0]], pair[1]]
+        + [over_seeds(runs.get((*pair, "self_critical"), []), seeds, ("drawn", n), 3) for n in (0, 1)]
+        for pair in pairs
+    ]
+    tables.append(markdown(["mean reward of captions drawn", "sees", "first epoch", "last epoch"], rows))
     return tables
 
 
@@ -196,12 +202,6 @@ def captioning(results: Results) -> str:
     runs, seeds = grouped(results, "model", "features", "objective"), results["seeds"]
     pairs = list(dict.fromkeys((model, features) for model, features, _ in runs))
     tables = cider_tables(results)
-    rows = [
-        [CAPTIONERS[pair[0]], pair[1]]
-        + [over_seeds(runs.get((*pair, "self_critical"), []), seeds, ("drawn", n), 3) for n in (0, 1)]
-        for pair in pairs
-    ]
-    tables.append(markdown(["mean reward of captions drawn", "sees", "first epoch", "last epoch"], rows))
     measures = {
         "SPICE": "SPICE",
         "bad_endings": "bad endings",

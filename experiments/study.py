@@ -31,8 +31,16 @@ def bua(*arguments: str) -> None:
 
 
 def prepare(out: Path, pictures: Mapping[str, int] = PICTURES) -> None:
-    """Draw so many pictures of each split and look at them twice, with one detector."""
+    """Draw so many pictures of each split and look at them twice, with one detector.
+
+    Raises:
+        SystemExit: there are others already, and what was trained on them.
+    """
     out.mkdir(parents=True, exist_ok=True)
+    drawn = out / "pictures.json"
+    if drawn.exists() and (there := json.loads(drawn.read_text())) != pictures:
+        raise SystemExit(f"{out}: its pictures are {there}, not {dict(pictures)}; give another OUT")
+    drawn.write_text(json.dumps(dict(pictures)))
     scenes = out / "scenes"
     if not (scenes / "scenes.json").exists():
         bua("scenes", f"out={scenes}", "seed=11", *(f"{split}={n}" for split, n in pictures.items()))

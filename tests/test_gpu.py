@@ -1,4 +1,4 @@
-"""On a GPU everything gives what it gives on the processor."""
+"""Models, gradients, searches, rewards, a detector and predictions are on a GPU what they are elsewhere."""
 
 import copy
 import json
@@ -143,7 +143,7 @@ def test_a_vqa_model_and_its_gradients(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["updown", "transformer"])
 @pytest.mark.parametrize("half", [False, True], ids=["whole", "half"])
-def test_compiled_in_half_precision_and_both(kind: str, half: bool) -> None:
+def test_compiled_in_whole_precision_and_in_half(kind: str, half: bool) -> None:
     model = on_gpu(captioner(kind))
     compiled = copy.deepcopy(model)
     compiled.compile()
@@ -152,6 +152,7 @@ def test_compiled_in_half_precision_and_both(kind: str, half: bool) -> None:
         with torch.autocast("cuda", torch.bfloat16, enabled=half):
             found = compiled(regions, words).float()
         wanted = model(regions, words)
+        assert not (half and torch.equal(found, wanted))
         torch.testing.assert_close(found, wanted, atol=0.1 if half else 1e-3, rtol=0.1 if half else 1e-3)
 
 

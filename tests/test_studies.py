@@ -54,6 +54,17 @@ def test_more_pictures_are_a_study_of_their_own(words, pictures, more, tmp_path,
         run.main(tmp_path, 2, "moer")
 
 
+def test_a_folder_with_other_pictures_is_refused_in_one_line(tmp_path, monkeypatch) -> None:
+    made = []
+    monkeypatch.setattr(study, "bua", lambda *words: made.append(words[0]))
+    monkeypatch.setattr(study, "cells", lambda scenes, path: None)
+    study.prepare(tmp_path / "a", {"train": 7})
+    study.prepare(tmp_path / "a", {"train": 7})
+    assert made[0] == "scenes"
+    with pytest.raises(SystemExit, match=r"a: its pictures are .*7.*, not .*8.*; give another OUT"):
+        study.prepare(tmp_path / "a", {"train": 8})
+
+
 def test_results_of_a_study_are_named_after_what_its_command_asks_for(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(study, "prepare", lambda out, pictures: None)
     monkeypatch.setattr(study, "in_parallel", lambda job, every, jobs: None)

@@ -22,7 +22,7 @@ from bua.tasks.trained import Trained
 from bua.text.vocabulary import UNKNOWN
 
 log = logging.getLogger(__name__)
-#: Whose questions a run knows.
+#: The splits of which a run knows the files of questions.
 SPLITS = ("train", "val")
 
 

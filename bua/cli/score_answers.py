@@ -34,13 +34,14 @@ def score_answers(config: Any) -> dict[str, Any]:
     if config.annotations is None:
         raise InputError("annotations is needed for task=vqa: give annotations=FILE")
     given = annotations(config.annotations)
-    asked = _asked(config, given)
-    predictions = {i: answer for i, answer in predictions.items() if i not in given.unbalanced}
+    wanted, left_out = _wanted(config, given), given.unbalanced | given.unanswered
+    asked = {i: answers for i, answers in given.asked.items() if i in wanted}
+    predictions = {i: answer for i, answer in predictions.items() if i not in left_out}
     source = config.questions or config.annotations
     check_known(predictions, asked, "question", config.predictions, source)
     check_complete(predictions, asked, "question", config.predictions, source)
     accuracies = question_accuracies(predictions, asked, config.rule)
-    result = {**by_type(accuracies, asked), "questions": len(asked), "counts": _counts(asked, given)}
+    result = {**by_type(accuracies, asked), "questions": len(asked), "counts": _counts(asked, given, wanted)}
     if config.pairs is not None:
         result["balanced_pairs"] = _pairs(config.pairs, accuracies, asked)
     if config.answers is not None:
@@ -80,30 +81,31 @@ def _types(numbers: Mapping[str, Any]) -> str:
     return "  ".join([f"{numbers['overall']:.2f}", *types])
 
 
-def _asked(config: Any, given: Annotations) -> dict[Any, Asked]:
-    """Return the answers to the questions asked: all of them if there is no file of questions."""
+def _wanted(config: Any, given: Annotations) -> set[Any]:
+    """Return the ids of the questions asked: without a file of them, all of the annotations."""
     if config.questions is None:
-        return given.asked
-    asked = {question.question_id for question in read_questions(config.questions)} - given.unbalanced
-    if lost := [i for i in asked if i not in given.asked]:
+        return {*given.asked, *given.unbalanced, *given.unanswered}
+    wanted = {question.question_id for question in read_questions(config.questions)}
+    lost = wanted - given.asked.keys() - given.unbalanced - given.unanswered
+    if lost:
         one = min(lost, key=str)
         raise InputError(
-            f"{config.annotations}: {len(lost)} of the {len(asked)} questions of {config.questions} have no "
+            f"{config.annotations}: {len(lost)} of the {len(wanted)} questions of {config.questions} have no "
             f"annotation, one is {one}{as_text(one, given.asked)}"
         )
-    return {i: answers for i, answers in given.asked.items() if i in asked}
+    return wanted
 
 
-def _counts(asked: Mapping[Any, Asked], given: Annotations) -> dict[str, int]:
+def _counts(asked: Mapping[Any, Asked], given: Annotations, wanted: set[Any]) -> dict[str, int]:
     """Count the questions for which a policy decides, and those that are left out."""
     return {
         "without_ten_answers": sum(len(one.answers) != 10 for one in asked.values()),
         "with_one_answer": sum(len(one.answers) == 1 for one in asked.values()),
         "without_answer_type": sum(one.answer_type == UNKNOWN_TYPE for one in asked.values()),
         "without_question_type": sum(one.question_type == UNKNOWN_TYPE for one in asked.values()),
-        "not_balanced_and_left_out": len(given.unbalanced),
-        "answered_and_not_asked": len(given.asked) - len(asked),
-        "without_answers_and_left_out": len(given.unanswered),
+        "not_balanced_and_left_out": len(given.unbalanced & wanted),
+        "without_answers_and_left_out": len(given.unanswered & wanted),
+        "answered_and_not_asked": len(given.asked.keys() - wanted),
     }
 
 

@@ -149,7 +149,7 @@ def shuffled(
         num_workers=data.workers,
         collate_fn=collate,
         drop_last=drop_last,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pins(data),
     )
 
 
@@ -160,6 +160,13 @@ def dealt(count: int, rank: int, ranks: int) -> range:
     to be counted again.
     """
     return range(rank, -(-count // ranks) * ranks, ranks)
+
+
+def pins(data: Any) -> bool:
+    """Say whether batches go to a GPU, which copies pinned memory faster, and while it computes."""
+    if data.trainer is None:
+        return torch.cuda.is_available()
+    return bool(data.trainer.strategy.root_device.type == "cuda")
 
 
 def team(data: Any) -> tuple[int, int]:
@@ -179,5 +186,5 @@ def in_order(
         num_workers=data.workers,
         collate_fn=collate,
         generator=apart(),
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pins(data),
     )

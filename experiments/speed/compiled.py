@@ -100,15 +100,17 @@ def rows(device: str, what: str, images: int, ways: dict[str, tuple[bool, bool]]
     return compared(f"{what} on {NAMES[device]}, {images} images", ways, words, "words", took)
 
 
-def compared(what: str, ways: Iterable[str], count: int, unit: str, took: list[float]) -> list[Row]:
+def compared(
+    what: str, ways: Iterable[str], count: int, unit: str, took: list[float], digits: int = 0
+) -> list[Row]:
     """Return a row for each way of doing the same: so many a second, and how fast against the first."""
+    values = [
+        f"{count / seconds:,.{digits}f} {unit}/s ({took[0] / seconds:.2f} times as fast as it is)"
+        for seconds in took
+    ]
     return [
-        {
-            "what": f"{what}, {way}",
-            "value": f"{count / seconds:,.0f} {unit}/s ({took[0] / seconds:.2f} times as fast as it is)",
-            "wanted": "",
-        }
-        for way, seconds in zip(ways, took, strict=True)
+        {"what": f"{what}, {way}", "value": value, "wanted": ""}
+        for way, value in zip(ways, values, strict=True)
     ]
 
 

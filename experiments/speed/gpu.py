@@ -84,7 +84,7 @@ def detecting(what: str, make: Callable[[], Any]) -> list[Row]:
         functions.append(finished(functools.partial(detector, prepared), "cuda"))
     took = fastest(functions, 5)
     on = f"regions by {what} on the GPU, {PHOTOGRAPHS} photographs of {WIDTH} x {HEIGHT}"
-    return compared(on, LAYOUTS, PHOTOGRAPHS, "images", took)
+    return compared(on, LAYOUTS, PHOTOGRAPHS, "images", took, digits=1)
 
 
 def others(seconds: Timer) -> list[Row]:

@@ -73,8 +73,8 @@ def test_right_answers_have_full_marks_and_the_signature_says_how(files, tmp_pat
         "without_answer_type": 0,
         "without_question_type": 0,
         "not_balanced_and_left_out": 0,
-        "answered_and_not_asked": 0,
         "without_answers_and_left_out": 0,
+        "answered_and_not_asked": 0,
     }
     assert "annotators are left out by position" in found["signature"]["policy"]
     assert (
@@ -95,8 +95,8 @@ def test_what_the_official_rule_does_not_decide_is_counted_and_printed(files, tm
         "without_answer_type": 1,
         "without_question_type": 1,
         "not_balanced_and_left_out": 0,
-        "answered_and_not_asked": 0,
         "without_answers_and_left_out": 0,
+        "answered_and_not_asked": 0,
     }
     assert found["per_answer_type"] == {"number": 100, "other": 100, "unknown": 66.67, "yes/no": 100}
     out = capfd.readouterr().out
@@ -108,16 +108,37 @@ def test_what_is_left_out_is_counted_and_printed(files, tmp_path, capfd) -> None
     files["predictions"] = files["predictions"][:3]
     counts = scored(tmp_path, files)["counts"]
     assert (counts["answered_and_not_asked"], counts["without_answers_and_left_out"]) == (1, 0)
-    assert "answered and not asked: 1, without answers and left out: 0" in capfd.readouterr().out
+    assert "without answers and left out: 0, answered and not asked: 1" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("predicted", [[1], [1, 2]], ids=str)
+@pytest.mark.parametrize("alone", [True, False], ids=["annotations", "with questions"])
+def test_questions_without_answers_are_left_out_whether_they_are_predicted_or_not(
+    predicted: list[int], alone: bool, tmp_path, capfd
+) -> None:
     own = {"question_id": 1, "image_id": "a", "question": "What?", "answers": ["a"] * 10}
-    content = {
-        "annotations": {"data": [own, own | {"question_id": 2, "answers": []}]},
-        "predictions": [{"question_id": 1, "answer": "a"}],
-    }
+    both = {"data": [own, own | {"question_id": 2, "answers": []}]}
+    content: dict[str, Any] = {"annotations": both} if alone else {"annotations": both, "questions": both}
+    content["predictions"] = [{"question_id": i, "answer": "a"} for i in predicted]
     found = scored(tmp_path, content)
     assert (found["overall"], found["questions"]) == (100, 1)
     assert found["counts"]["without_answers_and_left_out"] == 1
-    assert "answered and not asked: 0, without answers and left out: 1" in capfd.readouterr().out
+    assert "without answers and left out: 1, answered and not asked: 0" in capfd.readouterr().out
+
+
+def test_questions_beside_their_answers_in_one_file_are_answered(files, tmp_path) -> None:
+    files["annotations"] |= files.pop("questions")
+    counts = scored(tmp_path, files)["counts"]
+    assert not any(counts.values())
+
+
+def test_questions_that_are_not_asked_are_in_no_other_count(tmp_path) -> None:
+    one = {"imageId": "1", "question": "Is it?", "answer": "yes"}
+    gqa = {name: one | {"isBalanced": name != "c"} for name in "abc"}
+    said = [{"question_id": "a", "answer": "yes"}]
+    content = {"annotations": gqa, "questions": {"a": gqa["a"]}, "predictions": said}
+    counts = scored(tmp_path, content)["counts"]
+    assert (counts["not_balanced_and_left_out"], counts["answered_and_not_asked"]) == (0, 1)
 
 
 def test_answers_without_ids_count_as_ten_annotators(files, tmp_path) -> None:

@@ -31,7 +31,9 @@ def test_a_recurrent_one_and_a_transformer_are_tried() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_logits_and_gradients_are_those_of_the_plain_captioner_and_two_batches_compile_all(kind: str) -> None:
+def test_it_gives_what_the_plain_captioner_gives_and_is_not_compiled_again_after_two_shapes(
+    kind: str,
+) -> None:
     plain, compiled, graphs = both(kind)
     compiled_by: list[int] = []
     for counts, length in BATCHES:
