@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from PIL import Image
 
+from bua.cli import team
 from bua.errors import InputError
 from bua.regions.extract import extract
 from bua.regions.photos import find_photos
@@ -187,3 +189,13 @@ def test_a_mistake_of_one_of_two_processes_ends_both_with_one_line(photos, tmp_p
     assert done.returncode == 2
     assert done.stderr.count("bua extract: 1 photographs cannot be read, more than max_errors=0") == 1
     assert "Traceback" not in done.stderr
+
+
+def test_more_processes_than_devices_are_one_line(monkeypatch) -> None:
+    def fabric(**_: object) -> None:
+        raise MisconfigurationException("You requested gpu: [0, 1]\n But your machine only has: [0]")
+
+    monkeypatch.setattr(team, "Fabric", fabric)
+    line = r"trainer.devices=2 trainer.num_nodes=1: You requested gpu: \[0, 1\] But your .* has: \[0\]"
+    with pytest.raises(InputError, match=line):
+        team.with_team(print, device="cuda", devices=2, num_nodes=1)
