@@ -2,8 +2,10 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -305,6 +307,19 @@ def test_features_of_another_detector_are_refused_with_both(scenes) -> None:
     other = {**model.record["features"], "weights_sha256": "f" * 64}
     with pytest.raises(InputError, match=f"g.h5: .*weights_sha256 is {'f' * 64}, not"):
         model.check_features(other, "g.h5")
+
+
+def test_regions_that_cannot_be_looked_at_are_one_line(scenes) -> None:
+    captioner, data = trained(scenes)
+    questions = question_data(scenes)
+    asker = Trained(answering(questions).model, questions.record, detector=lambda: None, source="run")
+    good = data.store[data.store.image_ids[0]]
+    broken = replace(good, features=np.full_like(good.features, np.nan))
+    none = replace(good, features=good.features[:0], boxes=good.boxes[:0])
+    for wrong, line in ((broken, "features are not all finite"), (none, "has no regions; at least one")):
+        for look in (captioner.caption, lambda one: asker.ask(one, "what?")):
+            with pytest.raises(InputError, match=f"image that was given.* {line}"):
+                look(wrong)
 
 
 def test_looks_follow_the_words_of_the_references(scenes) -> None:
