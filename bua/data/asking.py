@@ -1,8 +1,8 @@
 """Questions as examples: plain arrays, however many there are.
 
 Strings are not kept: words are indices, answers are soft scores and accuracies in sparse rows, images
-are places in the store. The 658,111 questions of VQA v2 train and val, with those of val once more to validate
-on, need some 300 MB so.
+are places in the store. The 658,111 questions of VQA v2 train and val, with those of val once more to
+validate on, need some 300 MB so.
 """
 
 from collections.abc import Iterable, Sequence

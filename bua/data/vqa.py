@@ -71,7 +71,7 @@ def annotations(path: Path | str) -> Annotations:
             found.asked[entry.question_id] = entry.asked
     if not found.asked:
         raise InputError(f"{path}: there are no answers in it")
-    found.unanswered.difference_update(found.asked, found.unbalanced)  # of a file that has the questions apart
+    found.unanswered.difference_update(found.asked, found.unbalanced)  # questions apart
     return found
 
 
