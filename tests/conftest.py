@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from bua.data.scenes.write import write_scenes
-from bua.regions.extract import extract
-from bua.regions.photos import find_photos
-from bua.regions.random import RandomDetector
+from bua.detectors.extract import extract
+from bua.detectors.photos import find_photos
+from bua.detectors.random_detector import RandomDetector
 from bua.store import About, Regions, StoreWriter
 from tests.parity import ROOT, SHARED
 

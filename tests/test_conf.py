@@ -10,8 +10,8 @@ from hydra import compose, initialize_config_module
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from bua.cli.build import ALLOWED, build
-from bua.cli.commands import COMMANDS
+from bua.cli.usage import COMMANDS
+from bua.engine.instantiate import ALLOWED, build
 from bua.errors import InputError
 from bua.tasks.self_critical import SelfCritical
 from tests.parity import ROOT
@@ -135,10 +135,10 @@ def test_build_refuses_what_is_not_on_the_list() -> None:
         "builtins.eval",
         "subprocess.run",
         "buax.thing",
-        "bua.cli.load.torch.hub.load",
-        "bua.store.atomic.write_text",
-        "bua.store.atomic.Path",
-        "bua.cli.load.torch.load",
+        "bua.engine.load.torch.hub.load",
+        "bua.io.atomic.write_text",
+        "bua.io.atomic.Path",
+        "bua.engine.load.torch.load",
     ):
         with pytest.raises(InputError, match=f"{target} may not be built"):
             build({"_target_": target})

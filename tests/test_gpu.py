@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from bua.cli import main
-from bua.cli.load import read_checkpoint
 from bua.decode import BeamSearch, DiverseBeamSearch, Rules, Sampling, automaton, greedy
+from bua.detectors.pyramid import PyramidDetector
+from bua.detectors.selection import Selection
+from bua.engine.load import read_checkpoint
+from bua.inference.generate import say
 from bua.metrics.reward import bleu, cider_d, document_frequencies, prepare
-from bua.regions.pyramid import PyramidDetector
-from bua.regions.select import Selection
-from bua.tasks.say import say
 from bua.tasks.self_critical import Reward
 from bua.text import BOS, PADDING
 from tests.data.test_data import caption_data

@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_module
 
 import bua
-from bua.cli.commands import COMMANDS, FAMILIES
+from bua.cli.usage import COMMANDS, FAMILIES
 from tests.parity import ROOT
 
 TEXT = (ROOT / "README.md").read_text()

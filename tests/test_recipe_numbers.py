@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bua.cli.build import build
+from bua.engine.instantiate import build
 from tests.parity import ROOT
 from tests.test_conf import composed
 

@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 
-from bua.cli.commands import COMMANDS, FAMILIES, usage
+from bua.cli.usage import COMMANDS, FAMILIES, usage
 from bua.errors import InputError
 
 #: How long a thread of GNU OpenMP, which torch computes with on Linux, looks for more work before it sleeps.

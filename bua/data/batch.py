@@ -12,11 +12,11 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bua.data.question_files.entry import QuestionId
-from bua.data.sparse import Numbers
+from bua.data.vqa.files.entry import QuestionId
+from bua.data.vqa.sparse_rows import Numbers
 from bua.errors import InputError, check_number, check_whole
-from bua.models.regions import RegionBatch
 from bua.store.reader import FeatureStore, ImageId, Padded
+from bua.structures.region_batch import RegionBatch
 from bua.text.vocabulary import BOS, EOS, PADDING
 
 #: Where the padding of questions may be.

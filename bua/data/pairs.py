@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bua.errors import InputError
-from bua.json_file import read_json
+from bua.io.json_file import read_json
 from bua.store.reader import ImageId
 
 

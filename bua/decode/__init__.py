@@ -2,12 +2,12 @@
 
 from bua.decode.automaton import Automaton, automaton
 from bua.decode.beam import BeamSearch, greedy
-from bua.decode.described import described
 from bua.decode.diverse import DiverseBeamSearch
 from bua.decode.ensemble import ensemble
 from bua.decode.length import LengthPenalty
 from bua.decode.rules import Rules
 from bua.decode.sampling import Sampling
+from bua.decode.signature import described
 from bua.decode.step import Hypotheses, Special, StepFunction, reorder, repeat
 
 #: Any of the searches.

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from bua.decode.automaton import Automaton
-from bua.decode.group import Group
+from bua.decode.beam_state import Group
 from bua.decode.length import LengthPenalty
 from bua.decode.rules import Rules
 from bua.decode.step import Hypotheses, Special, StepFunction, pick, reorder

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bua.decode.beam import BeamSearch, merged
-from bua.decode.group import Group
+from bua.decode.beam_state import Group
 from bua.decode.length import LengthPenalty
 from bua.decode.rules import Rules
 from bua.decode.step import Hypotheses, Special, StepFunction, reorder

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from bua.models.deferred_linear import repeated
 from bua.models.layers import Layers, NormedLayers, chosen_at_random, normed_linear
-from bua.models.repeated import repeated
 
 
 def masked_softmax(scores: Float[Tensor, "*S K"], mask: Bool[Tensor, "*#S K"]) -> Float[Tensor, "*S K"]:

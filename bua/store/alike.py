@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from bua.store.regions import Regions
+from bua.structures.regions import Regions
 
 
 def same_regions(a: Regions, b: Regions) -> bool:

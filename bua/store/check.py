@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from bua.store.checksum import broken_seal, sealed_columns
 from bua.store.reader import FeatureStore, ImageId, open_store
 from bua.store.schema import COLUMNS
-from bua.store.seal import broken_seal, sealed_columns
 
 #: Bytes of a column read at once.
 PIECE = 2**23

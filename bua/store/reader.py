@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
-from bua.store.regions import OPTIONAL, Regions
+from bua.store.checksum import broken_seal
 from bua.store.schema import About, check_rows, check_structure, read_about
-from bua.store.seal import broken_seal
+from bua.structures.regions import OPTIONAL, Regions
 
 ImageId = int | str
 

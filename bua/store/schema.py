@@ -14,7 +14,7 @@ File attributes: ``format``, ``version``, ``detector``, ``configuration`` (JSON)
 ``class_names`` and ``attribute_names`` (JSON), ``versions`` (JSON), ``created``, ``sha256`` (JSON,
 of the bytes of every dataset with one row a region), ``origin`` (JSON, may be missing: what the file
 was made from), and ``grid`` where the rows are a grid. The seal before the first byte of HDF5
-(``bua.store.seal``) may be missing too.
+(``bua.store.checksum``) may be missing too.
 """
 
 import json
@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
-from bua.store.regions import OPTIONAL
+from bua.structures.regions import OPTIONAL
 
 FORMAT, VERSION = "bua-regions", 1
 #: Datasets with one row a region: the types each may have.

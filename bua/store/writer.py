@@ -24,12 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
-from bua.store.atomic import sync_folder, write_text
+from bua.io.atomic import sync_folder, write_text
+from bua.store.checksum import BLOCK, seal
 from bua.store.lock import give_back, lock_file, require_alone, take
 from bua.store.reader import FeatureStore, ImageId, open_store
-from bua.store.regions import Regions
 from bua.store.schema import About
-from bua.store.seal import BLOCK, seal
+from bua.structures.regions import Regions
 
 #: Shards kept open while packing; each takes a file descriptor a column.
 OPEN_SHARDS = 8

@@ -6,14 +6,14 @@ from typing import Any
 from torch import Tensor
 
 from bua.data.batch import CaptionBatch
-from bua.data.frequencies import Captions
+from bua.data.captions.document_frequencies import Captions
 from bua.decode import DECODERS, Decoder, Hypotheses
 from bua.errors import check_kind
+from bua.inference.generate import say, with_words
 from bua.metrics.caption import caption_scores
 from bua.metrics.endings import bad_endings
-from bua.models.captioners.step import Captioner
-from bua.tasks.optimise import Task
-from bua.tasks.say import say, with_words
+from bua.models.captioners.base import Captioner
+from bua.tasks.base import Task
 from bua.text.vocabulary import EOS, Vocabulary
 
 

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from bua.data.batch import CaptionBatch
 from bua.decode import Hypotheses
 from bua.errors import InputError, check_flag, check_kind, check_number, check_whole
-from bua.models.captioners.step import Captioner
-from bua.models.regions import RegionBatch
-from bua.tasks.beginning import begin_captioner
+from bua.models.captioners.base import Captioner
+from bua.structures.region_batch import RegionBatch
 from bua.tasks.captioning import Captioning
-from bua.tasks.normalise import Normaliser
+from bua.tasks.embeddings import begin_captioner
+from bua.tasks.losses import Normaliser
 from bua.text.vocabulary import PADDING, UNKNOWN
 
 

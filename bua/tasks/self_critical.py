@@ -15,15 +15,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from bua.data.batch import CaptionBatch
-from bua.data.frequencies import caption_frequencies, save_frequencies
+from bua.data.captions.document_frequencies import caption_frequencies, save_frequencies
 from bua.decode import DECODERS, Decoder, Hypotheses, Sampling, described, greedy
 from bua.errors import check_flag, check_kind, check_number
+from bua.inference.generate import say, steps, with_words
 from bua.metrics.endings import BAD_ENDINGS
 from bua.metrics.reward import bleu, cider_d, prepare
-from bua.models.captioners.step import Captioner
+from bua.models.captioners.base import Captioner
 from bua.tasks.captioning import Captioning
-from bua.tasks.normalise import Normaliser
-from bua.tasks.say import say, steps, with_words
+from bua.tasks.losses import Normaliser
 from bua.text.vocabulary import BOS, EOS, PADDING
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from bua.errors import InputError
-from bua.json_file import read_json
-from bua.text_file import read_text
+from bua.io.json_file import read_json
+from bua.io.text_file import read_text
 
 UNKNOWN = "<unk>"
 

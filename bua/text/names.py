@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from bua.errors import InputError
-from bua.json_file import read_json
-from bua.text_file import read_text
+from bua.io.json_file import read_json
+from bua.io.text_file import read_text
 
 
 def read_synonyms(path: Path | str) -> list[list[str]]:

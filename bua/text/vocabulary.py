@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from bua.errors import InputError
-from bua.json_file import read_json
-from bua.text.pieces import WORD_START, Pieces, joined
+from bua.io.json_file import read_json
+from bua.io.text_file import read_text
+from bua.text.subwords import WORD_START, Pieces, joined
 from bua.text.tokenize import TOKENIZERS, Tokenizer
-from bua.text_file import read_text
 
 PADDING, BOS, EOS, UNKNOWN = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")

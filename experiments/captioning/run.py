@@ -66,14 +66,14 @@ def training(out: Path, model: str, features: str, seed: int, objective: str) ->
 
 def scores(out: Path, run: Path, features: str) -> Row:
     """Describe the pictures of both test splits and score it."""
-    from bua.cli.load import load
-    from bua.data.caption_files import read_captions
+    from bua.data.captions.files import read_captions
+    from bua.engine.load import load
+    from bua.inference.attention_maps import looks, read_groundings
     from bua.metrics.caption import caption_scores
     from bua.metrics.endings import bad_endings
     from bua.metrics.grounding import grounding
     from bua.metrics.spice import spice_missing
     from bua.store import FeatureStore
-    from bua.tasks.grounding import looks, read_groundings
 
     trained, store = load(run), FeatureStore(out / f"{features}.h5")
     found: Row = {}

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from bua.data.vqa import read_annotations
+from bua.data.vqa.files.plain_values import read_annotations
 from bua.metrics.vqa import vqa_accuracy
 
 COMMANDS = """

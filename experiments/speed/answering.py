@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from bua.models.answerers.updown import UpDownAnswerer
 from bua.models.attention import ProductAttention
-from bua.models.regions import RegionBatch
+from bua.models.vqa.updown import UpDownAnswerer
+from bua.structures.region_batch import RegionBatch
 from bua.tasks.answer_loss import AnswerLoss
 
 Row = dict[str, str]

@@ -13,12 +13,12 @@ from torch.nn import functional as F
 
 from bua.data.batch import CaptionBatch
 from bua.decode import BeamSearch, Rules, Sampling, greedy
+from bua.inference.generate import steps
 from bua.metrics.reward import cider_d, document_frequencies, pad, prepare
-from bua.models.captioners.step import Captioner, LstmWeights
+from bua.models.captioners.base import Captioner, LstmWeights
 from bua.models.captioners.updown import UpDownCaptioner
-from bua.models.regions import RegionBatch
-from bua.tasks.normalise import Normaliser
-from bua.tasks.say import steps
+from bua.structures.region_batch import RegionBatch
+from bua.tasks.losses import Normaliser
 from bua.tasks.self_critical import Reward, SelfCritical
 from bua.text.vocabulary import BOS, EOS, PADDING, SPECIAL, UNKNOWN, Vocabulary
 

@@ -23,10 +23,10 @@ from captioning import (
 from torch.nn import functional as F
 
 from bua.decode import BeamSearch
-from bua.models.captioners.step import Captioner
+from bua.inference.generate import steps
+from bua.models.captioners.base import Captioner
 from bua.models.captioners.transformer import TransformerCaptioner
-from bua.models.regions import RegionBatch
-from bua.tasks.say import steps
+from bua.structures.region_batch import RegionBatch
 
 Model = Captioner[Any, Any]
 

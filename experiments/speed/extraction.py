@@ -7,10 +7,10 @@ import tempfile
 from itertools import cycle, islice
 from pathlib import Path
 
-from bua.regions.extract import extract
-from bua.regions.photos import find_photos
-from bua.regions.pyramid import PyramidDetector
-from bua.regions.select import Selection
+from bua.detectors.extract import extract
+from bua.detectors.photos import find_photos
+from bua.detectors.pyramid import PyramidDetector
+from bua.detectors.selection import Selection
 
 COMMAND = [sys.executable, "-m", "bua", "extract"]
 

@@ -11,11 +11,11 @@ from captioning import Row, Timer, fastest, finished, reward_share
 from compiled import WAYS, compared
 from questions import loading
 
-from bua.regions.c4.model import C4RCNN
-from bua.regions.fpn import TorchvisionRCNN
-from bua.regions.frozen import FrozenDetector
-from bua.regions.resize import Resize
-from bua.regions.select import Selection
+from bua.detectors.c4.model import C4RCNN
+from bua.detectors.fpn import TorchvisionRCNN
+from bua.detectors.frozen_detector import FrozenDetector
+from bua.detectors.resize import Resize
+from bua.detectors.selection import Selection
 
 #: Photographs that a detector looks at together, and the pixels of each.
 PHOTOGRAPHS, HEIGHT, WIDTH = 8, 480, 640

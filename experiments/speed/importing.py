@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bua.store.formats.importing import Options, import_store
+from bua.store.formats.import_store import Options, import_store
 from bua.store.formats.item import Source
 
 #: The columns of LXMERT's TSV, and the types of those in base64.

@@ -21,8 +21,8 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from bua.cli.build import build
-from bua.data.questions import QuestionData
+from bua.data.vqa.datamodule import QuestionData
+from bua.engine.instantiate import build
 from bua.store import About, Regions, StoreWriter
 
 Row = dict[str, str]

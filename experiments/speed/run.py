@@ -30,7 +30,7 @@ from questions import annotations, loading, validating
 from torch import Tensor
 from vqa_metric import score_seconds
 
-from bua.regions.select import Selection
+from bua.detectors.selection import Selection
 from bua.store import About, FeatureStore, Regions, StoreWriter
 
 Row = dict[str, str]

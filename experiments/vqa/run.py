@@ -12,7 +12,7 @@ from experiments.study import FEATURES, SEEDS, TESTS, Row, run_study, train_and_
 
 #: Epochs of training.
 EPOCHS = 16
-COUNTER = "model.counter={_target_:bua.models.answerers.counting.Counter,objects:10}"
+COUNTER = "model.counter={_target_:bua.models.vqa.counting.Counter,objects:10}"
 #: What each model is trained with. Rates are the best of those in rates.py, or those of the experiment: for
 #: Hu's, at twice that rate accuracy on val was 0.07 higher in the one run of each.
 MODELS = {
@@ -60,12 +60,12 @@ def job(out: Path, model: str, features: str, seed: int, epochs: int) -> None:
 
 def scores(out: Path, run: Path, features: str) -> Row:
     """Answer the questions of both test splits and score it."""
-    from bua.cli.load import load
-    from bua.data.vqa import read_vqa
+    from bua.data.vqa.files.plain_values import read_vqa
+    from bua.engine.load import load
+    from bua.inference.attention_maps import question_looks, read_question_groundings
     from bua.metrics.grounding import grounding
     from bua.metrics.vqa import vqa_accuracy
     from bua.store import FeatureStore
-    from bua.tasks.grounding import question_looks, read_question_groundings
 
     trained, store, scenes = load(run), FeatureStore(out / f"{features}.h5"), out / "scenes"
     found: Row = {"parameters": sum(p.numel() for p in trained.model.parameters())}

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from bua.cli.load import read_checkpoint
+from bua.engine.load import read_checkpoint
 from tests.cli.captioners import captioners, ran, rewarded, training
 from tests.cli.test_mistakes import said
 

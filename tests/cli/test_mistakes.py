@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from bua.cli import main
-from bua.cli.commands import COMMANDS
-from bua.cli.load import difference
+from bua.cli.usage import COMMANDS
+from bua.engine.load import difference
 
 
 def said(capfd, *arguments: object) -> str:

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from bua.cli import main
-from bua.cli.load import load, read_checkpoint
+from bua.engine.load import load, read_checkpoint
 from bua.store import FeatureStore, Regions
-from bua.tasks.beginning import begin_captioner
+from bua.tasks.embeddings import begin_captioner
 from bua.text.vocabulary import BOS, SPECIAL
 from tests.conftest import ABOUT, write_store
 

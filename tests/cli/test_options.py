@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bua.cli import main
-from bua.cli.commands import COMMANDS
+from bua.cli.usage import COMMANDS
 from tests.cli.test_mistakes import said
 
 SIZES = ["model.word_size=8", "model.hidden_size=12", "model.attention_size=6"]

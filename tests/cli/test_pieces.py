@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bua.cli import main
-from bua.cli.load import load
+from bua.engine.load import load
 from bua.store import FeatureStore
 from bua.text.vocabulary import BOS
 
@@ -45,8 +45,8 @@ def test_rewards_on_pieces_are_refused_in_one_line(run, scenes, tmp_path, capfd)
 
 
 def test_words_of_scenes_look_where_their_pieces_look_in_the_mean(run, scenes) -> None:
-    from bua.data.caption_files import read_captions
-    from bua.tasks.grounding import looks, read_groundings
+    from bua.data.captions.files import read_captions
+    from bua.inference.attention_maps import looks, read_groundings
 
     trained, store = load(run), FeatureStore(scenes / "regions.h5")
     file = read_captions(scenes / "captions_test.json")

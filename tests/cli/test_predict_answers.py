@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bua.cli import main
-from bua.cli.load import find_checkpoint, read_checkpoint
+from bua.engine.load import find_checkpoint, read_checkpoint
 
 pytestmark = pytest.mark.slow
 

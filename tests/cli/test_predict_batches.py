@@ -5,7 +5,7 @@ from itertools import pairwise, repeat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.cli.predict import batches
+from bua.cli.commands.predict import batches
 
 
 @given(states=st.lists(st.integers(1, 50)), most=st.integers(1, 100))

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import yaml
 
-from bua.cli.load import load
 from bua.decode import BeamSearch, Rules
+from bua.detectors.extract import extract
+from bua.detectors.photos import find_photos
+from bua.detectors.random_detector import RandomDetector
+from bua.engine.load import load
 from bua.errors import InputError
-from bua.regions.extract import extract
-from bua.regions.photos import find_photos
-from bua.regions.random import RandomDetector
+from bua.inference.predictor import Trained
 from bua.store import About, FeatureStore, StoreWriter
-from bua.tasks.trained import Trained
 from tests.cli.captioners import captioners, ran, training
 from tests.cli.test_mistakes import said
 from tests.conftest import regions, write_store

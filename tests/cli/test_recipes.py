@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bua.cli import main
-from bua.cli.load import read_checkpoint
+from bua.engine.load import read_checkpoint
 from bua.store import Regions
 from tests.conftest import write_store
 from tests.parity import ROOT

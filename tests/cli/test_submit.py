@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bua.cli import main
-from bua.data.submission import BOARDS, TEST2015
+from bua.evaluation.submission import BOARDS, TEST2015
 from tests.cli.test_mistakes import said
 from tests.cli.test_score_vqa import FAULTS
 

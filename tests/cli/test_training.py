@@ -10,9 +10,9 @@ import torch
 from pytorch_lightning import Trainer
 
 from bua.cli import main
-from bua.cli.load import read_checkpoint
-from bua.tasks.answering import Answering
-from bua.tasks.detecting import Detecting
+from bua.engine.load import read_checkpoint
+from bua.tasks.detection import Detecting
+from bua.tasks.vqa import Answering
 
 pytestmark = pytest.mark.slow
 
@@ -234,7 +234,7 @@ def test_a_start_of_another_model_is_told_by_name(scenes, tmp_path, capfd) -> No
     assert "its model is QuestionOnlyAnswerer, from which UpDownAnswerer cannot start" in line
     assert len(line) < 300
     shutil.rmtree(tmp_path / "a")
-    counter = "model.counter={_target_:bua.models.answerers.counting.Counter,objects:10}"
+    counter = "model.counter={_target_:bua.models.vqa.counting.Counter,objects:10}"
     assert main(words(scenes, tmp_path / "a", "trainer.max_steps=1", counter)) == 0
     assert main(words(scenes, tmp_path / "b", f"start={tmp_path}/a")) == 2
     line = capfd.readouterr().err.strip()

@@ -15,9 +15,9 @@ import yaml
 
 import bua
 from bua.cli import main
-from bua.cli.load import read_checkpoint
-from bua.cli.stages import Stage, run_stages
+from bua.engine.load import read_checkpoint
 from bua.errors import InputError
+from bua.quickstart.stages import Stage, run_stages
 from bua.store import FeatureStore
 
 

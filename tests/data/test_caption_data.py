@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module
 
-from bua.cli.build import build
-from bua.data.caption_files import read_captions
-from bua.data.caption_files.stored import stored_ids
-from bua.data.vocabulary import COUNTED, VocabularyRule
+from bua.data.captions.files import read_captions
+from bua.data.captions.files.stored import stored_ids
+from bua.data.captions.vocabulary import COUNTED, VocabularyRule
+from bua.engine.instantiate import build
 from bua.errors import InputError
 from bua.store.reader import FeatureStore
 from bua.text import EOS, TOKENIZERS, Vocabulary

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bua.data.caption_files import read_captions
-from bua.data.caption_files.check import check_captions, count_words, wordless
+from bua.data.captions.files import read_captions
+from bua.data.captions.files.check import check_captions, count_words, wordless
 from bua.errors import InputError
 from bua.store.reader import FeatureStore
 from bua.text import Vocabulary

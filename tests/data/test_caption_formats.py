@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.data.caption_files import CaptionFile, choose, read_captions, read_ids, read_whole
-from bua.data.caption_files.check import check_captions
-from bua.data.caption_files.entry import mistake_in, normal
+from bua.data.captions.files import CaptionFile, choose, read_captions, read_ids, read_whole
+from bua.data.captions.files.check import check_captions
+from bua.data.captions.files.entry import mistake_in, normal
 from bua.errors import InputError
 from bua.text.tokenize import karpathy
 from tests.data.test_caption_files import IMAGE, SENTENCE, SPLIT, coco, written

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from bua.data.constraints import MOST, constrained, met, read_constraints, seen
+from bua.data.captions.constraints import MOST, constrained, met, read_constraints, seen
 from bua.errors import InputError
 from bua.text.plural import plural
 from bua.text.vocabulary import Vocabulary

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bua.data.batch import PADDINGS, geometry, pad_captions, pad_questions
-from bua.data.caption_files import read_captions, read_ids
-from bua.data.captions import CaptionData
-from bua.data.questions import QuestionData
+from bua.data.captions.datamodule import CaptionData
+from bua.data.captions.files import read_captions, read_ids
+from bua.data.captions.vocabulary import VocabularyRule
 from bua.data.sampler import EpochSampler, ResumableLoader
-from bua.data.vocabulary import VocabularyRule
-from bua.data.vqa import read_annotations, read_questions, read_vqa
+from bua.data.vqa.datamodule import QuestionData
+from bua.data.vqa.files.plain_values import read_annotations, read_questions, read_vqa
 from bua.errors import InputError
 from bua.text import BOS, EOS, PADDING
 from tests.conftest import regions, write_store

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.data.detection import DetectionData, Instances
+from bua.data.detection.dataset import DetectionData, Instances
 from bua.errors import InputError
 
 PHOTO = {"id": 7, "file_name": "a.jpg", "width": 20, "height": 10}

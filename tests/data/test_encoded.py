@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.data.encoded import EncodedCaptions, encode
+from bua.data.captions.encoded import EncodedCaptions, encode
 from bua.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(["a", "cat", "dog", "on"], "karpathy")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bua.data.frequencies import caption_frequencies, save_frequencies
+from bua.data.captions.document_frequencies import caption_frequencies, save_frequencies
 from bua.errors import InputError
 from bua.text.vocabulary import Vocabulary
 

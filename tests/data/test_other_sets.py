@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bua.data.vqa import read_questions
+from bua.data.vqa.files.plain_values import read_questions
 from bua.store.reader import FeatureStore
 from tests.conftest import write_store
 from tests.data.test_data import question_data

@@ -12,12 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.data.asking import QuestionDataset
 from bua.data.batch import RegionInput
-from bua.data.question_files import AskedList, QuestionFile
 from bua.data.sampler import dealt
-from bua.data.sparse import SparseRows
-from bua.data.vqa import read_annotations, read_questions
+from bua.data.vqa.dataset import QuestionDataset
+from bua.data.vqa.files import AskedList, QuestionFile
+from bua.data.vqa.files.plain_values import read_annotations, read_questions
+from bua.data.vqa.sparse_rows import SparseRows
 from bua.errors import InputError
 from bua.metrics.vqa import Asked, question_accuracy, vqa_accuracy
 from bua.store.reader import FeatureStore

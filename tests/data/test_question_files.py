@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.data.question_files import AskedList, read_file
-from bua.data.question_files.genome import read_genome
-from bua.data.question_files.pairs import paired_places
-from bua.data.stream import members
-from bua.data.vqa import read_annotations, read_questions, read_vqa
+from bua.data.vqa.files import AskedList, read_file
+from bua.data.vqa.files.genome import read_genome
+from bua.data.vqa.files.pairs import paired_places
+from bua.data.vqa.files.plain_values import read_annotations, read_questions, read_vqa
 from bua.errors import InputError
+from bua.io.json_stream import members
 from bua.metrics.vqa import Asked
 from bua.text.answers import AnswerVocabulary
 from tests.data.genome.test_source import JSON

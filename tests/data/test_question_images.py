@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from bua.data.question_files.stored import find_stored, stored_images
+from bua.data.vqa.files.stored import find_stored, stored_images
 from bua.errors import InputError
 from bua.store.reader import FeatureStore
 from tests.conftest import regions, write_store

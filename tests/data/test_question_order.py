@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bua.data.sampler import EpochSampler, PairSampler, ResumableLoader
-from bua.data.vqa import read_questions
+from bua.data.vqa.files.plain_values import read_questions
 from bua.errors import InputError
 from tests.data.test_data import question_data
 from tests.data.test_question_files import written

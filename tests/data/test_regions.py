@@ -9,7 +9,7 @@ import torch
 from bua.data.batch import RegionInput
 from bua.errors import InputError
 from bua.store import FeatureStore
-from bua.store.seal import sealed_columns
+from bua.store.checksum import sealed_columns
 from tests.conftest import regions, write_store
 
 

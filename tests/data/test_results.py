@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bua.data.pairs import read_pairs
-from bua.data.results import check_complete, check_known, read_results
+from bua.data.predictions import check_complete, check_known, read_results
 from bua.errors import InputError
 
 SOUND = [{"question_id": n, "answer": "yes"} for n in range(4)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bua.data.caption_files import read_captions
+from bua.data.captions.files import read_captions
 from bua.data.scenes.captions import NOUNS, plural
 from bua.data.scenes.draw import SILHOUETTES, compose, silhouette
 from bua.data.scenes.world import (
@@ -25,7 +25,7 @@ from bua.data.scenes.world import (
     sample_thing,
 )
 from bua.data.scenes.write import make_scene, write_scenes
-from bua.data.vqa import read_vqa
+from bua.data.vqa.files.plain_values import read_vqa
 from bua.metrics.grounding import iou
 from bua.text.tokenize import karpathy
 

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from bua.decode import BeamSearch, DiverseBeamSearch, Sampling, automaton, ensemble, greedy
-from bua.tasks.say import say
+from bua.inference.generate import say
 from bua.text import BOS, PADDING
 from tests.decode.chains import SPECIAL, chain, log_prob, run, sequences, start
 from tests.models.zoo import captioner, some_regions, steps

@@ -6,7 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bua.decode import BeamSearch, Rules
-from bua.tasks.say import steps
+from bua.inference.generate import steps
 from tests.models.zoo import captioner, some_regions
 
 WIDTH, LONGEST, IMAGES = 3, 24, 3

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bua.explore.labels import Labelled, colour, draw_boxes, place_labels
+from bua.visualize.labels import Labelled, colour, draw_boxes, place_labels
 
 
 def overlap(a, b) -> bool:

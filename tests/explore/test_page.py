@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.explore.page import Exhibit, Line, Looked, exhibit, inline, page, region_names, table
 from bua.store import Regions
+from bua.visualize.page import Exhibit, Line, Looked, exhibit, inline, page, region_names, table
 from tests.cli.test_ways import Parser
 
 REGIONS = Regions(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.data.vqa import read_annotations
+from bua.data.vqa.files.plain_values import read_annotations
 from bua.metrics.vqa import (
     RULES,
     Asked,

@@ -5,13 +5,13 @@ import torch
 from omegaconf import OmegaConf
 from torch.nn import functional as F
 
-from bua.cli.build import build
-from bua.models.regions import RegionBatch
+from bua.engine.instantiate import build
+from bua.structures.region_batch import RegionBatch
 from tests.models.test_configurations import NAMES, layer, target
 from tests.parity import ROOT
 from tests.test_conf import composed
 
-ANSWERERS = [name for name in NAMES if target(name).startswith("bua.models.answerers.")]
+ANSWERERS = [name for name in NAMES if target(name).startswith("bua.models.vqa.")]
 SMALL = [name for name in ANSWERERS if name.endswith("_small")]
 WORDS, ANSWERS = 13000, 3129
 
@@ -70,7 +70,7 @@ def test_small_answerer_learns_from_a_step(name: str) -> None:
 
 
 def test_a_counter_can_be_given_on_the_command_line() -> None:
-    counter = "model.counter={_target_: bua.models.answerers.counting.Counter, objects: 10}"
+    counter = "model.counter={_target_: bua.models.vqa.counting.Counter, objects: 10}"
     assert parameters("updown_hu", counter) == parameters("updown_hu") + 8 * 17 + normed(11, 1024)
 
 

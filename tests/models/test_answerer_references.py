@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bua.models.answerers.ban import BilinearAttention
-from bua.models.answerers.question import QuestionEncoder, word_mask
 from bua.models.attention import ProductAttention
 from bua.models.layers import GatedTanh, chosen_at_random
+from bua.models.vqa.ban import BilinearAttention
+from bua.models.vqa.question_encoder import QuestionEncoder, word_mask
 from bua.text.vocabulary import UNKNOWN
 from tests.models.zoo import ANSWERERS, COUNTS, H, V, answerer, some_regions, some_words
 

@@ -5,8 +5,8 @@ import torch
 from omegaconf import OmegaConf
 from torch.nn import functional as F
 
-from bua.cli.build import build
-from bua.models.regions import RegionBatch
+from bua.engine.instantiate import build
+from bua.structures.region_batch import RegionBatch
 from tests.parity import ROOT
 from tests.test_conf import composed
 

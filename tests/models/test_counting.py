@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bua.models.answerers.counting import Counter, Counts, PiecewiseLinear
+from bua.models.vqa.counting import Counter, Counts, PiecewiseLinear
 from tests.models.test_answerer_references import sigmoid, times
 from tests.models.zoo import COUNTS, answerer, some_regions, some_words
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bua.models.answerers.ban import BilinearAnswerer
-from bua.models.answerers.counting import Counter
-from bua.models.answerers.mcan import CoAttentionAnswerer
-from bua.models.answerers.updown import UpDownAnswerer
 from bua.models.attention import ConcatAttention, ProductAttention
-from bua.models.regions import RegionBatch
+from bua.models.vqa.ban import BilinearAnswerer
+from bua.models.vqa.counting import Counter
+from bua.models.vqa.mcan import CoAttentionAnswerer
+from bua.models.vqa.updown import UpDownAnswerer
+from bua.structures.region_batch import RegionBatch
 from tests.parity import load, tensor
 
 #: Their names as patterns, and ours.

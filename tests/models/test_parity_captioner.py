@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from bua.decode import BeamSearch, Special, greedy
+from bua.inference.generate import steps
 from bua.models.attention import masked_mean
 from bua.models.captioners.updown import UpDownCaptioner
-from bua.models.regions import RegionBatch
-from bua.tasks.say import steps
+from bua.structures.region_batch import RegionBatch
 from tests.parity import load, tensor
 
 NAMES = {

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from bua.models.repeated import repeated
+from bua.models.deferred_linear import repeated
 
 
 def recurrence(linear, x, steps: int, used: int):

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bua.models.captioners.position import BoxGeometry, relations, sinusoids
+from bua.models.captioners.positional_encoding import BoxGeometry, relations, sinusoids
 from bua.models.multihead import MultiHeadAttention
-from bua.models.regions import RegionBatch
+from bua.structures.region_batch import RegionBatch
 from tests.models.zoo import COUNTS, N, T, captioner, some_regions, some_words, transformer
 
 KINDS = ["transformer", "transformer_geometry"]

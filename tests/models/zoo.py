@@ -2,22 +2,22 @@
 
 import torch
 
-from bua.models.answerers.ban import BilinearAnswerer
-from bua.models.answerers.counting import Counter
-from bua.models.answerers.mcan import CoAttentionAnswerer
-from bua.models.answerers.question_only import QuestionOnlyAnswerer
-from bua.models.answerers.two_stream import TwoStreamAnswerer
-from bua.models.answerers.updown import UpDownAnswerer
 from bua.models.attention import ConcatAttention, MeanPooling, ProductAttention
 from bua.models.captioners.att2in import Att2inCaptioner
-from bua.models.captioners.pooled import MeanPooledCaptioner
-from bua.models.captioners.position import BoxGeometry
+from bua.models.captioners.mean_pooled import MeanPooledCaptioner
+from bua.models.captioners.positional_encoding import BoxGeometry
 from bua.models.captioners.soft_attention import SoftAttentionCaptioner
 from bua.models.captioners.transformer import TransformerCaptioner
 from bua.models.captioners.updown import UpDownCaptioner
 from bua.models.captioners.updown_caffe import CaffeUpDownCaptioner
 from bua.models.layers import NormedLayers
-from bua.models.regions import RegionBatch
+from bua.models.vqa.ban import BilinearAnswerer
+from bua.models.vqa.counting import Counter
+from bua.models.vqa.mcan import CoAttentionAnswerer
+from bua.models.vqa.question_only import QuestionOnlyAnswerer
+from bua.models.vqa.two_stream import TwoStreamAnswerer
+from bua.models.vqa.updown import UpDownAnswerer
+from bua.structures.region_batch import RegionBatch
 
 D, V, E, H, A = 7, 11, 6, 8, 5
 B, K, N, T = 3, 5, 2, 4

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bua.regions.c4.model import C4RCNN
-from bua.regions.resize import Resize
+from bua.detectors.c4.model import C4RCNN
+from bua.detectors.resize import Resize
 
 RESIZE = Resize(side=64, longest=107, rule="caffe")
 #: Where the releases differ on purpose, the same is asked of all of them.

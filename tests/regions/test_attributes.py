@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.regions.attributes import attribute_loss
+from bua.detectors.attributes import attribute_loss
 
 SLOTS = 16
 ATTRIBUTES = 20

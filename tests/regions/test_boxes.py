@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bua.regions.boxes import BoxConvention, just_below
+from bua.detectors.boxes import BoxConvention, just_below
 
 CONVENTIONS = [BoxConvention.CAFFE, BoxConvention.MODERN]
 seeds = st.integers(0, 10**6)

@@ -8,12 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bua.regions.boxes import BoxConvention
-from bua.regions.c4.anchors import base_anchors, grid_anchors
-from bua.regions.c4.model import C4RCNN
-from bua.regions.c4.rpn import ProposalNetwork, ProposalRule
-from bua.regions.c4.trunk import Trunk
-from bua.regions.resize import Resize
+from bua.detectors.boxes import BoxConvention
+from bua.detectors.c4.anchors import base_anchors, grid_anchors
+from bua.detectors.c4.model import C4RCNN
+from bua.detectors.c4.rpn import ProposalNetwork, ProposalRule
+from bua.detectors.c4.trunk import Trunk
+from bua.detectors.resize import Resize
 from tests.regions.test_boxes import slow_decode, slow_nms
 
 SMALL, LARGER = (Resize(side=side, longest=2 * side, rule="caffe") for side in (64, 160))

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from bua.regions.boxes import BoxConvention
-from bua.regions.c4.anchors import grid_anchors
-from bua.regions.c4.rpn import ProposalNetwork
-from bua.regions.resize import Resize
+from bua.detectors.boxes import BoxConvention
+from bua.detectors.c4.anchors import grid_anchors
+from bua.detectors.c4.rpn import ProposalNetwork
+from bua.detectors.resize import Resize
 from tests.regions.test_c4 import LARGER, SMALL, small
 
 

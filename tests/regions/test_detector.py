@@ -11,19 +11,19 @@ import torch
 from hydra import compose, initialize_config_module
 from torchvision.ops import box_iou
 
-from bua.cli.evaluate import measure
-from bua.data.detection import Instances
+from bua.data.detection.dataset import Instances
+from bua.detectors.attributes import attribute_loss
+from bua.detectors.backbone import NarrowPyramid
+from bua.detectors.detection_evaluator import proposals_of
+from bua.detectors.detector import look
+from bua.detectors.pyramid import PyramidDetector, load_weights, save_weights
+from bua.detectors.rcnn import NarrowPyramidRCNN
+from bua.detectors.selection import Selection
 from bua.errors import InputError
-from bua.regions.attributes import attribute_loss
-from bua.regions.backbone import NarrowPyramid
-from bua.regions.detector import look
-from bua.regions.pyramid import PyramidDetector, load_weights, save_weights
-from bua.regions.rcnn import NarrowPyramidRCNN
-from bua.regions.select import Selection
-from bua.tasks.precision import proposals_of
+from bua.evaluation.detection import measure
 
 ADAPTIVE = Selection(min_regions=10, max_regions=100, threshold=0.2, nms_iou=0.3, pixel=1)
-SHIPPED = Path(str(files("bua.regions.weights") / "scenes_fpn.safetensors"))
+SHIPPED = Path(str(files("bua.detectors.weights") / "scenes_fpn.safetensors"))
 
 
 def small(attributes: int = 3) -> tuple[NarrowPyramidRCNN, dict]:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
+from bua.detectors.c4.caffemodel import read_caffemodel
+from bua.detectors.c4.model import C4RCNN
+from bua.detectors.c4.release_formats import DIALECTS
+from bua.detectors.c4.weights import load_c4, save_c4
+from bua.detectors.resize import Resize
 from bua.errors import InputError
-from bua.regions.c4.caffemodel import read_caffemodel
-from bua.regions.c4.dialects import DIALECTS
-from bua.regions.c4.model import C4RCNN
-from bua.regions.c4.weights import load_c4, save_c4
-from bua.regions.resize import Resize
 from tests.regions.releases import (
     RESIZE,
     SAME,

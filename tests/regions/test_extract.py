@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bua.detectors.extract import Extracted, errors_file, extract
+from bua.detectors.photos import find_photos
+from bua.detectors.random_detector import RandomDetector
 from bua.errors import InputError
-from bua.regions.extract import Extracted, errors_file, extract
-from bua.regions.photos import find_photos
-from bua.regions.random import RandomDetector
 from bua.store import FeatureStore
 from bua.store.check import check_store
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torchvision.models.detection import FasterRCNN
 
+from bua.detectors import download
+from bua.detectors.detector import look
+from bua.detectors.fpn import ARCHITECTURES, FpnDetector, TorchvisionRCNN, load_fpn, save_fpn
+from bua.detectors.proposals import detections
+from bua.detectors.resize import Resize
+from bua.detectors.selection import Selection
 from bua.errors import InputError
-from bua.regions import download
-from bua.regions.detector import look
-from bua.regions.fpn import ARCHITECTURES, FpnDetector, TorchvisionRCNN, load_fpn, save_fpn
-from bua.regions.proposals import detections
-from bua.regions.resize import Resize
-from bua.regions.select import Selection
 
 RESIZE = Resize(side=96, longest=160, rule="torchvision")
 FIXED = Selection(min_regions=8, max_regions=8, threshold=0.2, nms_iou=0.3, pixel=1)

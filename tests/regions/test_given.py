@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bua.detectors.detector import look
+from bua.detectors.extract import extract
+from bua.detectors.given_boxes import Given, read_boxes
+from bua.detectors.photos import find_photos
+from bua.detectors.pyramid import PyramidDetector
+from bua.detectors.random_detector import RandomDetector
+from bua.detectors.selection import Selection
 from bua.errors import InputError
-from bua.regions.detector import look
-from bua.regions.extract import extract
-from bua.regions.given import Given, read_boxes
-from bua.regions.photos import find_photos
-from bua.regions.pyramid import PyramidDetector
-from bua.regions.random import RandomDetector
-from bua.regions.select import Selection
 from bua.store import FeatureStore
 from tests.conftest import regions, write_store
 

@@ -6,11 +6,11 @@ import torch
 from torch.nn import functional as F
 from torchvision.models import resnet18
 
+from bua.detectors.c4.weights import save_c4
+from bua.detectors.detector import describe, look
+from bua.detectors.grid import GridDetector, cell_boxes
+from bua.detectors.resize import Resize
 from bua.errors import InputError
-from bua.regions.c4.weights import save_c4
-from bua.regions.detector import describe, look
-from bua.regions.grid import GridDetector, cell_boxes
-from bua.regions.resize import Resize
 from tests.regions.test_c4 import small
 from tests.regions.test_fpn import file
 

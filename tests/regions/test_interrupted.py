@@ -16,10 +16,10 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from PIL import Image
 
 from bua.cli import team
+from bua.detectors.extract import extract
+from bua.detectors.photos import find_photos
+from bua.detectors.random_detector import RandomDetector
 from bua.errors import InputError
-from bua.regions.extract import extract
-from bua.regions.photos import find_photos
-from bua.regions.random import RandomDetector
 from bua.store import FeatureStore, StoreWriter
 from bua.store.check import check_store
 from tests.conftest import ABOUT

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from bua.regions.c4.model import C4RCNN
-from bua.regions.c4.weights import load_c4
+from bua.detectors.c4.model import C4RCNN
+from bua.detectors.c4.weights import load_c4
 from tests.parity import load
 
 SCALES = {

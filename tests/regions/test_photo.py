@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bua.detectors import photo as module
+from bua.detectors.photo import read_photo
+from bua.detectors.photos import find_photos
 from bua.errors import InputError
-from bua.regions import photo as module
-from bua.regions.photo import read_photo
-from bua.regions.photos import find_photos
 
 PICTURE = np.zeros((20, 30, 3), np.uint8)
 PICTURE[:, :15] = (250, 10, 10)
@@ -178,7 +178,7 @@ def test_ids_of_a_json_are_its_own_and_files_lie_in_images_beside_it(tmp_path) -
 
 
 def module_photo(image_id, path):
-    from bua.regions.photos import PhotoFile
+    from bua.detectors.photos import PhotoFile
 
     return PhotoFile(image_id, path)
 

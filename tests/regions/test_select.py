@@ -6,12 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bua.cli.build import build
-from bua.regions import select
-from bua.regions.boxes import BoxConvention
-from bua.regions.proposals import Proposals, Regression, detections
-from bua.regions.resize import Resize
-from bua.regions.select import ArgmaxSelection, ClassAgnosticSelection, Selection
+from bua.detectors import select
+from bua.detectors.boxes import BoxConvention
+from bua.detectors.proposals import Proposals, Regression, detections
+from bua.detectors.resize import Resize
+from bua.detectors.selection import ArgmaxSelection, ClassAgnosticSelection, Selection
+from bua.engine.instantiate import build
 from tests.parity import load
 from tests.regions.test_boxes import slow_nms
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from bua.regions.boxes import BoxConvention
-from bua.regions.proposals import Proposals, Regression
-from bua.regions.resize import Resize
-from bua.regions.things import Thing, detected, stored, tags
+from bua.detectors.boxes import BoxConvention
+from bua.detectors.detections import Thing, detected, stored, tags
+from bua.detectors.proposals import Proposals, Regression
+from bua.detectors.resize import Resize
 from tests.conftest import regions
 
 CLASSES, ATTRIBUTES = ("chair", "stool", "dog"), ("red", "wooden", "small")

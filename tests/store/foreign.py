@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from bua.store import About, FeatureStore, Regions, StoreWriter
-from bua.store.formats.exporting import export_store
-from bua.store.formats.importing import Options, import_store
+from bua.store.formats.export_store import export_store
+from bua.store.formats.import_store import Options, import_store
 from bua.store.formats.item import Source
 from bua.store.formats.journal import Imported
-from bua.store.regions import OPTIONAL
+from bua.structures.regions import OPTIONAL
 
 CLASSES, ATTRIBUTES = ("cat", "dog", "käse"), ("red", "small")
 ABOUT = About("test", {}, "0" * 64, CLASSES, ATTRIBUTES)

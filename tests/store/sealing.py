@@ -4,7 +4,7 @@ from pathlib import Path
 
 import h5py
 
-from bua.store.seal import seal, sealed_columns
+from bua.store.checksum import seal, sealed_columns
 
 
 def resealed(path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from bua.errors import InputError
 from bua.store.formats import FORMATS, apart
-from bua.store.formats.apart import Apart
+from bua.store.formats.isolated_reader import Apart
 from bua.store.formats.item import Item, Source, UnsoundError
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bua.errors import InputError
 from bua.store import About, FeatureStore, Regions
 from bua.store.check import NAMED, check_store
-from bua.store.seal import BLOCK, seal, sealed_columns
+from bua.store.checksum import BLOCK, seal, sealed_columns
 from tests.conftest import regions, write_store
 from tests.store.sealing import resealed
 

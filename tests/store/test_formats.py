@@ -15,8 +15,8 @@ from bua.errors import InputError
 from bua.store import FeatureStore, Regions
 from bua.store.check import check_store
 from bua.store.formats import FORMATS, find_format
-from bua.store.formats.exporting import export_store
-from bua.store.regions import OPTIONAL
+from bua.store.formats.export_store import export_store
+from bua.structures.regions import OPTIONAL
 from tests.parity import ROOT
 from tests.store.foreign import ABOUT, bring, grid_sample, same, sample, send, sizes_json, write
 

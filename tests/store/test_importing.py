@@ -17,9 +17,9 @@ from bua.errors import InputError
 from bua.store import FeatureStore, Regions
 from bua.store.check import check_store
 from bua.store.formats import FORMATS, passage
-from bua.store.formats.importing import UNKNOWN
+from bua.store.formats.image_ids import image_id, number
+from bua.store.formats.import_store import UNKNOWN
 from bua.store.formats.journal import report_file
-from bua.store.formats.names import image_id, number
 from tests.store.foreign import bring, same, sample, send, write
 from tests.store.test_format_tsv import lxmert_row, pa_row, table
 
@@ -372,7 +372,7 @@ def test_features_too_large_for_float16_are_refused(tmp_path) -> None:
 
 
 def test_nothing_of_torch_is_imported_for_foreign_formats() -> None:
-    code = "import sys, bua.store.formats.importing, bua.store.formats.exporting, bua.store.merge\n"
+    code = "import sys, bua.store.formats.import_store, bua.store.formats.export_store, bua.store.merge\n"
     code += "print('torch' in sys.modules, 'lmdb' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False False"

@@ -11,7 +11,7 @@ import pytest
 from bua.store import FeatureStore, Regions
 from bua.store.check import check_store
 from bua.store.formats import FORMATS
-from bua.store.formats.importing import Options, import_store
+from bua.store.formats.import_store import Options, import_store
 from bua.store.formats.item import Source
 from bua.store.formats.sizes import ImageSizes
 from bua.text.names import read_names

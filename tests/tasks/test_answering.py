@@ -10,7 +10,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from bua.data.vqa import read_annotations, read_questions
+from bua.data.vqa.files.plain_values import read_annotations, read_questions
 from bua.metrics.vqa import vqa_accuracy
 from tests.data.test_data import question_data
 from tests.data.test_question_files import written

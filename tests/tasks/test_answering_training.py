@@ -11,12 +11,12 @@ from torch.nn import functional as F
 
 import bua
 from bua.cli import main
-from bua.cli.load import read_checkpoint
+from bua.engine.load import read_checkpoint
 from bua.errors import InputError
-from bua.models.answerers.two_stream import TwoStreamAnswerer
+from bua.models.vqa.two_stream import TwoStreamAnswerer
 from bua.tasks.answer_loss import AnswerLoss
-from bua.tasks.answering import Answering
-from bua.tasks.schedule import ByEpoch
+from bua.tasks.schedulers import ByEpoch
+from bua.tasks.vqa import Answering
 from bua.text import PADDING, UNKNOWN
 from tests.data.test_data import question_data
 from tests.tasks.test_tasks import answering, fit

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bua.tasks.cross_entropy import ScheduledSampling, sampled_forward, word_losses
-from bua.tasks.normalise import PER, Normaliser
+from bua.tasks.losses import PER, Normaliser
 from bua.text import PADDING, UNKNOWN
 from tests.data.test_data import caption_data
 from tests.tasks.test_tasks import captioning

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from bua.data.vqa import read_questions
+from bua.data.vqa.files.plain_values import read_questions
 from bua.errors import InputError
+from bua.inference.attention_maps import question_looks, read_question_groundings
+from bua.inference.outputs import Answered
 from bua.metrics.grounding import grounding
 from bua.store import FeatureStore
-from bua.tasks.grounding import question_looks, read_question_groundings
-from bua.tasks.said import Answered
 
 
 def test_a_model_that_looks_where_it_should_is_grounded_whatever_it_says(scenes) -> None:

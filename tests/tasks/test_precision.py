@@ -10,11 +10,11 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from bua.data.detection import Instances
-from bua.regions.boxes import BoxConvention
-from bua.regions.proposals import Proposals, Regression
-from bua.regions.resize import Resize
-from bua.tasks.precision import Precision
+from bua.data.detection.dataset import Instances
+from bua.detectors.boxes import BoxConvention
+from bua.detectors.detection_evaluator import Precision
+from bua.detectors.proposals import Proposals, Regression
+from bua.detectors.resize import Resize
 
 
 class Guesser:

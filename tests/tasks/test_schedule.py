@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bua.tasks.schedule import Noam
+from bua.tasks.schedulers import Noam
 
 
 def test_noam_is_the_formula_of_the_paper() -> None:

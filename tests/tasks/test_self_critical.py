@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from bua.decode import BeamSearch, Hypotheses, Rules, Sampling, greedy
+from bua.inference.generate import say
 from bua.metrics.endings import BAD_ENDINGS
 from bua.models.captioners.updown import UpDownCaptioner
-from bua.models.regions import RegionBatch
-from bua.tasks.normalise import Normaliser
-from bua.tasks.say import say
+from bua.structures.region_batch import RegionBatch
+from bua.tasks.losses import Normaliser
 from bua.tasks.self_critical import BASELINES, Reward, SelfCritical
 from bua.text.vocabulary import BOS, EOS, PADDING, UNKNOWN
 from tests.data.test_data import caption_data

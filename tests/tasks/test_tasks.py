@@ -11,20 +11,20 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from bua.data.vqa import read_questions
+from bua.data.vqa.files.plain_values import read_questions
 from bua.decode import BeamSearch, greedy
 from bua.errors import InputError
-from bua.models.answerers.updown import UpDownAnswerer
+from bua.inference.attention_maps import looks, read_groundings
+from bua.inference.ensemble import Member, Together
+from bua.inference.generate import say
+from bua.inference.predictor import Trained
 from bua.models.attention import ProductAttention
 from bua.models.captioners.updown import UpDownCaptioner
-from bua.tasks.answering import Answering
+from bua.models.vqa.updown import UpDownAnswerer
 from bua.tasks.captioning import Captioning
 from bua.tasks.cross_entropy import CrossEntropy, ScheduledSampling
-from bua.tasks.grounding import looks, read_groundings
-from bua.tasks.normalise import Normaliser
-from bua.tasks.say import say
-from bua.tasks.together import Member, Together
-from bua.tasks.trained import Trained
+from bua.tasks.losses import Normaliser
+from bua.tasks.vqa import Answering
 from bua.text import EOS, PADDING, UNKNOWN
 from bua.text.answers import AnswerVocabulary
 from tests.data.test_data import caption_data, question_data

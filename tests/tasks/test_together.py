@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from bua.cli.predict_answers import looked
-from bua.data.questions import QuestionData
-from bua.data.vqa import read_questions
+from bua.data.vqa.datamodule import QuestionData
+from bua.data.vqa.files.plain_values import read_questions
 from bua.errors import InputError
-from bua.tasks.together import Member, Together
-from bua.tasks.trained import Trained
+from bua.inference.ensemble import Member, Together
+from bua.inference.predict_vqa import looked
+from bua.inference.predictor import Trained
 from bua.text.answers import AnswerVocabulary
 from tests.data.test_data import question_data
 from tests.tasks.test_tasks import answering

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sentencepiece import SentencePieceTrainer
 
-from bua.data.caption_files import read_captions
-from bua.data.constraints import read_constraints
-from bua.data.frequencies import caption_frequencies
-from bua.data.vocabulary import VocabularyRule
+from bua.data.captions.constraints import read_constraints
+from bua.data.captions.document_frequencies import caption_frequencies
+from bua.data.captions.files import read_captions
+from bua.data.captions.vocabulary import VocabularyRule
 from bua.errors import InputError
-from bua.tasks.said import by_word
-from bua.text.pieces import WORD_START, Pieces, joined, plain
+from bua.inference.outputs import by_word
+from bua.text.subwords import WORD_START, Pieces, joined, plain
 from bua.text.vocabulary import EOS, UNKNOWN, Vocabulary
 
 TEXTS = ["A cat on a mat.", "Two cats sit on mats, a dog stands.", "Un café on a táble"]

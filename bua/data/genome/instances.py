@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from bua.data.genome.names import Names
 from bua.data.genome.source import Picture
-from bua.store.atomic import sync_folder
+from bua.io.atomic import sync_folder
 
 
 class InstancesWriter:

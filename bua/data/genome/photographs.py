@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from bua.data.genome.source import Picture
+from bua.detectors.photo import FORMATS
 from bua.errors import InputError
-from bua.regions.photo import FORMATS
 
 #: The two archives of photographs unpack into these.
 FOLDERS = ("VG_100K", "VG_100K_2")

@@ -21,7 +21,7 @@ from bua.data.genome.photographs import find_photographs
 from bua.data.genome.source import GenomeObject, Picture, objects_file, read_objects, read_pictures
 from bua.data.genome.splits import SPLITS, draw_splits, origins, read_karpathy
 from bua.errors import InputError
-from bua.store.atomic import write_text
+from bua.io.atomic import write_text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bua.data.stream import elements
 from bua.errors import InputError
+from bua.io.json_stream import elements
 
 #: No coordinate in pixels is as large; nor is one that is not a number.
 _FAR = 2**31

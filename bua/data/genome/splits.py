@@ -13,7 +13,7 @@ import numpy as np
 
 from bua.data.genome.source import Picture
 from bua.errors import InputError
-from bua.json_file import read_json, records
+from bua.io.json_file import read_json, records
 
 SPLITS = ("train", "val", "test")
 #: Karpathy's own splits; his restval is trained on with his train.

@@ -24,7 +24,7 @@ from bua.data.scenes.genome import attributes_entry, genome_files
 from bua.data.scenes.questions import Question, ask
 from bua.data.scenes.world import ATTRIBUTES, CANVAS, KINDS, NOVEL_PAIRS, Thing
 from bua.errors import InputError
-from bua.json_file import read_json
+from bua.io.json_file import read_json
 
 #: Splits and the first image id of each.
 SPLITS = {"train": 1_000_000, "val": 2_000_000, "test": 3_000_000, "novel": 4_000_000}

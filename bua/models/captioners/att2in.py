@@ -9,10 +9,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bua.models.attention import AdditiveAttention
+from bua.models.captioners.base import LstmState, Step
 from bua.models.captioners.recurrent import AttendedRegions, RecurrentCaptioner
-from bua.models.captioners.step import LstmState, Step
-from bua.models.regions import RegionBatch
-from bua.models.repeated import repeated
+from bua.models.deferred_linear import repeated
+from bua.structures.region_batch import RegionBatch
 
 
 class Att2inCaptioner(RecurrentCaptioner[AttendedRegions, LstmState]):

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from bua.models.captioners.step import Captioner, Memory, State, Step
-from bua.models.regions import RegionBatch
+from bua.models.captioners.base import Captioner, Memory, State, Step
+from bua.structures.region_batch import RegionBatch
 
 
 class AttendedRegions(NamedTuple):

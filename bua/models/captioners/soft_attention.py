@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bua.models.attention import AdditiveAttention, masked_mean
+from bua.models.captioners.base import LstmState, LstmWeights, Step, lstm
 from bua.models.captioners.recurrent import RecurrentCaptioner
-from bua.models.captioners.step import LstmState, LstmWeights, Step, lstm
-from bua.models.regions import RegionBatch
-from bua.models.repeated import repeated
+from bua.models.deferred_linear import repeated
+from bua.structures.region_batch import RegionBatch
 
 
 class SoftRegions(NamedTuple):

@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from bua.models.captioners.layers import DecoderLayer, EncoderLayer
-from bua.models.captioners.position import BoxGeometry, sinusoids
-from bua.models.captioners.step import Captioner, Step
+from bua.models.captioners.base import Captioner, Step
+from bua.models.captioners.positional_encoding import BoxGeometry, sinusoids
+from bua.models.captioners.transformer_layers import DecoderLayer, EncoderLayer
 from bua.models.multihead import KeysAndValues
-from bua.models.regions import RegionBatch
+from bua.structures.region_batch import RegionBatch
 
 
 class TransformerRegions(NamedTuple):

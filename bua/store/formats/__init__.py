@@ -21,9 +21,9 @@ from bua.store.formats import (
     oscar,
     vinvl,
 )
-from bua.store.formats.apart import Apart
+from bua.store.formats.export import Export
+from bua.store.formats.isolated_reader import Apart
 from bua.store.formats.item import Item, Source
-from bua.store.formats.written import Export
 
 _CLASSES = frozenset(["class_id", "class_score"])
 _LABELS = _CLASSES | {"attribute_id", "attribute_score"}

@@ -12,9 +12,9 @@ import numpy as np
 
 from bua.errors import InputError
 from bua.store.formats.arrays import members, read_npy, read_npz
+from bua.store.formats.export import Export, below, new_folders
+from bua.store.formats.image_ids import file_name
 from bua.store.formats.item import Item, Raw, Source, UnsoundError
-from bua.store.formats.names import file_name
-from bua.store.formats.written import Export, below, new_folders
 
 
 def read(source: Source) -> Generator[Item, None, None]:

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from bua.errors import InputError
 from bua.store.formats.arrays import members
+from bua.store.formats.export import Export, below, new_folders
+from bua.store.formats.image_ids import file_name
 from bua.store.formats.item import Item, Raw, Source, UnsoundError
-from bua.store.formats.names import file_name
-from bua.store.formats.sound import cell_boxes
-from bua.store.formats.written import Export, below, new_folders
+from bua.store.formats.validation import cell_boxes
 from bua.store.pickles import read_pickled
-from bua.store.regions import Regions
+from bua.structures.regions import Regions
 
 #: Boxes are those of an even grid if they are so close, in pixels.
 _CLOSE = 0.01

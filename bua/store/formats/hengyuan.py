@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
+from bua.store.formats.export import Export, new_files
 from bua.store.formats.hdf5 import dataset, opened, optional, part
 from bua.store.formats.item import Item, Raw, Source, UnsoundError
-from bua.store.formats.written import Export, new_files
 from bua.store.pickles import read_pickled
 from bua.store.reader import ImageId
-from bua.store.regions import Regions
+from bua.structures.regions import Regions
 
 #: Sizes found from fractions must put every box back to within so many pixels, per pixel of size.
 _EXACT = 1e-4

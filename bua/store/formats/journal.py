@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bua.errors import InputError
-from bua.store.atomic import write_text
+from bua.io.atomic import write_text
 from bua.store.writer import StoreWriter
 
 

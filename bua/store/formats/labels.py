@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.store.formats.item import Source, UnsoundError
-from bua.store.regions import Regions
+from bua.structures.regions import Regions
 
 #: Classes of the Visual Genome detectors with the background; tells how it is counted without names.
 VISUAL_GENOME = 1601

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
+from bua.store.formats.export import Export, new_files
 from bua.store.formats.hdf5 import dataset, opened, optional, part
 from bua.store.formats.item import Item, Raw, Source, UnsoundError
 from bua.store.formats.labels import best_class, one_hot
-from bua.store.formats.written import Export, new_files
 
 _ENDING = "_features"
 

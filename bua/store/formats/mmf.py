@@ -17,11 +17,11 @@ import numpy as np
 
 from bua.errors import InputError
 from bua.store.formats.arrays import mapping, members, number, numbers, read_npy
+from bua.store.formats.export import Export, below, new_folders
+from bua.store.formats.image_ids import file_name
 from bua.store.formats.item import Item, Raw, Source, UnsoundError
 from bua.store.formats.labels import best_class, counted, one_hot, without_background
-from bua.store.formats.names import file_name
-from bua.store.formats.written import Export, below, new_folders
-from bua.store.regions import Regions
+from bua.structures.regions import Regions
 
 _INFO = "_info"
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from bua.errors import InputError
 from bua.store.formats.arrays import mapping, plain
+from bua.store.formats.export import Export, new_folders
+from bua.store.formats.image_ids import file_name
 from bua.store.formats.item import Item, Raw, Source, UnsoundError
 from bua.store.formats.mmf import classes_of, image_of, notes_of
-from bua.store.formats.names import file_name
-from bua.store.formats.written import Export, new_folders
 
 _KEYS = b"keys"
 

@@ -14,11 +14,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from bua.store.formats.export import Export, new_files
 from bua.store.formats.hdf5 import dataset, identifiers, opened, optional, part
+from bua.store.formats.image_ids import numbers_only
 from bua.store.formats.item import Item, Raw, Source, UnsoundError
 from bua.store.formats.labels import without_background
-from bua.store.formats.names import numbers_only
-from bua.store.formats.written import Export, new_files
 
 _LABELS = {"classes": "class_id", "scores": "class_score"}
 

@@ -16,10 +16,10 @@ import numpy as np
 
 from bua.errors import InputError
 from bua.store.formats.arrays import mapping, members, number, numbers, read_npz, upright
+from bua.store.formats.export import Export, below, new_folders
+from bua.store.formats.image_ids import file_name
 from bua.store.formats.item import Item, Raw, Source, UnsoundError
 from bua.store.formats.labels import without_background
-from bua.store.formats.names import file_name
-from bua.store.formats.written import Export, below, new_folders
 
 _LABELS = {
     "class_id": "objects_id",

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from bua.errors import InputError
+from bua.store.formats.export import Export, new_files
 from bua.store.formats.hengyuan import size_of, spatial_features
 from bua.store.formats.item import Item, Raw, Source, UnsoundError
 from bua.store.formats.tsv import decoded, encoded, files, identifier, rows, whole
 from bua.store.formats.vinvl import beside, boxes_of, described, json_of, labels_of, size_line, tell_unnamed
-from bua.store.formats.written import Export, new_files
 
 #: Numbers of the box behind those of the feature.
 _SPATIAL = 6

@@ -6,8 +6,8 @@ from pathlib import Path
 from PIL import Image
 
 from bua.errors import InputError
-from bua.json_file import read_json, records
-from bua.store.formats.names import number
+from bua.io.json_file import read_json, records
+from bua.store.formats.image_ids import number
 from bua.store.reader import ImageId
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bua.store.formats.export import Export, new_files
 from bua.store.formats.item import Item, Raw, Source, UnsoundError
 from bua.store.formats.tsv import decoded, encoded, files, identifier, rows
-from bua.store.formats.written import Export, new_files
-from bua.store.regions import Regions
+from bua.structures.regions import Regions
 
 
 def read_predictions(source: Source) -> Generator[Item, None, None]:

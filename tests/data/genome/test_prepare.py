@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.data.detection import Instances
+from bua.data.detection.dataset import Instances
 from bua.data.genome.prepare import Options, prepare
 from bua.data.scenes.world import ATTRIBUTES, KINDS
 from bua.errors import InputError

@@ -10,8 +10,8 @@ from PIL import Image
 
 from bua.data.genome.photographs import find_photographs, photograph_size
 from bua.data.genome.source import Picture, objects_file, read_attributes, read_objects, read_pictures
-from bua.data.stream import elements
 from bua.errors import InputError
+from bua.io.json_stream import elements
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -1,0 +1,21 @@
+"""``bua features export``: a store in a format of others."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from bua.store.formats.export_store import export_store
+
+log = logging.getLogger(__name__)
+
+
+def main(config: Any) -> None:
+    """Export; what the format cannot hold is told on stderr."""
+    out = Path(config.out)
+    store = export_store(config.format, Path(config.file), out, _tell)
+    log.info(f"{out}: {len(store)} images, {store.counts().sum()} regions as {config.format}")
+
+
+def _tell(line: str) -> None:
+    print(f"bua features export: {line}", file=sys.stderr)

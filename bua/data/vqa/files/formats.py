@@ -1,0 +1,122 @@
+"""The formats of questions and answers, told by the keys of a file.
+
+VQA v2, and OK-VQA, VizWiz and others where they are distributed so: questions and answers apart.
+
+::
+
+    {"questions": [{"question_id": 1, "image_id": 9, "question": "What is it?"}, ...]}
+    {"annotations": [{"question_id": 1, "answer_type": "other", "question_type": "what is",
+                      "multiple_choice_answer": "cat", "answers": [{"answer": "cat"}, ...]}, ...]}
+
+TextVQA, VizWiz and GQA have both in one file; test splits are without answers.
+
+::
+
+    {"data": [{"question_id": 1, "image_id": "0a1b", "question": "...", "answers": ["stop", ...]}, ...]}
+    [{"image": "VizWiz_train_00000000.jpg", "question": "...", "answer_type": "other",
+      "answers": [{"answer": "basil", "answer_confidence": "yes"}, ...], "answerable": 1}, ...]
+    {"02930152": {"imageId": "2354786", "question": "...", "answer": "yes",
+                  "types": {"structural": "verify", "semantic": "attr", "detailed": "verifyAttr"},
+                  "isBalanced": true}, ...}
+
+A question of VizWiz is named by its image, which has no other. One of GQA has a single answer; its
+structural type stands for the type of its answer, its semantic type for that of the question; with answers
+those that are not balanced are left out, as GQA itself does it in training and scores.
+"""
+
+from collections.abc import Callable
+from types import NoneType
+from typing import Any, NamedTuple
+
+from bua.data.vqa.files.entry import Entry, Question, answer_texts, answered
+from bua.io.json_file import Tell, Types, is_sound
+
+_QUESTION: Types = {"question_id": (int, str), "image_id": (int, str), "question": str}
+_ANNOTATION: Types = {"question_id": (int, str), "answers": list}
+_VIZWIZ: Types = {"image": str, "question": str}
+_GQA: Types = {"imageId": (str, int), "question": str, "answer": (str, NoneType), "types": (dict, NoneType)}
+
+
+class Format(NamedTuple):
+    """What a format is called, and what makes an entry of a record of it.
+
+    ``entry`` takes a record, its name in the file and who hears of mistakes; None if there was one.
+    """
+
+    name: str
+    entry: Callable[[Any, str, Tell], Entry | None]
+
+
+def format_of(member: str | None, value: Any) -> Format | None:
+    """Return the format of which a piece of a file is a record; None if it is of no question.
+
+    Args:
+        member: the name under which it stands; None in a file that is a list.
+        value: the piece.
+    """
+    if member is None:
+        return VIZWIZ
+    if member in LISTS:
+        return LISTS[member]
+    return GQA if isinstance(value, dict) and ("imageId" in value or "question" in value) else None
+
+
+def _of_questions(record: Any, name: str, tell: Tell) -> Entry | None:
+    if not is_sound(record, name, _QUESTION, tell):
+        return None
+    question_id = record["question_id"]
+    return Entry(question_id, Question(question_id, record["image_id"], record["question"]), None)
+
+
+def _of_annotations(record: Any, name: str, tell: Tell) -> Entry | None:
+    if not is_sound(record, name, _ANNOTATION, tell):
+        return None
+    question_id = record["question_id"]
+    texts = answer_texts(record["answers"], f"question {question_id}", tell)
+    if texts is None:
+        return None
+    types = record.get("answer_type"), record.get("question_type")
+    return Entry(question_id, None, answered(texts, *types, record.get("multiple_choice_answer")))
+
+
+def _of_textvqa(record: Any, name: str, tell: Tell) -> Entry | None:
+    entry = _of_questions(record, name, tell)
+    return entry and _with_answers(entry, record, tell)
+
+
+def _of_vizwiz(record: Any, name: str, tell: Tell) -> Entry | None:
+    if not is_sound(record, name, _VIZWIZ, tell):
+        return None
+    image = record["image"]
+    return _with_answers(Entry(image, Question(image, image, record["question"]), None), record, tell)
+
+
+def _with_answers(entry: Entry, record: dict[str, Any], tell: Tell) -> Entry | None:
+    """Add the answers of a record that has any."""
+    if record.get("answers") in (None, []):
+        return entry
+    texts = answer_texts(record["answers"], f"question {entry.question_id}", tell)
+    if texts is None:
+        return None
+    return entry._replace(asked=answered(texts, record.get("answer_type"), record.get("question_type")))
+
+
+def _of_gqa(record: Any, name: str, tell: Tell) -> Entry | None:
+    if not is_sound(record, name, _GQA, tell):
+        return None
+    image, answer, types = record["imageId"], record.get("answer"), record.get("types") or {}
+    asked = (
+        None if answer in (None, "") else answered([answer], types.get("structural"), types.get("semantic"))
+    )
+    return Entry(
+        name, Question(name, image, record["question"]), asked, record.get("isBalanced") is not False
+    )
+
+
+VIZWIZ, GQA = Format("VizWiz", _of_vizwiz), Format("GQA", _of_gqa)
+#: Those that have their records in a list of this name.
+LISTS = {
+    "questions": Format("VQA v2", _of_questions),
+    "annotations": Format("VQA v2", _of_annotations),
+    "data": Format("TextVQA", _of_textvqa),
+}

@@ -1,0 +1,70 @@
+"""A detector without weights, for tests and for trying a pipeline."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from bua.detectors.resize import Prepared, Resize
+from bua.structures.regions import Regions
+
+
+class RandomDetector:
+    """Regions at random, the same for the same photograph.
+
+    Args:
+        feature_size: numbers a region.
+        min_regions: fewest regions of a photograph.
+        max_regions: most regions of a photograph.
+        seed: of everything.
+        name: of the detector.
+    """
+
+    grid: tuple[int, int] | None = None
+
+    def __init__(
+        self, *, feature_size: int, min_regions: int, max_regions: int, seed: int, name: str = "random"
+    ) -> None:
+        self.feature_size, self.min_regions, self.max_regions = feature_size, min_regions, max_regions
+        self.seed, self.name = seed, name
+        self.resize = Resize(side=None, longest=1000, rule="torchvision")
+        self.class_names = ("thing", "stuff")
+        self.attribute_names = ("plain", "odd")
+        self.weights_sha256 = hashlib.sha256(f"random {seed}".encode()).hexdigest()
+
+    def configuration(self) -> dict[str, Any]:
+        """Return ``_target_`` and the arguments."""
+        return {
+            "_target_": "bua.detectors.random_detector.RandomDetector",
+            "name": self.name,
+            "seed": self.seed,
+            "feature_size": self.feature_size,
+            "min_regions": self.min_regions,
+            "max_regions": self.max_regions,
+        }
+
+    def __call__(self, images: Sequence[Prepared]) -> list[Regions]:
+        """Return regions that depend on pixels and seed alone."""
+        return [self._regions(image) for image in images]
+
+    def _regions(self, image: Prepared) -> Regions:
+        height, width = image.frame.size
+        pixels = image.pixels.permute(1, 2, 0).to(torch.uint8).numpy()
+        digest = hashlib.sha256(pixels.tobytes() + f"{self.seed} {pixels.shape}".encode()).digest()
+        rng = np.random.default_rng(list(digest))
+        count = int(rng.integers(self.min_regions, self.max_regions + 1))
+        corners = np.sort(rng.random((count, 2, 2), dtype=np.float32), axis=1)
+        boxes = corners.reshape(count, 4) * np.array([width, height] * 2, np.float32)
+        if image.boxes is not None:
+            boxes, count = image.boxes, len(image.boxes)
+        return Regions(
+            features=rng.random((count, self.feature_size), dtype=np.float32),
+            boxes=boxes,
+            size=(height, width),
+            class_id=rng.integers(2, size=count, dtype=np.int32),
+            class_score=rng.random(count, dtype=np.float32),
+            attribute_id=rng.integers(2, size=count, dtype=np.int32),
+            attribute_score=rng.random(count, dtype=np.float32),
+        )
