@@ -12,8 +12,8 @@ from bua.data.scenes.write import write_scenes
 from bua.detectors.extract import extract
 from bua.detectors.photos import find_photos
 from bua.detectors.random_detector import RandomDetector
-from bua.store import About, Regions, StoreWriter
-from tests.parity import ROOT, SHARED
+from bua.store import Regions, StoreMetadata, StoreWriter
+from tests.helpers.parity import ROOT, SHARED
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +29,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small synthetic data set with regions at random in regions.h5."""
     out = tmp_path_factory.mktemp("scenes")
     counts = {"train": 24, "val": 8, "test": 8, "novel": 6}
-    write_scenes(out, seed=5, counts=counts, questions=6, workers=1, tell=lambda line: None)
+    write_scenes(out, seed=5, counts=counts, questions=6, workers=1, report=lambda line: None)
     detector = RandomDetector(feature_size=12, min_regions=3, max_regions=7, seed=0)
     extract(
         find_photos(out / "images"),
@@ -69,10 +69,10 @@ def regions(count: int, width: int = 6, seed: int = 0, **more: object) -> Region
     )
 
 
-ABOUT = About("test", {"selection": {"min_regions": 1}}, "0" * 64)
+ABOUT = StoreMetadata("test", {"selection": {"min_regions": 1}}, "0" * 64)
 
 
-def write_store(path: Path, images: dict[object, Regions], about: About = ABOUT) -> Path:
+def write_store(path: Path, images: dict[object, Regions], about: StoreMetadata = ABOUT) -> Path:
     """Write a store in one shard."""
     with StoreWriter(path, about) as writer:
         writer.write(list(images.items()))

@@ -11,10 +11,10 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from bua.cli.usage import COMMANDS
-from bua.engine.instantiate import ALLOWED, build
+from bua.engine.instantiate import ALLOWED, instantiate
 from bua.errors import InputError
-from bua.tasks.self_critical import SelfCritical
-from tests.parity import ROOT
+from bua.tasks.self_critical import SelfCriticalTask
+from tests.helpers.parity import ROOT
 
 CONF = ROOT / "conf"
 PRIMARY = sorted(f.stem for f in CONF.glob("*.yaml") if f.stem != "command")
@@ -62,8 +62,8 @@ def taken(target: Any) -> set[str]:
 
 
 def test_a_keyword_that_no_base_takes_is_found() -> None:
-    assert {"baseline", "decoder", "optimizer"} <= taken(SelfCritical)
-    assert "sampling" not in taken(SelfCritical)
+    assert {"baseline", "decoder", "optimizer"} <= taken(SelfCriticalTask)
+    assert "sampling" not in taken(SelfCriticalTask)
 
 
 def test_there_are_configurations() -> None:
@@ -141,13 +141,13 @@ def test_build_refuses_what_is_not_on_the_list() -> None:
         "bua.engine.load.torch.load",
     ):
         with pytest.raises(InputError, match=f"{target} may not be built"):
-            build({"_target_": target})
+            instantiate({"_target_": target})
 
 
 def test_build_refuses_deep_inside_and_in_lists() -> None:
     evil = {"_target_": "torch.optim.Adam", "_partial_": True, "x": [{"y": {"_target_": "os.system"}}]}
     with pytest.raises(InputError, match=r"x\[0\]\.y\._target_: os.system"):
-        build(evil)
+        instantiate(evil)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_build_refuses_deep_inside_and_in_lists() -> None:
 )
 def test_arguments_that_a_class_refuses_are_a_mistake_of_one_line(config) -> None:
     with pytest.raises(InputError, match=f"{config['_target_']} does not take what it was given"):
-        build(config)
+        instantiate(config)
 
 
 def test_link_to_the_configurations_is_tracked_as_a_link() -> None:

@@ -13,13 +13,13 @@ from bua.decode import BeamSearch, DiverseBeamSearch, Rules, Sampling, automaton
 from bua.detectors.pyramid import PyramidDetector
 from bua.detectors.selection import Selection
 from bua.engine.load import read_checkpoint
-from bua.inference.generate import say
+from bua.inference.generate import generate
 from bua.metrics.reward import bleu, cider_d, document_frequencies, prepare
 from bua.tasks.self_critical import Reward
 from bua.text import BOS, PADDING
 from tests.data.test_data import caption_data
+from tests.helpers.models import ANSWERERS, CAPTIONERS, answerer, captioner, some_regions, some_words
 from tests.metrics.test_reward import batch
-from tests.models.zoo import ANSWERERS, CAPTIONERS, answerer, captioner, some_regions, some_words
 from tests.tasks.test_self_critical import self_critical
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
@@ -62,9 +62,9 @@ def test_a_captioner_and_its_gradients(kind: str) -> None:
 def test_what_is_said_where_it_looked_and_how_likely_it_was(kind: str, name: str) -> None:
     model, regions = captioner(kind), some_regions()
     met = {"automaton": automaton([[[(4,)]], [[(5, 6)], [(7,)]], []])} if name == "constrained" else {}
-    mine = say([model], [regions], SEARCHES[name], **met)
+    mine = generate([model], [regions], SEARCHES[name], **met)
     met = {key: value.to("cuda") for key, value in met.items()}
-    theirs = say([on_gpu(model)], [regions.to("cuda")], SEARCHES[name], **met)
+    theirs = generate([on_gpu(model)], [regions.to("cuda")], SEARCHES[name], **met)
     assert theirs.words.tolist() == mine.words.tolist()
     for field in ("score", "log_prob", "word_log_prob", "weights"):
         torch.testing.assert_close(getattr(theirs, field).cpu(), getattr(mine, field), atol=1e-4, rtol=1e-4)
@@ -72,7 +72,7 @@ def test_what_is_said_where_it_looked_and_how_likely_it_was(kind: str, name: str
 
 def test_samples_are_as_likely_as_they_say() -> None:
     model, regions = on_gpu(captioner("updown")), some_regions().to("cuda")
-    found = say([model], [regions], Sampling(50, 6))
+    found = generate([model], [regions], Sampling(50, 6))
     words = torch.nn.functional.pad(found.words, (1, 0), value=BOS)
     log_probs = model(regions, words[..., :-1]).log_softmax(-1)
     said = log_probs.gather(3, words[..., 1:].unsqueeze(3)).squeeze(3) * (found.words != PADDING)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.parity import ROOT
+from tests.helpers.parity import ROOT
 
 LAYERS = [
     "text",

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_module
 
 import bua
 from bua.cli.usage import COMMANDS, FAMILIES
-from tests.parity import ROOT
+from tests.helpers.parity import ROOT
 
 TEXT = (ROOT / "README.md").read_text()
 DOCS = [path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))]

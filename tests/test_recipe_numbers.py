@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from bua.engine.instantiate import build
-from tests.parity import ROOT
+from bua.engine.instantiate import instantiate
+from tests.helpers.parity import ROOT
 from tests.test_conf import composed
 
 EPOCH = 113287 / 10  # batches of 10 images of Karpathy's train
@@ -268,7 +268,9 @@ def test_a_recipe_of_so_many_steps_is_validated_at_the_last(name: str) -> None:
 )
 def test_rates_by_epoch_are_the_published_ones(name: str, factors: list[float]) -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    schedule = build(composed("train", f"experiment=vqa_{'ban' if name == 'ban' else 'mcan'}").scheduler)
+    schedule = instantiate(
+        composed("train", f"experiment=vqa_{'ban' if name == 'ban' else 'mcan'}").scheduler
+    )
     rates, scheduler = [], schedule(optimizer, steps_per_epoch=3)
     for _ in range(3 * len(factors)):
         rates.append(optimizer.param_groups[0]["lr"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.parity import ROOT
+from tests.helpers.parity import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,8 @@ def test_the_wheel_works_in_a_fresh_environment(wheel, tmp_path) -> None:
     )
     assert where.stdout.startswith(str(venv))
     assert "quickstart" in bua("--help")
-    assert "bua.tasks.cross_entropy.CrossEntropy" in bua("train", "experiment=caption_scenes", "--cfg", "job")
+    assert "bua.tasks.cross_entropy.CaptionCrossEntropyTask" in bua(
+        "train", "experiment=caption_scenes", "--cfg", "job"
+    )
     bua("scenes", "out=s", "train=2", "val=0", "test=0", "novel=0", "workers=1")
     assert "2 images" in bua("extract", "images=s/images", "out=r.h5", "workers=0")

@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     from bua.cli.application import run
 
     try:
-        run(name, importlib.import_module(f"bua.cli.{name}").main, rest)
+        run(name, importlib.import_module(f"bua.cli.commands.{name}").main, rest)
     except InputError as error:
         if os.environ.get("BUA_TRACEBACK"):
             raise

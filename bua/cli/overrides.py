@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from bua.errors import InputError
 
 
-def refuse(keys: Collection[str], why: str, words: Iterable[str] | None = None) -> None:
+def reject_overrides(keys: Collection[str], why: str, words: Iterable[str] | None = None) -> None:
     """Raise ``InputError`` if the command line gives a key that would do nothing.
 
     Args:

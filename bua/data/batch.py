@@ -15,7 +15,7 @@ from torch import Tensor
 from bua.data.vqa.files.entry import QuestionId
 from bua.data.vqa.sparse_rows import Numbers
 from bua.errors import InputError, check_number, check_whole
-from bua.store.reader import FeatureStore, ImageId, Padded
+from bua.store.reader import FeatureStore, ImageId, PaddedRegions
 from bua.structures.region_batch import RegionBatch
 from bua.text.vocabulary import BOS, EOS, PADDING
 
@@ -42,7 +42,7 @@ class CaptionBatch(NamedTuple):
     reference_lengths: Int[Tensor, "B R"]
 
 
-class Marks(NamedTuple):
+class AnswerTargets(NamedTuple):
     """How right every answer to the questions of a batch is; one that is not listed is wrong.
 
     Arrays and not tensors: a model has no use for them, so they stay where they are.
@@ -65,7 +65,7 @@ class Marks(NamedTuple):
         return worth
 
 
-class QuestionBatch(NamedTuple):
+class VQABatch(NamedTuple):
     """Questions with their regions and what is right.
 
     ``words`` are padded in front or at the end; ``targets`` are soft scores; ``marks`` are only there
@@ -76,7 +76,7 @@ class QuestionBatch(NamedTuple):
     regions: RegionBatch
     words: Int[Tensor, "B T"]
     targets: Float[Tensor, "B C"]
-    marks: Marks | None
+    marks: AnswerTargets | None
 
 
 def check_reading(batch_size: int, workers: int, geometry: float | None) -> None:
@@ -102,7 +102,7 @@ class RegionInput(NamedTuple):
         """Return how many numbers a region of the store becomes."""
         return feature_size + (GEOMETRY if self.geometry is not None else 0)
 
-    def tensors(self, padded: Padded) -> RegionBatch:
+    def tensors(self, padded: PaddedRegions) -> RegionBatch:
         """Return features in single precision, mask, and boxes as shares of the image."""
         features = torch.from_numpy(padded.features).float()
         shares = geometry(torch.from_numpy(padded.boxes), torch.from_numpy(padded.size))

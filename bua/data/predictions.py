@@ -9,7 +9,7 @@ from bua.io.json_file import read_json
 from bua.store.reader import ImageId
 
 
-def read_results(path: Path | str, key: str, value: str) -> dict[ImageId, str]:
+def read_predictions(path: Path | str, key: str, value: str) -> dict[ImageId, str]:
     """Read predictions; other fields of the objects are not looked at.
 
     Args:
@@ -82,7 +82,7 @@ def check_known(
     if extra:
         raise InputError(
             f"{path}: {noun} {extra[0]!r} is not in {source} ({len(extra)} of the {len(results)} "
-            f"predictions are of none){as_text(extra[0], known)}"
+            f"predictions are of none){id_type_hint(extra[0], known)}"
         )
 
 
@@ -107,7 +107,7 @@ def check_complete(
         )
 
 
-def as_text(found: ImageId, known: Collection[ImageId]) -> str:
+def id_type_hint(found: ImageId, known: Collection[ImageId]) -> str:
     """Say that an id is only written as another type, if it is so."""
     if str(found) in known:
         return "; ids are texts there and must stand in quotes"

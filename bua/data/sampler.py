@@ -83,7 +83,9 @@ class ResumableLoader(DataLoader[Any]):
     def __init__(
         self, dataset: Dataset[Any], *, sampler: EpochSampler, batch_size: int, **kwargs: Any
     ) -> None:
-        super().__init__(dataset, batch_size=batch_size, sampler=sampler, generator=apart(), **kwargs)
+        super().__init__(
+            dataset, batch_size=batch_size, sampler=sampler, generator=loader_generator(), **kwargs
+        )
         self._order = sampler
         self._size = batch_size
         self._given = 0
@@ -116,17 +118,17 @@ class ResumableLoader(DataLoader[Any]):
         self._skip = state["given"] % len(self)  # an epoch that was given whole is not skipped again
 
 
-def apart() -> torch.Generator:
+def loader_generator() -> torch.Generator:
     """Return random numbers for a loader, so that making it does not use up those of the model."""
     return torch.Generator().manual_seed(0)
 
 
-def whole(batch: Any) -> Any:
+def identity_collate(batch: Any) -> Any:
     """Collate what is a batch already."""
     return batch
 
 
-def shuffled(
+def train_loader(
     data: Any,
     *,
     collate: Callable[[Any], Any],
@@ -141,7 +143,7 @@ def shuffled(
         drop_last: leave out a last batch that is smaller.
         sampler: makes the order from the number of examples, the seed, the rank and their number.
     """
-    rank, ranks = team(data)
+    rank, ranks = rank_and_world_size(data)
     return ResumableLoader(
         data.train_set,
         sampler=sampler(len(data.train_set), seed=data.seed, rank=rank, ranks=ranks),
@@ -149,11 +151,11 @@ def shuffled(
         num_workers=data.workers,
         collate_fn=collate,
         drop_last=drop_last,
-        pin_memory=pins(data),
+        pin_memory=should_pin_memory(data),
     )
 
 
-def dealt(count: int, rank: int, ranks: int) -> range:
+def shard_indices(count: int, rank: int, ranks: int) -> range:
     """Return the share of a rank in ``count`` examples, as many as every other rank's.
 
     Indices from ``count`` on fill up the shares: example n comes once more as ``count + n``, and is not
@@ -162,20 +164,20 @@ def dealt(count: int, rank: int, ranks: int) -> range:
     return range(rank, -(-count // ranks) * ranks, ranks)
 
 
-def pins(data: Any) -> bool:
+def should_pin_memory(data: Any) -> bool:
     """Say whether batches go to a GPU, which copies pinned memory faster, and while it computes."""
     if data.trainer is None:
         return torch.cuda.is_available()
     return bool(data.trainer.strategy.root_device.type == "cuda")
 
 
-def team(data: Any) -> tuple[int, int]:
+def rank_and_world_size(data: Any) -> tuple[int, int]:
     """Return the rank of this process and the number of ranks; of a DataModule alone, 0 and 1."""
     trainer = data.trainer
     return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
 
 
-def in_order(
+def val_loader(
     data: Any, *, collate: Callable[[Any], Any], sampler: Iterable[int] | None = None
 ) -> DataLoader[Any]:
     """Return the validation batches of a DataModule, in the order of its ``val_set`` or of a sampler."""
@@ -185,6 +187,6 @@ def in_order(
         batch_size=data.batch_size,
         num_workers=data.workers,
         collate_fn=collate,
-        generator=apart(),
-        pin_memory=pins(data),
+        generator=loader_generator(),
+        pin_memory=should_pin_memory(data),
     )

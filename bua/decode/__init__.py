@@ -7,8 +7,8 @@ from bua.decode.ensemble import ensemble
 from bua.decode.length import LengthPenalty
 from bua.decode.rules import Rules
 from bua.decode.sampling import Sampling
-from bua.decode.signature import described
-from bua.decode.step import Hypotheses, Special, StepFunction, reorder, repeat
+from bua.decode.signature import search_signature
+from bua.decode.step import Hypotheses, SpecialTokens, StepFunction, reorder, repeat
 
 #: Any of the searches.
 Decoder = BeamSearch | DiverseBeamSearch | Sampling
@@ -24,10 +24,10 @@ __all__ = [
     "LengthPenalty",
     "Rules",
     "Sampling",
-    "Special",
+    "SpecialTokens",
     "StepFunction",
     "automaton",
-    "described",
+    "search_signature",
     "ensemble",
     "greedy",
     "reorder",

@@ -12,10 +12,10 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from bua.decode.automaton import Automaton
-from bua.decode.beam_state import Group
+from bua.decode.beam_state import BeamState
 from bua.decode.length import LengthPenalty
 from bua.decode.rules import Rules
-from bua.decode.step import Hypotheses, Special, StepFunction, pick, reorder
+from bua.decode.step import Hypotheses, SpecialTokens, StepFunction, pick, reorder
 from bua.errors import check_kind, check_whole
 
 #: What becomes of a finished sequence.
@@ -58,7 +58,7 @@ class BeamSearch:
         state: Any,
         *,
         images: int,
-        special: Special | None = None,
+        special: SpecialTokens | None = None,
         automaton: Automaton | None = None,
         device: torch.device | str = "cpu",
     ) -> Hypotheses:
@@ -76,7 +76,7 @@ class BeamSearch:
             ValueError: rules or constraints have words that the model does not have.
             InputError: the model gives log-probabilities that are not numbers, or infinite ones.
         """
-        group = Group(self, images, special or Special(), automaton, device)
+        group = BeamState(self, images, special or SpecialTokens(), automaton, device)
         words = group.words
         for _ in range(self.max_words):
             log_probs, weights, state = step(words, state)

@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from bua.decode.automaton import Automaton
-from bua.decode.step import BROKEN, Hypotheses, Special, broken, pick
+from bua.decode.step import BROKEN, Hypotheses, SpecialTokens, broken, pick
 from bua.errors import InputError
 
 if TYPE_CHECKING:
     from bua.decode.beam import BeamSearch
 
 
-class Said(NamedTuple):
+class BeamStep(NamedTuple):
     """One step of every place: what was said, after which place, how likely, looking where."""
 
     words: Int[Tensor, "B M"]
@@ -28,7 +28,7 @@ class Said(NamedTuple):
     weights: Float[Tensor, "B M K"]
 
 
-class Group:
+class BeamState:
     """Live and finished sequences of one search.
 
     Args:
@@ -49,7 +49,7 @@ class Group:
         self,
         search: "BeamSearch",
         images: int,
-        special: Special,
+        special: SpecialTokens,
         automaton: Automaton | None,
         device: torch.device | str,
     ) -> None:
@@ -65,7 +65,7 @@ class Group:
         self._said = torch.zeros(images, 1, 0, dtype=torch.long, device=device)
         self._over = torch.zeros(images, 1, dtype=torch.bool, device=device)
         self._broken = torch.zeros((), dtype=torch.bool, device=device)
-        self._trace: list[Said] = []
+        self._trace: list[BeamStep] = []
         self._collected = _Collected.none(images, states, search.width, device)
 
     def choose(
@@ -96,7 +96,7 @@ class Group:
         self.spoke = there & ~before
         over = before | (words == self.special.eos)
         origin = parent if self.automaton is None else pick(self._live, parent)
-        self._trace.append(Said(words, origin, gained, pick(weights, parent)))
+        self._trace.append(BeamStep(words, origin, gained, pick(weights, parent)))
         self._said = torch.cat([pick(self._said, parent), words.unsqueeze(2)], 2)
         self.words, self._scores, self._over = words, scores, over
         self._collect(t)

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from bua.decode.beam import BeamSearch, merged
-from bua.decode.beam_state import Group
+from bua.decode.beam_state import BeamState
 from bua.decode.length import LengthPenalty
 from bua.decode.rules import Rules
-from bua.decode.step import Hypotheses, Special, StepFunction, reorder
+from bua.decode.step import Hypotheses, SpecialTokens, StepFunction, reorder
 from bua.errors import check_number, check_whole
 
 
@@ -56,13 +56,13 @@ class DiverseBeamSearch:
         state: Any,
         *,
         images: int,
-        special: Special | None = None,
+        special: SpecialTokens | None = None,
         device: torch.device | str = "cpu",
     ) -> Hypotheses:
         """Search; arguments and errors as of ``BeamSearch``."""
-        special = special or Special()
+        special = special or SpecialTokens()
         each = self._each()
-        groups = [Group(each, images, special, None, device) for _ in range(self.groups)]
+        groups = [BeamState(each, images, special, None, device) for _ in range(self.groups)]
         words = groups[0].words
         for t in range(self.max_words):
             log_probs, weights, state = step(words, state)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bua.decode.step import Special
+from bua.decode.step import SpecialTokens
 from bua.errors import check_flag, check_whole
 
 Word = int | str
@@ -87,7 +87,7 @@ class Rules:
         self,
         log_probs: Float[Tensor, "B N V"],
         said: Int[Tensor, "B N t"],
-        special: Special,
+        special: SpecialTokens,
         last: bool = False,
     ) -> Float[Tensor, "B N V"]:
         """Return log-probabilities that are minus infinity where a word may not come next.
@@ -111,7 +111,7 @@ class Rules:
         allowed[..., special.eos] = torch.where(stuck, end, allowed[..., special.eos])
         return allowed
 
-    def _ban_said(self, allowed: Tensor, said: Tensor, special: Special) -> None:
+    def _ban_said(self, allowed: Tensor, said: Tensor, special: SpecialTokens) -> None:
         """Ban, in place, what follows from the words so far."""
         last = said[..., -1:]
         if not self.twice:
@@ -126,12 +126,12 @@ class Rules:
             dangling = torch.isin(last, last.new_tensor(self._indices(self.endings)))
             allowed[..., special.eos : special.eos + 1].masked_fill_(dangling, -torch.inf)
 
-    def _never(self, size: int, special: Special) -> list[int]:
+    def _never(self, size: int, special: SpecialTokens) -> list[int]:
         silent = [special.padding, special.bos, *([] if self.unknown else [special.unknown])]
         banned = self._words("banned", size, special)
         return [word for word in silent if word >= 0 and word != special.eos] + banned
 
-    def _words(self, name: str, size: int, special: Special) -> list[int]:
+    def _words(self, name: str, size: int, special: SpecialTokens) -> list[int]:
         """Return the words of a rule, without the end."""
         words = [word for word in self._indices(getattr(self, name)) if word != special.eos]
         if words and not 0 <= min(words) <= max(words) < size:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bua.decode.rules import Rules
-from bua.decode.step import BROKEN, Hypotheses, Special, StepFunction, broken, repeat
+from bua.decode.step import BROKEN, Hypotheses, SpecialTokens, StepFunction, broken, repeat
 from bua.errors import InputError, check_kind, check_number, check_whole
 
 
@@ -55,12 +55,12 @@ class Sampling:
         state: Any,
         *,
         images: int,
-        special: Special | None = None,
+        special: SpecialTokens | None = None,
         device: torch.device | str = "cpu",
         generator: torch.Generator | None = None,
     ) -> Hypotheses:
         """Draw; arguments and errors as of ``BeamSearch``."""
-        special = special or Special()
+        special = special or SpecialTokens()
         state = repeat(state, images, self.width, device)
         words = torch.full((images, self.width), special.bos, device=device)
         said = words.new_zeros(images, self.width, 0)

@@ -8,7 +8,7 @@ from typing import Any
 ALWAYS = ("width", "max_words")
 
 
-def described(search: Any) -> str:
+def search_signature(search: Any) -> str:
     """Return the kind of a search with all of its options that are not the usual ones."""
     return " ".join([type(search).__name__, *_options(search, "")])
 

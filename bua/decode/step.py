@@ -19,7 +19,7 @@ from bua.text import vocabulary
 StepFunction = Callable[[Tensor, Any], tuple[Tensor, Tensor, Any]]
 
 
-class Special(NamedTuple):
+class SpecialTokens(NamedTuple):
     """Indices of the words that mean something to a search; below 0 where there is no such word."""
 
     padding: int = vocabulary.PADDING

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from torch.utils.data import Dataset
 
-from bua.detectors.given_boxes import Given
+from bua.detectors.given_boxes import GivenBoxes
 from bua.detectors.photo import read_photo
 from bua.detectors.photos import PhotoFile
 from bua.detectors.resize import Prepared, Resize
@@ -12,7 +12,7 @@ from bua.errors import InputError
 from bua.store.reader import ImageId
 
 Item = tuple[PhotoFile, Prepared | str]
-Boxes = Mapping[ImageId, Given]
+Boxes = Mapping[ImageId, GivenBoxes]
 
 
 class PhotoDataset(Dataset[Item]):

@@ -14,7 +14,7 @@ from bua.metrics.visual_genome import Found, Truth, attribute_ap, genome_ap
 EVALUATIONS = ("coco", "genome")
 
 
-class Precision:
+class DetectionEvaluator:
     """Collects what a detector finds in annotated images, and scores it.
 
     ``coco``: AP, AP50 and AP75 of at most 100 detections an image (Lin et al. 2014), by pycocotools.

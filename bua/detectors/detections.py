@@ -12,7 +12,7 @@ from bua.structures.regions import Regions
 
 
 @dataclass(frozen=True)
-class Thing:
+class Detection:
     """A named box.
 
     Attributes:
@@ -33,7 +33,7 @@ class Thing:
         return " ".join([*(name for name, _ in self.attributes), self.name])
 
 
-def detected(
+def detect_objects(
     proposals: Proposals,
     classes: Sequence[str],
     attributes: Sequence[str],
@@ -44,7 +44,7 @@ def detected(
     attribute_threshold: float,
     most_attributes: int,
     limit: int,
-) -> list[Thing]:
+) -> list[Detection]:
     """Return the things that a detector sees in one image, best first, with regressed boxes.
 
     Args:
@@ -62,7 +62,7 @@ def detected(
     kept = BoxConvention.MODERN.nms(found.boxes, found.scores, same_iou)[:limit]
     found = Detections(*(part[kept] for part in vars(found).values()))
     return [
-        Thing(
+        Detection(
             (x1, y1, x2, y2),
             classes[int(found.labels[n]) - 1],
             float(found.scores[n]),
@@ -83,9 +83,9 @@ def _attributes(
     return tuple((names[n], value) for n, value in pairs if value >= threshold)
 
 
-def stored(
+def stored_detections(
     regions: Regions, classes: Sequence[str], attributes: Sequence[str], *, attribute_threshold: float
-) -> list[Thing]:
+) -> list[Detection]:
     """Return the regions of a store as things, most probable first; unnamed where it has no names."""
     things = []
     for n, (x1, y1, x2, y2) in enumerate(regions.boxes.tolist()):
@@ -95,11 +95,11 @@ def stored(
         if regions.attribute_id is not None and attributes:
             known = float(regions.attribute_score[n]) if regions.attribute_score is not None else 0.0
             said = ((attributes[regions.attribute_id[n]], known),) if known >= attribute_threshold else ()
-        things.append(Thing((x1, y1, x2, y2), name, score, said))
+        things.append(Detection((x1, y1, x2, y2), name, score, said))
     return sorted(things, key=lambda thing: -thing.score)
 
 
-def tags(things: Sequence[Thing]) -> dict[str, float]:
+def tags(things: Sequence[Detection]) -> dict[str, float]:
     """Return the names of classes in an image, each with its best score, best first."""
     best: dict[str, float] = {}
     for thing in things:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.detectors.resize import Prepared, Resize
-from bua.store.schema import About
+from bua.store.schema import StoreMetadata
 from bua.structures.regions import Regions
 
 Photo = NDArray[np.uint8]
@@ -43,12 +43,12 @@ class Detector(Protocol):
         """Return the regions of photographs that were resized to one size."""
 
 
-def look(detector: Detector, photo: Photo, boxes: NDArray[np.float32] | None = None) -> Regions:
+def detect_regions(detector: Detector, photo: Photo, boxes: NDArray[np.float32] | None = None) -> Regions:
     """Return the regions of one photograph (H, W, 3), or of given boxes in it."""
     return detector([detector.resize.prepare(photo, boxes)])[0]
 
 
-def describe(detector: Detector, **more: Any) -> About:
+def store_metadata(detector: Detector, **more: Any) -> StoreMetadata:
     """Return what a store says of the features of a detector.
 
     Args:
@@ -56,7 +56,7 @@ def describe(detector: Detector, **more: Any) -> About:
         more: what else decides the features, added to the configuration.
     """
     versions = {name: metadata.version(name) for name in ("bua", "torch", "torchvision")}
-    return About(
+    return StoreMetadata(
         detector=detector.name,
         configuration={**detector.configuration(), **more},
         weights_sha256=detector.weights_sha256,

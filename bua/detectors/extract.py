@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from bua.detectors.dataset import Boxes, Item, PhotoDataset
-from bua.detectors.detector import Detector, describe
+from bua.detectors.detector import Detector, store_metadata
 from bua.detectors.photos import PhotoFile
 from bua.detectors.resize import Prepared
 from bua.detectors.shard import Shard
@@ -38,7 +38,7 @@ SHARD_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """The processes that share an extraction.
 
     Attributes:
@@ -53,7 +53,7 @@ class Team:
 
 
 @dataclass(frozen=True)
-class Extracted:
+class ExtractionResult:
     """How an extraction went.
 
     Attributes:
@@ -85,8 +85,8 @@ def extract(
     max_errors: int | None,
     boxes: Boxes | None = None,
     boxes_sha256: str | None = None,
-    team: Team | None = None,
-) -> Extracted:
+    team: ProcessGroup | None = None,
+) -> ExtractionResult:
     """Write the regions of photographs to ``out``; go on where an interrupted run stopped.
 
     Unreadable photographs are listed in ``errors.jsonl`` beside ``out``. All processes of a team
@@ -119,7 +119,7 @@ def extract(
         max_errors=max_errors,
         boxes=boxes,
         given_boxes=boxes_sha256,
-        team=team or Team(),
+        team=team or ProcessGroup(),
     )
     return job.run()
 
@@ -138,15 +138,15 @@ class _Job:
     max_errors: int | None
     boxes: Boxes | None
     given_boxes: str | None
-    team: Team
+    team: ProcessGroup
 
-    def run(self) -> Extracted:
+    def run(self) -> ExtractionResult:
         more = {"given_boxes": self.given_boxes} if self.boxes is not None else {}
-        about, started = describe(self.detector, **more), time.monotonic()
+        metadata, started = store_metadata(self.detector, **more), time.monotonic()
         if any(self.team.share(self.out.exists() if self.team.rank == 0 else False)):
-            found: Extracted = self._together(lambda: self._finished(about.identity))
+            found: ExtractionResult = self._together(lambda: self._finished(metadata.identity))
             return found
-        writer = StoreWriter(self.out, about, self.dtype, rank=self.team.rank)
+        writer = StoreWriter(self.out, metadata, self.dtype, rank=self.team.rank)
         first = self.team.rank == 0
         try:
             self._together(lambda: self._begin(writer) if first else None)
@@ -155,7 +155,7 @@ class _Job:
             self._together(lambda: self._end(writer) if first else None)
         finally:
             writer.close()
-        done: Extracted = self._together(lambda: self._finished(about.identity))
+        done: ExtractionResult = self._together(lambda: self._finished(metadata.identity))
         return replace(done, seconds=time.monotonic() - started, detecting=detecting, new=new)
 
     def _together(self, step: Callable[[], Any]) -> Any:
@@ -195,7 +195,7 @@ class _Job:
             raise InputError(f"none of {len(order)} photographs can be read; the first: {errors[order[0]]}")
         done = writer.done
         made = [photo for photo in self.photos if photo.image_id in done]
-        writer.about = replace(writer.about, origin={"photographs": _fingerprint(made)})
+        writer.metadata = replace(writer.metadata, origin={"photographs": _fingerprint(made)})
         writer.pack(order)
 
     def _check_errors(self, errors: Mapping[ImageId, str]) -> None:
@@ -280,7 +280,7 @@ class _Job:
 
     def _check_origin(self, store: FeatureStore) -> None:
         """Raise ``InputError`` if the store was made from other photographs of the same names."""
-        made = store.about.origin.get("photographs")
+        made = store.metadata.origin.get("photographs")
         files = {photo.image_id: photo for photo in self.photos}
         if made is None or not all(image_id in files for image_id in store):
             return  # a part of the photographs says nothing of the whole
@@ -294,7 +294,7 @@ class _Job:
         item = PhotoDataset([photo], self.detector.resize, self.boxes)[0]
         return not isinstance(item[1], str)
 
-    def _finished(self, identity: dict[str, Any]) -> Extracted:
+    def _finished(self, identity: dict[str, Any]) -> ExtractionResult:
         """Accept a finished file that holds what is asked for."""
         out, photos = self.out, self.photos
         if out.is_dir():
@@ -303,9 +303,9 @@ class _Job:
             remove_leftovers(out)
         store = FeatureStore(out)
         kind = store[store.image_ids[0]].features.dtype
-        names = store.about.class_names, store.about.attribute_names
+        names = store.metadata.class_names, store.metadata.attribute_names
         same = names == (tuple(self.detector.class_names), tuple(self.detector.attribute_names))
-        if store.about.identity != identity or kind != self.dtype or not same:
+        if store.metadata.identity != identity or kind != self.dtype or not same:
             raise InputError(f"{out}: made by another detector or with other options; give another out")
         _check_age(out, photos, set(store.image_ids))
         self._check_origin(store)
@@ -319,7 +319,7 @@ class _Job:
                 f"{out}: finished, but it lacks {len(missing)} of the {len(photos)} photographs, the first "
                 f"is {missing[0].image_id!r}; delete it or give another out"
             )
-        return Extracted(len(store), int(store.counts().sum()), errors, 0.0, 0.0, 0)
+        return ExtractionResult(len(store), int(store.counts().sum()), errors, 0.0, 0.0, 0)
 
 
 def _bytes(photo: PhotoFile) -> int:

@@ -62,10 +62,10 @@ class FrozenDetector:
         channels_last: bool = False,
     ) -> None:
         self.name, self.selection = name, selection
-        self.model: Any = frozen(model, device, channels_last)
+        self.model: Any = freeze(model, device, channels_last)
         self.weights_sha256, self._configuration = weights_sha256, configuration
         self.device, self.precision, self.channels_last = torch.device(device), precision, channels_last
-        self.computing = computing(self.device, precision)
+        self.computing = autocast_context(self.device, precision)
         self.feature_size: int = model.feature_size
         self.class_names, self.attribute_names = model.classes, model.attributes
         self.resize: Resize = model.resize
@@ -99,9 +99,9 @@ class FrozenDetector:
             kept, boxes = torch.arange(len(found), device=found.boxes.device), image.boxes
         else:
             kept, selected = self.selection.select(found)
-            boxes = array(selected)
-        named = {name: array(column[kept]) for name, column in named_columns(found).items()}
-        return Regions(features=array(found.features[kept]), boxes=boxes, size=image.frame.size, **named)
+            boxes = to_numpy(selected)
+        named = {name: to_numpy(column[kept]) for name, column in named_columns(found).items()}
+        return Regions(features=to_numpy(found.features[kept]), boxes=boxes, size=image.frame.size, **named)
 
 
 def named_columns(found: Proposals) -> dict[str, Tensor]:
@@ -114,19 +114,19 @@ def named_columns(found: Proposals) -> dict[str, Tensor]:
     return columns
 
 
-def array(tensor: Tensor) -> NDArray[Any]:
+def to_numpy(tensor: Tensor) -> NDArray[Any]:
     """Return a tensor as an array on the CPU."""
     out: NDArray[Any] = tensor.cpu().numpy()
     return out
 
 
-def frozen(model: nn.Module, device: str, channels_last: bool) -> nn.Module:
+def freeze(model: nn.Module, device: str, channels_last: bool) -> nn.Module:
     """Return a model on a device, in evaluation mode, with nothing to learn."""
     model.to(device).eval().requires_grad_(False)
     return model.to(memory_format=torch.channels_last) if channels_last else model
 
 
-def computing(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+def autocast_context(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """Return the context in which a model computes.
 
     Raises:

@@ -14,7 +14,7 @@ from bua.store.reader import FeatureStore, ImageId
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenBoxes:
     """The given boxes of an image.
 
     Attributes:
@@ -37,7 +37,7 @@ class Given:
         return None
 
 
-def read_boxes(file: Path | str) -> dict[ImageId, Given]:
+def read_boxes(file: Path | str) -> dict[ImageId, GivenBoxes]:
     """Return the boxes of every image in a file, in the order of the file.
 
     The file is a feature store (``.h5``), whose boxes are taken; or a JSON: COCO's instances, with
@@ -50,7 +50,7 @@ def read_boxes(file: Path | str) -> dict[ImageId, Given]:
     path = Path(file)
     if path.suffix in (".h5", ".hdf5"):
         store = FeatureStore(path)
-        return {i: Given(np.array(store[i].boxes), store[i].size) for i in store}
+        return {i: GivenBoxes(np.array(store[i].boxes), store[i].size) for i in store}
     content = read_json(path)
     found: dict[ImageId, list[list[float]]] = {}
     sizes: dict[ImageId, tuple[int, int]] = {}
@@ -76,7 +76,7 @@ def read_boxes(file: Path | str) -> dict[ImageId, Given]:
     for image_id, array in arrays.items():
         if not len(array) or (array[:, 2:] <= array[:, :2]).any() or not np.isfinite(array).all():
             raise InputError(f"{path}: image {image_id!r}: at least one box, each with an area, is needed")
-    return {image_id: Given(array, sizes.get(image_id)) for image_id, array in arrays.items()}
+    return {image_id: GivenBoxes(array, sizes.get(image_id)) for image_id, array in arrays.items()}
 
 
 def _four(box: Any, where: str) -> list[float]:

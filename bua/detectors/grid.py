@@ -21,7 +21,7 @@ from bua.detectors.c4.model import MEANS as CAFFE_MEANS
 from bua.detectors.c4.weights import load_c4
 from bua.detectors.download import download, load_into, read_state
 from bua.detectors.fpn import ARCHITECTURES, load_fpn
-from bua.detectors.frozen_detector import array, computing, file_sha256, frozen
+from bua.detectors.frozen_detector import autocast_context, file_sha256, freeze, to_numpy
 from bua.detectors.rcnn import DEVIATIONS, MEANS
 from bua.detectors.resize import Frame, Prepared, Resize, stack
 from bua.errors import InputError
@@ -112,10 +112,10 @@ class GridDetector:
         self.name, self.network, self.resize, self.zoom = name, network, resize, zoom
         self.grid = (cells[0], cells[1]) if cells is not None else None
         model, path = last_map(network, weights)
-        self.model = frozen(model, device, channels_last)
+        self.model = freeze(model, device, channels_last)
         self.weights_sha256 = file_sha256(path)
         self.device, self.precision = torch.device(device), precision
-        self.computing = computing(self.device, precision)
+        self.computing = autocast_context(self.device, precision)
         with torch.inference_mode():
             self.feature_size = int(self.model(torch.zeros(1, 3, 64, 64, device=self.device)).shape[1])
 
@@ -147,7 +147,7 @@ class GridDetector:
             zoomed = F.interpolate(maps, self.grid, mode="bilinear", align_corners=False)
         elif self.grid is not None:
             zoomed = F.adaptive_avg_pool2d(maps, self.grid)
-        features = array(zoomed[0].flatten(1).T.contiguous())
+        features = to_numpy(zoomed[0].flatten(1).T.contiguous())
         return Regions(features, cell_boxes(zoomed.shape[2:], image.frame), image.frame.size)
 
 
@@ -164,7 +164,7 @@ def _pooled(maps: Tensor, image: Prepared) -> Regions:
     assert image.boxes is not None
     boxes = image.frame.to_resized(torch.from_numpy(image.boxes).to(maps.device))
     features = roi_align(maps, [boxes], 7, 1 / STRIDE, aligned=True).mean((2, 3))
-    return Regions(array(features), image.boxes, image.frame.size)
+    return Regions(to_numpy(features), image.boxes, image.frame.size)
 
 
 def last_map(network: str, weights: str | None) -> tuple[LastMap, Path]:

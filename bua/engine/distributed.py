@@ -9,14 +9,16 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from bua.detectors.extract import Team
+from bua.detectors.extract import ProcessGroup
 from bua.errors import InputError
 
 #: Processes wait so long for each other: one may be packing tens of gigabytes meanwhile.
 PATIENCE = timedelta(days=7)
 
 
-def with_team(function: Callable[[Team, str], Any], *, device: str, devices: int, num_nodes: int) -> Any:
+def run_distributed(
+    function: Callable[[ProcessGroup, str], Any], *, device: str, devices: int, num_nodes: int
+) -> Any:
     """Call a function in every process of a team and return what it returns here.
 
     Args:
@@ -32,7 +34,7 @@ def with_team(function: Callable[[Team, str], Any], *, device: str, devices: int
         if not isinstance(value, int) or value < 1:
             raise InputError(f"trainer.{key}={value}: a whole number of at least 1 is needed")
     if devices * num_nodes == 1:
-        return function(Team(), device)
+        return function(ProcessGroup(), device)
     kind = device.split(":")[0]
     try:
         strategy = DDPStrategy(timeout=PATIENCE)
@@ -53,7 +55,7 @@ def with_team(function: Callable[[Team, str], Any], *, device: str, devices: int
             raise InputError("another process of this command was lost; run it again to go on") from None
         return every
 
-    return function(Team(fabric.global_rank, fabric.world_size, share), here)
+    return function(ProcessGroup(fabric.global_rank, fabric.world_size, share), here)
 
 
 def rank() -> int:

@@ -9,19 +9,19 @@ import torch
 import yaml
 from torch import Tensor
 
-from bua.data.detection.dataset import Instances
+from bua.data.detection.dataset import DetectionDataset
 from bua.detectors.c4.model import C4RCNN
 from bua.detectors.c4.weights import load_c4, save_c4
 from bua.detectors.detection_evaluator import proposals_of
 from bua.detectors.fpn import TorchvisionRCNN, load_fpn, save_fpn
 from bua.detectors.pyramid import load_weights, save_weights
 from bua.detectors.rcnn import NarrowPyramidRCNN
-from bua.engine.instantiate import build
+from bua.engine.instantiate import instantiate
 from bua.engine.load import find_checkpoint, read_checkpoint
 from bua.engine.provenance import sha256
 from bua.engine.run_directory import RunDirectory
 from bua.errors import InputError
-from bua.evaluation.detection import measure
+from bua.evaluation.detection import evaluate_detector
 from bua.io.atomic import write_text
 from bua.io.json_file import read_json
 
@@ -32,18 +32,18 @@ def main(config: Any) -> None:
     """Write weights and, beside them, a JSON with recipe, hash and what was measured with them."""
     run, out = Path(config.run), Path(config.out)
     record, state = read_checkpoint(find_checkpoint(run))
-    model = build(record["model"], allowed=("bua.detectors.",))
+    model = instantiate(record["model"], allowed=("bua.detectors.",))
     model.load_state_dict(state)
     out.parent.mkdir(parents=True, exist_ok=True)
     shipped = ship(out, model, record["model"])
     provenance = read_json(run / "provenance.json")
     for source in provenance["sources"].values():
         source["file"] = Path(source["file"]).name
-    test = Instances(config.instances, config.images, flip=False, whole=True)
+    test = DetectionDataset(config.instances, config.images, flip=False, whole=True)
     evaluation = record["objective"].get("evaluation", "coco")
-    scores = {**measure(shipped, test, evaluation), **attribute_accuracy(shipped, test)}
+    scores = {**evaluate_detector(shipped, test, evaluation), **attribute_accuracy(shipped, test)}
     scenes = Path(config.instances).parent / "scenes.json"
-    about = {
+    metadata = {
         "weights": out.name,
         "sha256": sha256(out),
         "bytes": out.stat().st_size,
@@ -56,8 +56,8 @@ def main(config: Any) -> None:
         },
         "provenance": provenance,
     }
-    write_text(out.with_suffix(".json"), json.dumps(about, indent=1))
-    log.info(f"{out}: {about['bytes']:,} bytes, AP50 {scores['AP50']:.3f}")
+    write_text(out.with_suffix(".json"), json.dumps(metadata, indent=1))
+    log.info(f"{out}: {metadata['bytes']:,} bytes, AP50 {scores['AP50']:.3f}")
 
 
 def without_folder(word: str) -> str:
@@ -87,7 +87,7 @@ def ship(out: Path, model: Any, recipe: dict[str, Any]) -> Any:
 
 
 @torch.inference_mode()
-def attribute_accuracy(model: Any, test: Instances) -> dict[str, float]:
+def attribute_accuracy(model: Any, test: DetectionDataset) -> dict[str, float]:
     """Return how often the most probable attribute of a true box is one that the thing has."""
     right = total = 0
     for n in range(len(test) if model.attributes else 0):

@@ -5,8 +5,8 @@ import importlib
 import inspect
 from typing import Any
 
+import hydra.utils
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -16,7 +16,7 @@ from bua.errors import InputError
 ALLOWED = ("bua.", "torch.optim.", "pytorch_lightning.", "torchmetrics.")
 
 
-def build(config: Any, *, allowed: tuple[str, ...] = ALLOWED, **values: Any) -> Any:
+def instantiate(config: Any, *, allowed: tuple[str, ...] = ALLOWED, **values: Any) -> Any:
     """Build what ``config`` describes, with ``values`` as further keyword arguments.
 
     Raises:
@@ -30,7 +30,7 @@ def build(config: Any, *, allowed: tuple[str, ...] = ALLOWED, **values: Any) -> 
                 f"{key}: {target} may not be built; a class below {', '.join(allowed)} is needed"
             )
     try:
-        factory = instantiate(plain, _partial_=True, _convert_="all")
+        factory = hydra.utils.instantiate(plain, _partial_=True, _convert_="all")
     except InstantiationException as error:  # of something inside; what it said is behind Hydra's own words
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from None

@@ -10,10 +10,10 @@ import torch
 from hydra.utils import get_class
 from torch import nn
 
-from bua.detectors.detector import Detector, describe
-from bua.engine.instantiate import build, is_allowed, targets
+from bua.detectors.detector import Detector, store_metadata
+from bua.engine.instantiate import instantiate, is_allowed, targets
 from bua.errors import InputError
-from bua.inference.predictor import Trained
+from bua.inference.predictor import Predictor
 
 #: Of the record in a checkpoint; another number means that bua must be another one.
 FORMAT = 1
@@ -27,7 +27,7 @@ def load(
     any_features: bool = False,
     precision: str = "32-true",
     compile: bool = False,
-) -> Trained:
+) -> Predictor:
     """Load a trained model.
 
     Args:
@@ -45,7 +45,7 @@ def load(
     record, state = read_checkpoint(checkpoint)
     if record.get("kind") not in ("caption", "vqa"):
         raise InputError(f"{path}: a {record.get('kind')} run; a captioner or a VQA model is needed")
-    model = build(record["model"], allowed=("bua.models.",))
+    model = instantiate(record["model"], allowed=("bua.models.",))
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -56,11 +56,11 @@ def load(
     def detector() -> Detector:
         made = build_detector(record["features"], weights=weights, device=device)
         if not any_features:
-            trained.check_features(describe(made).identity, f"detector {made.name}")
+            trained.check_features(store_metadata(made).identity, f"detector {made.name}")
         return made
 
     try:
-        trained = Trained(
+        trained = Predictor(
             model, record, detector=detector, source=str(path), device=device, precision=precision
         )
     except ValueError as error:
@@ -101,7 +101,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
     return record, state
 
 
-def begin_with(model: nn.Module, path: Path | str, record: Mapping[str, Any]) -> None:
+def init_weights_from(model: nn.Module, path: Path | str, record: Mapping[str, Any]) -> None:
     """Give a model the weights of one that was trained before; its optimiser is not looked at.
 
     Args:
@@ -169,5 +169,5 @@ def build_detector(identity: Mapping[str, Any], *, weights: str | None, device: 
             raise InputError(f"detector {name!r}: {target} may not be built")
     taken = inspect.signature(get_class(configuration["_target_"])).parameters
     here = {key: value for key, value in (("weights", weights), ("device", device)) if key in taken}
-    detector: Detector = build(configuration, allowed=("bua.detectors.",), **here)
+    detector: Detector = instantiate(configuration, allowed=("bua.detectors.",), **here)
     return detector

@@ -46,7 +46,7 @@ def provenance(sources: Mapping[str, str], seed: int) -> dict[str, Any]:
 def _hashes(path: Path) -> dict[str, Any]:
     """Return the hash of a file; of a feature file those of its columns, which it holds already."""
     if path.suffix == ".h5":
-        return {"columns": dict(FeatureStore(path).about.sha256)}
+        return {"columns": dict(FeatureStore(path).metadata.sha256)}
     return {"sha256": sha256(path)}
 
 

@@ -88,7 +88,7 @@ class RunDirectory:
         return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
-def data_of_run(run: Path | str, key: str) -> Any:
+def read_run_data(run: Path | str, key: str) -> Any:
     """Return a key of the data that a run, or that of a checkpoint, was trained on, where none was given.
 
     Raises:
@@ -102,7 +102,7 @@ def data_of_run(run: Path | str, key: str) -> Any:
     return value
 
 
-class Journal(Callback):
+class MetricsLogger(Callback):
     """Writes a row to ``metrics.csv`` and a line to the terminal.
 
     After every epoch, after a validation within one, and a line every so many minutes of a long one. What
@@ -115,8 +115,8 @@ class Journal(Callback):
     #: Seconds between lines within an epoch.
     SILENCE = 300
 
-    def __init__(self, run: RunDirectory, tell: Any) -> None:
-        self.file, self.tell = run.path / "metrics.csv", tell
+    def __init__(self, run: RunDirectory, report: Any) -> None:
+        self.file, self.report = run.path / "metrics.csv", report
         self.started = self.epoch_started = time.monotonic()
         self.validated = False
         self.spoke, self.began = self.started, 0
@@ -151,7 +151,7 @@ class Journal(Callback):
             self.spoke = now
             loss = self._sums.get("train/loss")
             shown = f"  train/loss {float(loss) / self._batches:.4g}" if loss is not None else ""
-            self.tell(f"step {trainer.global_step}{shown}{self._left(trainer)}")
+            self.report(f"step {trainer.global_step}{shown}{self._left(trainer)}")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note where this process began."""
@@ -184,7 +184,7 @@ class Journal(Callback):
         place = f"step {trainer.global_step}"
         if trainer.max_epochs is not None and trainer.max_epochs > 0:
             place = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        self.tell(f"{place}  {shown}{self._left(trainer)}")
+        self.report(f"{place}  {shown}{self._left(trainer)}")
 
     def _left(self, trainer: Trainer) -> str:
         """Return how long the training will still take, going by what it took so far."""

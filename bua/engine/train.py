@@ -15,13 +15,13 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 
-from bua.cli.overrides import refuse
+from bua.cli.overrides import reject_overrides
 from bua.engine.callbacks import LastCheckpoint
 from bua.engine.distributed import rank
-from bua.engine.instantiate import build, to_plain
-from bua.engine.load import FORMAT, begin_with, read_checkpoint
+from bua.engine.instantiate import instantiate, to_plain
+from bua.engine.load import FORMAT, init_weights_from, read_checkpoint
 from bua.engine.provenance import provenance
-from bua.engine.run_directory import Journal, RunDirectory
+from bua.engine.run_directory import MetricsLogger, RunDirectory
 from bua.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -56,9 +56,9 @@ def train(config: Any, out: Path, overrides: list[str]) -> dict[str, float]:
     if not config.resume:
         run.check_new()
     pl.seed_everything(config.seed, verbose=False)
-    data = build(config.data)
+    data = instantiate(config.data)
     known = {name: size for name, size in data.sizes.items() if name in list(config.model)}
-    refuse([f"model.{name}" for name in known], "the data decide it", overrides)
+    reject_overrides([f"model.{name}" for name in known], "the data decide it", overrides)
     plain = to_plain(OmegaConf.merge(config, {"model": known}))
     # what a model began from is not asked for again when it is built from its checkpoint
     model = {key: None if key == "pretrained" else value for key, value in plain["model"].items()}
@@ -66,8 +66,8 @@ def train(config: Any, out: Path, overrides: list[str]) -> dict[str, float]:
     if config.resume:
         _check_resume(run, plain, record)
     task = _task(config, plain, data, record)
-    journal = Journal(run, log.info)
-    trainer = build(plain["trainer"], callbacks=_callbacks(config, run, journal), logger=False)
+    journal = MetricsLogger(run, log.info)
+    trainer = instantiate(plain["trainer"], callbacks=_callbacks(config, run, journal), logger=False)
     before = run.metrics() if config.resume else {}
     if config.resume:
         run.status("running", metrics=before)
@@ -79,7 +79,7 @@ def train(config: Any, out: Path, overrides: list[str]) -> dict[str, float]:
             data.save(run.path)
             task.save(run.path)
             log.info(f"{run.path}: {sum(p.numel() for p in task.parameters()):,} parameters")
-        with told_sizes(trainer, overrides):
+        with explain_size_mismatch(trainer, overrides):
             checkpoint = run.last() if config.resume else None
             trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
@@ -127,7 +127,7 @@ def _is_for_a_length(scheduler: dict[str, Any] | None) -> bool:
 
 def _task(config: Any, plain: dict[str, Any], data: Any, record: dict[str, Any]) -> Any:
     """Build the model and what it is trained for."""
-    model = build(plain["model"])
+    model = instantiate(plain["model"])
     if config.compile:
         model.compile()  # in place: its parameters keep their names
     objective = plain["objective"]
@@ -135,21 +135,21 @@ def _task(config: Any, plain: dict[str, Any], data: Any, record: dict[str, Any])
         objective = {**objective, **{key: None for key in BEGINNINGS if key in objective}}
     elif getattr(model, "fixed_words", False) and not objective.get("word_vectors") and not config.start:
         raise InputError("model.fixed_words=true: words that do not learn need objective.word_vectors=FILE")
-    task = build(
+    task = instantiate(
         objective,
         model=model,
-        optimizer=build(plain["optimizer"]),
-        scheduler=build(plain["scheduler"]) if plain.get("scheduler") else None,
+        optimizer=instantiate(plain["optimizer"]),
+        scheduler=instantiate(plain["scheduler"]) if plain.get("scheduler") else None,
         record=record,
         **data.parts,
     )
     if config.get("start") is not None and not config.resume:
-        begin_with(model, config.start, record)  # last: it has the word over what the task begins with
+        init_weights_from(model, config.start, record)  # last: it has the word over what the task begins with
     return task
 
 
 @contextmanager
-def told_sizes(trainer: pl.Trainer, overrides: list[str]) -> Iterator[None]:
+def explain_size_mismatch(trainer: pl.Trainer, overrides: list[str]) -> Iterator[None]:
     """Tell sizes of a model that do not fit each other, which show in its first batch only.
 
     Raises:
@@ -166,7 +166,7 @@ def told_sizes(trainer: pl.Trainer, overrides: list[str]) -> Iterator[None]:
         ) from error
 
 
-def _callbacks(config: Any, run: RunDirectory, journal: Journal) -> list[Callback]:
+def _callbacks(config: Any, run: RunDirectory, journal: MetricsLogger) -> list[Callback]:
     best = ModelCheckpoint(
         run.checkpoints,
         filename="best",

@@ -5,7 +5,7 @@ from typing import Any
 
 from bua import __version__
 from bua.data.captions.files import read_captions
-from bua.data.predictions import check_complete, check_known, read_results
+from bua.data.predictions import check_complete, check_known, read_predictions
 from bua.engine.provenance import sha256
 from bua.errors import InputError
 from bua.metrics.caption import caption_scores, signature
@@ -20,7 +20,7 @@ def score_captions(config: Any) -> dict[str, Any]:
     A domain is scored as the server of nocaps does it: against its own references alone, of which the
     document frequencies of CIDEr are, too; so the overall number is no mean of those of the domains.
     """
-    predictions = read_results(config.predictions, "image_id", "caption")
+    predictions = read_predictions(config.predictions, "image_id", "caption")
     if config.references is None:
         raise InputError("references is needed for task=caption: give references=FILE")
     file = read_captions(config.references, splits=config.splits)

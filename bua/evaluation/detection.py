@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from bua.data.detection.dataset import Instances
-from bua.detectors.detection_evaluator import EVALUATIONS, Precision
+from bua.data.detection.dataset import DetectionDataset
+from bua.detectors.detection_evaluator import EVALUATIONS, DetectionEvaluator
 from bua.detectors.frozen_detector import FrozenDetector
-from bua.engine.instantiate import build
+from bua.engine.instantiate import instantiate
 from bua.errors import InputError
 from bua.io.atomic import write_text
 
@@ -22,13 +22,13 @@ def main(config: Any) -> None:
     """Score a detector on COCO instances, and write the numbers with where they come from."""
     if config.evaluation not in EVALUATIONS:
         raise InputError(f"evaluation={config.evaluation}: {' or '.join(EVALUATIONS)} is needed")
-    detector = build(config.detector)
+    detector = instantiate(config.detector)
     if not isinstance(detector, FrozenDetector):
         raise InputError(f"detector={detector.name} detects nothing; scenes_fpn, vg_c4 and fpn_r50 do")
     names = detector.class_names, detector.attribute_names
-    test = Instances(config.instances, config.images, flip=False, names=names, whole=True)
+    test = DetectionDataset(config.instances, config.images, flip=False, names=names, whole=True)
     with detector.computing:
-        scores = measure(detector.model, test, config.evaluation, quirks=config.quirks)
+        scores = evaluate_detector(detector.model, test, config.evaluation, quirks=config.quirks)
     for name, value in scores.items():
         log.info(f"{name:24}{value:.4f}")
     result = {
@@ -45,9 +45,11 @@ def main(config: Any) -> None:
 
 
 @torch.inference_mode()
-def measure(model: Any, test: Instances, evaluation: str, *, quirks: bool = False) -> dict[str, float]:
+def evaluate_detector(
+    model: Any, test: DetectionDataset, evaluation: str, *, quirks: bool = False
+) -> dict[str, float]:
     """Return the average precisions of a model on annotated photographs."""
-    precision = Precision(model, evaluation, quirks=quirks)
+    precision = DetectionEvaluator(model, evaluation, quirks=quirks)
     device = next(model.parameters()).device
     for n in tqdm(range(len(test)), disable=None, unit=" images"):
         image, target, image_id = test[n]

@@ -17,7 +17,7 @@ from bua.store.reader import ImageId
 TEST2015 = 447_793
 
 
-class Board(NamedTuple):
+class ServerFormat(NamedTuple):
     """What a server wants.
 
     Attributes:
@@ -35,15 +35,15 @@ class Board(NamedTuple):
     subsets: Mapping[str, str]
 
 
-BOARDS = {
-    "vqa": Board(
+SERVER_FORMATS = {
+    "vqa": ServerFormat(
         "question_id",
         "answer",
         "question",
         "v2_OpenEnded_mscoco_{subset}_{name}_results.json",
         {"val": "val2014", "test-dev": "test-dev2015", "test-std": "test2015"},
     ),
-    "caption": Board(
+    "caption": ServerFormat(
         "image_id",
         "caption",
         "image",
@@ -53,7 +53,7 @@ BOARDS = {
 }
 
 
-def official_file(board: Board, out: str, split: str | None, name: str | None) -> Path:
+def official_file(board: ServerFormat, out: str, split: str | None, name: str | None) -> Path:
     """Return the file to write: ``out`` itself, or the official name in it if it is a folder.
 
     A folder is one that is there, or ends in a slash, or is given with a split and has no ending.
@@ -77,7 +77,7 @@ def official_file(board: Board, out: str, split: str | None, name: str | None) -
 
 
 def official_text(
-    board: Board, results: Mapping[ImageId, str], ids: Sequence[ImageId], path: Path | str
+    board: ServerFormat, results: Mapping[ImageId, str], ids: Sequence[ImageId], path: Path | str
 ) -> str:
     """Return the JSON list of predictions, in the order of ``ids``, which they are about exactly.
 

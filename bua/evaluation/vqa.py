@@ -6,12 +6,12 @@ from typing import Any
 
 from bua import __version__
 from bua.data.pairs import read_pairs
-from bua.data.predictions import as_text, check_complete, check_known, read_results
+from bua.data.predictions import check_complete, check_known, id_type_hint, read_predictions
 from bua.data.vqa.files.entry import UNKNOWN_TYPE
 from bua.data.vqa.files.plain_values import Annotations, annotations, read_questions
 from bua.engine.provenance import sha256
 from bua.errors import InputError
-from bua.metrics.vqa import RULES, Asked, best_accuracies, by_type, question_accuracies
+from bua.metrics.vqa import RULES, VQAAnnotation, best_accuracies, by_type, question_accuracies
 from bua.metrics.vqa_pairs import pair_accuracy
 from bua.text.answers import AnswerVocabulary
 
@@ -30,7 +30,7 @@ def score_answers(config: Any) -> dict[str, Any]:
     """
     if config.rule not in RULES:
         raise InputError(f"rule={config.rule}: {', '.join(RULES)} is needed")
-    predictions = read_results(config.predictions, "question_id", "answer")
+    predictions = read_predictions(config.predictions, "question_id", "answer")
     if config.annotations is None:
         raise InputError("annotations is needed for task=vqa: give annotations=FILE")
     given = annotations(config.annotations)
@@ -91,12 +91,12 @@ def _wanted(config: Any, given: Annotations) -> set[Any]:
         one = min(lost, key=str)
         raise InputError(
             f"{config.annotations}: {len(lost)} of the {len(wanted)} questions of {config.questions} have no "
-            f"annotation, one is {one}{as_text(one, given.asked)}"
+            f"annotation, one is {one}{id_type_hint(one, given.asked)}"
         )
     return wanted
 
 
-def _counts(asked: Mapping[Any, Asked], given: Annotations, wanted: set[Any]) -> dict[str, int]:
+def _counts(asked: Mapping[Any, VQAAnnotation], given: Annotations, wanted: set[Any]) -> dict[str, int]:
     """Count the questions for which a policy decides, and those that are left out."""
     return {
         "without_ten_answers": sum(len(one.answers) != 10 for one in asked.values()),
@@ -109,14 +109,14 @@ def _counts(asked: Mapping[Any, Asked], given: Annotations, wanted: set[Any]) ->
     }
 
 
-def _pairs(path: str, accuracies: Mapping[Any, float], asked: Mapping[Any, Asked]) -> dict[str, Any]:
+def _pairs(path: str, accuracies: Mapping[Any, float], asked: Mapping[Any, VQAAnnotation]) -> dict[str, Any]:
     found = pair_accuracy(accuracies, asked, read_pairs(path))
     if found.accuracy is None:
         raise InputError(f"{path}: of none of the {found.incomplete} pairs both questions were scored")
     return found._asdict()
 
 
-def _best_possible(path: str, asked: Mapping[Any, Asked], rule: str) -> dict[str, Any]:
+def _best_possible(path: str, asked: Mapping[Any, VQAAnnotation], rule: str) -> dict[str, Any]:
     """Return what the best choice from a list of answers would score."""
     vocabulary = read_answers(path)
     best = best_accuracies(vocabulary.surface, asked, rule)

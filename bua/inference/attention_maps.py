@@ -12,10 +12,10 @@ from bua.data.batch import pad_captions
 from bua.data.captions.files import CaptionFile
 from bua.data.vqa.files.plain_values import Question
 from bua.errors import InputError
-from bua.inference.outputs import Answered, by_word
-from bua.inference.predictor import Trained
+from bua.inference.outputs import VQAPrediction, merge_subword_attention
+from bua.inference.predictor import Predictor
 from bua.io.json_file import read_json
-from bua.metrics.grounding import Look
+from bua.metrics.grounding import AttendedWord
 from bua.store.reader import FeatureStore, ImageId
 
 #: For every caption of an image: position and boxes of each word that names something.
@@ -39,7 +39,9 @@ def read_groundings(path: Path | str) -> Named:
 
 
 @torch.no_grad()
-def looks(trained: Trained, store: FeatureStore, captions: CaptionFile, named: Named) -> Iterator[Look]:
+def word_attention(
+    trained: Predictor, store: FeatureStore, captions: CaptionFile, named: Named
+) -> Iterator[AttendedWord]:
     """Say the reference captions and yield, for each word with a box, where it looked.
 
     Yields:
@@ -58,7 +60,7 @@ def looks(trained: Trained, store: FeatureStore, captions: CaptionFile, named: N
         boxes, every = np.asarray(store[image_id].boxes), torch.stack(weights, 1).numpy()
         for n, nouns in enumerate(named[image_id]):
             lengths = [length for _, length in trained.vocabulary.spoken(encoded[n])]
-            looked = by_word(every[n], lengths)
+            looked = merge_subword_attention(every[n], lengths)
             for position, wanted in nouns:
                 yield looked[position], boxes, wanted
 
@@ -78,12 +80,12 @@ def read_question_groundings(path: Path | str) -> dict[int, NDArray[np.float32]]
         raise InputError(f"{path}: not a list of questions with boxes ({error!r})") from None
 
 
-def question_looks(
+def question_attention(
     questions: Iterable[Question],
-    answers: Iterable[Answered],
+    answers: Iterable[VQAPrediction],
     store: FeatureStore,
     named: Mapping[Any, NDArray[np.float32]],
-) -> Iterator[Look]:
+) -> Iterator[AttendedWord]:
     """Yield, for each question that is about something, where the model that answered it looked.
 
     Yields:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from bua.data.batch import RegionInput
 from bua.errors import InputError
-from bua.inference.outputs import Answered
-from bua.inference.predictor import Trained
+from bua.inference.outputs import VQAPrediction
+from bua.inference.predictor import Predictor
 from bua.store.reader import FeatureStore, ImageId
 from bua.structures.region_batch import RegionBatch
 
@@ -28,7 +28,7 @@ class Member(NamedTuple):
         share: of its scores in the mean.
     """
 
-    trained: Trained
+    trained: Predictor
     store: FeatureStore
     images: Mapping[ImageId, ImageId]
     share: float
@@ -38,7 +38,7 @@ class Member(NamedTuple):
         return [self.images.get(image_id, image_id) for image_id in image_ids]
 
 
-class Together:
+class VQAEnsemble:
     """VQA models with the same answers, in any order, and each with its own words and features.
 
     Args:
@@ -54,7 +54,7 @@ class Together:
 
     def answer(
         self, image_ids: Sequence[ImageId], questions: Sequence[str], *, candidates: int = 1
-    ) -> list[Answered]:
+    ) -> list[VQAPrediction]:
         """Answer questions about images, as one batch.
 
         Where all look at the same regions, where they looked is the mean, otherwise it is that of the first.
@@ -78,7 +78,7 @@ class Together:
         return self.members[0].trained.answered(scores, looked, candidates)
 
 
-def _order(first: Trained, other: Trained) -> Tensor:
+def _order(first: Predictor, other: Predictor) -> Tensor:
     """Return where ``other`` has each answer of ``first``."""
     if first.answers is None or other.answers is None:
         raise InputError(

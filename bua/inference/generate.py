@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 Search = TypeVar("Search", BeamSearch, DiverseBeamSearch, Sampling, Decoder)
 
 
-def steps(model: Captioner[Any, Any], regions: RegionBatch) -> tuple[StepFunction, Any]:
+def make_step_function(model: Captioner[Any, Any], regions: RegionBatch) -> tuple[StepFunction, Any]:
     """Encode regions and return the step function of a captioner over them, and its first state."""
     memory = model.encode(regions)
     stepping = model.stepping(memory)
@@ -36,7 +36,7 @@ def steps(model: Captioner[Any, Any], regions: RegionBatch) -> tuple[StepFunctio
 
 
 @torch.no_grad()
-def say(
+def generate(
     models: Sequence[Captioner[Any, Any]],
     regions: Sequence[RegionBatch],
     decoder: Decoder,
@@ -52,7 +52,7 @@ def say(
         shares: of each model in the mean of their probabilities; equal ones by default.
         more: further arguments of the search, as ``automaton``.
     """
-    parts = [steps(model, batch) for model, batch in zip(models, regions, strict=True)]
+    parts = [make_step_function(model, batch) for model, batch in zip(models, regions, strict=True)]
     step, state = parts[0]
     if len(parts) > 1:
         alike = all(torch.equal(batch.boxes, regions[0].boxes) for batch in regions)
@@ -63,11 +63,11 @@ def say(
 
 
 @cache
-def _tell(line: str) -> None:
+def _report(line: str) -> None:
     log.warning(line)
 
 
-def with_words(decoder: Search, vocabulary: Vocabulary) -> Search:
+def resolve_rule_words(decoder: Search, vocabulary: Vocabulary) -> Search:
     """Return a search whose rules are over the indices of a vocabulary, from one that names words.
 
     Words that the vocabulary lacks are told, once a process.
@@ -81,5 +81,7 @@ def with_words(decoder: Search, vocabulary: Vocabulary) -> Search:
             "rules.twice, again, ngram, banned and endings are over words; the model says pieces"
         )
     for rule, words in decoder.rules.unheard(vocabulary.index).items():
-        _tell(f"rules.{rule}: the vocabulary lacks {', '.join(map(str, words))}: there the rule does nothing")
+        _report(
+            f"rules.{rule}: the vocabulary lacks {', '.join(map(str, words))}: there the rule does nothing"
+        )
     return replace(decoder, rules=decoder.rules.indexed(vocabulary.index))

@@ -13,7 +13,7 @@ from bua.structures.regions import Regions
 
 
 @dataclass(frozen=True)
-class Said:
+class CaptionCandidate:
     """One thing that can be said of an image.
 
     Attributes:
@@ -31,7 +31,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Caption:
+class CaptionOutput:
     """What was said of one image.
 
     Attributes:
@@ -39,7 +39,7 @@ class Caption:
         regions: the regions.
     """
 
-    candidates: list[Said]
+    candidates: list[CaptionCandidate]
     regions: Regions
 
     @property
@@ -64,7 +64,7 @@ class Caption:
 
 
 @dataclass(frozen=True)
-class Answered:
+class VQAPrediction:
     """The answer to one question.
 
     Attributes:
@@ -87,13 +87,13 @@ class Answered:
 
 
 @dataclass(frozen=True)
-class Answer(Answered):
+class VQAOutput(VQAPrediction):
     """The answer to one question about one image, and the image's regions."""
 
     regions: Regions
 
 
-def by_word(weights: NDArray[np.float32], lengths: Sequence[int]) -> NDArray[np.float32]:
+def merge_subword_attention(weights: NDArray[np.float32], lengths: Sequence[int]) -> NDArray[np.float32]:
     """Return how much each word looked at each region, as the mean of its pieces.
 
     Args:

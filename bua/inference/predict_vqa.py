@@ -12,11 +12,11 @@ from bua.data.vqa.files.plain_values import Question, read_questions
 from bua.data.vqa.files.stored import stored_images
 from bua.engine.instantiate import to_plain
 from bua.engine.load import load
-from bua.engine.run_directory import data_of_run
+from bua.engine.run_directory import read_run_data
 from bua.errors import InputError
-from bua.inference.ensemble import Member, Together
-from bua.inference.outputs import Answered
-from bua.inference.predictor import Trained
+from bua.inference.ensemble import Member, VQAEnsemble
+from bua.inference.outputs import VQAPrediction
+from bua.inference.predictor import Predictor
 from bua.store.reader import FeatureStore
 from bua.tasks.shares import checked_shares
 from bua.text.vocabulary import UNKNOWN
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 SPLITS = ("train", "val")
 
 
-def answers(config: Any, trained: Trained, store: FeatureStore) -> list[dict[str, Any]]:
+def answers(config: Any, trained: Predictor, store: FeatureStore) -> list[dict[str, Any]]:
     """Answer every question, in the order of the file.
 
     Raises:
@@ -34,14 +34,14 @@ def answers(config: Any, trained: Trained, store: FeatureStore) -> list[dict[str
     """
     if config.questions is not None and config.split is not None:
         raise InputError(f"split={config.split}: questions={config.questions} says already what is asked")
-    source = config.questions or data_of_run(config.run, _split(config))
+    source = config.questions or read_run_data(config.run, _split(config))
     files = [source] if isinstance(source, str) else [str(path) for path in source]
     questions = [question for path in files for question in read_questions(path)]
     twice = [i for i, count in Counter(q.question_id for q in questions).items() if count > 1]
     if twice:
         raise InputError(f"{', '.join(files)}: question {twice[0]} is in two of them")
     images = list(dict.fromkeys(q.image_id for q in questions))
-    together = Together(
+    together = VQAEnsemble(
         [
             Member(model, regions, stored_images(images, regions, ", ".join(files)), share)
             for model, regions, share in _members(config, trained, store)
@@ -66,7 +66,7 @@ def _split(config: Any) -> str:
     return str(split)
 
 
-def _tell_of_words(questions: Sequence[Question], trained: Trained) -> None:
+def _tell_of_words(questions: Sequence[Question], trained: Predictor) -> None:
     """Count the questions that the model does not hear as they are asked."""
     words = [trained.vocabulary.encode(question.text) for question in questions]
     length = trained.record["length"]
@@ -78,8 +78,8 @@ def _tell_of_words(questions: Sequence[Question], trained: Trained) -> None:
 
 
 def _members(
-    config: Any, trained: Trained, store: FeatureStore
-) -> Iterator[tuple[Trained, FeatureStore, float]]:
+    config: Any, trained: Predictor, store: FeatureStore
+) -> Iterator[tuple[Predictor, FeatureStore, float]]:
     """Yield the model and the others of the command line, each with features of its own run and its share."""
     shares = checked_shares(to_plain(config.shares), 1 + len(config.others))
     yield trained, store, shares[0]
@@ -90,20 +90,20 @@ def _members(
         yield other, stores.setdefault(str(features.path), features), share
 
 
-def features_of(config: Any, run: str, trained: Trained) -> FeatureStore:
+def features_of(config: Any, run: str, trained: Predictor) -> FeatureStore:
     """Return the features of the command line, or those of a run.
 
     Raises:
         InputError: they are not what its model was trained on.
     """
-    store = FeatureStore(config.features or data_of_run(run, "features"))
+    store = FeatureStore(config.features or read_run_data(run, "features"))
     if not config.any_features:
-        trained.check_features(store.about.identity, str(store.path))
+        trained.check_features(store.metadata.identity, str(store.path))
     trained.check_width(store.feature_size, str(store.path))
     return store
 
 
-def _result(question: Question, answer: Answered, member: Member, config: Any) -> dict[str, Any]:
+def _result(question: Question, answer: VQAPrediction, member: Member, config: Any) -> dict[str, Any]:
     """Return the official record of a question, with what else was asked for."""
     result: dict[str, Any] = {"question_id": question.question_id, "answer": answer.text}
     if config.scores:

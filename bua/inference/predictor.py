@@ -17,13 +17,19 @@ from torch import Tensor, nn
 
 from bua.data.batch import RegionInput, pad_questions
 from bua.decode import Automaton, BeamSearch, Decoder
-from bua.detectors.detector import Detector, Photo, look
-from bua.detectors.frozen_detector import computing
+from bua.detectors.detector import Detector, Photo, detect_regions
+from bua.detectors.frozen_detector import autocast_context
 from bua.detectors.photo import read_photo
 from bua.errors import InputError
-from bua.inference.generate import say, with_words
-from bua.inference.outputs import Answer, Answered, Caption, Said, by_word
-from bua.store.reader import FeatureStore, ImageId, Padded
+from bua.inference.generate import generate, resolve_rule_words
+from bua.inference.outputs import (
+    CaptionCandidate,
+    CaptionOutput,
+    VQAOutput,
+    VQAPrediction,
+    merge_subword_attention,
+)
+from bua.store.reader import FeatureStore, ImageId, PaddedRegions
 from bua.structures.region_batch import RegionBatch
 from bua.structures.regions import Regions
 from bua.tasks.shares import checked_shares
@@ -33,7 +39,7 @@ from bua.text.vocabulary import Vocabulary
 Image = Path | str | Photo | PIL.Image.Image
 
 
-class Trained:
+class Predictor:
     """A captioner or a VQA model with everything that it needs to be used.
 
     Args:
@@ -60,10 +66,10 @@ class Trained:
         precision: str = "32-true",
     ) -> None:
         self.model, self.record, self.source = model.to(device).eval(), record, source
-        self.others: Sequence[Trained] = ()
+        self.others: Sequence[Predictor] = ()
         self.shares: Sequence[float] | None = None
         self.device, self.precision = torch.device(device), precision
-        self._computing = computing(self.device, precision)
+        self._computing = autocast_context(self.device, precision)
         self.kind = str(record["kind"])
         self.vocabulary = Vocabulary.from_dict(record["vocabulary"], source)
         self.answers = AnswerVocabulary.from_dict(record["answers"], source) if self.kind == "vqa" else None
@@ -78,7 +84,9 @@ class Trained:
             self._detector = self._make_detector()
         return self._detector
 
-    def with_others(self, others: Sequence["Trained"], shares: Sequence[float] | None = None) -> "Trained":
+    def with_others(
+        self, others: Sequence["Predictor"], shares: Sequence[float] | None = None
+    ) -> "Predictor":
         """Return a captioner that says every word together with others (an ensemble).
 
         Args:
@@ -96,7 +104,7 @@ class Trained:
             other._must_be("caption")
             if other.vocabulary != self.vocabulary:
                 raise InputError(f"{other.source}: its vocabulary is not that of {self.source}")
-        together = Trained(
+        together = Predictor(
             self.model,
             self.record,
             detector=self._make_detector,
@@ -117,9 +125,9 @@ class Trained:
             photo = image if isinstance(image, np.ndarray) else read_photo(image)
         if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
             raise InputError(f"pixels are {photo.shape} {photo.dtype}; (height, width, 3) uint8 is needed")
-        return look(self.detector, photo)
+        return detect_regions(self.detector, photo)
 
-    def caption(self, image: Image | Regions, *, decoder: Decoder | None = None) -> Caption:
+    def caption(self, image: Image | Regions, *, decoder: Decoder | None = None) -> CaptionOutput:
         """Describe one image.
 
         Args:
@@ -135,9 +143,9 @@ class Trained:
                 )
         regions = self.regions(image)
         batches = [member._tensors(regions) for member in (self, *self.others)]
-        return Caption(self._say(batches, decoder)[0], regions)
+        return CaptionOutput(self._say(batches, decoder)[0], regions)
 
-    def ask(self, image: Image | Regions, question: str, *, candidates: int = 5) -> Answer:
+    def ask(self, image: Image | Regions, question: str, *, candidates: int = 5) -> VQAOutput:
         """Answer a question about one image.
 
         Args:
@@ -150,7 +158,7 @@ class Trained:
             raise InputError("question is empty; ask something")
         regions = self.regions(image)
         found = self.answered(*self.scores(self._tensors(regions), [question]), candidates)[0]
-        return Answer(found.candidates, found.weights, regions)
+        return VQAOutput(found.candidates, found.weights, regions)
 
     def caption_store(
         self,
@@ -160,7 +168,7 @@ class Trained:
         others: Sequence[tuple[FeatureStore, Sequence[ImageId]]] | None = None,
         decoder: Decoder | None = None,
         automaton: Automaton | None = None,
-    ) -> list[list[Said]]:
+    ) -> list[list[CaptionCandidate]]:
         """Caption images of a store, as one batch, and return all that the search found, best first.
 
         Args:
@@ -184,24 +192,28 @@ class Trained:
 
     def _say(
         self, regions: Sequence[RegionBatch], decoder: Decoder | None, automaton: Automaton | None = None
-    ) -> list[list[Said]]:
-        search = with_words(decoder or BeamSearch(), self.vocabulary)
+    ) -> list[list[CaptionCandidate]]:
+        search = resolve_rule_words(decoder or BeamSearch(), self.vocabulary)
         more = {} if automaton is None else {"automaton": automaton.to(self.device)}
         with self._computing:
             models: list[Any] = [self.model, *(other.model for other in self.others)]
-            found = say(models, [batch.to(self.device) for batch in regions], search, self.shares, **more)
+            found = generate(
+                models, [batch.to(self.device) for batch in regions], search, self.shares, **more
+            )
         counts = regions[0].mask.sum(1).tolist()
         words, weights = found.words.tolist(), found.weights.float().cpu().numpy()
-        said: list[list[Said]] = []
+        said: list[list[CaptionCandidate]] = []
         for b, count in enumerate(counts):
             said.append([])
             for n, log_prob in enumerate(found.log_prob[b].tolist()):
                 if log_prob > -math.inf:
                     spoken = self.vocabulary.spoken(words[b][n])
-                    looked = by_word(weights[b, n, :, :count], [length for _, length in spoken])
+                    looked = merge_subword_attention(
+                        weights[b, n, :, :count], [length for _, length in spoken]
+                    )
                     one = [word for word, _ in spoken]
                     if not (self.vocabulary.pieces and any(one == other.words for other in said[b])):
-                        said[b].append(Said(" ".join(one), one, log_prob, looked))
+                        said[b].append(CaptionCandidate(" ".join(one), one, log_prob, looked))
         return said
 
     def answer_store(
@@ -211,7 +223,7 @@ class Trained:
         questions: Sequence[str],
         *,
         candidates: int = 1,
-    ) -> list[Answered]:
+    ) -> list[VQAPrediction]:
         """Answer questions about images of a store, as one batch.
 
         Args:
@@ -240,13 +252,13 @@ class Trained:
 
     def answered(
         self, scores: Float[Tensor, "B C"], weights: Sequence[NDArray[np.float32]], candidates: int
-    ) -> list[Answered]:
+    ) -> list[VQAPrediction]:
         """Return the best answers by their scores, as they are written."""
         assert self.answers is not None
         best = scores.topk(min(candidates, len(self.answers)))
         surface = self.answers.surface
         return [
-            Answered([(surface[n], score) for n, score in zip(*pair, strict=True)], looked)
+            VQAPrediction([(surface[n], score) for n, score in zip(*pair, strict=True)], looked)
             for *pair, looked in zip(best.indices.tolist(), best.values.tolist(), weights, strict=True)
         ]
 
@@ -282,7 +294,7 @@ class Trained:
         regions.check("that was given")
         self.check_width(regions.features.shape[1], "the image")
         features = np.array(regions.features, np.float32)
-        padded = Padded(
+        padded = PaddedRegions(
             features[None],
             np.array(regions.boxes)[None],
             np.ones((1, len(regions)), np.bool_),

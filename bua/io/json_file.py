@@ -10,7 +10,7 @@ from bua.errors import InputError
 from bua.io.text_file import read_text
 
 #: Called with a line for every mistake that is found.
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 Types = Mapping[str, type | tuple[type, ...]]
 
 #: The fields that name a record, and what to call them.
@@ -65,35 +65,35 @@ def records(content: Any, path: Path | str, key: str, types: Types) -> list[Any]
     def stop(mistake: str) -> None:
         raise InputError(f"{path}: {mistake}")
 
-    return sound_records(content[key], key, types, stop)
+    return valid_records(content[key], key, types, stop)
 
 
-def sound_records(found: list[Any], name: str, types: Types, tell: Tell) -> list[Any]:
+def valid_records(found: list[Any], name: str, types: Types, report: Report) -> list[Any]:
     """Return those of a list that are dictionaries with fields of the ``types`` given.
 
     Args:
         found: the list.
         name: what it is called in the file.
         types: of the fields; one that may be missing has ``NoneType`` among them.
-        tell: hears of each of the others, with its position and its id.
+        report: hears of each of the others, with its position and its id.
     """
     return [
         record
         for position, record in enumerate(found)
-        if is_sound(record, f"{name}[{position}]", types, tell)
+        if is_valid_record(record, f"{name}[{position}]", types, report)
     ]
 
 
-def is_sound(record: Any, name: str, types: Types, tell: Tell) -> bool:
+def is_valid_record(record: Any, name: str, types: Types, report: Report) -> bool:
     """Say whether something is a dictionary with fields of the ``types`` given, and tell what is not so."""
     if not isinstance(record, dict):
-        tell(f"{name} is not an object")
+        report(f"{name} is not an object")
         return False
     for field, kind in types.items():
         value = record.get(field)
         if not isinstance(value, kind) or isinstance(value, bool):
             known = next((f" ({_NAMES[n]} {record[n]})" for n in _NAMES if n in record), "")
-            tell(f"{name}{known}: {field} is {value!r:.80}, {_name(kind)} is needed")
+            report(f"{name}{known}: {field} is {value!r:.80}, {_name(kind)} is needed")
             return False
     return True
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: Weights (K,), the boxes of the regions (K, 4) and those that are named (M, 4).
-Look = tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]
+AttendedWord = tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]
 
 
 class Grounding(NamedTuple):
@@ -56,7 +56,7 @@ def inside(regions: NDArray[np.floating], named: NDArray[np.floating]) -> NDArra
     return found
 
 
-def grounding(looks: Iterable[Look], threshold: float = 0.5) -> Grounding:
+def grounding(looks: Iterable[AttendedWord], threshold: float = 0.5) -> Grounding:
     """Measure how often what is named is looked at.
 
     Args:

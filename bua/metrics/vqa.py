@@ -28,7 +28,7 @@ Id = TypeVar("Id", bound=Hashable)
 Percentages = dict[str, float | dict[str, float]]
 
 
-class Asked(NamedTuple):
+class VQAAnnotation(NamedTuple):
     """What the annotations say of one question; ``most_frequent`` is VQA's multiple_choice_answer."""
 
     answers: Sequence[str]
@@ -89,14 +89,14 @@ def _added(values: Iterable[float]) -> float:
 
 
 def question_accuracies(
-    predictions: Mapping[Id, str], questions: Mapping[Id, Asked], rule: str = "official"
+    predictions: Mapping[Id, str], questions: Mapping[Id, VQAAnnotation], rule: str = "official"
 ) -> dict[Id, float]:
     """Return the accuracy of the answer to every question, 0 to 1, in the order of the questions."""
     return {i: question_accuracy(predictions[i], asked.answers, rule) for i, asked in questions.items()}
 
 
 def best_accuracies(
-    answers: Iterable[str], questions: Mapping[Id, Asked], rule: str = "official"
+    answers: Iterable[str], questions: Mapping[Id, VQAAnnotation], rule: str = "official"
 ) -> dict[Id, float]:
     """Return the accuracy that the best answer of a list has on every question: the oracle's bound.
 
@@ -115,7 +115,7 @@ def best_accuracies(
 
 
 def vqa_accuracy(
-    predictions: Mapping[Id, str], questions: Mapping[Id, Asked], rule: str = "official"
+    predictions: Mapping[Id, str], questions: Mapping[Id, VQAAnnotation], rule: str = "official"
 ) -> Percentages:
     """Return percentages, rounded to two places as the official code does.
 
@@ -130,7 +130,7 @@ def vqa_accuracy(
     return by_type(question_accuracies(predictions, questions, rule), questions)
 
 
-def by_type(accuracies: Mapping[Id, float], questions: Mapping[Id, Asked]) -> Percentages:
+def by_type(accuracies: Mapping[Id, float], questions: Mapping[Id, VQAAnnotation]) -> Percentages:
     """Average the accuracies of questions, overall and of each type, as ``vqa_accuracy`` returns them."""
     by_answer: dict[str, list[float]] = {}
     by_question: dict[str, list[float]] = {}

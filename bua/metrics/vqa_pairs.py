@@ -8,7 +8,7 @@ accuracy of 1: who answers from the words of the question alone gets at most one
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from bua.metrics.vqa import Asked, Id, percent
+from bua.metrics.vqa import Id, VQAAnnotation, percent
 
 
 class PairAccuracy(NamedTuple):
@@ -30,7 +30,7 @@ class PairAccuracy(NamedTuple):
 
 
 def pair_accuracy(
-    accuracies: Mapping[Id, float], questions: Mapping[Id, Asked], pairs: Sequence[tuple[Id, Id]]
+    accuracies: Mapping[Id, float], questions: Mapping[Id, VQAAnnotation], pairs: Sequence[tuple[Id, Id]]
 ) -> PairAccuracy:
     """Return the share of pairs whose two questions are both answered rightly, in percent.
 

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from bua.models.deferred_linear import repeated
-from bua.models.layers import Layers, NormedLayers, chosen_at_random, normed_linear
+from bua.models.deferred_linear import deferred_linear
+from bua.models.layers import Layers, WeightNormLayers, random_mask, weight_norm_linear
 
 
 def masked_softmax(scores: Float[Tensor, "*S K"], mask: Bool[Tensor, "*#S K"]) -> Float[Tensor, "*S K"]:
@@ -21,14 +21,14 @@ def masked_softmax(scores: Float[Tensor, "*S K"], mask: Bool[Tensor, "*#S K"]) -
     return scores.float().masked_fill(~mask, floor).softmax(-1).masked_fill(~mask, 0).to(scores)
 
 
-def uniform(mask: Bool[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+def uniform_weights(mask: Bool[Tensor, "B K"]) -> Float[Tensor, "B K"]:
     """Return equal weights of the real regions."""
     return mask.float() / mask.sum(1, keepdim=True).clamp(min=1)
 
 
 def masked_mean(features: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"]) -> Float[Tensor, "B D"]:
     """Return the mean over the real regions."""
-    return torch.einsum("bk,bkd->bd", uniform(mask).to(features), features)
+    return torch.einsum("bk,bkd->bd", uniform_weights(mask).to(features), features)
 
 
 class AdditiveAttention(nn.Module):
@@ -49,7 +49,7 @@ class AdditiveAttention(nn.Module):
         self, keys: Float[Tensor, "B K A"], mask: Bool[Tensor, "B K"]
     ) -> Callable[[Float[Tensor, "B N H"]], Float[Tensor, "B N K"]]:
         """Return the attention over the same regions at every step of a recurrence."""
-        query, bias = repeated(self.query.weight), self.query.bias
+        query, bias = deferred_linear(self.query.weight), self.query.bias
 
         def weigh(state: Tensor) -> Tensor:
             asked = query(state) if bias is None else query(state) + bias
@@ -74,10 +74,10 @@ class ProductAttention(nn.Module):
         super().__init__()
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is {dropout}; at least 0 and below 1 is needed")
-        self.region = normed_linear(feature_size, hidden_size)
-        self.question = nn.Sequential(normed_linear(question_size, hidden_size), nn.ReLU())
+        self.region = weight_norm_linear(feature_size, hidden_size)
+        self.question = nn.Sequential(weight_norm_linear(question_size, hidden_size), nn.ReLU())
         self.dropout = dropout
-        self.score: Any = normed_linear(hidden_size, 1)
+        self.score: Any = weight_norm_linear(hidden_size, 1)
 
     def forward(
         self, features: Float[Tensor, "B K D"], question: Float[Tensor, "B Q"]
@@ -86,7 +86,7 @@ class ProductAttention(nn.Module):
         region, weighed = self.region(features), self.question(question) * self.score.weight
         zero = region <= 0
         if self.training and self.dropout:
-            zero |= chosen_at_random(region.shape, self.dropout, region.device)
+            zero |= random_mask(region.shape, self.dropout, region.device)
             weighed = weighed / (1 - self.dropout)
         scores = torch.einsum("bkh,bh->bk", region.masked_fill_(zero, 0), weighed)
         biased: Tensor = scores + self.score.bias
@@ -116,7 +116,7 @@ class ConcatAttention(nn.Module):
         projected: bool = False,
     ) -> None:
         super().__init__()
-        made = layers or NormedLayers()
+        made = layers or WeightNormLayers()
         self.region = made.linear(feature_size, feature_size) if projected else nn.Identity()
         self.question = made.linear(question_size, question_size) if projected else nn.Identity()
         self.dropout = nn.Dropout(dropout)

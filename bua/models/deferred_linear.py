@@ -19,7 +19,7 @@ from torch.nn import functional as F
 Kept = list[tuple[int, Tensor, Tensor]]
 
 
-def repeated(weight: Float[Tensor, "O I"]) -> Callable[[Float[Tensor, "*S I"]], Float[Tensor, "*S O"]]:
+def deferred_linear(weight: Float[Tensor, "O I"]) -> Callable[[Float[Tensor, "*S I"]], Float[Tensor, "*S O"]]:
     """Return the linear map of a weight, to be applied many times before one backward pass.
 
     Second derivatives are not there: asking for them is an error. Mixed precision has its own way with a

@@ -23,14 +23,14 @@ class Layers(Protocol):
         """Return a layer with what is not linear in it."""
 
 
-def normed_linear(in_size: int, out_size: int) -> nn.Module:
+def weight_norm_linear(in_size: int, out_size: int) -> nn.Module:
     """Return a linear layer whose weight has one learnt norm for the whole matrix."""
     # "no dimension" gives one norm for the matrix; torch takes -1 for it, too
     layer: nn.Module = weight_norm(nn.Linear(in_size, out_size), dim=-1)
     return layer
 
 
-class NormedLayers:
+class WeightNormLayers:
     """Weight-normed linear layers, and an activation (the reimplementations of Up-Down for VQA).
 
     Args:
@@ -47,11 +47,11 @@ class NormedLayers:
 
     def linear(self, in_size: int, out_size: int) -> nn.Module:
         """Return a weight-normed linear layer."""
-        return normed_linear(in_size, out_size)
+        return weight_norm_linear(in_size, out_size)
 
     def nonlinear(self, in_size: int, out_size: int) -> nn.Module:
         """Return a weight-normed linear layer and the activation."""
-        return nn.Sequential(normed_linear(in_size, out_size), self._activation())
+        return nn.Sequential(weight_norm_linear(in_size, out_size), self._activation())
 
 
 class GatedLayers:
@@ -85,7 +85,7 @@ class GatedTanh(nn.Module):
         return torch.tanh(self.value(x)) * torch.sigmoid(self.gate(x))
 
 
-def chosen_at_random(shape: torch.Size, share: float, device: torch.device) -> Bool[Tensor, "*S"]:
+def random_mask(shape: torch.Size, share: float, device: torch.device) -> Bool[Tensor, "*S"]:
     """Return a mask that is true at a share (below 1) of the places, independently, to 1 in 65,536.
 
     Sixteen random bits a place take a fifth of the time of torch's own draws on a CPU.

@@ -18,19 +18,19 @@ from bua.data.vqa.files.plain_values import read_annotations, read_questions
 from bua.detectors.extract import extract
 from bua.detectors.photo import read_photo
 from bua.detectors.photos import find_photos
-from bua.engine.instantiate import build, to_plain
+from bua.engine.instantiate import instantiate, to_plain
 from bua.engine.load import load
 from bua.engine.train import train
 from bua.errors import InputError
-from bua.inference.attention_maps import looks, read_groundings
-from bua.inference.predictor import Trained
+from bua.inference.attention_maps import read_groundings, word_attention
+from bua.inference.predictor import Predictor
 from bua.io.atomic import write_text
 from bua.metrics.caption import caption_scores
 from bua.metrics.grounding import grounding
 from bua.metrics.vqa import vqa_accuracy
 from bua.quickstart.stages import Stage, run_stages
 from bua.store.reader import FeatureStore
-from bua.visualize.page import Exhibit, Line, Looked, region_names
+from bua.visualize.page import AttendedText, Panel, Row, region_names
 from bua.visualize.report import quickstart_page
 
 log = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ class Quickstart:
             counts=counts,
             questions=self.options["questions_each"],
             workers=self.workers,
-            tell=lambda line: log.info(f"  {line}"),
+            report=lambda line: log.info(f"  {line}"),
         )
         return counts
 
@@ -130,7 +130,7 @@ class Quickstart:
         photos = find_photos(self.scenes / "images")
         done = extract(
             photos,
-            build(config.detector),
+            instantiate(config.detector),
             self.features,
             batch_size=config.batch_size,
             shard_size=500,
@@ -159,7 +159,7 @@ class Quickstart:
             overrides.append(f"trainer.max_epochs={self.options['epochs']}")
         return train(compose("train", overrides), run, overrides)
 
-    def trained(self, experiment: str) -> Trained:
+    def trained(self, experiment: str) -> Predictor:
         """Load a model that an earlier stage trained."""
         return load(self.out / "runs" / experiment)
 
@@ -182,7 +182,7 @@ class Quickstart:
         return result
 
     def _score_captions(
-        self, model: Trained, store: FeatureStore, split: str, *, grounded: bool
+        self, model: Predictor, store: FeatureStore, split: str, *, grounded: bool
     ) -> dict[str, Any]:
         file = read_captions(self.scenes / f"captions_{split}.json")
         ids = list(file.captions)
@@ -197,14 +197,14 @@ class Quickstart:
         found = None
         if grounded:
             named = read_groundings(self.scenes / f"groundings_{split}.json")
-            found = grounding(looks(model, store, file, named))
+            found = grounding(word_attention(model, store, file, named))
         return {
             **scores,
             "grounded": found.share if found else None,
             "chance": found.chance if found else None,
         }
 
-    def _score_answers(self, model: Trained, store: FeatureStore, split: str) -> dict[str, Any]:
+    def _score_answers(self, model: Predictor, store: FeatureStore, split: str) -> dict[str, Any]:
         questions = read_questions(self.scenes / f"questions_{split}.json")
         said: dict[Any, str] = {}
         for start in range(0, len(questions), 500):
@@ -247,7 +247,7 @@ class Quickstart:
         write_text(path, quickstart_page(results, self.exhibits(), self.command))
         return str(path)
 
-    def exhibits(self, count: int = 12) -> list[Exhibit]:
+    def exhibits(self, count: int = 12) -> list[Panel]:
         """Return pictures of the test splits with captions and questions."""
         captioner, answerer = self.trained("caption_scenes"), self.trained("vqa_scenes")
         store = FeatureStore(self.features)
@@ -261,24 +261,24 @@ class Quickstart:
                 questions = [q for q in asked if q.image_id == image_id][:4]
                 regions = store[image_id]
                 said = captioner.caption(regions)
-                pieces = [Looked(w, a) for w, a in zip(said.words, said.weights, strict=True)]
-                lines = [Line("caption", pieces)]
+                pieces = [AttendedText(w, a) for w, a in zip(said.words, said.weights, strict=True)]
+                lines = [Row("caption", pieces)]
                 for question in questions:
                     answer = answerer.ask(regions, question.text)
                     truth = answers[question.question_id].most_frequent
                     remark = f"→ {answer.text}" + ("" if answer.text == truth else f" (annotators: {truth})")
-                    lines.append(Line("question", [Looked(question.text, answer.weights)], remark))
-                about = store.about
-                names = region_names(regions, about.class_names, about.attribute_names)
+                    lines.append(Row("question", [AttendedText(question.text, answer.weights)], remark))
+                metadata = store.metadata
+                names = region_names(regions, metadata.class_names, metadata.attribute_names)
                 title = f"{split} {image_id}"
-                shown.append(Exhibit(title, self._photo(int(image_id)), regions, names, lines))
+                shown.append(Panel(title, self._photo(int(image_id)), regions, names, lines))
         return shown
 
     def _photo(self, image_id: int) -> Any:
         return read_photo(self.scenes / "images" / f"{image_id:012d}.jpg")
 
 
-def _slug(model: Trained) -> str:
+def _slug(model: Predictor) -> str:
     return Path(model.source).name
 
 

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bua.store.checksum import broken_seal, sealed_columns
+from bua.store.checksum import checksummed_columns, verify_checksum
 from bua.store.reader import FeatureStore, ImageId, open_store
 from bua.store.schema import COLUMNS
 
@@ -37,24 +37,24 @@ def check_store(path: Path) -> list[str]:
     Raises:
         InputError: it cannot even be opened.
     """
-    if path.is_file() and (problems := broken_seal(path)):
+    if path.is_file() and (problems := verify_checksum(path)):
         return problems
     store = FeatureStore(path)
     with open_store(path) as file:
         images = _Images(path, store.image_ids, file["rows"][:], file["size"][:])
-        problems = images.problems(len(file["boxes"]), store.about.grid)
-        spans = sealed_columns(path)
+        problems = images.problems(len(file["boxes"]), store.metadata.grid)
+        spans = checksummed_columns(path)
         for name in COLUMNS:
             if name not in file:
                 continue
             dataset = file[name]
             if spans is not None and spans.get(name) != (dataset.id.get_offset(), dataset.nbytes):
                 problems.append(f"{path}: {name} does not lie where the seal says")
-            if spans is not None and name not in store.about.sha256:
+            if spans is not None and name not in store.metadata.sha256:
                 problems.append(f"{path}: there is no sha256 of {name}")
-            names = {"class_id": store.about.class_names, "attribute_id": store.about.attribute_names}
+            names = {"class_id": store.metadata.class_names, "attribute_id": store.metadata.attribute_names}
             rule = _rule(name, images, len(names.get(name, ())))
-            problems += _column(path, dataset, rule, images, store.about.sha256.get(name))
+            problems += _column(path, dataset, rule, images, store.metadata.sha256.get(name))
     return problems
 
 

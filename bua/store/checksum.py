@@ -28,7 +28,7 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _CHUNK = 2**20
 
 
-def seal(path: Path, columns: Mapping[str, tuple[int, int]]) -> None:
+def write_checksum(path: Path, columns: Mapping[str, tuple[int, int]]) -> None:
     """Write the seal of a finished file.
 
     Args:
@@ -43,13 +43,13 @@ def seal(path: Path, columns: Mapping[str, tuple[int, int]]) -> None:
         file.write(block)
 
 
-def sealed_columns(path: Path) -> dict[str, tuple[int, int]] | None:
+def checksummed_columns(path: Path) -> dict[str, tuple[int, int]] | None:
     """Return where the seal says that the columns lie; ``None`` for a file without a seal."""
     with open(path, "rb") as file:
         return _columns(_content(file.read(BLOCK)))
 
 
-def broken_seal(path: Path) -> list[str]:
+def verify_checksum(path: Path) -> list[str]:
     """Return what of a file's structure is not as it was written; columns are not looked at.
 
     Returns:

@@ -18,7 +18,7 @@ from bua.store.writer import StoreWriter, write_file
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergeResult:
     """How it went: images and regions of the result, and images that were in several stores alike."""
 
     images: int
@@ -26,7 +26,7 @@ class Merged:
     repeated: int
 
 
-def merge_stores(paths: Sequence[Path], out: Path) -> Merged:
+def merge_stores(paths: Sequence[Path], out: Path) -> MergeResult:
     """Write the images of several stores into one, in the order given; inputs are checked first.
 
     An image may be in several stores if its contents are the same in all.
@@ -51,8 +51,8 @@ def merge_stores(paths: Sequence[Path], out: Path) -> Merged:
             raise InputError(problems[0])
     home, repeated = _homes(stores)
     first = stores[0][stores[0].image_ids[0]]
-    about = replace(
-        stores[0].about,
+    metadata = replace(
+        stores[0].metadata,
         sha256={},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         origin={"merged": [path.name for path in paths]},
@@ -63,12 +63,12 @@ def merge_stores(paths: Sequence[Path], out: Path) -> Merged:
 
     sizes = [store[image].size for image, store in home.items()]
     counts = [len(store[image]) for image, store in home.items()]
-    with StoreWriter(out, about, first.features.dtype.name) as writer:
+    with StoreWriter(out, metadata, first.features.dtype.name) as writer:
         if writer.shards:
             raise InputError(f"{writer.folder}: an unfinished run lies there; finish it or give another out")
         write_file(
             out,
-            about,
+            metadata,
             ids=list(home),
             sizes=sizes,
             counts=counts,
@@ -76,16 +76,16 @@ def merge_stores(paths: Sequence[Path], out: Path) -> Merged:
             dtype=first.features.dtype,
         )
         shutil.rmtree(writer.folder)
-    return Merged(len(home), sum(counts), repeated)
+    return MergeResult(len(home), sum(counts), repeated)
 
 
 def _require_like(store: FeatureStore, first: FeatureStore) -> None:
     """Raise ``InputError`` naming both files unless their features may stand in one."""
     kinds: dict[str, Callable[[FeatureStore], Any]] = {
-        "features of another detector": lambda s: s.about.identity,
-        "other class names": lambda s: s.about.class_names,
-        "other attribute names": lambda s: s.about.attribute_names,
-        "another grid": lambda s: s.about.grid,
+        "features of another detector": lambda s: s.metadata.identity,
+        "other class names": lambda s: s.metadata.class_names,
+        "other attribute names": lambda s: s.metadata.attribute_names,
+        "another grid": lambda s: s.metadata.grid,
         "features of another width": lambda s: s.feature_size,
         "other columns or types": lambda s: {k: v.dtype for k, v in s[s.image_ids[0]].arrays().items()},
         "ids of another kind": lambda s: type(s.image_ids[0]),

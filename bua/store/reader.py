@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
-from bua.store.checksum import broken_seal
-from bua.store.schema import About, check_rows, check_structure, read_about
+from bua.store.checksum import verify_checksum
+from bua.store.schema import StoreMetadata, check_rows, check_structure, read_metadata
 from bua.structures.regions import OPTIONAL, Regions
 
 ImageId = int | str
 
 
 @dataclass(frozen=True)
-class Padded:
+class PaddedRegions:
     """The regions of several images side by side.
 
     Attributes:
@@ -53,7 +53,7 @@ class FeatureStore:
         self.path = Path(path)
         self._process, self._columns = -1, dict[str, Any]()
         with open_store(self.path) as file:
-            self.about: About = read_about(file, self.path)
+            self.metadata: StoreMetadata = read_metadata(file, self.path)
             try:
                 self.image_ids: list[ImageId] = _ids(file["image_id"])
                 self._rows: NDArray[np.int64] = file["rows"][:]
@@ -91,7 +91,7 @@ class FeatureStore:
         counts: NDArray[np.int64] = self._rows[:, 1] - self._rows[:, 0]
         return counts
 
-    def padded(self, image_ids: Sequence[ImageId]) -> Padded:
+    def padded(self, image_ids: Sequence[ImageId]) -> PaddedRegions:
         """Return the regions of a batch of images, padded to the largest number among them."""
         which = np.array([self._find(image_id) for image_id in image_ids])
         rows = self._rows[which]
@@ -105,7 +105,7 @@ class FeatureStore:
             features[n, stop - start :] = 0
             boxes[n, : stop - start] = columns["boxes"][start:stop]
         mask = np.arange(shape[1]) < counts[:, None]
-        return Padded(features, boxes, mask, self._size[which])
+        return PaddedRegions(features, boxes, mask, self._size[which])
 
     def require(self, image_ids: Sequence[ImageId], source: str) -> None:
         """Raise ``InputError`` naming the first missing image if any of ``image_ids`` is missing."""
@@ -161,14 +161,14 @@ def open_store(path: Path) -> h5py.File:
     """
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; bua extract makes one")
-    if problems := broken_seal(path):
+    if problems := verify_checksum(path):
         raise InputError(problems[0])
     try:
         file = h5py.File(path, "r")
     except OSError as error:
         raise InputError(f"{path}: not a readable HDF5 file ({error})") from None
     try:
-        read_about(file, path)
+        read_metadata(file, path)
         check_structure(file, path)
     except InputError:
         file.close()

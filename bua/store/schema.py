@@ -41,7 +41,7 @@ _JSON = ("configuration", "class_names", "attribute_names", "versions", "sha256"
 
 
 @dataclass(frozen=True)
-class About:
+class StoreMetadata:
     """What a store says of its origin.
 
     Attributes:
@@ -92,7 +92,7 @@ class About:
         return {"format": FORMAT, "version": VERSION, **values}
 
 
-def read_about(file: h5py.File, path: Path) -> About:
+def read_metadata(file: h5py.File, path: Path) -> StoreMetadata:
     """Return the attributes of an open file.
 
     Raises:
@@ -104,7 +104,7 @@ def read_about(file: h5py.File, path: Path) -> About:
         raise InputError(f"{path}: version {file.attrs.get('version')} of {FORMAT}; {VERSION} is read")
     try:
         values = {n: json.loads(file.attrs.get(n, "{}") if n == "origin" else file.attrs[n]) for n in _JSON}
-        return About(
+        return StoreMetadata(
             detector=str(file.attrs["detector"]),
             configuration=values["configuration"],
             weights_sha256=str(file.attrs["weights_sha256"]),

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 
 from bua.errors import InputError
 from bua.io.atomic import sync_folder, write_text
-from bua.store.checksum import BLOCK, seal
+from bua.store.checksum import BLOCK, write_checksum
 from bua.store.lock import give_back, lock_file, require_alone, take
 from bua.store.reader import FeatureStore, ImageId, open_store
-from bua.store.schema import About
+from bua.store.schema import StoreMetadata
 from bua.structures.regions import Regions
 
 #: Shards kept open while packing; each takes a file descriptor a column.
@@ -45,7 +45,7 @@ class StoreWriter:
 
     Args:
         out: the file to make.
-        about: where its features come from.
+        metadata: where its features come from.
         dtype: of the features, float16 or float32.
         rank: of this process among those that share the work; the first, 0, opens and packs.
 
@@ -53,8 +53,8 @@ class StoreWriter:
         InputError: another process writes the same file, or shards of another detector lie there.
     """
 
-    def __init__(self, out: Path, about: About, dtype: str = "float16", *, rank: int = 0) -> None:
-        self.out, self.about, self.dtype, self.rank = Path(out), about, np.dtype(dtype), rank
+    def __init__(self, out: Path, metadata: StoreMetadata, dtype: str = "float16", *, rank: int = 0) -> None:
+        self.out, self.metadata, self.dtype, self.rank = Path(out), metadata, np.dtype(dtype), rank
         self.folder = self.out.with_name(f"{self.out.name}.shards")
         self.manifest = self.folder / _manifest(rank)
         self.shards: list[dict[str, Any]] = []
@@ -157,7 +157,7 @@ class StoreWriter:
             columns = {k: [r.arrays()[k] for _, r in images] for k in images[0][1].arrays()}
             write_file(
                 path,
-                self.about,
+                self.metadata,
                 ids=entry["ids"],
                 sizes=[regions.size for _, regions in images],
                 counts=[len(regions) for _, regions in images],
@@ -198,7 +198,7 @@ class StoreWriter:
         numbers = [(r.size, len(r)) for r in (shard(home[i])[i] for i in ids)]
         write_file(
             self.out,
-            self.about,
+            self.metadata,
             ids=ids,
             sizes=[size for size, _ in numbers],
             counts=[count for _, count in numbers],
@@ -220,9 +220,9 @@ class StoreWriter:
             return False
         if path.name in self._fresh:
             return True
-        about = FeatureStore(path).about
-        now = replace(self.about, sha256=about.sha256, created=about.created)
-        return about.attributes() == now.attributes()
+        metadata = FeatureStore(path).metadata
+        now = replace(self.metadata, sha256=metadata.sha256, created=metadata.created)
+        return metadata.attributes() == now.attributes()
 
     def _manifests(self) -> list[Path]:
         return sorted(self.folder.glob(_manifest(None)))
@@ -233,8 +233,8 @@ class StoreWriter:
         Raises:
             InputError: it was begun with another detector or with other options.
         """
-        names = [list(self.about.class_names), list(self.about.attribute_names)]
-        head = json.dumps({"about": self.about.identity, "dtype": self.dtype.name, "names": names})
+        names = [list(self.metadata.class_names), list(self.metadata.attribute_names)]
+        head = json.dumps({"about": self.metadata.identity, "dtype": self.dtype.name, "names": names})
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         whole = text[: text.rfind("\n") + 1]
         if whole and json.loads(whole.split("\n")[0]) != json.loads(head):
@@ -264,7 +264,7 @@ def remove_leftovers(out: Path) -> None:
 
 def write_file(
     path: Path,
-    about: About,
+    metadata: StoreMetadata,
     *,
     ids: Sequence[ImageId],
     sizes: Sequence[tuple[int, int]],
@@ -276,7 +276,7 @@ def write_file(
 
     Args:
         path: the file.
-        about: its attributes.
+        metadata: its attributes.
         ids: image ids.
         sizes: height and width of each image.
         counts: regions of each image.
@@ -293,7 +293,7 @@ def write_file(
     heads = {name: next(arrays) for name, arrays in firsts.items()}
     try:
         with h5py.File(partial, "w", userblock_size=BLOCK) as file:
-            file.attrs.update(about.attributes())
+            file.attrs.update(metadata.attributes())
             text = isinstance(ids[0], str)
             file.create_dataset("image_id", data=ids, dtype=h5py.string_dtype() if text else np.int64)
             file["rows"] = np.stack([stop - counts, stop], 1)
@@ -310,9 +310,9 @@ def write_file(
                 raw.seek(offsets[name])
                 hashes[name] = _stream(raw, heads[name], arrays, kinds[name])
         with h5py.File(partial, "r+") as file:
-            file.attrs["sha256"] = replace(about, sha256=hashes).attributes()["sha256"]
+            file.attrs["sha256"] = replace(metadata, sha256=hashes).attributes()["sha256"]
         lengths = {name: total * _width(heads[name]) * kind.itemsize for name, kind in kinds.items()}
-        seal(partial, {name: (offset, lengths[name]) for name, offset in offsets.items()})
+        write_checksum(partial, {name: (offset, lengths[name]) for name, offset in offsets.items()})
         with open_store(partial), open(partial, "rb") as raw:
             os.fsync(raw.fileno())
     except OSError as error:

@@ -19,7 +19,7 @@ SchedulerFactory = Callable[..., LRScheduler]
 LOOKED_AT = 20
 
 
-class Task(LightningModule):
+class BaseTask(LightningModule):
     """A model, how it is optimised, and the plain values from which it can be built again.
 
     Args:

@@ -9,15 +9,15 @@ from bua.data.batch import CaptionBatch
 from bua.data.captions.document_frequencies import Captions
 from bua.decode import DECODERS, Decoder, Hypotheses
 from bua.errors import check_kind
-from bua.inference.generate import say, with_words
+from bua.inference.generate import generate, resolve_rule_words
 from bua.metrics.caption import caption_scores
 from bua.metrics.endings import bad_endings
 from bua.models.captioners.base import Captioner
-from bua.tasks.base import Task
+from bua.tasks.base import BaseTask
 from bua.text.vocabulary import EOS, Vocabulary
 
 
-class Captioning(Task, ABC):
+class CaptioningTask(BaseTask, ABC):
     """A captioner, validated by the CIDEr of what it says.
 
     Args:
@@ -25,7 +25,7 @@ class Captioning(Task, ABC):
         vocabulary: its words.
         captions: those that are trained on, by image.
         decoder: the search in validation; its rules may name words.
-        kwargs: of ``Task``.
+        kwargs: of ``BaseTask``.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Captioning(Task, ABC):
         check_kind("decoder", decoder, *DECODERS)
         self.model = model
         self.vocabulary, self.captions = vocabulary, captions
-        self.decoder = with_words(decoder, vocabulary)
+        self.decoder = resolve_rule_words(decoder, vocabulary)
         self.said: dict[Any, str] = {}
         self.references: dict[Any, list[str]] = {}
         self.unfinished = 0
@@ -56,7 +56,7 @@ class Captioning(Task, ABC):
 
     def validation_step(self, batch: CaptionBatch, _: int) -> None:
         """Say a caption of every image."""
-        said = say([self.model], [batch.regions], self.decoder)
+        said = generate([self.model], [batch.regions], self.decoder)
         self.log("val/loss", self.validation_loss(batch, said), batch_size=len(batch.image_id))
         best = said.words[:, 0]
         self.unfinished += int((best != EOS).all(1).sum())

@@ -15,9 +15,9 @@ from bua.decode import Hypotheses
 from bua.errors import InputError, check_flag, check_kind, check_number, check_whole
 from bua.models.captioners.base import Captioner
 from bua.structures.region_batch import RegionBatch
-from bua.tasks.captioning import Captioning
-from bua.tasks.embeddings import begin_captioner
-from bua.tasks.losses import Normaliser
+from bua.tasks.captioning import CaptioningTask
+from bua.tasks.embeddings import init_caption_embeddings
+from bua.tasks.losses import LossReduction
 from bua.text.vocabulary import PADDING, UNKNOWN
 
 
@@ -48,7 +48,7 @@ class ScheduledSampling:
         return min(self.most, self.step * (max(epoch - self.start, 0) // self.every))
 
 
-class CrossEntropy(Captioning):
+class CaptionCrossEntropyTask(CaptioningTask):
     """Cross-entropy of every word given the words before it.
 
     Args:
@@ -59,7 +59,7 @@ class CrossEntropy(Captioning):
         ignore_unknown: the unknown word is no target.
         sampling: how often the model reads its own words.
         word_vectors: a file of word vectors to begin with, or nothing.
-        kwargs: of ``Captioning``.
+        kwargs: of ``CaptioningTask``.
 
     Raises:
         InputError: the file cannot be read or does not fit the model.
@@ -69,7 +69,7 @@ class CrossEntropy(Captioning):
         self,
         model: Captioner[Any, Any],
         *,
-        normaliser: Normaliser,
+        normaliser: LossReduction,
         label_smoothing: float,
         ignore_unknown: bool,
         sampling: ScheduledSampling,
@@ -77,7 +77,7 @@ class CrossEntropy(Captioning):
         **kwargs: Any,
     ) -> None:
         super().__init__(model, **kwargs)
-        check_kind("normaliser", normaliser, Normaliser)
+        check_kind("normaliser", normaliser, LossReduction)
         check_kind("sampling", sampling, ScheduledSampling)
         check_number("label_smoothing", label_smoothing, most=1, without=1)
         check_flag("ignore_unknown", ignore_unknown)
@@ -86,7 +86,7 @@ class CrossEntropy(Captioning):
         if word_vectors is not None and self.vocabulary.pieces:
             raise InputError(f"{word_vectors}: vectors are of words, and the captioner says pieces of words")
         if word_vectors is not None:
-            begin_captioner(model, word_vectors, self.vocabulary.words)
+            init_caption_embeddings(model, word_vectors, self.vocabulary.words)
 
     def training_step(self, batch: CaptionBatch, _: int) -> Tensor:
         """Return the loss of a batch."""

@@ -5,9 +5,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from bua.detectors.detection_evaluator import Precision
+from bua.detectors.detection_evaluator import DetectionEvaluator
 from bua.detectors.frozen_detector import Proposer
-from bua.tasks.base import Task
+from bua.tasks.base import BaseTask
 
 Batch = list[tuple[Tensor, dict[str, Tensor], int]]
 
@@ -19,20 +19,20 @@ class DetectionModel(Proposer, Protocol):
         """Return the losses by name."""
 
 
-class Detecting(Task):
+class DetectionTask(BaseTask):
     """Faster R-CNN's losses in training, precision of the detections in validation.
 
     Args:
         model: the detector, a ``DetectionModel``.
         evaluation: ``coco`` or ``genome``: whose numbers validation gives.
-        kwargs: of ``Task``.
+        kwargs: of ``BaseTask``.
     """
 
     def __init__(self, model: nn.Module, *, evaluation: str = "coco", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.model: Any = model
         self.evaluation = evaluation
-        self.precision = Precision(model, evaluation)  # type: ignore[arg-type]
+        self.precision = DetectionEvaluator(model, evaluation)  # type: ignore[arg-type]
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the sum of the losses."""
@@ -45,7 +45,7 @@ class Detecting(Task):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the detections of the last validation."""
-        self.precision = Precision(self.model, self.evaluation)
+        self.precision = DetectionEvaluator(self.model, self.evaluation)
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Collect detections and truth."""

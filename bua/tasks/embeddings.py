@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 MISSING = ("zeros", "random")
 
 
-def begin_with_words(
+def init_word_embeddings(
     model: nn.Module, path: str, words: Sequence[str], answers: Sequence[str], missing: str
 ) -> None:
     """Give a model word vectors; to its answers, too, if its classifier has a stream of text.
@@ -55,7 +55,7 @@ def begin_with_words(
         log.info(f"{path}: {known.sum():,} of {len(texts):,} answers have one, the others stay random")
 
 
-def begin_captioner(model: nn.Module, path: str, words: Sequence[str]) -> None:
+def init_caption_embeddings(model: nn.Module, path: str, words: Sequence[str]) -> None:
     """Give a captioner word vectors.
 
     Words without one, among them the special words, begin at random with mean and deviation of those that
@@ -86,7 +86,7 @@ def begin_captioner(model: nn.Module, path: str, words: Sequence[str]) -> None:
     log.info(f"{path}: {int(known.sum()):,} of {total:,} words have a vector, the others begin at random")
 
 
-def begin_with_images(model: nn.Module, path: str, answers: Sequence[str]) -> None:
+def init_answer_embeddings(model: nn.Module, path: str, answers: Sequence[str]) -> None:
     """Give the classifier's stream of images what images say of answers.
 
     Args:

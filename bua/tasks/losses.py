@@ -14,7 +14,7 @@ PER = ("word", "caption", "caption_mean")
 
 
 @dataclass(frozen=True)
-class Normaliser:
+class LossReduction:
     """How the values of words become one number.
 
     Attributes:

@@ -7,7 +7,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 
-class Noam(LambdaLR):
+class NoamLR(LambdaLR):
     """Up linearly for ``warmup`` steps, then down with the root of the step (Vaswani et al. 2017, 5.3).
 
     The optimiser's rate is a factor before ``size ** -0.5 * min(step ** -0.5, step * warmup ** -1.5)``.
@@ -27,7 +27,7 @@ class Noam(LambdaLR):
         super().__init__(optimizer, factor, **kwargs)
 
 
-class ByEpoch(LambdaLR):
+class EpochwiseLR(LambdaLR):
     """A factor for each of the first epochs, of which the last holds, then down at milestones.
 
     Args:

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from bua.data.batch import CaptionBatch
 from bua.data.captions.document_frequencies import caption_frequencies, save_frequencies
-from bua.decode import DECODERS, Decoder, Hypotheses, Sampling, described, greedy
+from bua.decode import DECODERS, Decoder, Hypotheses, Sampling, greedy, search_signature
 from bua.errors import check_flag, check_kind, check_number
-from bua.inference.generate import say, steps, with_words
+from bua.inference.generate import generate, make_step_function, resolve_rule_words
 from bua.metrics.endings import BAD_ENDINGS
 from bua.metrics.reward import bleu, cider_d, prepare
 from bua.models.captioners.base import Captioner
-from bua.tasks.captioning import Captioning
-from bua.tasks.losses import Normaliser
+from bua.tasks.captioning import CaptioningTask
+from bua.tasks.losses import LossReduction
 from bua.text.vocabulary import BOS, EOS, PADDING
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Reward:
             raise ValueError("rewards are for nothing: cider_d or bleu_4 must be above 0")
 
 
-class SelfCritical(Captioning):
+class SelfCriticalTask(CaptioningTask):
     """Policy gradient with what the captioner says itself as baseline.
 
     Args:
@@ -68,7 +68,7 @@ class SelfCritical(Captioning):
             beams); ``others``: the mean of the other ones (self-critical.pytorch's "new self critical").
         reward: what captions are rewarded for.
         normaliser: what the sum over words is divided by.
-        kwargs: of ``Captioning``.
+        kwargs: of ``CaptioningTask``.
 
     Raises:
         ValueError: an option is none of those, or the captions that are learnt from are the baseline.
@@ -82,19 +82,19 @@ class SelfCritical(Captioning):
         sampler: Decoder,
         baseline: str,
         reward: Reward,
-        normaliser: Normaliser,
+        normaliser: LossReduction,
         **kwargs: Any,
     ) -> None:
         super().__init__(model, **kwargs)
         check_kind("sampler", sampler, *DECODERS)
         check_kind("reward", reward, Reward)
-        check_kind("normaliser", normaliser, Normaliser)
+        check_kind("normaliser", normaliser, LossReduction)
         if baseline not in BASELINES:
             raise ValueError(f"there is no baseline {baseline!r}; there is {', '.join(BASELINES)}")
         if baseline != "greedy" and sampler.width < 2:
             raise ValueError(f"the baseline {baseline!r} needs sampler.width of at least 2")
         _check_differs(sampler, baseline)
-        self.sampler, self._said_by = with_words(sampler, self.vocabulary), described(sampler)
+        self.sampler, self._said_by = resolve_rule_words(sampler, self.vocabulary), search_signature(sampler)
         self.baseline, self.reward, self.normaliser = baseline, reward, normaliser
         self._frequencies = caption_frequencies(
             self.captions, self.vocabulary, end=reward.end, path=frequencies
@@ -139,7 +139,7 @@ class SelfCritical(Captioning):
         baseline = self.baselines(batch, rewards, there)
         advantage = (rewards - baseline).masked_fill(~there, 0)
         loss = self.normaliser(-advantage.unsqueeze(2).to(found.word_log_prob) * found.word_log_prob, real)
-        self._tell(found.words, rewards, baseline, there)
+        self._report(found.words, rewards, baseline, there)
         self.log("train/entropy", entropy, batch_size=len(batch.image_id))
         self.log("train/loss", loss, batch_size=len(batch.image_id))
         return loss
@@ -152,7 +152,7 @@ class SelfCritical(Captioning):
         """
         images = len(batch.image_id)
         if isinstance(self.sampler, Sampling):
-            step, start = steps(self.model, batch.regions)
+            step, start = make_step_function(self.model, batch.regions)
             entropies: list[Tensor] = []
 
             def noted(words: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
@@ -163,7 +163,7 @@ class SelfCritical(Captioning):
             drawn = self.sampler(noted, start, images=images, device=batch.words.device)
             return drawn, torch.stack(entropies, 2)[drawn.words != PADDING].mean()
         with evaluating(self.model):
-            found = say([self.model], [batch.regions], self.sampler)
+            found = generate([self.model], [batch.regions], self.sampler)
         read = torch.cat([torch.full_like(found.words[..., :1], BOS), found.words[..., :-1]], 2)
         real = found.words != PADDING
         log_probs = self.model(batch.regions, read, real).float().log_softmax(-1)
@@ -193,7 +193,9 @@ class SelfCritical(Captioning):
         """Return what each reward is compared with."""
         if self.baseline == "greedy":
             with evaluating(self.model):
-                said = say([self.model], [batch.regions], greedy(self.sampler.max_words, self.sampler.rules))
+                said = generate(
+                    [self.model], [batch.regions], greedy(self.sampler.max_words, self.sampler.rules)
+                )
             return self.rewards(batch, said.words).expand_as(rewards)
         total, count = (rewards * there).sum(1, keepdim=True), there.sum(1, keepdim=True)
         if self.baseline == "mean":
@@ -205,7 +207,7 @@ class SelfCritical(Captioning):
         """Return minus the mean reward of the captions that validation says."""
         return -self.rewards(batch, said.words[:, :1]).mean()
 
-    def _tell(self, words: Tensor, rewards: Tensor, baseline: Tensor, there: Tensor) -> None:
+    def _report(self, words: Tensor, rewards: Tensor, baseline: Tensor, there: Tensor) -> None:
         lengths, ended = spoken(words)
         last = words.gather(2, (lengths - 1).clamp(min=0).unsqueeze(2)).squeeze(2)
         bad = torch.isin(last, self._bad.to(last.device)) | (lengths == 0)

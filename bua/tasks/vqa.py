@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bua.data.batch import QuestionBatch
+from bua.data.batch import VQABatch
 from bua.errors import InputError
 from bua.tasks.answer_loss import AnswerLoss
-from bua.tasks.base import Task
-from bua.tasks.embeddings import MISSING, begin_with_images, begin_with_words
+from bua.tasks.base import BaseTask
+from bua.tasks.embeddings import MISSING, init_answer_embeddings, init_word_embeddings
 
 
-class Answering(Task):
+class VQATask(BaseTask):
     """Soft targets: the score of each answer is what it would have earned.
 
     Args:
@@ -24,7 +24,7 @@ class Answering(Task):
         word_vectors: a file of word vectors to begin with, or nothing.
         missing_words: what words without a vector begin as: zeros or random.
         answer_images: a file of vectors of images of answers to begin with, or nothing.
-        kwargs: of ``Task``.
+        kwargs: of ``BaseTask``.
 
     Raises:
         InputError: a file cannot be read or does not fit the model.
@@ -48,17 +48,17 @@ class Answering(Task):
             raise InputError(f"objective.missing_words={missing_words}: {', '.join(MISSING)}")
         if word_vectors is not None:
             words, said = self._record["vocabulary"]["words"], self._record["answers"]["answers"]
-            begin_with_words(model, word_vectors, words, said, missing_words)
+            init_word_embeddings(model, word_vectors, words, said, missing_words)
         if answer_images is not None:
-            begin_with_images(model, answer_images, self._record["answers"]["answers"])
+            init_answer_embeddings(model, answer_images, self._record["answers"]["answers"])
 
-    def training_step(self, batch: QuestionBatch, _: int) -> Tensor:
+    def training_step(self, batch: VQABatch, _: int) -> Tensor:
         """Return the loss."""
         loss, _scores = self.loss(batch)
         self.log("train/loss", loss, batch_size=len(batch.question_id))
         return loss
 
-    def loss(self, batch: QuestionBatch) -> tuple[Tensor, Tensor]:
+    def loss(self, batch: VQABatch) -> tuple[Tensor, Tensor]:
         """Return the loss and the logits (B, C)."""
         logits, _ = self.model(batch.regions, batch.words)
         return self._loss(logits, batch.targets), logits
@@ -67,7 +67,7 @@ class Answering(Task):
         """Forget the answers of the last validation."""
         self.tally = np.zeros((len(self.answer_types), 2))
 
-    def validation_step(self, batch: QuestionBatch, _: int) -> None:
+    def validation_step(self, batch: VQABatch, _: int) -> None:
         """Answer every question."""
         loss, logits = self.loss(batch)
         self.log("val/loss", loss, batch_size=len(batch.question_id), sync_dist=True)

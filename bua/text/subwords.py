@@ -15,7 +15,7 @@ from bua.errors import InputError
 WORD_START = "\u2581"
 
 
-class Pieces:
+class SubwordModel:
     """Splits texts into pieces of words by a SentencePiece model.
 
     Args:
@@ -34,7 +34,7 @@ class Pieces:
             raise InputError(f"{source}: not a model of SentencePiece") from None
 
     @classmethod
-    def learn(cls, texts: Iterable[str], size: int) -> "Pieces":
+    def learn(cls, texts: Iterable[str], size: int) -> "SubwordModel":
         """Learn byte-pair encoding of all characters of some texts.
 
         Args:
@@ -64,7 +64,7 @@ class Pieces:
         return cls(written.getvalue())
 
     @classmethod
-    def load(cls, path: Path) -> "Pieces":
+    def load(cls, path: Path) -> "SubwordModel":
         """Read a model file of SentencePiece.
 
         Raises:

@@ -12,7 +12,7 @@ from typing import Any
 from bua.errors import InputError
 from bua.io.json_file import read_json
 from bua.io.text_file import read_text
-from bua.text.subwords import WORD_START, Pieces, joined
+from bua.text.subwords import WORD_START, SubwordModel, joined
 from bua.text.tokenize import TOKENIZERS, Tokenizer
 
 PADDING, BOS, EOS, UNKNOWN = 0, 1, 2, 3
@@ -38,7 +38,7 @@ class Vocabulary:
         InputError: a word comes twice or is a special one, or there is no such tokeniser.
     """
 
-    def __init__(self, words: Sequence[str], tokenizer: str, pieces: Pieces | None = None) -> None:
+    def __init__(self, words: Sequence[str], tokenizer: str, pieces: SubwordModel | None = None) -> None:
         self._split = pieces.split if pieces else _rule(tokenizer)
         self.words = (*SPECIAL, *words)
         self.tokenizer, self.pieces = tokenizer, pieces
@@ -62,7 +62,7 @@ class Vocabulary:
         return cls(words if size is None else words[: size - len(SPECIAL)], tokenizer)
 
     @classmethod
-    def of_pieces(cls, pieces: Pieces) -> "Vocabulary":
+    def of_pieces(cls, pieces: SubwordModel) -> "Vocabulary":
         """Return the pieces of a model of SentencePiece."""
         return cls(pieces.words, SENTENCEPIECE, pieces)
 
@@ -138,7 +138,7 @@ class Vocabulary:
             model = base64.b64decode(content.get("model", ""), validate=True)
         except (TypeError, ValueError):
             raise InputError(f"{source}: its model of SentencePiece is not in base64") from None
-        pieces = Pieces(model, source) if model else None
+        pieces = SubwordModel(model, source) if model else None
         vocabulary = cls(words[len(SPECIAL) :], str(content.get("tokenizer")), pieces)
         if vocabulary.sha256 != content.get("sha256"):
             raise InputError(

@@ -20,7 +20,7 @@ _PADDING = 3
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledBox:
     """A box with what is to be written beside it.
 
     Attributes:
@@ -34,7 +34,7 @@ class Labelled:
     key: str
 
 
-def draw_boxes(photo: NDArray[np.uint8], things: Sequence[Labelled]) -> Image.Image:
+def draw_boxes(photo: NDArray[np.uint8], things: Sequence[LabelledBox]) -> Image.Image:
     """Return the photograph (H, W, 3) with boxes and labels, the first ones on top."""
     factor = max(1.0, LEAST_SIDE / min(photo.shape[:2]))
     factor = min(factor, 4000 / max(photo.shape[:2])) if factor > 1 else 1.0

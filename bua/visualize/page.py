@@ -27,7 +27,7 @@ MAX_SIDE = 640
 
 
 @dataclass(frozen=True)
-class Looked:
+class AttendedText:
     """A piece of text and how much it looked at each region."""
 
     text: str
@@ -35,23 +35,23 @@ class Looked:
 
 
 @dataclass(frozen=True)
-class Line:
+class Row:
     """One line under a picture: a label, the pieces to point at, and a remark behind them."""
 
     label: str
-    pieces: Sequence[Looked]
+    pieces: Sequence[AttendedText]
     remark: str = ""
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class Panel:
     """One picture with its regions and what was said of it."""
 
     title: str
     photo: NDArray[np.uint8]
     regions: Regions
     names: Sequence[str]
-    lines: Sequence[Line] = field(default_factory=list)
+    lines: Sequence[Row] = field(default_factory=list)
 
 
 def escape(text: str) -> str:
@@ -59,7 +59,7 @@ def escape(text: str) -> str:
     return html.escape(text, quote=True)
 
 
-def page(title: str, body: str) -> str:
+def render_page(title: str, body: str) -> str:
     """Return a whole document around ``body``, which is HTML."""
     return (
         "<!doctype html>\n"
@@ -70,7 +70,7 @@ def page(title: str, body: str) -> str:
     )
 
 
-def exhibit(shown: Exhibit) -> str:
+def render_panel(shown: Panel) -> str:
     """Return the HTML of one picture with its lines."""
     height, width = shown.photo.shape[:2]
     boxes = []
@@ -90,13 +90,13 @@ def exhibit(shown: Exhibit) -> str:
     )
 
 
-def _line(line: Line) -> str:
+def _line(line: Row) -> str:
     pieces = " ".join(_piece(piece) for piece in line.pieces)
     remark = f' <span class="remark">{escape(line.remark)}</span>' if line.remark else ""
     return f'<p><span class="label">{escape(line.label)}</span> {pieces}{remark}</p>'
 
 
-def _piece(piece: Looked) -> str:
+def _piece(piece: AttendedText) -> str:
     order = np.argsort(-piece.weights)[:8]
     shown = {int(n): round(float(piece.weights[n]), 3) for n in order if piece.weights[n] >= FAINT}
     diffuse = "" if float(piece.weights.max(initial=0)) >= DIFFUSE else ' data-diffuse="1"'

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bua.visualize.page import Exhibit, escape, exhibit, page, table
+from bua.visualize.page import Panel, escape, render_page, render_panel, table
 
 _CAPTION_HEAD = ("", "CIDEr", "BLEU-4", "ROUGE-L", "words that look at what they name", "by chance")
 _VQA_HEAD = ("", "overall", "yes/no", "number", "other")
 
 
-def quickstart_page(results: Mapping[str, Any], exhibits: Sequence[Exhibit], command: str) -> str:
+def quickstart_page(results: Mapping[str, Any], exhibits: Sequence[Panel], command: str) -> str:
     """Return the report as a self-contained page.
 
     Args:
@@ -28,7 +28,7 @@ def quickstart_page(results: Mapping[str, Any], exhibits: Sequence[Exhibit], com
         '<p class="lead">Pictures that no model was trained on. Point at a word, or at a question, to '
         "see the regions that it looked at: the more opaque, the more weight. Attention shows what was "
         "read, not why it was said.</p>",
-        f'<div class="gallery">{"".join(exhibit(shown) for shown in exhibits)}</div>',
+        f'<div class="gallery">{"".join(render_panel(shown) for shown in exhibits)}</div>',
         "<h2>Captions</h2>",
         _caption_tables(results["captions"]),
         '<p class="note">CIDEr, BLEU and ROUGE against five captions a picture, with the tokenizer that '
@@ -49,7 +49,7 @@ def quickstart_page(results: Mapping[str, Any], exhibits: Sequence[Exhibit], com
         "<code>bua extract images=PHOTOS out=regions.h5</code>, then <code>bua train</code>, "
         "<code>bua caption</code> and <code>bua ask</code>.</p>",
     ]
-    return page("Bottom-up attention: quickstart", "".join(body))
+    return render_page("Bottom-up attention: quickstart", "".join(body))
 
 
 def _caption_tables(captions: Mapping[str, Any]) -> str:

@@ -68,7 +68,7 @@ def scores(out: Path, run: Path, features: str) -> Row:
     """Describe the pictures of both test splits and score it."""
     from bua.data.captions.files import read_captions
     from bua.engine.load import load
-    from bua.inference.attention_maps import looks, read_groundings
+    from bua.inference.attention_maps import read_groundings, word_attention
     from bua.metrics.caption import caption_scores
     from bua.metrics.endings import bad_endings
     from bua.metrics.grounding import grounding
@@ -93,7 +93,7 @@ def scores(out: Path, run: Path, features: str) -> Row:
             "bad_endings": bad_endings(said.values()),
             "words": sum(len(text.split()) for text in said.values()) / len(said),
             "repeated": sum(_repeats(text.split()) for text in said.values()) / len(said),
-            **grounding(looks(trained, store, file, named))._asdict(),
+            **grounding(word_attention(trained, store, file, named))._asdict(),
         }
         found[split] = {name: round(value, 5) for name, value in every.items()}
     return found | drawn(run)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
 from bua.models.attention import ProductAttention
-from bua.models.vqa.updown import UpDownAnswerer
+from bua.models.vqa.updown import UpDownVQAModel
 from bua.structures.region_batch import RegionBatch
 from bua.tasks.answer_loss import AnswerLoss
 
@@ -75,10 +75,10 @@ def stepping(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]
     return step
 
 
-def answerer() -> UpDownAnswerer:
+def answerer() -> UpDownVQAModel:
     """Return ``updown_hu`` in its published size, untrained."""
     sizes: dict[str, Any] = {"feature_size": FEATURES, "hidden_size": HIDDEN}
-    return UpDownAnswerer(
+    return UpDownVQAModel(
         **sizes,
         vocabulary_size=WORDS,
         answers=ANSWERS,

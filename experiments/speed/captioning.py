@@ -13,13 +13,13 @@ from torch.nn import functional as F
 
 from bua.data.batch import CaptionBatch
 from bua.decode import BeamSearch, Rules, Sampling, greedy
-from bua.inference.generate import steps
+from bua.inference.generate import make_step_function
 from bua.metrics.reward import cider_d, document_frequencies, pad, prepare
 from bua.models.captioners.base import Captioner, LstmWeights
 from bua.models.captioners.updown import UpDownCaptioner
 from bua.structures.region_batch import RegionBatch
-from bua.tasks.losses import Normaliser
-from bua.tasks.self_critical import Reward, SelfCritical
+from bua.tasks.losses import LossReduction
+from bua.tasks.self_critical import Reward, SelfCriticalTask
 from bua.text.vocabulary import BOS, EOS, PADDING, SPECIAL, UNKNOWN, Vocabulary
 
 Timer = Callable[[Callable[[], Any], int], float]
@@ -247,7 +247,7 @@ def beam_search(seconds: Timer) -> list[Row]:
     search = BeamSearch(5, 20)
 
     def ours() -> None:
-        step, state = steps(Ending(model), regions)
+        step, state = make_step_function(Ending(model), regions)
         search(step, state, images=50)
 
     loops = {
@@ -297,7 +297,7 @@ def rewards(seconds: Timer) -> Row:
     }
 
 
-def self_critical(model: Captioner[Any, Any], regions: RegionBatch) -> tuple[SelfCritical, CaptionBatch]:
+def self_critical(model: Captioner[Any, Any], regions: RegionBatch) -> tuple[SelfCriticalTask, CaptionBatch]:
     """Return training on rewards, 5 samples of 11 words an image, and a batch."""
     rng, names = np.random.default_rng(0), [f"w{n}" for n in range(WORDS - len(SPECIAL))]
     device, images = regions.features.device, range(len(regions.features))
@@ -307,7 +307,7 @@ def self_critical(model: Captioner[Any, Any], regions: RegionBatch) -> tuple[Sel
 
     vocabulary = Vocabulary(names, "karpathy")
     captions = {image: [caption() for _ in range(5)] for image in range(5000)}
-    task = SelfCritical(
+    task = SelfCriticalTask(
         model,
         vocabulary=vocabulary,
         captions=captions,
@@ -316,7 +316,7 @@ def self_critical(model: Captioner[Any, Any], regions: RegionBatch) -> tuple[Sel
         baseline="others",
         reward=Reward(),
         frequencies=None,
-        normaliser=Normaliser(),
+        normaliser=LossReduction(),
         optimizer=partial(torch.optim.Adam, lr=5e-5),
         scheduler=None,
         record={},
@@ -335,7 +335,7 @@ def self_critical(model: Captioner[Any, Any], regions: RegionBatch) -> tuple[Sel
     )
 
 
-def learning(task: SelfCritical, batch: CaptionBatch) -> Callable[[], None]:
+def learning(task: SelfCriticalTask, batch: CaptionBatch) -> Callable[[], None]:
     """Return a step of training: what is said, its rewards, backward, Adam."""
     optimizer = torch.optim.Adam(task.parameters(), lr=5e-5)
 

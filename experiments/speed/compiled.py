@@ -23,7 +23,7 @@ from captioning import (
 from torch.nn import functional as F
 
 from bua.decode import BeamSearch
-from bua.inference.generate import steps
+from bua.inference.generate import make_step_function
 from bua.models.captioners.base import Captioner
 from bua.models.captioners.transformer import TransformerCaptioner
 from bua.structures.region_batch import RegionBatch
@@ -63,7 +63,7 @@ def searching(model: Model, regions: RegionBatch, device: str) -> tuple[Callable
 
     @torch.no_grad()
     def search() -> Any:
-        return BeamSearch(5, 20)(*steps(ending, regions), images=images, device=device)
+        return BeamSearch(5, 20)(*make_step_function(ending, regions), images=images, device=device)
 
     return search, int((search().words[:, 0] != 0).sum())
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bua.store.formats.import_store import Options, import_store
+from bua.store.formats.import_store import ImportOptions, import_store
 from bua.store.formats.item import Source
 
 #: The columns of LXMERT's TSV, and the types of those in base64.
@@ -79,7 +79,9 @@ def import_speed() -> dict[str, str]:
         for n in range(TIMES):
             out = Path(folder) / f"{n}.h5"
             bare = took(lambda: bare_loop(path))
-            whole = took(lambda out=out: import_store("lxmert_tsv", Source(path), out, Options(), print))
+            whole = took(
+                lambda out=out: import_store("lxmert_tsv", Source(path), out, ImportOptions(), print)
+            )
             out.unlink()
             ratios.append(whole / bare)
     return {

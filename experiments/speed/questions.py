@@ -21,9 +21,9 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from bua.data.vqa.datamodule import QuestionData
-from bua.engine.instantiate import build
-from bua.store import About, Regions, StoreWriter
+from bua.data.vqa.datamodule import VQADataModule
+from bua.engine.instantiate import instantiate
+from bua.store import Regions, StoreMetadata, StoreWriter
 
 Row = dict[str, str]
 #: Questions and images of train and val of VQA v2.
@@ -79,7 +79,7 @@ def write_store(path: Path, images: list[int], count: int, size: int) -> None:
     rng = np.random.default_rng(0)
     some = rng.random((16, count, size), dtype=np.float32).astype(np.float16)
     boxes = np.tile(np.array([[0, 0, 40, 50]], np.float32), (count, 1))
-    with StoreWriter(path, About("speed", {}, "0")) as writer:
+    with StoreWriter(path, StoreMetadata("speed", {}, "0")) as writer:
         for start in range(0, len(images), 2000):
             part = images[start : start + 2000]
             writer.write([(i, Regions(some[i % 16], boxes, (50, 50))) for i in part])
@@ -95,7 +95,7 @@ def configured(**sections: dict[str, Any]) -> DictConfig:
     return cast(DictConfig, OmegaConf.merge(config, sections))
 
 
-def question_data(folder: Path, train: list[str], val: str, **more: Any) -> QuestionData:
+def question_data(folder: Path, train: list[str], val: str, **more: Any) -> VQADataModule:
     """Return the data of a folder as the command line would."""
     files = {
         "features": str(folder / "f.h5"),
@@ -104,7 +104,7 @@ def question_data(folder: Path, train: list[str], val: str, **more: Any) -> Ques
         "val": str(folder / f"{val}_q.json"),
         "val_annotations": str(folder / f"{val}_a.json"),
     }
-    data: QuestionData = build(configured(data=files | more).data)
+    data: VQADataModule = instantiate(configured(data=files | more).data)
     return data
 
 
@@ -178,14 +178,14 @@ def coco_size(images: int, questions: int) -> Iterator[Path]:
         yield folder
 
 
-def answerer(data: QuestionData) -> Any:
+def answerer(data: VQADataModule) -> Any:
     """Return ``updown_hu`` in its published size, untrained, with its optimiser."""
     torch.manual_seed(0)
     config = configured(model=data.sizes)
-    return build(
+    return instantiate(
         config.objective,
-        model=Clock(build(config.model)),
-        optimizer=build(config.optimizer),
+        model=Clock(instantiate(config.model)),
+        optimizer=instantiate(config.optimizer),
         scheduler=None,
         record={},
         **data.parts,
@@ -230,7 +230,7 @@ def validating(questions: int = SPLITS["val"][0]) -> Row:
         data = question_data(folder, ["train"], "val", workers=2, min_answer_count=1, answers_of="train_val")
         before = time.perf_counter() - started
         task = answerer(data)
-        trainer = build(configured().trainer, logger=False, enable_checkpointing=False)
+        trainer = instantiate(configured().trainer, logger=False, enable_checkpointing=False)
         forget(data.store.path)
         started = time.perf_counter()
         trainer.validate(task, data, verbose=False)

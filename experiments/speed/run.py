@@ -31,7 +31,7 @@ from torch import Tensor
 from vqa_metric import score_seconds
 
 from bua.detectors.selection import Selection
-from bua.store import About, FeatureStore, Regions, StoreWriter
+from bua.store import FeatureStore, Regions, StoreMetadata, StoreWriter
 
 Row = dict[str, str]
 
@@ -59,7 +59,7 @@ def store_reading() -> dict[str, str]:
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "f.h5"
-        with StoreWriter(path, About("speed", {}, "0")) as writer:
+        with StoreWriter(path, StoreMetadata("speed", {}, "0")) as writer:
             images = []
             for n in range(1500):
                 count = int(rng.integers(10, 101))

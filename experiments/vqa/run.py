@@ -62,7 +62,7 @@ def scores(out: Path, run: Path, features: str) -> Row:
     """Answer the questions of both test splits and score it."""
     from bua.data.vqa.files.plain_values import read_vqa
     from bua.engine.load import load
-    from bua.inference.attention_maps import question_looks, read_question_groundings
+    from bua.inference.attention_maps import question_attention, read_question_groundings
     from bua.metrics.grounding import grounding
     from bua.metrics.vqa import vqa_accuracy
     from bua.store import FeatureStore
@@ -87,7 +87,7 @@ def scores(out: Path, run: Path, features: str) -> Row:
             for kind in accuracy["per_answer_type"]
         }
         found[split]["grounding"] = {
-            kind: grounding(question_looks(*zip(*some, strict=True), store, named))._asdict()
+            kind: grounding(question_attention(*zip(*some, strict=True), store, named))._asdict()
             for kind, some in types.items()
         }
     return found

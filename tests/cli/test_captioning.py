@@ -10,8 +10,8 @@ import torch
 import yaml
 
 from bua.engine.load import read_checkpoint
-from tests.cli.captioners import captioners, ran, rewarded, training
 from tests.cli.test_mistakes import said
+from tests.helpers.captioners import captioners, ran, rewarded, training
 
 
 @pytest.fixture(scope="module")

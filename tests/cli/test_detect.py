@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.test_mistakes import said
-from tests.regions.releases import hugging_face, random_model
+from tests.helpers.detector_releases import hugging_face, random_model
 
 
 @pytest.mark.slow

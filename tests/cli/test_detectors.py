@@ -9,8 +9,8 @@ from PIL import Image
 from bua.cli import main
 from bua.store import FeatureStore
 from tests.cli.test_mistakes import said
-from tests.regions.releases import WRITERS, random_model
-from tests.regions.test_fpn import file
+from tests.detectors.test_fpn import file
+from tests.helpers.detector_releases import WRITERS, random_model
 
 TINY = ["model.resize.side=64", "model.resize.longest=107", "trainer.limit_val_batches=2"]
 

@@ -8,7 +8,7 @@ import pytest
 from bua.cli import main
 from bua.store import FeatureStore
 from bua.store.formats import FORMATS
-from tests.store.foreign import ATTRIBUTES, CLASSES, grid_sample, same, sample, sizes_json, write
+from tests.helpers.foreign_formats import ATTRIBUTES, CLASSES, grid_sample, same, sample, sizes_json, write
 
 GRID = "grid_feats_pth"
 

@@ -11,7 +11,7 @@ import torch
 from bua.cli import main
 from bua.engine.load import load, read_checkpoint
 from bua.store import FeatureStore, Regions
-from bua.tasks.embeddings import begin_captioner
+from bua.tasks.embeddings import init_caption_embeddings
 from bua.text.vocabulary import BOS, SPECIAL
 from tests.conftest import ABOUT, write_store
 
@@ -108,7 +108,7 @@ def test_words_without_a_vector_have_one_of_the_same_mean_and_deviation(tmp_path
     model = torch.nn.Module()
     model.word = torch.nn.Embedding(804, 4)
     words = [*SPECIAL, *(f"w{n}" for n in range(800))]
-    begin_captioner(model, str(tmp_path / "v.txt"), words)
+    init_caption_embeddings(model, str(tmp_path / "v.txt"), words)
     missing = model.word.weight.detach()[[0, 1, 2, 3, *range(404, 804)]]
     assert missing.mean().item() == pytest.approx(3, abs=0.5)
     assert missing.std().item() == pytest.approx(5, rel=0.1)

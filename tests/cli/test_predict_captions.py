@@ -15,12 +15,12 @@ from bua.detectors.photos import find_photos
 from bua.detectors.random_detector import RandomDetector
 from bua.engine.load import load
 from bua.errors import InputError
-from bua.inference.predictor import Trained
-from bua.store import About, FeatureStore, StoreWriter
-from tests.cli.captioners import captioners, ran, training
+from bua.inference.predictor import Predictor
+from bua.store import FeatureStore, StoreMetadata, StoreWriter
 from tests.cli.test_mistakes import said
 from tests.conftest import regions, write_store
-from tests.parity import ROOT
+from tests.helpers.captioners import captioners, ran, training
+from tests.helpers.parity import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -268,8 +268,8 @@ def test_a_search_under_constraints_steps_no_more_places_than_one_without(
         places.append((len(images), automaton.states))
         return plain(trained, store, images, decoder=decoder, automaton=automaton)
 
-    plain = Trained.caption_store
-    monkeypatch.setattr(Trained, "caption_store", caption_store)
+    plain = Predictor.caption_store
+    monkeypatch.setattr(Predictor, "caption_store", caption_store)
     common = ["predict", f"run={runs}/scst", "split=val", f"constraints={tmp_path}/c.json"]
     written = []
     for size in (100, 9, 1):
@@ -302,7 +302,7 @@ def test_words_of_rules_that_the_vocabulary_lacks_are_told_once(runs, tmp_path, 
 
 def test_what_a_detector_saw_becomes_constraints(tmp_path, capfd) -> None:
     def store(name: str, classes: tuple[str, ...], **columns: object) -> Path:
-        about = About("d", {}, "0", class_names=classes)
+        about = StoreMetadata("d", {}, "0", class_names=classes)
         with StoreWriter(tmp_path / name, about) as writer:
             writer.write([(n, replace(regions(2), **columns)) for n in (1, 2)])
             writer.pack([1, 2])

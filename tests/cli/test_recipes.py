@@ -10,7 +10,7 @@ from bua.cli import main
 from bua.engine.load import read_checkpoint
 from bua.store import Regions
 from tests.conftest import write_store
-from tests.parity import ROOT
+from tests.helpers.parity import ROOT
 from tests.test_conf import composed
 
 WORDS = ["a dog runs on the grass", "two cats sleep on a bed", "the red bus stands on a street"]
@@ -29,11 +29,15 @@ def recipes() -> dict[str, str]:
     """Return the objective of every recipe of captioning."""
     names = sorted(path.stem for path in (ROOT / "conf/experiment").glob("*.yaml"))
     targets = {name: str(composed("train", f"experiment={name}").objective._target_) for name in names}
-    return {n: t.split(".")[-1] for n, t in targets.items() if t.endswith(("CrossEntropy", "SelfCritical"))}
+    return {
+        n: t.split(".")[-1]
+        for n, t in targets.items()
+        if t.endswith(("CaptionCrossEntropyTask", "SelfCriticalTask"))
+    }
 
 
 RECIPES = recipes()
-REWARDS = {name for name, objective in RECIPES.items() if objective == "SelfCritical"}
+REWARDS = {name for name, objective in RECIPES.items() if objective == "SelfCriticalTask"}
 
 
 @pytest.fixture(scope="module")

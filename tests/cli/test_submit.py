@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bua.cli import main
-from bua.evaluation.submission import BOARDS, TEST2015
+from bua.evaluation.submission import SERVER_FORMATS, TEST2015
 from tests.cli.test_mistakes import said
 from tests.cli.test_score_vqa import FAULTS
 
@@ -61,7 +61,7 @@ def test_a_file_is_not_given_another_name(tmp_path, capfd) -> None:
 
 
 def test_every_split_is_of_a_known_subset() -> None:
-    assert set(BOARDS["vqa"].subsets) == {"val", "test-dev", "test-std"}
+    assert set(SERVER_FORMATS["vqa"].subsets) == {"val", "test-dev", "test-std"}
 
 
 @pytest.mark.parametrize("split", ["test-dev", "test-std"])

@@ -11,8 +11,8 @@ from pytorch_lightning import Trainer
 
 from bua.cli import main
 from bua.engine.load import read_checkpoint
-from bua.tasks.detection import Detecting
-from bua.tasks.vqa import Answering
+from bua.tasks.detection import DetectionTask
+from bua.tasks.vqa import VQATask
 
 pytestmark = pytest.mark.slow
 
@@ -92,7 +92,7 @@ def test_a_schedule_for_so_many_steps_does_not_go_on_for_more(scenes, tmp_path, 
 
 
 def test_what_is_told_of_an_epoch_is_the_mean_of_its_batches(scenes, tmp_path, monkeypatch) -> None:
-    seen = losses(monkeypatch, Answering)
+    seen = losses(monkeypatch, VQATask)
     assert main(words(scenes, tmp_path / "r", "trainer.max_epochs=2")) == 0
     told = [float(row["train/loss"]) for row in rows(tmp_path / "r")]
     assert told == pytest.approx([sum(seen[:12]) / 12, sum(seen[12:]) / 12], rel=1e-5)
@@ -103,7 +103,7 @@ def test_what_is_told_of_an_epoch_is_the_mean_of_its_batches(scenes, tmp_path, m
 def test_what_is_told_of_validations_within_an_epoch_is_the_mean_since_the_one_before(
     scenes, tmp_path, monkeypatch
 ) -> None:
-    seen = losses(monkeypatch, Answering)
+    seen = losses(monkeypatch, VQATask)
     within = ["trainer.check_val_every_n_epoch=null", "+trainer.val_check_interval=5", "trainer.max_epochs=1"]
     assert main(words(scenes, tmp_path / "r", *within)) == 0
     told = {int(row["step"]): float(row["train/loss"]) for row in rows(tmp_path / "r")}
@@ -120,7 +120,7 @@ def test_a_validation_within_an_epoch_has_a_row_however_it_is_asked_for(scenes, 
 
 def test_a_killed_epoch_that_goes_on_is_told_of_as_a_whole(scenes, tmp_path, monkeypatch) -> None:
     assert main(words(scenes, tmp_path / "whole", "trainer.max_epochs=1")) == 0
-    step = Answering.training_step
+    step = VQATask.training_step
 
     def killed(self, batch, n):
         if n == 10:
@@ -128,7 +128,7 @@ def test_a_killed_epoch_that_goes_on_is_told_of_as_a_whole(scenes, tmp_path, mon
         return step(self, batch, n)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Answering, "training_step", killed)
+        patch.setattr(VQATask, "training_step", killed)
         assert main(words(scenes, tmp_path / "r", "trainer.max_epochs=1", "save_every=8")) == 130
     assert main(words(scenes, tmp_path / "r", "trainer.max_epochs=1", "save_every=8", "resume=true")) == 0
     one, other = (float(rows(tmp_path / name)[-1]["train/loss"]) for name in ("r", "whole"))
@@ -162,7 +162,7 @@ def test_a_stop_that_is_not_allowed_yet_saves_no_more_than_a_run_without_one(
 
 
 def test_losses_of_parts_of_a_detector_are_those_of_their_epoch(scenes, tmp_path, monkeypatch) -> None:
-    seen = losses(monkeypatch, Detecting)
+    seen = losses(monkeypatch, DetectionTask)
     few = ["trainer.max_epochs=2", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1"]
     command = ["train", "experiment=detector_scenes", f"scenes={scenes}", f"out={tmp_path}/r", *few]
     assert main([*command, "data.batch_size=1", "scheduler=constant", "trainer.accelerator=cpu"]) == 0
@@ -182,7 +182,7 @@ def test_an_error_that_is_not_about_sizes_is_not_said_to_be(scenes, tmp_path, mo
     def broken(self, batch, n):
         raise RuntimeError("unable to resize shared memory")
 
-    monkeypatch.setattr(Answering, "training_step", broken)
+    monkeypatch.setattr(VQATask, "training_step", broken)
     with pytest.raises(RuntimeError, match="shared memory"):
         main(words(scenes, tmp_path / "r", "model.dropout=0.1"))
 
@@ -231,7 +231,7 @@ def test_a_start_of_another_model_is_told_by_name(scenes, tmp_path, capfd) -> No
     assert main(words(scenes, tmp_path / "a", "trainer.max_steps=1", "model=question_only_small")) == 0
     assert main(words(scenes, tmp_path / "b", f"start={tmp_path}/a")) == 2
     line = capfd.readouterr().err.strip()
-    assert "its model is QuestionOnlyAnswerer, from which UpDownAnswerer cannot start" in line
+    assert "its model is QuestionOnlyVQAModel, from which UpDownVQAModel cannot start" in line
     assert len(line) < 300
     shutil.rmtree(tmp_path / "a")
     counter = "model.counter={_target_:bua.models.vqa.counting.Counter,objects:10}"

@@ -10,7 +10,7 @@ import torch
 import bua
 from bua.cli import main
 from bua.store import FeatureStore
-from tests.parity import ROOT
+from tests.helpers.parity import ROOT
 
 SMALL = {
     "vqa_updown_hu": ["model.hidden_size=8"],

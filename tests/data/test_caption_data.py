@@ -10,15 +10,15 @@ from hydra import compose, initialize_config_module
 
 from bua.data.captions.files import read_captions
 from bua.data.captions.files.stored import stored_ids
-from bua.data.captions.vocabulary import COUNTED, VocabularyRule
-from bua.engine.instantiate import build
+from bua.data.captions.vocabulary import COUNTED, VocabularyOptions
+from bua.engine.instantiate import instantiate
 from bua.errors import InputError
 from bua.store.reader import FeatureStore
 from bua.text import EOS, TOKENIZERS, Vocabulary
 from tests.conftest import regions, write_store
 from tests.data.test_caption_files import SENTENCE, written
 from tests.data.test_data import caption_data
-from tests.parity import ROOT
+from tests.helpers.parity import ROOT
 
 SPLITS = ["train", "train", "restval", "val", "test"]
 PRESETS = sorted(path.stem for path in (ROOT / "conf/vocabulary").glob("*.yaml"))
@@ -72,8 +72,8 @@ def test_words_are_counted_where_a_rule_says(counted: str, words: set[str], tmp_
 
 def test_an_image_in_train_and_val_is_counted_once(scenes) -> None:
     file = read_captions(scenes / "captions_val.json")
-    rule = VocabularyRule(tokenizer="karpathy", min_count=40, counted="train_val")
-    alone = VocabularyRule(tokenizer="karpathy", min_count=40, counted="train")
+    rule = VocabularyOptions(tokenizer="karpathy", min_count=40, counted="train_val")
+    alone = VocabularyOptions(tokenizer="karpathy", min_count=40, counted="train")
     again = file.select(file.captions)
     assert rule.vocabulary(file, again, [file]) == alone.vocabulary(file, again, [file])
     assert len(alone.vocabulary(file, again, [file])) > 4
@@ -178,15 +178,15 @@ def test_a_wrong_rule_is_named(wrong, message: str, scenes) -> None:
 def test_a_vocabulary_can_be_given(scenes, tmp_path) -> None:
     given = Vocabulary(["cat", "dog"], "caffe")
     given.save(tmp_path / "v.json")
-    rule = VocabularyRule(tokenizer="vqa", min_count=9, counted="all", file=str(tmp_path / "v.json"))
+    rule = VocabularyOptions(tokenizer="vqa", min_count=9, counted="all", file=str(tmp_path / "v.json"))
     data = caption_data(scenes, vocabulary=rule)
     assert data.vocabulary == given
     assert data.sources["vocabulary"] == str(tmp_path / "v.json")
 
 
-def preset(name: str) -> VocabularyRule:
+def preset(name: str) -> VocabularyOptions:
     with initialize_config_module("bua.conf", version_base="1.3"):
-        return build(compose("train", ["data=captions", f"vocabulary={name}"]).data.vocabulary)
+        return instantiate(compose("train", ["data=captions", f"vocabulary={name}"]).data.vocabulary)
 
 
 def test_there_are_presets() -> None:
@@ -226,7 +226,7 @@ def test_the_preset_of_x_modaler_takes_its_list_as_it_is(scenes, tmp_path) -> No
     path.write_text("zebra\na\nUNK\ncat\n")
     words = ["vocabulary=xmodaler", f"words={path}"]
     with initialize_config_module("bua.conf", version_base="1.3"):
-        rule = build(compose("train", ["data=captions", *words]).data.vocabulary)
+        rule = instantiate(compose("train", ["data=captions", *words]).data.vocabulary)
     file = read_captions(scenes / "captions_val.json")
     assert rule.vocabulary(file, file, [file]).words[4:] == ("zebra", "a", "cat")
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.data.captions.files import CaptionFile, choose, read_captions, read_ids, read_whole
+from bua.data.captions.files import CaptionFile, read_caption_file, read_captions, read_ids, select_images
 from bua.data.captions.files.check import check_captions
-from bua.data.captions.files.entry import mistake_in, normal
+from bua.data.captions.files.entry import find_mistake, normalize_caption
 from bua.errors import InputError
 from bua.text.tokenize import karpathy
 from tests.data.test_caption_files import IMAGE, SENTENCE, SPLIT, coco, written
-from tests.parity import ROOT
+from tests.helpers.parity import ROOT
 
 TEXTS = st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs"]), min_size=1, max_size=12).filter(
     str.strip
@@ -68,7 +68,7 @@ def test_every_format_says_the_same(write, images, tmp_path_factory) -> None:
     file = read_captions(path, splits="test" if write is as_karpathy else ())
     assert file.format == FORMATS[write]
     assert list(file.captions.items()) == [
-        (i, [normal(text) for text in texts]) for i, texts in images.items()
+        (i, [normalize_caption(text) for text in texts]) for i, texts in images.items()
     ]
     assert list(file.file_names) == list(images)
     assert check_captions(path).problems == []
@@ -98,12 +98,12 @@ def visible(text: str) -> str:
 @given(text=ODD)
 def test_a_caption_is_refused_exactly_if_nothing_is_seen_or_it_holds_a_control_character(text: str) -> None:
     kinds = {unicodedata.category(c) for c in text if not c.isspace()}
-    assert (mistake_in(text) is not None) == (not visible(text).split() or bool(kinds & {"Cc", "Cs"}))
+    assert (find_mistake(text) is not None) == (not visible(text).split() or bool(kinds & {"Cc", "Cs"}))
 
 
 @given(text=ODD)
 def test_format_characters_are_removed_and_nothing_else(text: str) -> None:
-    assert normal(text).split() == visible(text).split()
+    assert normalize_caption(text).split() == visible(text).split()
 
 
 def test_joined_emoji_and_soft_hyphens_are_read(tmp_path) -> None:
@@ -116,7 +116,7 @@ def test_joined_emoji_and_soft_hyphens_are_read(tmp_path) -> None:
 
 @given(text=st.text(st.sampled_from("ab \n\t\r\u2028\u2029\u00a0\u3000\x85\x1f"), max_size=20))
 def test_white_space_becomes_single_spaces(text: str) -> None:
-    out = normal(text)
+    out = normalize_caption(text)
     assert out == out.strip()
     assert not set(out) - set("ab ")
     assert "  " not in out
@@ -163,7 +163,7 @@ def test_splits_choose_images(tmp_path) -> None:
     assert list(read_captions(path, splits=["train", "restval"]).captions) == [10, 11, 14]
     assert read_captions(path, splits="val").file_names == {12: "val2014/2.jpg"}
     assert read_captions(path, splits="test").splits == {13: "test"}
-    assert len(read_whole(path).captions) == 5
+    assert len(read_caption_file(path).captions) == 5
 
 
 def test_a_file_with_splits_needs_their_names_or_ids(tmp_path) -> None:
@@ -213,7 +213,7 @@ def test_a_file_of_images_alone_is_read_and_remarked(tmp_path) -> None:
 
 def test_images_are_read_whatever_the_annotations_are(tmp_path) -> None:
     path = written(tmp_path, coco(annotations=[{"id": 1, "image_id": 1, "bbox": [0, 0, 1, 1]}]))
-    assert list(read_whole(path, captions=False).captions) == [1]
+    assert list(read_caption_file(path, captions=False).captions) == [1]
 
 
 def test_a_choice_keeps_everything_of_its_images() -> None:
@@ -222,7 +222,7 @@ def test_a_choice_keeps_everything_of_its_images() -> None:
     chosen = file.select([2, 1])
     assert (list(chosen.captions), list(chosen.file_names)) == ([2, 1], [2, 1])
     assert (chosen.domains, chosen.splits) == ({1: "d"}, {1: "val"})
-    assert choose(chosen, splits="val").captions == {1: ["1"]}
+    assert select_images(chosen, splits="val").captions == {1: ["1"]}
 
 
 def test_a_list_of_ids_in_another_alphabet_is_no_list_of_numbers(tmp_path) -> None:

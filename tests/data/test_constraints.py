@@ -5,7 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from bua.data.captions.constraints import MOST, constrained, met, read_constraints, seen
+from bua.data.captions.constraints import (
+    MAX_CONSTRAINTS,
+    build_automata,
+    count_satisfied,
+    detected_constraints,
+    read_constraints,
+)
 from bua.errors import InputError
 from bua.text.plural import plural
 from bua.text.vocabulary import Vocabulary
@@ -31,7 +37,7 @@ def test_texts_become_phrases_of_known_words(tmp_path) -> None:
 def test_what_has_no_known_words_is_told_and_left_out(tmp_path) -> None:
     found, told = read(tmp_path, {"7": [["hound", "fire dog hound"]]})
     assert found == {"7": [[]]}
-    assert constrained(found, [7], None).states == 1
+    assert build_automata(found, [7], None).states == 1
     assert told == [
         f"{tmp_path}/c.json: 1 constraints are left out: the vocabulary lacks hound / fire dog hound"
     ]
@@ -41,8 +47,8 @@ def test_what_has_no_known_words_is_told_and_left_out(tmp_path) -> None:
     ("content", "said"),
     [
         (["dog"], "an object of lists"),
-        ({"7": "dog"}, f"image 7: a list of at most {MOST}"),
-        ({"7": ["dog"] * (MOST + 1)}, f"image 7: a list of at most {MOST}"),
+        ({"7": "dog"}, f"image 7: a list of at most {MAX_CONSTRAINTS}"),
+        ({"7": ["dog"] * (MAX_CONSTRAINTS + 1)}, f"image 7: a list of at most {MAX_CONSTRAINTS}"),
         ({"7": [3]}, "image 7: 3 is not a text"),
         ({"7": [[]]}, r"image 7: \[\] is not a text"),
         ({"7": ["dog", " "]}, "image 7: ' ' is not a text"),
@@ -54,7 +60,7 @@ def test_broken_constraints_are_one_line(content, said, tmp_path) -> None:
 
 
 def test_images_without_constraints_may_say_anything() -> None:
-    built = constrained({"7": [[(4,)]]}, [7, 8], None)
+    built = build_automata({"7": [[(4,)]]}, [7, 8], None)
     assert built.met.tolist() == [[0, 1], [0, -1]]
 
 
@@ -68,11 +74,16 @@ def test_classes_come_once_best_first_without_those_left_out() -> None:
         class_score=np.array([0.3, 0.5, 0.9, 0.1, 0.8], np.float32),
     )
     names = ["dog,hound", "bus", "cat", "arm"]
-    found = seen(some, names, most=2, threshold=0.2, without=["arm"])
+    found = detected_constraints(some, names, most=2, threshold=0.2, without=["arm"])
     assert found == [["dog", "dogs", "hound", "hounds"], ["bus", "buses"]]
-    assert seen(some, [name.title() for name in names], most=2, threshold=0.2, without=["arm"])[1][0] == "Bus"
-    assert seen(some, names, most=1, threshold=0.95, without=[]) == []
-    assert seen(regions(2), names, most=3, threshold=0.1, without=[]) == []
+    assert (
+        detected_constraints(some, [name.title() for name in names], most=2, threshold=0.2, without=["arm"])[
+            1
+        ][0]
+        == "Bus"
+    )
+    assert detected_constraints(some, names, most=1, threshold=0.95, without=[]) == []
+    assert detected_constraints(regions(2), names, most=3, threshold=0.1, without=[]) == []
 
 
 def test_plurals_are_regular() -> None:
@@ -115,4 +126,4 @@ def test_a_constraint_is_met_by_any_of_its_phrases_word_for_word() -> None:
         ("hydrant fire", 0),
         ("", 0),
     ):
-        assert met(text.split(), wanted, VOCABULARY) == count
+        assert count_satisfied(text.split(), wanted, VOCABULARY) == count

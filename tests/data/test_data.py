@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bua.data.batch import PADDINGS, geometry, pad_captions, pad_questions
-from bua.data.captions.datamodule import CaptionData
+from bua.data.captions.datamodule import CaptionDataModule
 from bua.data.captions.files import read_captions, read_ids
-from bua.data.captions.vocabulary import VocabularyRule
+from bua.data.captions.vocabulary import VocabularyOptions
 from bua.data.sampler import EpochSampler, ResumableLoader
-from bua.data.vqa.datamodule import QuestionData
+from bua.data.vqa.datamodule import VQADataModule
 from bua.data.vqa.files.plain_values import read_annotations, read_questions, read_vqa
 from bua.errors import InputError
 from bua.text import BOS, EOS, PADDING
@@ -210,7 +210,7 @@ def test_another_batch_size_is_not_resumed() -> None:
         loader.load_state_dict({"given": 1, "batch_size": 2})
 
 
-def caption_data(scenes, *, tokenizer="karpathy", min_count=1, counted="train", **more) -> CaptionData:
+def caption_data(scenes, *, tokenizer="karpathy", min_count=1, counted="train", **more) -> CaptionDataModule:
     options = {
         "features": str(scenes / "regions.h5"),
         "train": str(scenes / "captions_train.json"),
@@ -220,7 +220,7 @@ def caption_data(scenes, *, tokenizer="karpathy", min_count=1, counted="train", 
         "train_ids": None,
         "val_ids": None,
         "image_key": "id",
-        "vocabulary": VocabularyRule(tokenizer=tokenizer, min_count=min_count, counted=counted),
+        "vocabulary": VocabularyOptions(tokenizer=tokenizer, min_count=min_count, counted=counted),
         "max_words": 16,
         "captions_each": None,
         "geometry": None,
@@ -228,10 +228,10 @@ def caption_data(scenes, *, tokenizer="karpathy", min_count=1, counted="train", 
         "workers": 0,
         "seed": 0,
     }
-    return CaptionData(**(options | more))
+    return CaptionDataModule(**(options | more))
 
 
-def question_data(scenes, **more) -> QuestionData:
+def question_data(scenes, **more) -> VQADataModule:
     options = {
         "features": str(scenes / "regions.h5"),
         "train": str(scenes / "questions_train.json"),
@@ -256,7 +256,7 @@ def question_data(scenes, **more) -> QuestionData:
         "workers": 0,
         "seed": 0,
     }
-    return QuestionData(**(options | more))
+    return VQADataModule(**(options | more))
 
 
 def test_caption_batches_hold_the_regions_of_their_images(scenes) -> None:

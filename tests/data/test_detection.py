@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.data.detection.dataset import DetectionData, Instances
+from bua.data.detection.dataset import DetectionDataModule, DetectionDataset
 from bua.errors import InputError
 
 PHOTO = {"id": 7, "file_name": "a.jpg", "width": 20, "height": 10}
@@ -23,22 +23,22 @@ def content(*annotations: dict, images=(PHOTO,)) -> dict:
     return {"images": list(images), "annotations": list(annotations), **names}
 
 
-def loaded(folder: Path, what: dict, **more) -> Instances:
+def loaded(folder: Path, what: dict, **more) -> DetectionDataset:
     (folder / "i.json").write_text(json.dumps(what))
-    return Instances(folder / "i.json", folder, flip=False, **more)
+    return DetectionDataset(folder / "i.json", folder, flip=False, **more)
 
 
-def changed(scenes, tmp_path, number: int, change: dict, **more) -> Instances:
+def changed(scenes, tmp_path, number: int, change: dict, **more) -> DetectionDataset:
     """Load the val scenes with one annotation changed."""
     what = json.loads((scenes / "instances_val.json").read_text())
     what["annotations"][number] |= change
     (tmp_path / "i.json").write_text(json.dumps(what))
-    return Instances(tmp_path / "i.json", scenes / "images", flip=False, **more)
+    return DetectionDataset(tmp_path / "i.json", scenes / "images", flip=False, **more)
 
 
 def test_the_real_photographs_of_coco_load_with_their_boxes(shared) -> None:
     folder = shared / "data/coco_mini"
-    data = Instances(folder / "instances.json", folder / "images", flip=False)
+    data = DetectionDataset(folder / "instances.json", folder / "images", flip=False)
     what = json.loads((folder / "instances.json").read_text())
     single = [a for a in what["annotations"] if not a["iscrowd"]]
     assert (len(what["images"]), len(what["annotations"])) == (103, 967)
@@ -128,7 +128,7 @@ def test_a_photograph_of_another_size_than_its_boxes_is_named(scenes, tmp_path) 
     what = json.loads((scenes / "instances_val.json").read_text())
     what["images"][0] |= {"width": 200}
     (tmp_path / "i.json").write_text(json.dumps(what))
-    data = Instances(tmp_path / "i.json", scenes / "images", flip=False)
+    data = DetectionDataset(tmp_path / "i.json", scenes / "images", flip=False)
     with pytest.raises(InputError, match=r"2000000.jpg: is 160 x 160 pixels, but .*i.json says 200 x 160"):
         data[0]
 
@@ -171,17 +171,17 @@ def test_classes_are_counted_by_name_and_not_by_their_order_in_a_file(scenes, tm
     what = json.loads((scenes / "instances_val.json").read_text())
     what["categories"].reverse()
     (tmp_path / "i.json").write_text(json.dumps(what))
-    straight = Instances(scenes / "instances_val.json", scenes / "images", flip=False)
+    straight = DetectionDataset(scenes / "instances_val.json", scenes / "images", flip=False)
     names = straight.classes, straight.attributes
-    turned = Instances(tmp_path / "i.json", scenes / "images", flip=False, names=names)
+    turned = DetectionDataset(tmp_path / "i.json", scenes / "images", flip=False, names=names)
     assert turned[0][1]["labels"].tolist() == straight[0][1]["labels"].tolist()
     with pytest.raises(InputError, match="category 'tree' is not one of those trained on"):
-        Instances(tmp_path / "i.json", scenes / "images", flip=False, names=(["ball"], names[1]))
+        DetectionDataset(tmp_path / "i.json", scenes / "images", flip=False, names=(["ball"], names[1]))
 
 
 def test_boxes_move_with_a_flipped_picture(scenes) -> None:
-    flipped = Instances(scenes / "instances_val.json", scenes / "images", flip=True)
-    straight = Instances(scenes / "instances_val.json", scenes / "images", flip=False)
+    flipped = DetectionDataset(scenes / "instances_val.json", scenes / "images", flip=True)
+    straight = DetectionDataset(scenes / "instances_val.json", scenes / "images", flip=False)
     seen = set()
     for n in range(len(straight)):
         (a, target_a, _), (b, target_b, _) = straight[n], flipped[n]
@@ -199,7 +199,7 @@ def test_boxes_move_with_a_flipped_picture(scenes) -> None:
 
 def test_flips_depend_on_seed_epoch_and_index_alone(scenes) -> None:
     def flips(seed: int, epoch: int) -> tuple[bool, ...]:
-        data = Instances(scenes / "instances_train.json", scenes / "images", flip=True, seed=seed)
+        data = DetectionDataset(scenes / "instances_train.json", scenes / "images", flip=True, seed=seed)
         data.follow(SimpleNamespace(epoch=epoch))
         torch.manual_seed(seed + epoch)
         return tuple(data.flipped(n) for n in range(24))
@@ -210,10 +210,10 @@ def test_flips_depend_on_seed_epoch_and_index_alone(scenes) -> None:
     assert 0.4 < np.mean([*drawn.values()]) < 0.6
 
 
-def detection_data(scenes, **more) -> DetectionData:
+def detection_data(scenes, **more) -> DetectionDataModule:
     files = {"train": str(scenes / "instances_train.json"), "val": str(scenes / "instances_val.json")}
     options = {"images": str(scenes / "images"), **files, "batch_size": 4, "workers": 0, "seed": 0}
-    return DetectionData(**(options | more))
+    return DetectionDataModule(**(options | more))
 
 
 def passed(loader, epoch: int) -> list[tuple[int, float]]:
@@ -255,7 +255,8 @@ def test_crowds_and_empty_images_are_kept_for_scoring(scenes, tmp_path) -> None:
     content["annotations"] = [a for a in content["annotations"] if a["image_id"] != last]
     (tmp_path / "i.json").write_text(json.dumps(content))
     learnt, scored = (
-        Instances(tmp_path / "i.json", scenes / "images", flip=False, whole=whole) for whole in (False, True)
+        DetectionDataset(tmp_path / "i.json", scenes / "images", flip=False, whole=whole)
+        for whole in (False, True)
     )
     assert (len(learnt), len(scored)) == (7, 8)
     assert sum(int(scored[n][1]["crowd"].sum()) for n in range(8)) == 1

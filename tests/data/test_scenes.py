@@ -20,7 +20,7 @@ from bua.data.scenes.world import (
     NOVEL_PAIRS,
     SIZES,
     TEXTURES,
-    Thing,
+    SceneObject,
     relation,
     sample_thing,
 )
@@ -45,7 +45,7 @@ def test_the_world_is_as_rich_as_promised() -> None:
 
 def test_silhouettes_are_distinct() -> None:
     def drawn(kind: str) -> np.ndarray:
-        return silhouette(Thing(kind, "red", "large", "plain", (80, 80), 70, 0, False)) > 0.5
+        return silhouette(SceneObject(kind, "red", "large", "plain", (80, 80), 70, 0, False)) > 0.5
 
     masks = {kind: drawn(kind) for kind in KINDS}
     for a in KINDS:
@@ -58,7 +58,7 @@ def test_silhouettes_are_distinct() -> None:
 def test_the_same_seed_gives_the_same_bytes_also_with_more_processes(tmp_path) -> None:
     def digests(folder: Path, workers: int, seed: int) -> dict[str, str]:
         counts = {"train": 3, "val": 1, "test": 1, "novel": 1}
-        write_scenes(folder, seed=seed, counts=counts, questions=4, workers=workers, tell=lambda line: None)
+        write_scenes(folder, seed=seed, counts=counts, questions=4, workers=workers, report=lambda line: None)
         return {
             p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
             for p in sorted(folder.rglob("*"))

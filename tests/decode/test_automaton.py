@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bua.decode import BeamSearch, Rules, automaton
-from tests.decode.chains import EOS, chain, continuations, every_sequence, log_prob, run, sequences
+from tests.helpers.markov import EOS, chain, continuations, every_sequence, log_prob, run, sequences
 
 seeds = st.integers(0, 10**6)
 phrase = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)
@@ -112,7 +112,7 @@ def test_images_with_other_constraints_do_not_change_a_result(seed, images) -> N
     table, step = chain(3, 5, seed)
     search = BeamSearch(2, 5)
     together = run(search, step, 3, automaton=automaton(images))
-    from tests.decode.chains import stepping
+    from tests.helpers.markov import stepping
 
     for b in range(3):
         alone = run(search, stepping(table[b : b + 1]), 1, automaton=automaton(images[b : b + 1]))

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bua.decode import BeamSearch, DiverseBeamSearch, LengthPenalty, Rules, Sampling, greedy
-from tests.decode.chains import (
+from tests.helpers.markov import (
     BOS,
     EOS,
     chain,

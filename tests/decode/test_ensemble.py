@@ -5,10 +5,10 @@ import torch
 from torch.nn import functional as F
 
 from bua.decode import BeamSearch, DiverseBeamSearch, Sampling, automaton, ensemble, greedy
-from bua.inference.generate import say
+from bua.inference.generate import generate
 from bua.text import BOS, PADDING
-from tests.decode.chains import SPECIAL, chain, log_prob, run, sequences, start
-from tests.models.zoo import captioner, some_regions, steps
+from tests.helpers.markov import SPECIAL, chain, log_prob, run, sequences, start
+from tests.helpers.models import captioner, some_regions, steps
 
 #: A state of two LSTMs, of keys and values, of another LSTM, and one without attention.
 KINDS = ("updown", "transformer_geometry", "updown_caffe", "mean_pooled")
@@ -29,7 +29,7 @@ def test_captioners_of_several_kinds_say_the_mean_of_their_probabilities(name: s
     torch.manual_seed(0)
     models, regions = [captioner(kind, seed) for seed, kind in enumerate(KINDS)], some_regions()
     more = {"automaton": automaton([[[(4,)]], [[(5, 6)], [(7,)]], []])} if name == "constrained" else {}
-    found = say(models, [regions] * len(models), SEARCHES[name], SHARES, **more)
+    found = generate(models, [regions] * len(models), SEARCHES[name], SHARES, **more)
     words = F.pad(found.words, (1, 0), value=BOS)
     real = found.words != PADDING
     assert real.any(2).all(1).tolist() == [True] * 3 or name in ("constrained", "diverse")

@@ -6,8 +6,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bua.decode import BeamSearch, Rules
-from bua.inference.generate import steps
-from tests.models.zoo import captioner, some_regions
+from bua.inference.generate import make_step_function
+from tests.helpers.models import captioner, some_regions
 
 WIDTH, LONGEST, IMAGES = 3, 24, 3
 
@@ -31,7 +31,7 @@ class Allocated(TorchDispatchMode):
 @torch.no_grad()
 def allocated(kind: str, rules: Rules) -> tuple[list[int], list[int]]:
     """Return the bytes of each step of a search, after the first: of the model and of the search itself."""
-    step, state = steps(captioner(kind), some_regions())
+    step, state = make_step_function(captioner(kind), some_regions())
     counted = Allocated()
     marks: list[int] = []
 

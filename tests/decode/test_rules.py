@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bua.decode import BeamSearch, DiverseBeamSearch, Rules, Sampling, Special
+from bua.decode import BeamSearch, DiverseBeamSearch, Rules, Sampling, SpecialTokens
 from bua.text.vocabulary import BOS, EOS, PADDING, UNKNOWN
-from tests.decode.chains import SPECIAL, chain, forbidden, run, sequences
 from tests.decode.test_beam import rules
+from tests.helpers.markov import SPECIAL, chain, forbidden, run, sequences
 
 words = st.lists(st.integers(1, 4), max_size=6)
 
@@ -33,16 +33,16 @@ def test_a_word_is_left_out_where_a_rule_forbids_it(rules, said, last) -> None:
 
 def test_padding_beginning_and_unknown_words_are_never_said_unless_wanted() -> None:
     log_probs, nothing = torch.zeros(1, 1, 6), torch.zeros(1, 1, 0, dtype=torch.long)
-    silent = Rules().apply(log_probs, nothing, Special())[0, 0] == -torch.inf
+    silent = Rules().apply(log_probs, nothing, SpecialTokens())[0, 0] == -torch.inf
     assert silent.nonzero().flatten().tolist() == sorted([PADDING, BOS, UNKNOWN])
-    free = Rules(unknown=True).apply(log_probs, nothing, Special())[0, 0]
+    free = Rules(unknown=True).apply(log_probs, nothing, SpecialTokens())[0, 0]
     assert free[UNKNOWN] == 0
 
 
 def test_what_is_stuck_ends_even_where_the_model_never_would() -> None:
     log_probs = torch.full((1, 1, 5), -1.0)
     log_probs[..., EOS] = -torch.inf
-    end = Rules(banned=(4,)).apply(log_probs, torch.zeros(1, 1, 0, dtype=torch.long), Special())[0, 0]
+    end = Rules(banned=(4,)).apply(log_probs, torch.zeros(1, 1, 0, dtype=torch.long), SpecialTokens())[0, 0]
     assert end.isfinite().nonzero().flatten().tolist() == [EOS]
 
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bua.decode import BeamSearch, DiverseBeamSearch, Rules, Sampling
-from tests.decode.chains import (
+from tests.decode.test_beam import continuations, finishing, rules
+from tests.helpers.markov import (
     BOS,
     EOS,
     SPECIAL,
@@ -22,7 +23,6 @@ from tests.decode.chains import (
     start,
     stepping,
 )
-from tests.decode.test_beam import continuations, finishing, rules
 
 seeds = st.integers(0, 10**6)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bua.data.vqa.files.plain_values import read_annotations
 from bua.metrics.vqa import (
     RULES,
-    Asked,
+    VQAAnnotation,
     best_accuracies,
     by_type,
     percent,
@@ -24,7 +24,7 @@ from bua.text.answers import normalize, remove_punctuation
 TEXTS = ["yes", "Yes", "no", "No.", "two", "2", "none", "t-shirt", "t shirt", "the", "a\tcat ", "1,000"]
 ANSWERS = st.lists(st.sampled_from(TEXTS), min_size=1, max_size=12)
 ASKED = st.builds(
-    Asked,
+    VQAAnnotation,
     ANSWERS,
     st.sampled_from(["yes/no", "number", "other"]),
     st.sampled_from(["is", "how many"]),
@@ -104,7 +104,7 @@ def test_one_annotator_is_agreed_with_or_not(rule: str) -> None:
 def test_with_one_annotator_a_class_is_right_where_its_soft_target_is_1(rule: str) -> None:
     for said, wrote in (("red", "Red"), ("red", "red."), ("2", "two"), ("cat", "a cat ")):
         assert question_accuracy(said, [wrote], rule) == 1
-        asked = {1: Asked([wrote], "other", "what", wrote)}
+        asked = {1: VQAAnnotation([wrote], "other", "what", wrote)}
         assert best_accuracies([said], asked, rule) == {1: 1}
     assert question_accuracy("red", ["Red"] * 2) == 0  # of two who agree what was written is compared
 
@@ -177,7 +177,7 @@ def test_the_best_possible_accuracy_is_that_of_trying_every_answer_of_the_list(
 
 
 def test_best_possible_is_less_than_all_even_with_every_answer() -> None:
-    asked = {1: Asked(["red", "blue", "green", "pink", "grey"] * 2, "other", "what", "red")}
+    asked = {1: VQAAnnotation(["red", "blue", "green", "pink", "grey"] * 2, "other", "what", "red")}
     every = best_accuracies(["red", "blue", "green", "pink", "grey"], asked)
     assert every == {1: pytest.approx(0.6)}
     assert by_type(every, asked)["per_answer_type"] == {"other": 60.0}
@@ -185,16 +185,16 @@ def test_best_possible_is_less_than_all_even_with_every_answer() -> None:
 
 def test_each_different_text_is_normalised_once() -> None:
     normalize.cache_clear()
-    questions = {n: Asked(["Yes", "no."] * 5, "yes/no", "is", "Yes") for n in range(500)}
+    questions = {n: VQAAnnotation(["Yes", "no."] * 5, "yes/no", "is", "Yes") for n in range(500)}
     question_accuracies(dict.fromkeys(questions, "YES"), questions)
     assert normalize.cache_info().misses == 3
 
 
 PAIRED = {
-    1: Asked(["yes"] * 10, "yes/no", "is", "yes"),
-    2: Asked(["no"] * 10, "yes/no", "is", "no"),
-    3: Asked(["red"] * 3 + ["blue"] * 7, "other", "what", "blue"),
-    4: Asked(["2"] * 10, "number", "how many", "2"),
+    1: VQAAnnotation(["yes"] * 10, "yes/no", "is", "yes"),
+    2: VQAAnnotation(["no"] * 10, "yes/no", "is", "no"),
+    3: VQAAnnotation(["red"] * 3 + ["blue"] * 7, "other", "what", "blue"),
+    4: VQAAnnotation(["2"] * 10, "number", "how many", "2"),
 }
 
 
@@ -225,7 +225,7 @@ def test_a_pair_that_comes_again_in_any_order_or_of_one_question_is_left_out() -
     pairs=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1),
 )
 def test_pair_accuracy_is_that_of_counting_pair_by_pair(accuracies, pairs) -> None:
-    asked = {i: Asked(["x"], "even" if i % 2 == 0 else "odd", "", "x") for i in accuracies}
+    asked = {i: VQAAnnotation(["x"], "even" if i % 2 == 0 else "odd", "", "x") for i in accuracies}
     different = {(min(pair), max(pair)) for pair in pairs if pair[0] != pair[1]}
     whole = [(a, b) for a, b in different if {a, b} <= accuracies.keys()]
     found = pair_accuracy(accuracies, asked, pairs)

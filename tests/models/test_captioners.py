@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from bua.decode import BeamSearch, reorder
 from bua.tasks import say
 from bua.text import BOS, PADDING
-from tests.models.zoo import CAPTIONERS, B, K, N, T, V, captioner, chosen, some_regions, some_words, steps
+from tests.helpers.models import CAPTIONERS, B, K, N, T, V, captioner, chosen, some_regions, some_words, steps
 
 every = pytest.mark.parametrize("kind", CAPTIONERS)
 some = settings(max_examples=15, deadline=None)

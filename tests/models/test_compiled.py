@@ -7,7 +7,7 @@ import torch
 from torch._dynamo.testing import CompileCounter
 
 from bua.models.captioners.recurrent import RecurrentCaptioner
-from tests.models.zoo import CAPTIONERS, captioner, some_regions, some_words
+from tests.helpers.models import CAPTIONERS, captioner, some_regions, some_words
 
 #: Regions of each image and words: no two batches are of the same shape.
 BATCHES = [([5, 2, 4], 4), ([4, 3], 5), ([2, 5, 3, 4], 6), ([3, 2, 4, 5, 6], 7)]

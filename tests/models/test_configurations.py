@@ -5,9 +5,9 @@ import torch
 from omegaconf import OmegaConf
 from torch.nn import functional as F
 
-from bua.engine.instantiate import build
+from bua.engine.instantiate import instantiate
 from bua.structures.region_batch import RegionBatch
-from tests.parity import ROOT
+from tests.helpers.parity import ROOT
 from tests.test_conf import composed
 
 
@@ -23,7 +23,7 @@ SMALL = [name for name in CAPTIONERS if name.endswith("_small")]
 def model(name: str) -> torch.nn.Module:
     sizes = ["model.feature_size=2048", "model.vocabulary_size=9488"]
     config = composed("train", f"model={name}", *sizes).model
-    made: torch.nn.Module = build(OmegaConf.to_container(config, resolve=True))
+    made: torch.nn.Module = instantiate(OmegaConf.to_container(config, resolve=True))
     return made
 
 

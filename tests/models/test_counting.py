@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bua.models.vqa.counting import Counter, Counts, PiecewiseLinear
-from tests.models.test_answerer_references import sigmoid, times
-from tests.models.zoo import COUNTS, answerer, some_regions, some_words
+from tests.helpers.models import COUNTS, answerer, some_regions, some_words
+from tests.models.test_vqa_references import sigmoid, times
 
 
 def piecewise(weights: list[float], x: float) -> float:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.models.zoo import ANSWERERS, CAPTIONERS, answerer, captioner, some_regions, some_words
-from tests.parity import ROOT
+from tests.helpers.models import ANSWERERS, CAPTIONERS, answerer, captioner, some_regions, some_words
+from tests.helpers.parity import ROOT
 
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "losses.json").read_text())
 

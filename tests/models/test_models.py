@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bua.models.attention import masked_mean, masked_softmax
-from tests.models.zoo import ANSWERERS, COUNTS, LOOKING, H, K, answerer, chosen, some_regions, some_words
+from tests.helpers.models import ANSWERERS, COUNTS, LOOKING, H, K, answerer, chosen, some_regions, some_words
 
 every = pytest.mark.parametrize("kind", ANSWERERS)
 

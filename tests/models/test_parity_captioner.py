@@ -5,12 +5,12 @@ import functools
 import pytest
 import torch
 
-from bua.decode import BeamSearch, Special, greedy
-from bua.inference.generate import steps
+from bua.decode import BeamSearch, SpecialTokens, greedy
+from bua.inference.generate import make_step_function
 from bua.models.attention import masked_mean
 from bua.models.captioners.updown import UpDownCaptioner
 from bua.structures.region_batch import RegionBatch
-from tests.parity import load, tensor
+from tests.helpers.parity import load, tensor
 
 NAMES = {
     "embed.0": "word",
@@ -95,8 +95,8 @@ def test_parity_of_teacher_forced_log_probabilities(model, regions) -> None:
 
 def search(model, regions, decoder):
     """Search with their words: 0 begins and ends; ours are padded with -1."""
-    special = Special(padding=-1, bos=0, eos=0, unknown=-1)
-    step, state = steps(model, regions)
+    special = SpecialTokens(padding=-1, bos=0, eos=0, unknown=-1)
+    step, state = make_step_function(model, regions)
     return decoder(step, state, images=len(regions.features), special=special)
 
 

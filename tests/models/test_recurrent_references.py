@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tests.models.zoo import CAPTIONERS, COUNTS, H, N, T, captioner, some_regions, some_words
+from tests.helpers.models import CAPTIONERS, COUNTS, H, N, T, captioner, some_regions, some_words
 
 
 def attend(model, query, keys, vectors):

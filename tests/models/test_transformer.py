@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bua.models.captioners.positional_encoding import BoxGeometry, relations, sinusoids
 from bua.models.multihead import MultiHeadAttention
 from bua.structures.region_batch import RegionBatch
-from tests.models.zoo import COUNTS, N, T, captioner, some_regions, some_words, transformer
+from tests.helpers.models import COUNTS, N, T, captioner, some_regions, some_words, transformer
 
 KINDS = ["transformer", "transformer_geometry"]
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.models.test_answerer_references import sigmoid, times
-from tests.models.zoo import COUNTS, D, H, answerer, some_regions, some_words
+from tests.helpers.models import COUNTS, D, H, answerer, some_regions, some_words
+from tests.models.test_vqa_references import sigmoid, times
 
 
 def elu(x: float) -> float:

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bua.errors import InputError
-from bua.store import About, FeatureStore, Regions
+from bua.store import FeatureStore, Regions, StoreMetadata
 from bua.store.check import NAMED, check_store
-from bua.store.checksum import BLOCK, seal, sealed_columns
+from bua.store.checksum import BLOCK, checksummed_columns, write_checksum
 from tests.conftest import regions, write_store
-from tests.store.sealing import resealed
+from tests.helpers.checksums import resealed
 
-NAMES = About("test", {"rule": 1}, "0" * 64, ("cat", "dog"), ("red",), grid=None)
+NAMES = StoreMetadata("test", {"rule": 1}, "0" * 64, ("cat", "dog"), ("red",), grid=None)
 
 
 def labelled(count: int, **more: object) -> Regions:
@@ -47,7 +47,7 @@ def found(path: Path) -> list[str]:
 
 def test_a_sound_store_is_sound(store) -> None:
     assert check_store(store) == []
-    assert len(sealed_columns(store)) == 6
+    assert len(checksummed_columns(store)) == 6
 
 
 @settings(max_examples=300, deadline=None)
@@ -120,7 +120,7 @@ def test_structure_is_compared_before_hdf5_sees_the_file(store, tmp_path, monkey
 
 def test_a_changed_column_is_named_and_the_others_are_still_looked_at(store, tmp_path) -> None:
     content = bytearray(store.read_bytes())
-    start, _ = sealed_columns(store)["boxes"]
+    start, _ = checksummed_columns(store)["boxes"]
     content[start : start + 4] = np.float32(np.nan).tobytes()
     (tmp_path / "f.h5").write_bytes(content)
     problems = check_store(tmp_path / "f.h5")
@@ -221,8 +221,8 @@ def test_ways_to_be_hostile_are_listed() -> None:
 
 def test_a_seal_that_points_elsewhere_than_the_columns_is_found(tmp_path) -> None:
     path = write_store(tmp_path / "f.h5", {1: regions(2), 2: regions(4)})
-    spans = sealed_columns(path)
-    seal(path, {"features": spans["features"]})
+    spans = checksummed_columns(path)
+    write_checksum(path, {"features": spans["features"]})
     assert any("boxes does not lie where the seal says" in p for p in check_store(path))
 
 
@@ -234,7 +234,7 @@ def test_a_file_from_before_there_were_seals_is_still_read_and_checked(tmp_path)
         for name in source:
             source.copy(name, out)
         del out.attrs["origin"]
-    assert sealed_columns(old) is None
+    assert checksummed_columns(old) is None
     assert check_store(old) == []
     assert np.array_equal(FeatureStore(old)[2].features, regions(4).features)
     with h5py.File(old, "r+") as file:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bua.errors import InputError
 from bua.store.check import check_store
 from bua.store.formats import FORMATS, apart
-from tests.store.foreign import bring, grid_sample, sample, send, sizes_json, write
+from tests.helpers.foreign_formats import bring, grid_sample, sample, send, sizes_json, write
 
 NAMES = sorted(FORMATS)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bua.errors import InputError
-from tests.store.foreign import bring, same, sample, send, sizes_json, write
+from tests.helpers.foreign_formats import bring, same, sample, send, sizes_json, write
 
 IMAGES = {n: sample(n + 2, n) for n in (1, 2, 3)}
 

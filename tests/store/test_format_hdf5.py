@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from bua.errors import InputError
 from bua.store import Regions
 from bua.store.formats.hengyuan import size_of, spatial_features
-from bua.store.formats.item import UnsoundError
-from tests.store.foreign import bring, same, sample, send, sizes_json, write
+from bua.store.formats.item import InvalidImageError
+from tests.helpers.foreign_formats import bring, same, sample, send, sizes_json, write
 
 EVEN = {n: sample(4, n, size=(30 + n, 640)) for n in (5, 3, 9)}
 UNEVEN = {n: sample(n, n, size=(480, 300 + n)) for n in (5, 3, 9)}
@@ -133,7 +133,7 @@ def test_boxes_and_fractions_that_contradict_each_other_are_refused() -> None:
     r = sample(5)
     fractions = spatial(r)
     fractions[2, 0] += 0.1
-    with pytest.raises(UnsoundError, match="contradict each other"):
+    with pytest.raises(InvalidImageError, match="contradict each other"):
         size_of(r.boxes, fractions)
     assert size_of(np.zeros((3, 4)), np.zeros((3, 6))) is None
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from bua.errors import InputError
 from bua.store import Regions
-from bua.store.formats.item import UnsoundError
+from bua.store.formats.item import InvalidImageError
 from bua.store.formats.tsv import PADDING, decoded, whole
-from tests.store.foreign import b64, bring, same, sample, send, write
+from tests.helpers.foreign_formats import b64, bring, same, sample, send, write
 
 PA = ["image_id", "image_w", "image_h", "num_boxes", "boxes", "features"]
 LXMERT = ["img_id", "img_h", "img_w", "objects_id", "objects_conf", "attrs_id", "attrs_conf", "num_boxes"]
@@ -160,8 +160,8 @@ def test_a_broken_row_is_left_out_with_its_line_and_reason(how: str, tmp_path) -
     store, done = bring("pa_tsv", path, tmp_path / "b.h5")
     assert store.image_ids == [1, 3]
     assert list(done.dropped) == ["p.tsv line 2"]
-    with pytest.raises(UnsoundError, match=reason):
-        raise UnsoundError(done.dropped["p.tsv line 2"])
+    with pytest.raises(InvalidImageError, match=reason):
+        raise InvalidImageError(done.dropped["p.tsv line 2"])
 
 
 def test_ways_to_break_a_row_are_listed() -> None:
@@ -217,7 +217,7 @@ def test_decoding_is_the_inverse_of_encoding(count, padding) -> None:
 def test_noise_is_refused_or_has_the_right_length(text, count) -> None:
     try:
         found = decoded(text, "<f4", (count, 2), "x", [])
-    except UnsoundError:
+    except InvalidImageError:
         return
     assert found.shape == (count, 2)
 
@@ -225,7 +225,7 @@ def test_noise_is_refused_or_has_the_right_length(text, count) -> None:
 def test_whole_numbers_may_be_written_as_floats() -> None:
     assert whole(b"640.0", "w") == 640
     for bad in (b"", b"x", b"1.5", b"inf", b"nan", b"1e999"):
-        with pytest.raises(UnsoundError, match="w is b"):
+        with pytest.raises(InvalidImageError, match="w is b"):
             whole(bad, "w")
 
 

@@ -10,7 +10,7 @@ import torch
 from bua.errors import InputError
 from bua.store.formats.grid import cells_of, write_tensor
 from bua.text.names import read_names
-from tests.store.foreign import (
+from tests.helpers.foreign_formats import (
     ATTRIBUTES,
     CLASSES,
     b64,

@@ -17,8 +17,8 @@ from bua.store.check import check_store
 from bua.store.formats import FORMATS, find_format
 from bua.store.formats.export_store import export_store
 from bua.structures.regions import OPTIONAL
-from tests.parity import ROOT
-from tests.store.foreign import ABOUT, bring, grid_sample, same, sample, send, sizes_json, write
+from tests.helpers.foreign_formats import ABOUT, bring, grid_sample, same, sample, send, sizes_json, write
+from tests.helpers.parity import ROOT
 
 GRID = "grid_feats_pth"
 REGIONS = sorted(set(FORMATS) - {GRID})

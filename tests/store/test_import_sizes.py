@@ -7,7 +7,7 @@ from PIL import Image
 
 from bua.errors import InputError
 from bua.store.formats.sizes import ImageSizes
-from tests.store.foreign import bring, sample, send, sizes_json, write
+from tests.helpers.foreign_formats import bring, sample, send, sizes_json, write
 from tests.store.test_format_tsv import pa_row, table
 
 COCO = "COCO_val2014_000000000042"

@@ -20,7 +20,7 @@ from bua.store.formats import FORMATS, passage
 from bua.store.formats.image_ids import image_id, number
 from bua.store.formats.import_store import UNKNOWN
 from bua.store.formats.journal import report_file
-from tests.store.foreign import bring, same, sample, send, write
+from tests.helpers.foreign_formats import bring, same, sample, send, write
 from tests.store.test_format_tsv import lxmert_row, pa_row, table
 
 COCO = "COCO_val2014_000000000042"
@@ -263,7 +263,7 @@ def test_shards_of_another_source_are_not_gone_on_with(tmp_path, monkeypatch) ->
 IMPORTER = """
 import sys
 from pathlib import Path
-from tests.store.foreign import bring
+from tests.helpers.foreign_formats import bring
 print("ready", flush=True)
 bring("pa_tsv", Path(sys.argv[1]), Path(sys.argv[2]), shard_size=10)
 """

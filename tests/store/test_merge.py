@@ -11,7 +11,7 @@ from bua.errors import InputError
 from bua.store import FeatureStore, Regions
 from bua.store.check import check_store
 from bua.store.merge import merge_stores
-from tests.store.foreign import ABOUT, same, sample, write
+from tests.helpers.foreign_formats import ABOUT, same, sample, write
 
 
 def test_images_of_all_stores_come_in_order(tmp_path) -> None:

@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as stn
 
 from bua.errors import InputError
 from bua.store.pickles import load_pickle, read_pickled
-from tests.parity import ROOT
+from tests.helpers.parity import ROOT
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),

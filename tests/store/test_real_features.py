@@ -11,11 +11,11 @@ import pytest
 from bua.store import FeatureStore, Regions
 from bua.store.check import check_store
 from bua.store.formats import FORMATS
-from bua.store.formats.import_store import Options, import_store
+from bua.store.formats.import_store import ImportOptions, import_store
 from bua.store.formats.item import Source
 from bua.store.formats.sizes import ImageSizes
 from bua.text.names import read_names
-from tests.store.foreign import same, send
+from tests.helpers.foreign_formats import same, send
 
 FIELDS = ["img_id", "img_h", "img_w", "objects_id", "objects_conf", "attrs_id", "attrs_conf", "num_boxes"]
 FIELDS += ["boxes", "features"]
@@ -39,7 +39,7 @@ def source(folder: Path, path: Path) -> Source:
 def store(folder, tmp_path_factory) -> FeatureStore:
     out = tmp_path_factory.mktemp("real") / "f.h5"
     path = folder / "train2014_obj36_10images.tsv"
-    done = import_store("lxmert_tsv", source(folder, path), out, Options(), print)
+    done = import_store("lxmert_tsv", source(folder, path), out, ImportOptions(), print)
     assert (done.images, done.regions, done.repaired, done.dropped) == (10, 360, {}, {})
     return FeatureStore(out)
 
@@ -96,7 +96,7 @@ def test_boxes_lie_inside_of_their_photographs(folder, store) -> None:
 @pytest.mark.parametrize("name", sorted(set(FORMATS) - {"grid_feats_pth"}))
 def test_real_features_go_through_every_format_bit_by_bit(name: str, folder, store, tmp_path) -> None:
     send(name, store.path, tmp_path / "foreign.tsv")
-    options = Options(images=None if FORMATS[name].sizes else folder / "images")
+    options = ImportOptions(images=None if FORMATS[name].sizes else folder / "images")
     done = import_store(name, source(folder, tmp_path / "foreign.tsv"), tmp_path / "b.h5", options, print)
     back = FeatureStore(tmp_path / "b.h5")
     assert (done.images, done.repaired, done.dropped) == (10, {}, {})
@@ -105,7 +105,7 @@ def test_real_features_go_through_every_format_bit_by_bit(name: str, folder, sto
 
 
 def test_real_features_go_through_grids_too_where_their_boxes_are_cells(store, folder, tmp_path) -> None:
-    from tests.store.foreign import ABOUT, write
+    from tests.helpers.foreign_formats import ABOUT, write
 
     images = {}
     for image in store:
@@ -116,6 +116,6 @@ def test_real_features_go_through_grids_too_where_their_boxes_are_cells(store, f
     path = write(tmp_path / "a.h5", images, ABOUT)
     send("grid_feats_pth", path, tmp_path / "grids")
     grids = Source(tmp_path / "grids")
-    import_store("grid_feats_pth", grids, tmp_path / "b.h5", Options(images=folder / "images"), print)
+    import_store("grid_feats_pth", grids, tmp_path / "b.h5", ImportOptions(images=folder / "images"), print)
     back = FeatureStore(tmp_path / "b.h5")
     assert all(same(back[image], images[image]) for image in images)

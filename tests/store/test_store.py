@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bua.errors import InputError
-from bua.store import About, FeatureStore, Regions, StoreWriter
+from bua.store import FeatureStore, Regions, StoreMetadata, StoreWriter
 from bua.store.check import check_store
 from tests.conftest import ABOUT, regions, write_store
-from tests.store.sealing import resealed
+from tests.helpers.checksums import resealed
 
 COUNTS = st.lists(st.integers(1, 9), min_size=1, max_size=8)
 
@@ -70,7 +70,7 @@ def test_padded_batches_hold_the_regions_and_say_where_they_are(counts, order, t
 
 
 def test_about_survives_the_file(tmp_path) -> None:
-    about = About(
+    about = StoreMetadata(
         "d", {"a": [1, {"b": 2.5}]}, "f" * 64, ("cat", "é"), ("red",), {"bua": "1"}, "2026", grid=(2, 3)
     )
     read = FeatureStore(write_store(tmp_path / "f.h5", {1: regions(6)}, about)).about
@@ -175,7 +175,7 @@ def test_a_second_writer_is_told_who_the_first_is(tmp_path) -> None:
 def test_shards_of_another_detector_are_not_gone_on_with(tmp_path) -> None:
     with StoreWriter(tmp_path / "f.h5", ABOUT) as writer:
         writer.write([(1, regions(2))])
-    other = About("another", {}, "1" * 64)
+    other = StoreMetadata("another", {}, "1" * 64)
     with pytest.raises(InputError, match="another detector"), StoreWriter(tmp_path / "f.h5", other):
         pass
 

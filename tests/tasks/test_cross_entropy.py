@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bua.tasks.cross_entropy import ScheduledSampling, sampled_forward, word_losses
-from bua.tasks.losses import PER, Normaliser
+from bua.tasks.losses import PER, LossReduction
 from bua.text import PADDING, UNKNOWN
 from tests.data.test_data import caption_data
 from tests.tasks.test_tasks import captioning
@@ -42,15 +42,15 @@ def test_a_loss_is_divided_by_what_it_says(captions, per, scale) -> None:
         expected = sum(map(sum, real)) / max(len(real), 1)
     else:
         expected = sum(sum(c) / len(c) for c in real) / max(len(real), 1)
-    assert float(Normaliser(per, scale)(numbers, counted)) == pytest.approx(scale * expected, abs=1e-3)
+    assert float(LossReduction(per, scale)(numbers, counted)) == pytest.approx(scale * expected, abs=1e-3)
 
 
 def test_unknown_normalisers_and_smoothing_are_refused(scenes) -> None:
     with pytest.raises(ValueError, match="word, caption, caption_mean"):
-        Normaliser("batch")
+        LossReduction("batch")
     for scale in (0, -1, float("nan"), "abc"):
         with pytest.raises(ValueError, match="a number above 0"):
-            Normaliser(scale=scale)
+            LossReduction(scale=scale)
     with pytest.raises(ValueError, match="label_smoothing is 1"):
         captioning(caption_data(scenes), label_smoothing=1.0)
 

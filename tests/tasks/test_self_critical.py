@@ -10,19 +10,19 @@ import torch
 from torch import nn
 
 from bua.decode import BeamSearch, Hypotheses, Rules, Sampling, greedy
-from bua.inference.generate import say
+from bua.inference.generate import generate
 from bua.metrics.endings import BAD_ENDINGS
 from bua.models.captioners.updown import UpDownCaptioner
 from bua.structures.region_batch import RegionBatch
-from bua.tasks.losses import Normaliser
-from bua.tasks.self_critical import BASELINES, Reward, SelfCritical
+from bua.tasks.losses import LossReduction
+from bua.tasks.self_critical import BASELINES, Reward, SelfCriticalTask
 from bua.text.vocabulary import BOS, EOS, PADDING, UNKNOWN
 from tests.data.test_data import caption_data
 from tests.metrics.test_reward import coco_bleu
 from tests.tasks.test_tasks import Losses, fit
 
 
-def self_critical(data, model=None, **more) -> SelfCritical:
+def self_critical(data, model=None, **more) -> SelfCriticalTask:
     torch.manual_seed(0)
     if model is None:
         model = UpDownCaptioner(**data.sizes, word_size=16, hidden_size=24, attention_size=12, dropout=0.1)
@@ -32,12 +32,12 @@ def self_critical(data, model=None, **more) -> SelfCritical:
         "baseline": "others",
         "reward": Reward(),
         "frequencies": None,
-        "normaliser": Normaliser(),
+        "normaliser": LossReduction(),
         "optimizer": lambda p: torch.optim.Adam(p, lr=5e-3),
         "scheduler": None,
         "record": data.record,
     }
-    task = SelfCritical(model, **data.parts, **(options | more))
+    task = SelfCriticalTask(model, **data.parts, **(options | more))
     task.log = lambda name, value, **_: task.__dict__.setdefault("logged", {}).update({name: float(value)})
     return task
 
@@ -96,7 +96,7 @@ def every_caption() -> list[list[int]]:
     return found + [list(body) for body in itertools.product(WORDS[1:], repeat=LONGEST)]
 
 
-def expected_gradient(task: SelfCritical, batch) -> torch.Tensor:
+def expected_gradient(task: SelfCriticalTask, batch) -> torch.Tensor:
     """Return minus the gradient of the expected reward, over every caption that can be said."""
     total = torch.zeros((), dtype=torch.float64)
     for caption in every_caption():
@@ -118,7 +118,7 @@ def test_the_gradient_is_that_of_the_expected_reward(baseline, tiny) -> None:
         model,
         sampler=Sampling(20_000, LONGEST),
         baseline=baseline,
-        normaliser=Normaliser("caption"),
+        normaliser=LossReduction("caption"),
     )
     model.train()
     task.training_step(batch, 0).backward()
@@ -127,7 +127,7 @@ def test_the_gradient_is_that_of_the_expected_reward(baseline, tiny) -> None:
     assert float((model.table.grad - wanted).abs().max()) < 0.05 * float(wanted.abs().max())
 
 
-def keeping(task: SelfCritical) -> list[Hypotheses]:
+def keeping(task: SelfCriticalTask) -> list[Hypotheses]:
     """Return a list that will hold what the task draws."""
     kept: list[Hypotheses] = []
     drawn = task.sampled
@@ -158,7 +158,7 @@ def test_the_loss_is_the_sum_that_it_stands_for(baseline, scenes) -> None:
     loss = float(task.training_step(batch, 0))
     found = kept[0]
     rewards = task.rewards(batch, found.words)
-    said = say([task.model.eval()], [batch.regions], greedy(12))
+    said = generate([task.model.eval()], [batch.regions], greedy(12))
     greedy_rewards = task.rewards(batch, said.words)[:, 0].tolist()
     total, count = 0.0, 0
     for b in range(len(batch.image_id)):
@@ -271,7 +271,7 @@ def test_images_with_fewer_captions_than_beams_learn_from_those_that_there_are(b
     assert there.sum() == len(every_caption()) == 15
     loss = task.training_step(batch, 0)
     rewards = task.rewards(batch, found.words)[there]
-    greedily = float(task.rewards(batch, say([model], [batch.regions], greedy(LONGEST)).words))
+    greedily = float(task.rewards(batch, generate([model], [batch.regions], greedy(LONGEST)).words))
     each = torch.tensor(slow_baseline(baseline, rewards.tolist(), greedily))
     chances = found.word_log_prob.sum(2)[there]
     wanted = -((rewards - each) * chances).sum() / (found.words != PADDING).sum()
@@ -289,7 +289,7 @@ def test_the_greedy_baseline_is_what_the_model_says_without_dropout(scenes) -> N
     found = task.baselines(batch, task.rewards(batch, words), (words != PADDING).any(2))
     assert modes == [False]
     assert task.model.training
-    wanted = say([task.model.eval()], [batch.regions], greedy(12))
+    wanted = generate([task.model.eval()], [batch.regions], greedy(12))
     assert found[:, :1].equal(task.rewards(batch, wanted.words))
 
 

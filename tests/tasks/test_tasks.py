@@ -14,35 +14,35 @@ from torch import Tensor
 from bua.data.vqa.files.plain_values import read_questions
 from bua.decode import BeamSearch, greedy
 from bua.errors import InputError
-from bua.inference.attention_maps import looks, read_groundings
-from bua.inference.ensemble import Member, Together
-from bua.inference.generate import say
-from bua.inference.predictor import Trained
+from bua.inference.attention_maps import read_groundings, word_attention
+from bua.inference.ensemble import Member, VQAEnsemble
+from bua.inference.generate import generate
+from bua.inference.predictor import Predictor
 from bua.models.attention import ProductAttention
 from bua.models.captioners.updown import UpDownCaptioner
-from bua.models.vqa.updown import UpDownAnswerer
-from bua.tasks.captioning import Captioning
-from bua.tasks.cross_entropy import CrossEntropy, ScheduledSampling
-from bua.tasks.losses import Normaliser
-from bua.tasks.vqa import Answering
+from bua.models.vqa.updown import UpDownVQAModel
+from bua.tasks.captioning import CaptioningTask
+from bua.tasks.cross_entropy import CaptionCrossEntropyTask, ScheduledSampling
+from bua.tasks.losses import LossReduction
+from bua.tasks.vqa import VQATask
 from bua.text import EOS, PADDING, UNKNOWN
 from bua.text.answers import AnswerVocabulary
 from tests.data.test_data import caption_data, question_data
-from tests.parity import ROOT
+from tests.helpers.parity import ROOT
 
 GOLDEN = ROOT / "tests" / "golden" / "losses.json"
 
 
-def captioning(data, dropout: float = 0.0, **more) -> CrossEntropy:
+def captioning(data, dropout: float = 0.0, **more) -> CaptionCrossEntropyTask:
     torch.manual_seed(0)
     model = UpDownCaptioner(**data.sizes, word_size=16, hidden_size=24, attention_size=12, dropout=dropout)
     options = {
-        "normaliser": Normaliser(),
+        "normaliser": LossReduction(),
         "label_smoothing": 0.0,
         "ignore_unknown": True,
         "sampling": ScheduledSampling(),
     }
-    return CrossEntropy(
+    return CaptionCrossEntropyTask(
         model,
         **data.parts,
         **(options | more),
@@ -53,13 +53,13 @@ def captioning(data, dropout: float = 0.0, **more) -> CrossEntropy:
     )
 
 
-def answering(data) -> Answering:
+def answering(data) -> VQATask:
     torch.manual_seed(0)
     attention = ProductAttention(
         feature_size=data.sizes["feature_size"], question_size=24, hidden_size=24, dropout=0.0
     )
-    model = UpDownAnswerer(**data.sizes, word_size=16, hidden_size=24, dropout=0.0, attention=attention)
-    return Answering(
+    model = UpDownVQAModel(**data.sizes, word_size=16, hidden_size=24, dropout=0.0, attention=attention)
+    return VQATask(
         model,
         **data.parts,
         optimizer=lambda p: torch.optim.Adamax(p, lr=5e-3),
@@ -168,7 +168,7 @@ def test_a_caption_can_be_learnt_by_heart(scenes) -> None:
         optimizer.zero_grad()
         task.loss(one).backward()
         optimizer.step()
-    found = say([task.model.eval()], [one.regions], BeamSearch(3, 18))
+    found = generate([task.model.eval()], [one.regions], BeamSearch(3, 18))
     said = [data.vocabulary.decode(words) for words in found.words[:, 0].tolist()]
     assert said == [data.vocabulary.decode(words) for words in one.words[:, 0].tolist()]
 
@@ -196,7 +196,7 @@ class Stop(pl.Callback):
             trainer.save_checkpoint(self.path)
 
 
-def weights(task: Captioning) -> dict[str, Tensor]:
+def weights(task: CaptioningTask) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in task.state_dict().items()}
 
 
@@ -232,14 +232,14 @@ def test_checkpoints_hold_plain_values_and_load_safely(scenes, tmp_path) -> None
     assert content["bua"]["features"]["detector"] == "random"
 
 
-def trained(scenes) -> tuple[Trained, object]:
+def trained(scenes) -> tuple[Predictor, object]:
     data = caption_data(scenes)
     task = captioning(data)
 
     def no_detector():
         raise AssertionError("regions were given")
 
-    return Trained(task.model, data.record, detector=no_detector, source="run"), data
+    return Predictor(task.model, data.record, detector=no_detector, source="run"), data
 
 
 def test_captions_of_regions_and_of_a_store_agree(scenes) -> None:
@@ -259,7 +259,7 @@ def test_captions_of_regions_and_of_a_store_agree(scenes) -> None:
 
 def test_answers_of_regions_and_of_a_store_agree(scenes) -> None:
     data = question_data(scenes)
-    model = Trained(answering(data).model, data.record, detector=lambda: None, source="run")
+    model = Predictor(answering(data).model, data.record, detector=lambda: None, source="run")
     asked = read_questions(scenes / "questions_val.json")[:9]
     together = model.answer_store(data.store, [q.image_id for q in asked], [q.text for q in asked])
     alone = [model.ask(data.store[q.image_id], q.text, candidates=3) for q in asked]
@@ -283,19 +283,19 @@ def test_answers_are_given_as_they_were_most_often_written(scenes) -> None:
     assert len(set(written) - set(listed)) > 5
     record = {**data.record, "answers": AnswerVocabulary(listed, written).to_dict()}
     one = Member(
-        Trained(answering(data).model, record, detector=lambda: None, source="run"), data.store, {}, 1
+        Predictor(answering(data).model, record, detector=lambda: None, source="run"), data.store, {}, 1
     )
     asked = read_questions(scenes / "questions_val.json")[:5]
     about = [q.image_id for q in asked], [q.text for q in asked]
     found = one.trained.answer_store(data.store, *about, candidates=2)
     assert {text for answer in found for text, _ in answer.candidates} <= set(written)
-    assert [a.text for a in Together([one]).answer(*about)] == [a.text for a in found]
+    assert [a.text for a in VQAEnsemble([one]).answer(*about)] == [a.text for a in found]
     assert one.trained.ask(data.store[asked[0].image_id], asked[0].text).text == found[0].text
 
 
 def test_words_that_were_never_seen_can_be_asked(scenes) -> None:
     data = question_data(scenes)
-    model = Trained(answering(data).model, data.record, detector=lambda: None, source="run")
+    model = Predictor(answering(data).model, data.record, detector=lambda: None, source="run")
     regions = data.store[data.store.image_ids[0]]
     assert model.ask(regions, "Wozu zebra?").text in data.answers.surface
     with pytest.raises(InputError, match="question is empty"):
@@ -312,7 +312,7 @@ def test_features_of_another_detector_are_refused_with_both(scenes) -> None:
 def test_regions_that_cannot_be_looked_at_are_one_line(scenes) -> None:
     captioner, data = trained(scenes)
     questions = question_data(scenes)
-    asker = Trained(answering(questions).model, questions.record, detector=lambda: None, source="run")
+    asker = Predictor(answering(questions).model, questions.record, detector=lambda: None, source="run")
     good = data.store[data.store.image_ids[0]]
     broken = replace(good, features=np.full_like(good.features, np.nan))
     none = replace(good, features=good.features[:0], boxes=good.boxes[:0])
@@ -326,7 +326,7 @@ def test_looks_follow_the_words_of_the_references(scenes) -> None:
     model, data = trained(scenes)
     file = data.val_set.file
     named = read_groundings(scenes / "groundings_val.json")
-    found = list(looks(model, data.store, file, named))
+    found = list(word_attention(model, data.store, file, named))
     assert len(found) == sum(len(words) for image in named.values() for words in image)
     for attention, boxes, wanted in found:
         assert attention.shape == (len(boxes),)
@@ -337,7 +337,7 @@ def test_looks_follow_the_words_of_the_references(scenes) -> None:
 def test_every_caption_ends_or_is_as_long_as_may_be(scenes) -> None:
     model, data = trained(scenes)
     batch = next(iter(data.val_dataloader()))
-    found = say([model.model], [batch.regions], BeamSearch(2, 6))
+    found = generate([model.model], [batch.regions], BeamSearch(2, 6))
     for words in found.words[:, 0].tolist():
         assert EOS in words or len([w for w in words if w != PADDING]) == 6
         assert UNKNOWN not in words

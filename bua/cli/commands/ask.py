@@ -6,9 +6,9 @@ from typing import Any
 
 from bua.cli.commands.photographs import each_photo, write_page
 from bua.engine.load import load
-from bua.inference.outputs import Answer
-from bua.inference.predictor import Trained
-from bua.visualize.page import Exhibit, Line, Looked, region_names
+from bua.inference.outputs import VQAOutput
+from bua.inference.predictor import Predictor
+from bua.visualize.page import AttendedText, Panel, Row, region_names
 
 
 def main(config: Any) -> None:
@@ -36,7 +36,7 @@ def main(config: Any) -> None:
         write_page(Path(config.html), "Answers", exhibits)
 
 
-def record(name: str, question: str, answer: Answer) -> dict[str, Any]:
+def record(name: str, question: str, answer: VQAOutput) -> dict[str, Any]:
     """Return an answer as plain values, with the region most looked at."""
     best = int(answer.weights.argmax())
     return {
@@ -50,8 +50,8 @@ def record(name: str, question: str, answer: Answer) -> dict[str, Any]:
     }
 
 
-def answer_exhibit(name: str, photo: Any, question: str, answer: Answer, trained: Trained) -> Exhibit:
+def answer_exhibit(name: str, photo: Any, question: str, answer: VQAOutput, trained: Predictor) -> Panel:
     """Return an answer as a picture with a question to point at."""
     names = region_names(answer.regions, trained.detector.class_names, trained.detector.attribute_names)
-    line = Line("question", [Looked(question, answer.weights)], f"→ {answer.text} ({answer.score:.2f})")
-    return Exhibit(name, photo, answer.regions, names, [line])
+    line = Row("question", [AttendedText(question, answer.weights)], f"→ {answer.text} ({answer.score:.2f})")
+    return Panel(name, photo, answer.regions, names, [line])

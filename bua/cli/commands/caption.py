@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from bua.cli.commands.photographs import each_photo, write_page
-from bua.engine.instantiate import build
+from bua.engine.instantiate import instantiate
 from bua.engine.load import load
-from bua.inference.outputs import Caption
-from bua.inference.predictor import Trained
-from bua.visualize.page import Exhibit, Line, Looked, region_names
+from bua.inference.outputs import CaptionOutput
+from bua.inference.predictor import Predictor
+from bua.visualize.page import AttendedText, Panel, Row, region_names
 
 
 def main(config: Any) -> None:
@@ -21,7 +21,7 @@ def main(config: Any) -> None:
         weights=config.weights,
         any_features=config.any_features,
     )
-    decoder = build(config.decode)
+    decoder = instantiate(config.decode)
     results, exhibits = [], []
     for name, photo in each_photo(config, "caption"):
         said = trained.caption(photo, decoder=decoder)
@@ -37,7 +37,7 @@ def main(config: Any) -> None:
         write_page(Path(config.html), "Captions", exhibits)
 
 
-def record(name: str, said: Caption) -> dict[str, Any]:
+def record(name: str, said: CaptionOutput) -> dict[str, Any]:
     """Return a caption as plain values: words with the region each looked at most."""
     best = said.weights.argmax(1).tolist()
     return {
@@ -56,8 +56,8 @@ def record(name: str, said: Caption) -> dict[str, Any]:
     }
 
 
-def caption_exhibit(name: str, photo: Any, said: Caption, trained: Trained) -> Exhibit:
+def caption_exhibit(name: str, photo: Any, said: CaptionOutput, trained: Predictor) -> Panel:
     """Return a caption as a picture with words to point at."""
-    pieces = [Looked(word, weights) for word, weights in zip(said.words, said.weights, strict=True)]
+    pieces = [AttendedText(word, weights) for word, weights in zip(said.words, said.weights, strict=True)]
     names = region_names(said.regions, trained.detector.class_names, trained.detector.attribute_names)
-    return Exhibit(name, photo, said.regions, names, [Line("caption", pieces)])
+    return Panel(name, photo, said.regions, names, [Row("caption", pieces)])

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from bua.data.captions.files.check import check_captions, count_words, wordless
-from bua.data.captions.vocabulary import VocabularyRule
+from bua.data.captions.vocabulary import VocabularyOptions
 from bua.errors import InputError
 from bua.store.reader import FeatureStore
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 def main(config: Any) -> None:
     """Say what a file holds, and everything that is wrong with it, one line each."""
     path = Path(config.file)
-    rule = VocabularyRule(**OmegaConf.to_container(config.data.vocabulary, resolve=True))  # type: ignore[arg-type]
+    rule = VocabularyOptions(**OmegaConf.to_container(config.data.vocabulary, resolve=True))  # type: ignore[arg-type]
     store = FeatureStore(config.features) if config.features is not None else None
     found = check_captions(path, splits=config.splits, store=store, image_key=config.image_key)
     problems = [*found.problems]

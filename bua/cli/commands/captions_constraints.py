@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from bua.data.captions.constraints import forms, seen
+from bua.data.captions.constraints import detected_constraints, singular_and_plural
 from bua.data.captions.files import read_ids
 from bua.errors import InputError
 from bua.io.atomic import write_text
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 def main(config: Any) -> None:
     """Write the constraints of every image of a feature store."""
     store = FeatureStore(config.features)
-    names = store.about.class_names
+    names = store.metadata.class_names
     if not names or store[store.image_ids[0]].class_id is None:
         raise InputError(
             f"{store.path}: there are no named classes in it; extract with a detector that has them"
@@ -29,10 +29,10 @@ def main(config: Any) -> None:
     ids = read_ids(config.ids) if config.ids is not None else store.image_ids
     store.require(ids, str(config.ids))
     options = {"most": config.most, "threshold": config.threshold, "without": without}
-    found = {str(i): seen(store[i], names, **options) for i in ids}
+    found = {str(i): detected_constraints(store[i], names, **options) for i in ids}
     write_text(Path(config.out), json.dumps(found, ensure_ascii=False))
     if config.words is not None:
-        lines = [form for entry in names for form in forms(entry)]
+        lines = [form for entry in names for form in singular_and_plural(entry)]
         write_text(Path(config.words), "".join(f"{line}\n" for line in lines))
     count = sum(map(len, found.values()))
     log.info(f"{config.out}: {count:,} constraints of {len(found):,} images")

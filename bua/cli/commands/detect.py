@@ -7,20 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bua.detectors.detections import Thing, detected, stored, tags
+from bua.detectors.detections import Detection, detect_objects, stored_detections, tags
 from bua.detectors.detector import Photo
 from bua.detectors.frozen_detector import FrozenDetector
 from bua.detectors.photo import read_photo
 from bua.detectors.photos import PhotoFile, find_photos
-from bua.engine.instantiate import build
+from bua.engine.instantiate import instantiate
 from bua.errors import InputError
 from bua.io.atomic import write_text
 from bua.store.reader import FeatureStore
-from bua.visualize.labels import Labelled, draw_boxes
+from bua.visualize.labels import LabelledBox, draw_boxes
 
 log = logging.getLogger(__name__)
 
-Look = Callable[[PhotoFile, Photo], list[Thing]]
+Look = Callable[[PhotoFile, Photo], list[Detection]]
 
 
 def main(config: Any) -> None:
@@ -42,7 +42,7 @@ def main(config: Any) -> None:
         found.append(_record(file, photo, things))
         if config.pictures:
             picture = out / "pictures" / f"{number:06d}_{file.path.stem}.jpg"
-            labels = [Labelled(thing.box, _text(thing), thing.name) for thing in things[: config.drawn]]
+            labels = [LabelledBox(thing.box, _text(thing), thing.name) for thing in things[: config.drawn]]
             draw_boxes(photo, labels).save(picture, quality=90)
     if not found:
         raise InputError(f"{config.images}: none of its {len(photos)} photographs can be read")
@@ -52,7 +52,7 @@ def main(config: Any) -> None:
 
 
 def _from_detector(config: Any) -> Look:
-    detector = build(config.detector)
+    detector = instantiate(config.detector)
     if not isinstance(detector, FrozenDetector):
         raise InputError(f"detector={detector.name} names nothing; scenes_fpn, vg_c4 and fpn_r50 do")
 
@@ -62,9 +62,9 @@ def _from_detector(config: Any) -> Look:
             "line (objects_vocab.txt and attributes_vocab.txt of the release)"
         )
 
-    def look(file: PhotoFile, photo: Photo) -> list[Thing]:
+    def look(file: PhotoFile, photo: Photo) -> list[Detection]:
         proposals = detector.propose([detector.resize.prepare(photo)])[0]
-        return detected(
+        return detect_objects(
             proposals,
             detector.class_names,
             detector.attribute_names,
@@ -82,15 +82,15 @@ def _from_detector(config: Any) -> Look:
 def _from_store(config: Any) -> Look:
     store = FeatureStore(config.features)
 
-    def look(file: PhotoFile, photo: Photo) -> list[Thing]:
+    def look(file: PhotoFile, photo: Photo) -> list[Detection]:
         regions = store[file.image_id]
         if regions.size != photo.shape[:2]:
             raise InputError(
                 f"{file.path}: {photo.shape[1]} x {photo.shape[0]} pixels, but {store.path} is of one of "
                 f"{regions.size[1]} x {regions.size[0]}"
             )
-        names = store.about.class_names, store.about.attribute_names
-        things = stored(regions, *names, attribute_threshold=config.attribute_threshold)
+        names = store.metadata.class_names, store.metadata.attribute_names
+        things = stored_detections(regions, *names, attribute_threshold=config.attribute_threshold)
         return [thing for thing in things if thing.score >= config.threshold or not thing.name][
             : config.limit
         ]
@@ -98,7 +98,7 @@ def _from_store(config: Any) -> Look:
     return look
 
 
-def _record(file: PhotoFile, photo: Photo, things: list[Thing]) -> dict[str, Any]:
+def _record(file: PhotoFile, photo: Photo, things: list[Detection]) -> dict[str, Any]:
     return {
         "image_id": file.image_id,
         "file": str(file.path),
@@ -118,5 +118,5 @@ def _record(file: PhotoFile, photo: Photo, things: list[Thing]) -> dict[str, Any
     }
 
 
-def _text(thing: Thing) -> str:
+def _text(thing: Detection) -> str:
     return f"{thing.label} {thing.score:.2f}" if thing.name else ""

@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bua.detectors.extract import Extracted, Team, errors_file, extract
+from bua.detectors.extract import ExtractionResult, ProcessGroup, errors_file, extract
 from bua.detectors.frozen_detector import file_sha256
 from bua.detectors.given_boxes import read_boxes
 from bua.detectors.photos import find_photos
-from bua.engine.distributed import rank, with_team
-from bua.engine.instantiate import build, to_plain
+from bua.engine.distributed import rank, run_distributed
+from bua.engine.instantiate import instantiate, to_plain
 from bua.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -26,11 +26,11 @@ def main(config: Any) -> None:
 
     recipe = to_plain(config.detector)
 
-    def work(team: Team, device: str) -> Extracted:
+    def work(team: ProcessGroup, device: str) -> ExtractionResult:
         here = {"device": device} if "device" in recipe else {}
         return extract(
             photos,
-            build({**recipe, **here}),
+            instantiate({**recipe, **here}),
             out,
             batch_size=config.batch_size,
             shard_size=config.shard_size,
@@ -43,12 +43,14 @@ def main(config: Any) -> None:
         )
 
     processes = config.trainer
-    done = with_team(work, device=config.device, devices=processes.devices, num_nodes=processes.num_nodes)
+    done = run_distributed(
+        work, device=config.device, devices=processes.devices, num_nodes=processes.num_nodes
+    )
     if rank() == 0:
         report(done, out)
 
 
-def report(done: Extracted, out: Path) -> None:
+def report(done: ExtractionResult, out: Path) -> None:
     """Say how an extraction went."""
     for text in done.errors.values():
         print(f"bua extract: {text}", file=sys.stderr)

@@ -7,7 +7,7 @@ from typing import Any
 
 from bua.errors import InputError
 from bua.store.check import check_store
-from bua.store.checksum import sealed_columns
+from bua.store.checksum import checksummed_columns
 
 log = logging.getLogger(__name__)
 
@@ -21,4 +21,4 @@ def main(config: Any) -> None:
     if problems:
         raise InputError(problems[-1])
     older = "; without a seal, a changed byte outside of the region columns may go unseen"
-    log.info(f"{path}: sound{older if sealed_columns(path) is None else ''}")
+    log.info(f"{path}: sound{older if checksummed_columns(path) is None else ''}")

@@ -13,9 +13,9 @@ log = logging.getLogger(__name__)
 def main(config: Any) -> None:
     """Export; what the format cannot hold is told on stderr."""
     out = Path(config.out)
-    store = export_store(config.format, Path(config.file), out, _tell)
+    store = export_store(config.format, Path(config.file), out, _report)
     log.info(f"{out}: {len(store)} images, {store.counts().sum()} regions as {config.format}")
 
 
-def _tell(line: str) -> None:
+def _report(line: str) -> None:
     print(f"bua features export: {line}", file=sys.stderr)

@@ -8,7 +8,7 @@ from typing import Any
 from bua.errors import InputError
 from bua.store.formats import find_format
 from bua.store.formats.image_ids import RULES
-from bua.store.formats.import_store import Options, import_store
+from bua.store.formats.import_store import ImportOptions, import_store
 from bua.store.formats.item import BACKGROUND, Source
 from bua.store.formats.journal import report_file
 from bua.text.names import read_names
@@ -47,7 +47,7 @@ def main(config: Any) -> None:
         attribute_names=names["attributes"],
         without=frozenset(left_out),
     )
-    options = Options(
+    options = ImportOptions(
         images=_path(config.images),
         whole_boxes=whole,
         ids=config.ids,
@@ -58,14 +58,14 @@ def main(config: Any) -> None:
         max_errors=config.max_errors,
     )
     out = Path(config.out)
-    done = import_store(config.format, source, out, options, _tell)
+    done = import_store(config.format, source, out, options, _report)
     for n, (where, reason) in enumerate(done.dropped.items()):
         if n == NAMED:
-            _tell(f"{len(done.dropped) - NAMED} more")
+            _report(f"{len(done.dropped) - NAMED} more")
             break
-        _tell(f"left out: {where}: {reason}")
+        _report(f"left out: {where}: {reason}")
     if done.dropped:
-        _tell(f"{len(done.dropped)} images were left out: {report_file(out)}")
+        _report(f"{len(done.dropped)} images were left out: {report_file(out)}")
     for what, count in done.repaired.items():
         log.info(f"{count} images: {what}")
     speed = f" at {done.images / done.seconds:.1f} images/s" if done.seconds else ", as before"
@@ -79,5 +79,5 @@ def _path(value: str | None) -> Path | None:
     return Path(value) if value is not None else None
 
 
-def _tell(line: str) -> None:
+def _report(line: str) -> None:
     print(f"bua features import: {line}", file=sys.stderr)

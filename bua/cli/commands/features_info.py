@@ -12,7 +12,7 @@ def main(config: Any) -> None:
     path = Path(config.file)
     store = FeatureStore(path)
     counts = store.counts()
-    about = store.about
+    metadata = store.metadata
     print(
         json.dumps(
             {
@@ -24,13 +24,13 @@ def main(config: Any) -> None:
                 "feature_size": store.feature_size,
                 "dtype": str(store[store.image_ids[0]].features.dtype),
                 "columns": list(store[store.image_ids[0]].arrays()),
-                "classes": len(about.class_names),
-                "attributes": len(about.attribute_names),
-                **about.identity,
-                "grid": about.grid,
-                "origin": dict(about.origin),
-                "versions": dict(about.versions),
-                "created": about.created,
+                "classes": len(metadata.class_names),
+                "attributes": len(metadata.attribute_names),
+                **metadata.identity,
+                "grid": metadata.grid,
+                "origin": dict(metadata.origin),
+                "versions": dict(metadata.versions),
+                "created": metadata.created,
             },
             indent=1,
         )

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from bua.data.captions.files import choose, read_ids, read_whole
+from bua.data.captions.files import read_caption_file, read_ids, select_images
 from bua.data.captions.files.stored import stored_ids
 from bua.engine.instantiate import to_plain
 from bua.engine.run_directory import RunDirectory
@@ -46,7 +46,7 @@ def chosen_images(config: Any, run: str, store: FeatureStore) -> dict[ImageId, I
         image_key = image_key or data.get("image_key")
     if not source:
         raise InputError(f"{run}: its data have no {config.split}; give the file as images=F.json")
-    file = choose(read_whole(source, captions=False), ids, splits)
+    file = select_images(read_caption_file(source, captions=False), ids, splits)
     return stored_ids(file, list(file.captions), store, image_key or "id")
 
 

@@ -10,7 +10,7 @@ from bua.detectors.photo import read_photo
 from bua.detectors.photos import find_photos
 from bua.errors import InputError
 from bua.io.atomic import write_text
-from bua.visualize.page import Exhibit, exhibit, page
+from bua.visualize.page import Panel, render_page, render_panel
 
 
 def each_photo(config: Any, command: str) -> Iterator[tuple[str, Photo]]:
@@ -35,13 +35,13 @@ def each_photo(config: Any, command: str) -> Iterator[tuple[str, Photo]]:
         raise InputError(f"{config.images}: none of its {len(files)} photographs can be read")
 
 
-def write_page(path: Path, title: str, exhibits: list[Exhibit]) -> None:
+def write_page(path: Path, title: str, exhibits: list[Panel]) -> None:
     """Write a page of pictures."""
     lead = (
         '<p class="lead">Point at a word to see where the model looked: the more opaque a box, the '
         "more weight it had. Attention shows what was read, not why it was said.</p>"
     )
-    gallery = "".join(exhibit(shown) for shown in exhibits)
+    gallery = "".join(render_panel(shown) for shown in exhibits)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, page(title, f'<h1>{title}</h1>{lead}<div class="gallery">{gallery}</div>'))
+    write_text(path, render_page(title, f'<h1>{title}</h1>{lead}<div class="gallery">{gallery}</div>'))
     print(f"{path}: {len(exhibits)} pictures", file=sys.stderr)

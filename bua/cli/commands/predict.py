@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 
 from bua.cli.commands.images import chosen_images
-from bua.cli.overrides import refuse
-from bua.data.captions.constraints import constrained, met, read_constraints
+from bua.cli.overrides import reject_overrides
+from bua.data.captions.constraints import build_automata, count_satisfied, read_constraints
 from bua.decode import BeamSearch
-from bua.engine.instantiate import build, to_plain
+from bua.engine.instantiate import instantiate, to_plain
 from bua.engine.load import load
 from bua.errors import InputError
-from bua.inference.outputs import Said
+from bua.inference.outputs import CaptionCandidate
 from bua.inference.predict_vqa import answers, features_of, looked
-from bua.inference.predictor import Trained
+from bua.inference.predictor import Predictor
 from bua.io.atomic import write_text
 from bua.store.reader import FeatureStore, ImageId
 
@@ -46,7 +46,7 @@ def main(config: Any) -> None:
         every = [load(run, **options) for run in others]
         trained = trained.with_others(every, to_plain(config.shares))
     store = features_of(config, config.run, trained)
-    refuse(NOT_OF[trained.kind], f"{config.run} does not take it: {WHY[trained.kind]}")
+    reject_overrides(NOT_OF[trained.kind], f"{config.run} does not take it: {WHY[trained.kind]}")
     make = answers if trained.kind == "vqa" else _captions
     results = make(config, trained, store)
     out = Path(config.out)
@@ -56,10 +56,10 @@ def main(config: Any) -> None:
     log.info(f"{out}: {len(results)} {noun}")
 
 
-def _captions(config: Any, trained: Trained, store: FeatureStore) -> list[dict[str, Any]]:
+def _captions(config: Any, trained: Predictor, store: FeatureStore) -> list[dict[str, Any]]:
     images = chosen_images(config, config.run, store)
     others = _others(config, trained, list(images))
-    decoder, constraints = build(config.decode), None
+    decoder, constraints = instantiate(config.decode), None
     if config.n_best > decoder.width:
         raise InputError(f"n_best={config.n_best}: decode.width={decoder.width} finds no more than those")
     if config.required is not None and config.constraints is None:
@@ -72,10 +72,10 @@ def _captions(config: Any, trained: Trained, store: FeatureStore) -> list[dict[s
             log.warning(f"{config.constraints}: {len(left)} images, as {min(left)}, are not described")
     states: Iterable[int] = repeat(1)
     if constraints is not None:
-        states = (constrained(constraints, [i], config.required).states for i in images)
+        states = (build_automata(constraints, [i], config.required).states for i in images)
     results = []
     for ids in batches(images, states, config.batch_size):
-        more = {} if constraints is None else {"automaton": constrained(constraints, ids, config.required)}
+        more = {} if constraints is None else {"automaton": build_automata(constraints, ids, config.required)}
         looks = [(other, [stored[i] for i in ids]) for other, stored in others]
         found = trained.caption_store(store, [images[i] for i in ids], others=looks, decoder=decoder, **more)
         for i, said in zip(ids, found, strict=True):
@@ -83,7 +83,7 @@ def _captions(config: Any, trained: Trained, store: FeatureStore) -> list[dict[s
             results.append(_result(i, said, boxes, config))
             if constraints is not None:
                 wanted = constraints.get(str(i), [])
-                here = met(said[0].words, wanted, trained.vocabulary)
+                here = count_satisfied(said[0].words, wanted, trained.vocabulary)
                 results[-1] |= {"met": here, "constraints": len(wanted)}
     if constraints is not None:
         log.info(f"{config.constraints}: {_met_by(results, config.required)}")
@@ -93,7 +93,7 @@ def _captions(config: Any, trained: Trained, store: FeatureStore) -> list[dict[s
 
 
 def _others(
-    config: Any, trained: Trained, images: list[ImageId]
+    config: Any, trained: Predictor, images: list[ImageId]
 ) -> list[tuple[FeatureStore, dict[ImageId, ImageId]]]:
     """Return where each of several captioners but the first looks: its features, and the images in them."""
     found = []
@@ -140,7 +140,7 @@ def _met_by(results: list[dict[str, Any]], required: int | None) -> str:
 
 
 def _result(
-    image_id: ImageId, said: list[Said], boxes: NDArray[np.floating] | None, config: Any
+    image_id: ImageId, said: list[CaptionCandidate], boxes: NDArray[np.floating] | None, config: Any
 ) -> dict[str, Any]:
     """Return the official record of an image, on request with what else was found."""
     every = [_record(one, boxes, config.attention) for one in said[: config.n_best]]
@@ -149,7 +149,7 @@ def _result(
     return {"image_id": image_id, **best, **more}
 
 
-def _record(said: Said, boxes: NDArray[np.floating] | None, most: int) -> dict[str, Any]:
+def _record(said: CaptionCandidate, boxes: NDArray[np.floating] | None, most: int) -> dict[str, Any]:
     """Return a caption; with boxes of regions also the ``most`` that each word looked at most."""
     record: dict[str, Any] = {"caption": said.text, "log_prob": said.log_prob}
     if boxes is not None:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bua.data.genome.prepare import Options, prepare
+from bua.data.genome.prepare import GenomeOptions, prepare
 from bua.data.genome.source import objects_file
 from bua.engine.provenance import sha256
 from bua.io.atomic import write_text
@@ -19,8 +19,8 @@ MOST_PROBLEMS = 10
 def main(config: Any) -> None:
     """Prepare Visual Genome, say what was made and what was left out."""
     source, out = Path(config.source), Path(config.out)
-    options = Options(**{name: config[name] for name in Options.__dataclass_fields__})
-    report = prepare(source, out, options, tell=log.info)
+    options = GenomeOptions(**{name: config[name] for name in GenomeOptions.__dataclass_fields__})
+    report = prepare(source, out, options, report=log.info)
     write_text(out / "report.json", json.dumps({**_about(source, options), **report}, indent=1))
     if options.karpathy is None:
         print(
@@ -46,7 +46,7 @@ def main(config: Any) -> None:
     )
 
 
-def _about(source: Path, options: Options) -> dict[str, Any]:
+def _about(source: Path, options: GenomeOptions) -> dict[str, Any]:
     """Return what stands in the report about where it comes from."""
     files = {
         "images": source / "image_data.json",

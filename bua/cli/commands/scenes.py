@@ -19,7 +19,7 @@ def main(config: Any) -> None:
         counts={split: config[split] for split in SPLITS},
         questions=config.questions_each,
         workers=config.workers,
-        tell=log.info,
+        report=log.info,
     )
     follows = f"bua extract images={out}/images out={out}/regions.h5"
     log.info(f"{out}: scenes of {CANVAS} x {CANVAS} pixels; next: {follows}")

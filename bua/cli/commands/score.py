@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bua.cli.overrides import refuse
+from bua.cli.overrides import reject_overrides
 from bua.errors import InputError
 from bua.evaluation.captions import caption_lines, score_captions
 from bua.evaluation.vqa import score_answers, score_lines
@@ -32,7 +32,7 @@ def main(config: Any) -> None:
     """Score and write the numbers."""
     if config.task not in TASKS:
         raise InputError(f"task={config.task}: {' or '.join(TASKS)} is needed")
-    refuse(NOT_OF[config.task], f"task={config.task} does not take it")
+    reject_overrides(NOT_OF[config.task], f"task={config.task} does not take it")
     score, lines = TASKS[config.task]
     result = score(config)
     if config.out is not None:

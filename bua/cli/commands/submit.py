@@ -4,13 +4,13 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from bua.cli.overrides import refuse
-from bua.data.captions.files import read_whole
-from bua.data.predictions import check_complete, check_known, read_results
+from bua.cli.overrides import reject_overrides
+from bua.data.captions.files import read_caption_file
+from bua.data.predictions import check_complete, check_known, read_predictions
 from bua.data.vqa.files.plain_values import read_questions
 from bua.engine.provenance import sha256
 from bua.errors import InputError
-from bua.evaluation.submission import BOARDS, TEST2015, Board, official_file, official_text
+from bua.evaluation.submission import SERVER_FORMATS, TEST2015, ServerFormat, official_file, official_text
 from bua.evaluation.vqa import read_answers
 from bua.io.atomic import write_text
 from bua.io.json_file import read_json
@@ -24,12 +24,12 @@ NOT_OF = {"caption": ("questions", "answers"), "vqa": ("images",)}
 
 def main(config: Any) -> None:
     """Check everything, then write the file."""
-    if config.task not in BOARDS:
-        raise InputError(f"task={config.task}: {' or '.join(BOARDS)} is needed")
-    refuse(NOT_OF[config.task], f"task={config.task} does not take it")
-    board = BOARDS[config.task]
+    if config.task not in SERVER_FORMATS:
+        raise InputError(f"task={config.task}: {' or '.join(SERVER_FORMATS)} is needed")
+    reject_overrides(NOT_OF[config.task], f"task={config.task} does not take it")
+    board = SERVER_FORMATS[config.task]
     out = official_file(board, str(config.out), config.split, config.name and str(config.name))
-    results = read_results(config.predictions, board.key, board.value)
+    results = read_predictions(config.predictions, board.key, board.value)
     source, ids = _asked_for(config, board)
     check_known(results, ids, board.noun, config.predictions, source)
     check_complete(results, ids, board.noun, config.predictions, source)
@@ -41,14 +41,14 @@ def main(config: Any) -> None:
     log.info(f"{out}: {len(ids)} {board.value}s, {len(text) / 1e6:.1f} MB, sha256 {sha256(out)}")
 
 
-def _asked_for(config: Any, board: Board) -> tuple[str, dict[ImageId, None]]:
+def _asked_for(config: Any, board: ServerFormat) -> tuple[str, dict[ImageId, None]]:
     """Return the file that says what must be predicted, and the ids in it in their order."""
     needed = "questions" if config.task == "vqa" else "images"
     if config[needed] is None:
         raise InputError(f"{needed} is needed for task={config.task}: give {needed}=FILE")
     source = str(config[needed])
     if config.task == "caption":
-        return source, dict.fromkeys(read_whole(source, captions=False).captions)
+        return source, dict.fromkeys(read_caption_file(source, captions=False).captions)
     ids: dict[ImageId, None] = dict.fromkeys(question.question_id for question in read_questions(source))
     if config.split is not None:
         _check_subset(source, config.split, board.subsets[config.split], len(ids))
@@ -72,7 +72,7 @@ def _check_subset(source: str, split: str, subset: str, questions: int) -> None:
         )
 
 
-def _doubts(config: Any, board: Board, results: Mapping[ImageId, str]) -> list[str]:
+def _doubts(config: Any, board: ServerFormat, results: Mapping[ImageId, str]) -> list[str]:
     """Say what is allowed and may yet be a mistake."""
     lines = []
     if empty := sum(not text.strip() for text in results.values()):

@@ -18,13 +18,13 @@ from bua.text.plural import plural
 from bua.text.vocabulary import UNKNOWN, Vocabulary
 
 #: An automaton has a state for every set of met constraints: more of them are too many to search.
-MOST = 5
+MAX_CONSTRAINTS = 5
 #: So many of what the vocabulary lacks are named.
 SHOWN = 5
 
 
 def read_constraints(
-    path: Path | str, vocabulary: Vocabulary, tell: Callable[[str], None]
+    path: Path | str, vocabulary: Vocabulary, report: Callable[[str], None]
 ) -> dict[str, list[Constraint]]:
     """Read constraints as words of a vocabulary, by image id as text.
 
@@ -32,8 +32,8 @@ def read_constraints(
     and is counted.
 
     Raises:
-        InputError: the file is broken, an image has more than ``MOST`` constraints, or the vocabulary is
-            of pieces of words.
+        InputError: the file is broken, an image has more than ``MAX_CONSTRAINTS`` constraints, or the
+            vocabulary is of pieces of words.
     """
     if vocabulary.pieces:
         raise InputError(f"{path}: constraints are whole words, and the model says pieces of words")
@@ -43,8 +43,10 @@ def read_constraints(
     found: dict[str, list[Constraint]] = {}
     lacking: Counter[str] = Counter()
     for image_id, entries in content.items():
-        if not isinstance(entries, list) or len(entries) > MOST:
-            raise InputError(f"{path}: image {image_id}: a list of at most {MOST} constraints is needed")
+        if not isinstance(entries, list) or len(entries) > MAX_CONSTRAINTS:
+            raise InputError(
+                f"{path}: image {image_id}: a list of at most {MAX_CONSTRAINTS} constraints is needed"
+            )
         found[image_id] = []
         for entry in entries:
             texts = [entry] if isinstance(entry, str) else entry
@@ -58,11 +60,11 @@ def read_constraints(
     if lacking:
         most = ", ".join(text for text, _ in lacking.most_common(SHOWN))
         more = f" and {len(lacking) - SHOWN} others" if len(lacking) > SHOWN else ""
-        tell(f"{path}: {lacking.total()} constraints are left out: the vocabulary lacks {most}{more}")
+        report(f"{path}: {lacking.total()} constraints are left out: the vocabulary lacks {most}{more}")
     return found
 
 
-def seen(
+def detected_constraints(
     regions: Regions, names: Sequence[str], *, most: int, threshold: float, without: Collection[str]
 ) -> list[list[str]]:
     """Return the likeliest classes of an image as constraints, best first, each in singular and plural.
@@ -85,10 +87,10 @@ def seen(
         if score >= threshold and not set(names[n].lower().split(",")) & set(without)
     ]
     kept.sort(key=lambda n: (-best[n], n))
-    return [forms(names[n]) for n in kept[:most]]
+    return [singular_and_plural(names[n]) for n in kept[:most]]
 
 
-def forms(names: str) -> list[str]:
+def singular_and_plural(names: str) -> list[str]:
     """Return the names of a class, with commas between, each in singular and plural."""
     return [form for name in names.split(",") for form in (name, plural(name))]
 
@@ -99,7 +101,7 @@ def _are_texts(texts: Any) -> bool:
     return all(isinstance(text, str) and text.strip() for text in texts)
 
 
-def constrained(
+def build_automata(
     constraints: Mapping[str, Sequence[Constraint]], image_ids: Iterable[ImageId], required: int | None
 ) -> Automaton:
     """Return the automata of a batch of images; an image without constraints may say anything."""
@@ -107,7 +109,7 @@ def constrained(
     return automaton([[phrases for phrases in image if phrases] for image in wanted], required)
 
 
-def met(words: Sequence[str], constraints: Sequence[Constraint], vocabulary: Vocabulary) -> int:
+def count_satisfied(words: Sequence[str], constraints: Sequence[Constraint], vocabulary: Vocabulary) -> int:
     """Return how many constraints a caption meets."""
     said = tuple(vocabulary.index(word) for word in words)
 

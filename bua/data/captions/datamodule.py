@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from bua.data.batch import CaptionBatch, RegionInput, check_reading, pad_captions, pad_references
 from bua.data.captions.encoded import Encoded, encode
-from bua.data.captions.files import CaptionFile, choose, read_whole
+from bua.data.captions.files import CaptionFile, read_caption_file, select_images
 from bua.data.captions.files.stored import stored_ids
-from bua.data.captions.vocabulary import VocabularyRule
-from bua.data.sampler import EpochSampler, in_order, shuffled, whole
+from bua.data.captions.vocabulary import VocabularyOptions
+from bua.data.sampler import EpochSampler, identity_collate, train_loader, val_loader
 from bua.errors import InputError, check_whole
 from bua.store.reader import FeatureStore, ImageId
 from bua.text.vocabulary import SPECIAL, Vocabulary
@@ -109,7 +109,7 @@ def _tell_what_is_left_out(file: CaptionFile, spoken: Mapping[ImageId, Sequence[
         )
 
 
-class CaptionData(LightningDataModule):
+class CaptionDataModule(LightningDataModule):
     """Captions with the regions of their images.
 
     Args:
@@ -141,7 +141,7 @@ class CaptionData(LightningDataModule):
         train_ids: str | None,
         val_ids: str | None,
         image_key: str,
-        vocabulary: VocabularyRule,
+        vocabulary: VocabularyOptions,
         max_words: int,
         captions_each: int | None,
         geometry: float | None,
@@ -155,9 +155,9 @@ class CaptionData(LightningDataModule):
         if captions_each is not None:
             check_whole("captions_each", captions_each, 1)
         self.store = FeatureStore(features)
-        files = {path: read_whole(path) for path in dict.fromkeys((train, val))}
-        train_file = choose(files[train], train_ids, train_splits)
-        val_file = choose(files[val], val_ids, val_splits)
+        files = {path: read_caption_file(path) for path in dict.fromkeys((train, val))}
+        train_file = select_images(files[train], train_ids, train_splits)
+        val_file = select_images(files[val], val_ids, val_splits)
         self.vocabulary = vocabulary.vocabulary(train_file, val_file, list(files.values()))
         if len(self.vocabulary) == len(SPECIAL):
             raise InputError(
@@ -196,7 +196,7 @@ class CaptionData(LightningDataModule):
             "kind": "caption",
             "vocabulary": self.vocabulary.to_dict(),
             "region_input": self.region_input._asdict(),
-            "features": self.store.about.identity,
+            "features": self.store.metadata.identity,
         }
 
     @property
@@ -211,10 +211,10 @@ class CaptionData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffle, and draw captions, by seed and epoch."""
-        loader = shuffled(self, collate=whole)
+        loader = train_loader(self, collate=identity_collate)
         self.train_set.follow(cast(EpochSampler, loader.sampler))
         return loader
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Keep the order of the file."""
-        return in_order(self, collate=whole)
+        return val_loader(self, collate=identity_collate)

@@ -8,7 +8,7 @@ from pathlib import Path
 from bua.data.captions.files.file import CaptionFile
 from bua.errors import InputError
 from bua.io.text_file import read_text
-from bua.text.subwords import Pieces
+from bua.text.subwords import SubwordModel
 from bua.text.vocabulary import SENTENCEPIECE, SPECIAL, Vocabulary
 
 log = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ COUNTED = ("train", "train_val", "all")
 
 
 @dataclass(frozen=True, kw_only=True)
-class VocabularyRule:
+class VocabularyOptions:
     """How a vocabulary comes about.
 
     Args:
@@ -75,11 +75,11 @@ class VocabularyRule:
             if path.suffix == ".txt":
                 return Vocabulary.from_list(path, self.tokenizer)
             if path.suffix == ".model":
-                return Vocabulary.of_pieces(Pieces.load(path))
+                return Vocabulary.of_pieces(SubwordModel.load(path))
             return Vocabulary.load(path)
         files = {"train": [train], "train_val": [train, val], "all": whole}[self.counted]
         if self.tokenizer == SENTENCEPIECE and self.size is not None:
-            return Vocabulary.of_pieces(Pieces.learn(_texts(files), self.size - len(SPECIAL)))
+            return Vocabulary.of_pieces(SubwordModel.learn(_texts(files), self.size - len(SPECIAL)))
         vocabulary = Vocabulary.count(
             _texts(files), tokenizer=self.tokenizer, min_count=self.min_count, size=self.size
         )

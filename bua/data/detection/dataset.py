@@ -16,7 +16,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bua.data.sampler import EpochSampler, in_order, shuffled
+from bua.data.sampler import EpochSampler, train_loader, val_loader
 from bua.detectors.photo import read_photo
 from bua.errors import InputError
 from bua.io.atomic import write_text
@@ -31,7 +31,7 @@ ROUNDING = 0.02
 FAR = 2**31
 
 
-class Photograph(NamedTuple):
+class AnnotatedImage(NamedTuple):
     """An image of an instances file; the sides are in pixels."""
 
     image_id: int
@@ -40,7 +40,7 @@ class Photograph(NamedTuple):
     height: int
 
 
-class Instances(Dataset[Example]):
+class DetectionDataset(Dataset[Example]):
     """Photographs with boxes, one example for each image that has at least one box.
 
     An example is the image (3, H, W) from 0 to 1, its targets and its id. The targets are ``boxes``
@@ -117,23 +117,23 @@ class Instances(Dataset[Example]):
         return found
 
     def _check(self, annotation: Any, places: Mapping[int, int]) -> None:
-        about, box = f"{self.path}: annotation {annotation['id']}", annotation["bbox"]
+        metadata, box = f"{self.path}: annotation {annotation['id']}", annotation["bbox"]
         if annotation["image_id"] not in places:
-            raise InputError(f"{about} is about image {annotation['image_id']}, which is not in images")
+            raise InputError(f"{metadata} is about image {annotation['image_id']}, which is not in images")
         if annotation["category_id"] not in self._class:
-            raise InputError(f"{about}: category {annotation['category_id']} is not in categories")
+            raise InputError(f"{metadata}: category {annotation['category_id']} is not in categories")
         attributes = annotation.get("attribute_ids", [])
         if not isinstance(attributes, list):
-            raise InputError(f"{about}: attribute_ids is {attributes!r:.80}, a list is needed")
+            raise InputError(f"{metadata}: attribute_ids is {attributes!r:.80}, a list is needed")
         for attribute in attributes:
             if not isinstance(attribute, int) or attribute not in self._attribute:
-                raise InputError(f"{about}: attribute {attribute} is not in attributes")
+                raise InputError(f"{metadata}: attribute {attribute} is not in attributes")
         if len(box) != 4 or not all(isinstance(v, int | float) and abs(v) < FAR for v in box):
-            raise InputError(f"{about}: bbox is {box}; the numbers x, y, width and height are needed")
+            raise InputError(f"{metadata}: bbox is {box}; the numbers x, y, width and height are needed")
 
     def _keep(
         self, images: list[Any], places: Mapping[int, int], annotations: list[Any], whole: bool
-    ) -> tuple[list[Photograph], dict[str, int]]:
+    ) -> tuple[list[AnnotatedImage], dict[str, int]]:
         """Store boxes end to end, image by image, and return the images that have any, or all."""
         rows = np.array([places[a["image_id"]] for a in annotations], np.int64)
         boxes = np.array([a["bbox"] for a in annotations], np.float64).reshape(-1, 4)
@@ -157,7 +157,8 @@ class Instances(Dataset[Example]):
         there = np.arange(len(images)) if whole else np.flatnonzero(counts)
         self._rows = [slice(int(stops[n] - counts[n]), int(stops[n])) for n in there]
         photographs = [
-            Photograph(i["id"], i["file_name"], i["width"], i["height"]) for i in (images[n] for n in there)
+            AnnotatedImage(i["id"], i["file_name"], i["width"], i["height"])
+            for i in (images[n] for n in there)
         ]
         left_out = {
             "boxes outside of their image": int((~good).sum()),
@@ -217,7 +218,7 @@ class Instances(Dataset[Example]):
         }
 
 
-class DetectionData(LightningDataModule):
+class DetectionDataModule(LightningDataModule):
     """Batches of photographs with boxes.
 
     Args:
@@ -233,9 +234,9 @@ class DetectionData(LightningDataModule):
         self, *, images: str, train: str, val: str, batch_size: int, workers: int, seed: int
     ) -> None:
         super().__init__()
-        self.train_set = Instances(train, images, flip=True, seed=seed)
+        self.train_set = DetectionDataset(train, images, flip=True, seed=seed)
         names = self.train_set.classes, self.train_set.attributes
-        self.val_set = Instances(val, images, flip=False, names=names, whole=True)
+        self.val_set = DetectionDataset(val, images, flip=False, names=names, whole=True)
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         for each in (self.train_set, self.val_set):
             if told := ", ".join(f"{count} {what}" for what, count in each.left_out.items() if count):
@@ -267,10 +268,10 @@ class DetectionData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffle and mirror by seed and epoch."""
-        loader = shuffled(self, collate=list, drop_last=len(self.train_set) >= self.batch_size)
+        loader = train_loader(self, collate=list, drop_last=len(self.train_set) >= self.batch_size)
         self.train_set.follow(cast(EpochSampler, loader.sampler))
         return loader
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Keep the order of the file."""
-        return in_order(self, collate=list)
+        return val_loader(self, collate=list)

@@ -25,7 +25,7 @@ from bua.io.atomic import write_text
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class GenomeOptions:
     """What is made of Visual Genome.
 
     Args:
@@ -56,7 +56,9 @@ class Options:
     seed: int
 
 
-def prepare(source: Path, out: Path, options: Options, *, tell: Callable[[str], None]) -> dict[str, Any]:
+def prepare(
+    source: Path, out: Path, options: GenomeOptions, *, report: Callable[[str], None]
+) -> dict[str, Any]:
     """Write ``instances_{train,val,test}.json``, the vocabularies and ``splits.json``.
 
     Nothing in ``source`` is changed, and the same arguments give the same bytes.
@@ -65,7 +67,7 @@ def prepare(source: Path, out: Path, options: Options, *, tell: Callable[[str], 
         source: folder of the official files.
         out: folder to write to, made if it is not there.
         options: what is made.
-        tell: called with a line for every step.
+        report: called with a line for every step.
 
     Returns:
         Everything that was counted: ``counts`` of what ``COUNTS`` names, images, boxes and images of
@@ -82,11 +84,11 @@ def prepare(source: Path, out: Path, options: Options, *, tell: Callable[[str], 
     things = objects_file(source)
     karpathy = read_karpathy(options.karpathy) if options.karpathy else None
     splits = draw_splits(pictures, karpathy, val=options.val, test=options.test, seed=options.seed)
-    tell(f"{len(pictures)} images: " + ", ".join(f"{len(ids)} {name}" for name, ids in splits.items()))
+    report(f"{len(pictures)} images: " + ", ".join(f"{len(ids)} {name}" for name, ids in splits.items()))
     there, problems = find_photographs(pictures, options.images) if options.images else (pictures, [])
     counts = Counter(dict.fromkeys(COUNTS, 0))
     said, frequent = gather_attributes(source / "attributes.json", counts, every=options.count == "all")
-    tell(f"{counts['attributes']} attributes")
+    report(f"{counts['attributes']} attributes")
     passed = 0
     if classes is None or attributes is None:
         names, before = count_names(read_objects(things, pictures))
@@ -97,7 +99,7 @@ def prepare(source: Path, out: Path, options: Options, *, tell: Callable[[str], 
             passed += more
     if not len(classes):
         raise InputError(f"{things}: no object in it has a name")
-    tell(f"{len(classes)} classes and {len(attributes)} attributes are known")
+    report(f"{len(classes)} classes and {len(attributes)} attributes are known")
     out.mkdir(parents=True, exist_ok=True)
     converter = Converter(
         classes=classes, attributes=attributes, said=said, most=options.most_attributes, counts=counts

@@ -47,16 +47,16 @@ def read_pictures(path: Path) -> dict[int, Picture]:
     for image_id, record in _records(path):
         if image_id in pictures:
             raise InputError(f"{path}: image {image_id} comes twice")
-        about = f"{path}: image {image_id}"
+        metadata = f"{path}: image {image_id}"
         for side in ("width", "height"):
             if not _is_int(record.get(side)) or record[side] < 1:
-                raise InputError(f"{about}: {side} is {record.get(side)!r:.80}, pixels are needed")
+                raise InputError(f"{metadata}: {side} is {record.get(side)!r:.80}, pixels are needed")
         url, coco_id = record.get("url"), record.get("coco_id")
         name = "/".join(str(url).split("/")[-2:])
         if not isinstance(url, str) or not name or name.endswith("/"):
-            raise InputError(f"{about}: url is {url!r:.80}, an address that ends in a file name is needed")
+            raise InputError(f"{metadata}: url is {url!r:.80}, an address that ends in a file name is needed")
         if coco_id is not None and not _is_int(coco_id):
-            raise InputError(f"{about}: coco_id is {coco_id!r:.80}, a whole number or null is needed")
+            raise InputError(f"{metadata}: coco_id is {coco_id!r:.80}, a whole number or null is needed")
         pictures[image_id] = Picture(image_id, name, record["width"], record["height"], coco_id)
     if not pictures:
         raise InputError(f"{path}: there are no images in it")
@@ -102,13 +102,15 @@ def read_attributes(path: Path) -> Iterator[tuple[int, int, list[Any]]]:
     """
     for image_id, record in _records(path):
         for entry in _listed(record, "attributes", path):
-            about = f"{path}: image {image_id}"
-            object_id = _object_id(entry, about)
+            metadata = f"{path}: image {image_id}"
+            object_id = _object_id(entry, metadata)
             said = entry.get("attributes")
             if said is None:
                 continue
             if not isinstance(said, list):
-                raise InputError(f"{about}, object {object_id}: attributes is {said!r:.80}, a list is needed")
+                raise InputError(
+                    f"{metadata}, object {object_id}: attributes is {said!r:.80}, a list is needed"
+                )
             yield image_id, object_id, said
 
 
@@ -133,22 +135,22 @@ def _listed(record: dict[str, Any], key: str, path: Path) -> list[Any]:
     return found
 
 
-def _object(record: Any, about: str) -> GenomeObject:
-    object_id = _object_id(record, about)
-    about = f"{about}, object {object_id}"
+def _object(record: Any, metadata: str) -> GenomeObject:
+    object_id = _object_id(record, metadata)
+    metadata = f"{metadata}, object {object_id}"
     names = record.get("names")
     if not isinstance(names, list) or not names or not isinstance(names[0], str):
-        raise InputError(f"{about}: names is {names!r:.80}, a list of at least one text is needed")
+        raise InputError(f"{metadata}: names is {names!r:.80}, a list of at least one text is needed")
     box = tuple(record.get(key) for key in "xywh")
     if not all(_is_number(value) for value in box):
-        raise InputError(f"{about}: x, y, w, h are {list(box)!r:.80}, numbers are needed")
+        raise InputError(f"{metadata}: x, y, w, h are {list(box)!r:.80}, numbers are needed")
     return GenomeObject(object_id, names[0], box)
 
 
-def _object_id(record: Any, about: str) -> int:
+def _object_id(record: Any, metadata: str) -> int:
     if not isinstance(record, dict) or not _is_int(record.get("object_id")):
         raise InputError(
-            f"{about}: {record!r:.60} is not an object with a whole number object_id; "
+            f"{metadata}: {record!r:.60} is not an object with a whole number object_id; "
             "files of version 1.2 or later have it"
         )
     found: int = record["object_id"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bua.data.scenes.world import Thing, relation
+from bua.data.scenes.world import SceneObject, relation
 
 #: Words for a kind, the first the more frequent one.
 NOUNS: dict[str, tuple[str, ...]] = {
@@ -61,7 +61,7 @@ class Caption:
         sentence = " ".join(self.words).replace(" ,", ",")
         return sentence[0].upper() + sentence[1:] + "."
 
-    def groundings(self, things: list[Thing]) -> list[dict[str, Any]]:
+    def groundings(self, things: list[SceneObject]) -> list[dict[str, Any]]:
         """Return, for each noun, its position among the words without punctuation and its boxes."""
         spoken = [n for n, word in enumerate(self.words) if word != ","]
         return [
@@ -77,7 +77,7 @@ class Caption:
 class Speaker:
     """Builds one caption of one scene."""
 
-    def __init__(self, rng: np.random.Generator, things: list[Thing]) -> None:
+    def __init__(self, rng: np.random.Generator, things: list[SceneObject]) -> None:
         self.rng, self.things, self.caption = rng, things, Caption()
 
     def pick(self, options: tuple[str, ...]) -> str:
@@ -89,7 +89,7 @@ class Speaker:
         """Be true in ``share`` of all cases."""
         return bool(self.rng.random() < share)
 
-    def adjectives(self, thing: Thing) -> str:
+    def adjectives(self, thing: SceneObject) -> str:
         """Choose what to say of a thing besides its kind, mostly its colour."""
         words = [
             self.pick(SIZE_WORDS[thing.size]) if self.chance(0.45) else "",
@@ -111,7 +111,7 @@ class Speaker:
         return self.pick(RELATIONS[relation(self.things[a], self.things[b], in_front=a > b)])
 
 
-def salience(things: list[Thing]) -> np.ndarray:
+def salience(things: list[SceneObject]) -> np.ndarray:
     """How likely each thing is to be spoken of: large, whole and near the middle first."""
     middle = np.array([[*thing.middle] for thing in things]) / 160 - 0.5
     size = np.array([thing.area * thing.visible for thing in things]) ** 0.7
@@ -120,7 +120,7 @@ def salience(things: list[Thing]) -> np.ndarray:
     return shares
 
 
-def describe(rng: np.random.Generator, things: list[Thing]) -> Caption:
+def describe(rng: np.random.Generator, things: list[SceneObject]) -> Caption:
     """Say one caption of a scene."""
     speaker = Speaker(rng, things)
     say = speaker.caption.say
@@ -169,7 +169,7 @@ def describe(rng: np.random.Generator, things: list[Thing]) -> Caption:
     return speaker.caption
 
 
-def _same_kind(things: list[Thing], index: int) -> bool:
+def _same_kind(things: list[SceneObject], index: int) -> bool:
     return sum(thing.kind == things[index].kind for thing in things) > 1
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from bua.data.scenes.world import CANVAS, MIN_VISIBLE, Thing, sample_thing
+from bua.data.scenes.world import CANVAS, MIN_VISIBLE, SceneObject, sample_thing
 
 Point = tuple[float, float]
 RGB = {
@@ -116,7 +116,7 @@ SILHOUETTES: dict[str, list[tuple[bool, list[Point]]]] = {
 }
 
 
-def silhouette(thing: Thing) -> np.ndarray:
+def silhouette(thing: SceneObject) -> np.ndarray:
     """Return how much of each pixel of the picture the thing covers, (CANVAS, CANVAS), 0 to 1."""
     side = CANVAS * _OVERSAMPLE
     mask = Image.new("L", (side, side), 0)
@@ -138,14 +138,14 @@ def silhouette(thing: Thing) -> np.ndarray:
     return np.asarray(small, np.float32) / 255
 
 
-def compose(rng: np.random.Generator, novel: bool) -> tuple[list[Thing], np.ndarray]:
+def compose(rng: np.random.Generator, novel: bool) -> tuple[list[SceneObject], np.ndarray]:
     """Place 3 to 8 things so that enough of each can be seen.
 
     Returns:
         The things, hindmost first, with their visible boxes, and their silhouettes (N, H, W).
     """
     wanted = int(rng.integers(3, 9))
-    things: list[Thing] = []
+    things: list[SceneObject] = []
     masks: list[np.ndarray] = []
     tries = 0
     while len(things) < wanted and tries < 60:
@@ -172,7 +172,7 @@ def _visible(masks: list[np.ndarray]) -> list[np.ndarray]:
     return seen[::-1]
 
 
-def _with_boxes(things: list[Thing], masks: list[np.ndarray]) -> list[Thing]:
+def _with_boxes(things: list[SceneObject], masks: list[np.ndarray]) -> list[SceneObject]:
     boxed = []
     shares = _share_visible(masks)
     for thing, mask, share in zip(things, _visible(masks), shares, strict=True):
@@ -182,7 +182,7 @@ def _with_boxes(things: list[Thing], masks: list[np.ndarray]) -> list[Thing]:
     return boxed
 
 
-def paint(rng: np.random.Generator, things: list[Thing], masks: np.ndarray) -> Image.Image:
+def paint(rng: np.random.Generator, things: list[SceneObject], masks: np.ndarray) -> Image.Image:
     """Paint the things, hindmost first, over a shaded and cluttered background."""
     picture = _background(rng)
     y, x = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bua.data.scenes.world import CANVAS, Thing
+from bua.data.scenes.world import CANVAS, SceneObject
 
 
-def thing_record(object_id: int, thing: Thing) -> dict[str, Any]:
+def thing_record(object_id: int, thing: SceneObject) -> dict[str, Any]:
     """Return a thing as ``attributes.json`` has it."""
     x1, y1, x2, y2 = map(int, thing.box)
     return {
@@ -21,7 +21,7 @@ def thing_record(object_id: int, thing: Thing) -> dict[str, Any]:
     }
 
 
-def attributes_entry(image_id: int, things: Sequence[Thing]) -> dict[str, Any]:
+def attributes_entry(image_id: int, things: Sequence[SceneObject]) -> dict[str, Any]:
     """Return the entry of a picture in ``attributes.json``."""
     return {
         "image_id": image_id,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bua.data.scenes.captions import NOUNS, plural
-from bua.data.scenes.world import CANVAS, COLORS, KINDS, SIZES, Thing, relation
+from bua.data.scenes.world import CANVAS, COLORS, KINDS, SIZES, SceneObject, relation
 
 ANNOTATORS = 10
 
@@ -22,7 +22,7 @@ class Question:
     kind: str  # yes/no, number, other
     answers: tuple[str, ...]
     confidences: tuple[str, ...]
-    about: tuple[Thing, ...]  # the things that it names or asks for
+    metadata: tuple[SceneObject, ...]  # the things that it names or asks for
 
     def annotation(self) -> dict[str, Any]:
         """Return the annotation of the question, without its ids."""
@@ -39,7 +39,7 @@ class Question:
     @property
     def boxes(self) -> list[list[float]]:
         """What must be looked at to answer it: boxes of the things that it names or asks for."""
-        return [list(thing.box) for thing in self.about]
+        return [list(thing.box) for thing in self.metadata]
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class _Asked:
     kind: str
     answer: str
     mistakes: tuple[str, ...]
-    about: tuple[Thing, ...]
+    metadata: tuple[SceneObject, ...]
 
 
-def ask(rng: np.random.Generator, things: list[Thing], count: int) -> list[Question]:
+def ask(rng: np.random.Generator, things: list[SceneObject], count: int) -> list[Question]:
     """Ask ``count`` different questions, of all three types in turn."""
     questions: dict[str, Question] = {}
     turn = int(rng.integers(3))
@@ -76,14 +76,14 @@ def _answered(rng: np.random.Generator, asked: _Asked) -> Question:
         answers.append(asked.answer if right else str(rng.choice(asked.mistakes)))
         sure = 0.9 if right else 0.4
         confidences.append("yes" if rng.random() < sure else str(rng.choice(["maybe", "no"])))
-    return Question(asked.text, asked.prefix, asked.kind, tuple(answers), tuple(confidences), asked.about)
+    return Question(asked.text, asked.prefix, asked.kind, tuple(answers), tuple(confidences), asked.metadata)
 
 
-def _names(thing: Thing) -> tuple[str, ...]:
+def _names(thing: SceneObject) -> tuple[str, ...]:
     return NOUNS[thing.kind]
 
 
-def _refer(rng: np.random.Generator, things: list[Thing]) -> tuple[Thing, str] | None:
+def _refer(rng: np.random.Generator, things: list[SceneObject]) -> tuple[SceneObject, str] | None:
     """Choose a thing that kind, or colour and kind, tells from all others, and name it so."""
     for n in rng.permutation(len(things)):
         thing = things[n]
@@ -96,24 +96,26 @@ def _refer(rng: np.random.Generator, things: list[Thing]) -> tuple[Thing, str] |
     return None
 
 
-def _two(rng: np.random.Generator, things: list[Thing]) -> tuple[Thing, str, Thing, str] | None:
+def _two(
+    rng: np.random.Generator, things: list[SceneObject]
+) -> tuple[SceneObject, str, SceneObject, str] | None:
     first = _refer(rng, things)
     rest = [t for t in things if first and t.kind != first[0].kind]
     second = _refer(rng, rest) if rest else None
     return (*first, *second) if first and second else None
 
 
-def _those(things: list[Thing], **wanted: str) -> tuple[Thing, ...]:
+def _those(things: list[SceneObject], **wanted: str) -> tuple[SceneObject, ...]:
     """Return the things with some attributes."""
     return tuple(t for t in things if all(getattr(t, name) == value for name, value in wanted.items()))
 
 
-def _yes_no(text: str, prefix: str, truth: bool, about: tuple[Thing, ...]) -> _Asked:
+def _yes_no(text: str, prefix: str, truth: bool, metadata: tuple[SceneObject, ...]) -> _Asked:
     answer, other = ("yes", "no") if truth else ("no", "yes")
-    return _Asked(text, prefix, "yes/no", answer, (other,), about)
+    return _Asked(text, prefix, "yes/no", answer, (other,), metadata)
 
 
-def _is_there(rng: np.random.Generator, things: list[Thing]) -> _Asked:
+def _is_there(rng: np.random.Generator, things: list[SceneObject]) -> _Asked:
     truth = bool(rng.random() < 0.5)
     present = {(t.color, t.kind) for t in things}
     while True:
@@ -128,7 +130,7 @@ def _is_there(rng: np.random.Generator, things: list[Thing]) -> _Asked:
             return _yes_no(text, "is there a", truth, _those(things, color=color, kind=kind))
 
 
-def _is_color(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
+def _is_color(rng: np.random.Generator, things: list[SceneObject]) -> _Asked | None:
     alone = [t for t in things if sum(o.kind == t.kind for o in things) == 1]
     if not alone:
         return None
@@ -139,7 +141,7 @@ def _is_color(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
     return _yes_no(f"Is the {_names(thing)[0]} {color}?", "is the", truth, (thing,))
 
 
-def _is_related(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
+def _is_related(rng: np.random.Generator, things: list[SceneObject]) -> _Asked | None:
     pair = _two(rng, things)
     if pair is None:
         return None
@@ -158,7 +160,7 @@ def _is_related(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
     return _yes_no(f"Is the {a_name} {words} the {b_name}?", "is the", said == truth, (a, b))
 
 
-def _is_bigger(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
+def _is_bigger(rng: np.random.Generator, things: list[SceneObject]) -> _Asked | None:
     pair = _two(rng, things)
     if pair is None or pair[0].size == pair[2].size:
         return None
@@ -169,7 +171,7 @@ def _is_bigger(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
     return _yes_no(f"Is the {a_name} smaller than the {b_name}?", "is the", not bigger, (a, b))
 
 
-def _more(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
+def _more(rng: np.random.Generator, things: list[SceneObject]) -> _Asked | None:
     counts = Counter(t.kind for t in things)
     a, b = (str(k) for k in rng.choice(KINDS, 2, replace=False))
     if rng.random() < 0.7:
@@ -185,30 +187,30 @@ def _more(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
     )
 
 
-def _number(text: str, counted: tuple[Thing, ...]) -> _Asked:
+def _number(text: str, counted: tuple[SceneObject, ...]) -> _Asked:
     count = len(counted)
     mistakes = tuple(str(n) for n in (count - 1, count + 1) if n >= 0)
     return _Asked(text, "how many", "number", str(count), mistakes, counted)
 
 
-def _how_many_kind(rng: np.random.Generator, things: list[Thing]) -> _Asked:
+def _how_many_kind(rng: np.random.Generator, things: list[SceneObject]) -> _Asked:
     kind = things[rng.integers(len(things))].kind if rng.random() < 0.85 else str(rng.choice(KINDS))
     noun = plural(NOUNS[kind][0])
     return _number(f"How many {noun} are there?", _those(things, kind=kind))
 
 
-def _how_many_color(rng: np.random.Generator, things: list[Thing]) -> _Asked:
+def _how_many_color(rng: np.random.Generator, things: list[SceneObject]) -> _Asked:
     color = things[rng.integers(len(things))].color if rng.random() < 0.85 else str(rng.choice(COLORS))
     return _number(f"How many {color} things are there?", _those(things, color=color))
 
 
-def _how_many(rng: np.random.Generator, things: list[Thing]) -> _Asked:
+def _how_many(rng: np.random.Generator, things: list[SceneObject]) -> _Asked:
     if rng.random() < 0.4:
         return _number("How many striped things are there?", _those(things, texture="striped"))
     return _number("How many things are in the picture?", tuple(things))
 
 
-def _what_color(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
+def _what_color(rng: np.random.Generator, things: list[SceneObject]) -> _Asked | None:
     alone = [t for t in things if sum(o.kind == t.kind for o in things) == 1]
     if not alone:
         return None
@@ -219,7 +221,7 @@ def _what_color(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
     return _Asked(text, "what color is the", "other", thing.color, mistakes, (thing,))
 
 
-def _what_thing(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
+def _what_thing(rng: np.random.Generator, things: list[SceneObject]) -> _Asked | None:
     alone = [t for t in things if sum(o.color == t.color for o in things) == 1]
     if not alone:
         return None
@@ -228,7 +230,7 @@ def _what_thing(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
     return _Asked(text, "what is the", "other", thing.kind, _confusable(thing), (thing,))
 
 
-def _what_is_where(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
+def _what_is_where(rng: np.random.Generator, things: list[SceneObject]) -> _Asked | None:
     """Ask for the nearest thing on one side of another, if nothing else is nearly as near."""
     referred = _refer(rng, things)
     if referred is None:
@@ -247,7 +249,7 @@ def _what_is_where(rng: np.random.Generator, things: list[Thing]) -> _Asked | No
     return _Asked(text, "what is", "other", found[0].kind, _confusable(found[0]), (anchor, found[0]))
 
 
-def _where(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
+def _where(rng: np.random.Generator, things: list[SceneObject]) -> _Asked | None:
     referred = _refer(rng, things)
     if referred is None:
         return None
@@ -265,7 +267,7 @@ def _where(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
     return _Asked(f"Where is the {name}?", "where is the", "other", answer, mistakes, (thing,))
 
 
-def _which(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
+def _which(rng: np.random.Generator, things: list[SceneObject]) -> _Asked | None:
     pair = _two(rng, things)
     if pair is None or pair[0].size == pair[2].size:
         return None
@@ -275,11 +277,11 @@ def _which(rng: np.random.Generator, things: list[Thing]) -> _Asked | None:
     return _Asked(text, "which", "other", bigger.kind, (smaller.kind,), (a, b))
 
 
-def _confusable(thing: Thing) -> tuple[str, ...]:
+def _confusable(thing: SceneObject) -> tuple[str, ...]:
     return tuple(n for n in _names(thing) if n != thing.kind) or tuple(k for k in KINDS if k != thing.kind)
 
 
-_Maker = Callable[[np.random.Generator, list[Thing]], _Asked | None]
+_Maker = Callable[[np.random.Generator, list[SceneObject]], _Asked | None]
 MAKERS: tuple[tuple[_Maker, ...], ...] = (
     (_is_there, _is_color, _is_related, _is_bigger, _more),
     (_how_many_kind, _how_many_color, _how_many),

@@ -38,7 +38,7 @@ NOVEL_PAIRS = tuple((kind, COLORS[(3 * n + 1) % len(COLORS)]) for n, kind in enu
 
 
 @dataclass(frozen=True)
-class Thing:
+class SceneObject:
     """One thing of a scene; a later thing of a scene stands in front of an earlier one."""
 
     kind: str
@@ -69,14 +69,14 @@ class Thing:
         return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
 
 
-def overlap(a: Thing, b: Thing) -> float:
+def overlap(a: SceneObject, b: SceneObject) -> float:
     """Intersection of the visible boxes over the smaller of the two, 0 to 1."""
     width = min(a.box[2], b.box[2]) - max(a.box[0], b.box[0])
     height = min(a.box[3], b.box[3]) - max(a.box[1], b.box[1])
     return max(0.0, width) * max(0.0, height) / min(a.area, b.area)
 
 
-def relation(a: Thing, b: Thing, in_front: bool) -> str:
+def relation(a: SceneObject, b: SceneObject, in_front: bool) -> str:
     """Name the clearest relation of ``a`` to ``b``; ``in_front`` says that ``a`` is drawn later."""
     if overlap(a, b) > 0.3:
         return "in front of" if in_front else "behind"
@@ -86,7 +86,7 @@ def relation(a: Thing, b: Thing, in_front: bool) -> str:
     return "above" if dy < 0 else "below"
 
 
-def sample_thing(rng: np.random.Generator, novel: bool) -> Thing:
+def sample_thing(rng: np.random.Generator, novel: bool) -> SceneObject:
     """Draw one thing anywhere; ``novel`` asks for a pair of kind and colour held out of training."""
     if novel:
         kind, color = NOVEL_PAIRS[rng.integers(len(NOVEL_PAIRS))]
@@ -95,7 +95,7 @@ def sample_thing(rng: np.random.Generator, novel: bool) -> Thing:
     size = SIZES[rng.integers(len(SIZES))]
     extent = float(rng.uniform(*EXTENT[size]))
     margin = extent * 0.4
-    return Thing(
+    return SceneObject(
         kind=kind,
         color=color,
         size=size,

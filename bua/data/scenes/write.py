@@ -22,7 +22,7 @@ from bua.data.scenes.captions import Caption, describe
 from bua.data.scenes.draw import compose, paint
 from bua.data.scenes.genome import attributes_entry, genome_files
 from bua.data.scenes.questions import Question, ask
-from bua.data.scenes.world import ATTRIBUTES, CANVAS, KINDS, NOVEL_PAIRS, Thing
+from bua.data.scenes.world import ATTRIBUTES, CANVAS, KINDS, NOVEL_PAIRS, SceneObject
 from bua.errors import InputError
 from bua.io.json_file import read_json
 
@@ -36,7 +36,7 @@ class Scene:
     """One picture with everything that is said about it."""
 
     image_id: int
-    things: list[Thing]
+    things: list[SceneObject]
     captions: list[Caption]
     questions: list[Question]
 
@@ -64,7 +64,7 @@ def write_scenes(
     counts: dict[str, int],
     questions: int,
     workers: int,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> None:
     """Write the data set to ``out``; the same arguments give the same bytes.
 
@@ -74,14 +74,14 @@ def write_scenes(
         counts: pictures of each split; a split of none is not written.
         questions: questions a picture.
         workers: processes that draw.
-        tell: called with a line for every split.
+        report: called with a line for every split.
 
     Raises:
         InputError: the folder holds scenes made with other arguments.
     """
     options = {"seed": seed, "counts": dict(counts), "questions": questions}
-    about = out / "scenes.json"
-    if about.exists() and {k: read_json(about).get(k) for k in options} != options:
+    metadata = out / "scenes.json"
+    if metadata.exists() and {k: read_json(metadata).get(k) for k in options} != options:
         raise InputError(f"{out}: holds scenes made with other options; delete it or give another out")
     (out / "images").mkdir(parents=True, exist_ok=True)
     (out / "genome").mkdir(exist_ok=True)
@@ -98,12 +98,12 @@ def write_scenes(
         for name, content in contents.items():
             _write_json(out / f"{name}_{split}.json", content)
         attributes += contents["attributes"]
-        tell(f"{split}: {count} pictures, {count * CAPTIONS} captions, {count * questions} questions")
+        report(f"{split}: {count} pictures, {count * CAPTIONS} captions, {count * questions} questions")
     for name, content in genome_files(attributes, "images").items():
         _write_json(out / "genome" / f"{name}.json", content)
     files = sorted(out.glob("*_*.json"))
     _write_json(
-        about,
+        metadata,
         {
             **options,
             "novel_pairs": [list(pair) for pair in NOVEL_PAIRS],

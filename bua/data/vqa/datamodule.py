@@ -14,15 +14,23 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from bua.data.batch import PADDINGS, RegionInput, check_reading
-from bua.data.sampler import EpochSampler, PairSampler, dealt, in_order, shuffled, team, whole
-from bua.data.vqa.dataset import QuestionDataset
+from bua.data.sampler import (
+    EpochSampler,
+    PairSampler,
+    identity_collate,
+    rank_and_world_size,
+    shard_indices,
+    train_loader,
+    val_loader,
+)
+from bua.data.vqa.dataset import VQADataset
 from bua.data.vqa.files import QuestionFile, QuestionId, read_file
 from bua.data.vqa.files.genome import read_genome
 from bua.data.vqa.files.pairs import paired_places
 from bua.data.vqa.files.read import entries
 from bua.errors import InputError, check_whole
 from bua.io.atomic import write_text
-from bua.metrics.vqa import Asked
+from bua.metrics.vqa import VQAAnnotation
 from bua.store.reader import FeatureStore
 from bua.text.answers import SOFT_SCORES, AnswerVocabulary
 from bua.text.vocabulary import SPECIAL, Vocabulary
@@ -34,7 +42,7 @@ Files = str | Sequence[str]
 COUNTED = ("train", "train_val")
 
 
-class QuestionData(LightningDataModule):
+class VQADataModule(LightningDataModule):
     """Questions with the regions of their images.
 
     Args:
@@ -125,7 +133,7 @@ class QuestionData(LightningDataModule):
         rank_zero_only(log.info)(f"{len(self.vocabulary) - len(SPECIAL):,} words of questions are known")
         self.length, self.padding, self.region_input = length, padding, RegionInput(geometry)
         dataset = partial(
-            QuestionDataset,
+            VQADataset,
             self.store,
             vocabulary=self.vocabulary,
             answers=self.answers,
@@ -133,7 +141,7 @@ class QuestionData(LightningDataModule):
             length=length,
             padding=padding,
             region_input=self.region_input,
-            tell=rank_zero_only(log.info),
+            report=rank_zero_only(log.info),
         )
         self.train_set = dataset(asked)
         self.val_set = dataset(judged, judged=True)
@@ -195,7 +203,7 @@ class QuestionData(LightningDataModule):
             "length": self.length,
             "padding": self.padding,
             "region_input": self.region_input._asdict(),
-            "features": self.store.about.identity,
+            "features": self.store.metadata.identity,
         }
 
     @property
@@ -210,11 +218,15 @@ class QuestionData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffle by seed and epoch."""
-        return shuffled(self, collate=whole, sampler=self._sampler)
+        return train_loader(self, collate=identity_collate, sampler=self._sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Keep the order of the file; of several processes, each takes a share."""
-        return in_order(self, collate=whole, sampler=dealt(len(self.val_set), *team(self)))
+        return val_loader(
+            self,
+            collate=identity_collate,
+            sampler=shard_indices(len(self.val_set), *rank_and_world_size(self)),
+        )
 
 
 def read_files(name: str, questions: Files, annotations: Files | None) -> list[QuestionFile]:
@@ -261,7 +273,7 @@ def _count(files: Sequence[QuestionFile], min_count: int, keep_empty: bool) -> A
     return counted
 
 
-def _asked(files: Sequence[QuestionFile]) -> Iterator[Asked]:
+def _asked(files: Sequence[QuestionFile]) -> Iterator[VQAAnnotation]:
     """Yield the answers to every question, once to one that is in several files."""
     seen: set[QuestionId] = set()
     for file in files:

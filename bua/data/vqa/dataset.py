@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from bua.data.batch import Marks, QuestionBatch, RegionInput, pad_questions
+from bua.data.batch import AnswerTargets, RegionInput, VQABatch, pad_questions
 from bua.data.vqa.files import QuestionFile, QuestionId
 from bua.data.vqa.files.stored import stored_images
 from bua.data.vqa.sparse_rows import SparseRows
 from bua.errors import InputError
-from bua.io.json_file import Tell
-from bua.metrics.vqa import Asked, question_accuracy
+from bua.io.json_file import Report
+from bua.metrics.vqa import VQAAnnotation, question_accuracy
 from bua.store.reader import FeatureStore
 from bua.text.answers import AnswerVocabulary
 from bua.text.vocabulary import UNKNOWN, Vocabulary
@@ -28,7 +28,7 @@ from bua.text.vocabulary import UNKNOWN, Vocabulary
 PIECE = 1 << 14
 
 
-class QuestionDataset(Dataset[QuestionBatch]):
+class VQADataset(Dataset[VQABatch]):
     """One example a question; a whole batch is read at once.
 
     Args:
@@ -40,7 +40,7 @@ class QuestionDataset(Dataset[QuestionBatch]):
         length: words a question.
         padding: "front" or "end".
         region_input: what becomes of the regions.
-        tell: hears what is in each file.
+        report: hears what is in each file.
         judged: answers to these questions are scored, by the official accuracy.
 
     Raises:
@@ -58,7 +58,7 @@ class QuestionDataset(Dataset[QuestionBatch]):
         length: int,
         padding: str,
         region_input: RegionInput,
-        tell: Tell,
+        report: Report,
         judged: bool = False,
     ) -> None:
         self.store, self.region_input, self.width = store, region_input, len(answers)
@@ -83,16 +83,16 @@ class QuestionDataset(Dataset[QuestionBatch]):
         ends = np.cumsum([len(file) for file in files])
         for file, end in zip(files, ends, strict=True):
             counts = {what: np.count_nonzero(is_so[end - len(file) : end]) for what, is_so in wrong.items()}
-            tell(f"{file}, {', '.join(f'{count:,} {what}' for what, count in counts.items())}")
+            report(f"{file}, {', '.join(f'{count:,} {what}' for what, count in counts.items())}")
 
     def __len__(self) -> int:
         return len(self._ids)
 
-    def __getitems__(self, indices: Sequence[int]) -> QuestionBatch:
+    def __getitems__(self, indices: Sequence[int]) -> VQABatch:
         """Return a batch; an index n from ``len(self)`` on is n - ``len(self)``, and is not counted."""
         which = np.array(indices, np.int64)
         counted, which = which < len(self), which % len(self)
-        return QuestionBatch(
+        return VQABatch(
             question_id=self._ids[which].tolist(),
             regions=self.region_input.load(
                 self.store, [self.store.image_ids[n] for n in self._images[which].tolist()]
@@ -102,13 +102,13 @@ class QuestionDataset(Dataset[QuestionBatch]):
             marks=self._marks(which, counted),
         )
 
-    def _marks(self, which: NDArray[np.int64], counted: NDArray[np.bool_]) -> Marks | None:
+    def _marks(self, which: NDArray[np.int64], counted: NDArray[np.bool_]) -> AnswerTargets | None:
         if self._accuracies is None:
             return None
-        return Marks(self._accuracies.numbers(which), self._types[which], counted)
+        return AnswerTargets(self._accuracies.numbers(which), self._types[which], counted)
 
 
-def _accuracies(asked: Asked, answers: AnswerVocabulary) -> dict[int, float]:
+def _accuracies(asked: VQAAnnotation, answers: AnswerVocabulary) -> dict[int, float]:
     """Return the official accuracy of those answers, as they are written, that are right in part at least.
 
     An answer is right in part only if an annotator gave it, whatever its raw form.

@@ -22,7 +22,7 @@ _IGNORED = re.compile(r"num_batches_tracked$|^pixel_(mean|std)$")
 
 
 @dataclass(frozen=True)
-class Dialect:
+class ReleaseFormat:
     """One form of the weights.
 
     Attributes:
@@ -144,7 +144,7 @@ def _jwyang_order(state: State, extras: Mapping[str, Any]) -> tuple[State, dict[
 
 _RPN = "proposal_generator.rpn_head.objectness_logits.bias"
 
-MILVLG = Dialect(
+MILVLG = ReleaseFormat(
     "MILVLG",
     lambda state: len(state.get(_RPN, ())) == 2 * len(RATIOS) * len(SCALES),
     (
@@ -156,7 +156,7 @@ MILVLG = Dialect(
     _caffe_order,
 )
 
-AIRSPLAY = Dialect(
+AIRSPLAY = ReleaseFormat(
     "airsplay / Hugging Face",
     lambda state: len(state.get(_RPN, ())) == len(RATIOS) * len(SCALES),
     (
@@ -172,7 +172,7 @@ _INSIDE = (
     r"(?P<block>\d+)\.(?P<rest>(conv[123]|bn[123]|downsample\.[01])\.(weight|bias|running_mean|running_var))"
 )
 
-JWYANG = Dialect(
+JWYANG = ReleaseFormat(
     "jwyang style",
     lambda state: "RCNN_base.0.weight" in state,
     (
@@ -192,7 +192,7 @@ JWYANG = Dialect(
 )
 
 #: The original, its layers and blobs named by ``from_caffe``.
-CAFFE = Dialect(
+CAFFE = ReleaseFormat(
     "Caffe",
     lambda state: "rpn_conv/3x3.weight" in state,
     (
@@ -212,10 +212,10 @@ CAFFE = Dialect(
 )
 
 #: In the order in which they are tried.
-DIALECTS = (CAFFE, MILVLG, AIRSPLAY, JWYANG)
+RELEASE_FORMATS = (CAFFE, MILVLG, AIRSPLAY, JWYANG)
 
 
-def recognise(state: Mapping[str, Any]) -> Dialect:
+def recognize_format(state: Mapping[str, Any]) -> ReleaseFormat:
     """Return the dialect of a set of keys.
 
     Raises:
@@ -226,7 +226,7 @@ def recognise(state: Mapping[str, Any]) -> Dialect:
             "these are weights of the pre-activation ResNet-152 (v2), another network (batch norm before "
             "the convolutions, an undilated last stage); the ResNet-101 weights are read"
         )
-    for dialect in DIALECTS:
+    for dialect in RELEASE_FORMATS:
         if dialect.known_by(state):
             return dialect
     if "rpn.head.cls_logits.weight" in state:
@@ -234,5 +234,5 @@ def recognise(state: Mapping[str, Any]) -> Dialect:
             "these are weights of a detector of torchvision; detector=fpn_r50 and others read them"
         )
     some = ", ".join(list(state)[:3])
-    names = ", ".join(dialect.name for dialect in DIALECTS)
+    names = ", ".join(dialect.name for dialect in RELEASE_FORMATS)
     raise ValueError(f"keys such as {some} are of none of the known forms: {names}, bua's own")

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from bua.detectors.c4.caffemodel import read_caffemodel
 from bua.detectors.c4.model import C4RCNN
-from bua.detectors.c4.release_formats import State, recognise
+from bua.detectors.c4.release_formats import State, recognize_format
 from bua.detectors.resize import Resize
 from bua.errors import InputError
 from bua.store.pickles import read_pickled
@@ -142,7 +142,7 @@ def _bare(name: str) -> str:
 
 
 def _translate(state: State, extras: Mapping[str, Any], path: Path) -> tuple[State, dict[str, Any]]:
-    dialect = recognise(state)
+    dialect = recognize_format(state)
     ours, options, unused = dialect.translate(dict(state), extras)
     without = f", {len(unused)} without use ({unused[0]} ...)" if unused else ""
     log.info(f"{path}: {dialect.name} weights, {len(state) - len(unused)} tensors{without}")

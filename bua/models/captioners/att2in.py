@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bua.models.attention import AdditiveAttention
 from bua.models.captioners.base import LstmState, Step
 from bua.models.captioners.recurrent import AttendedRegions, RecurrentCaptioner
-from bua.models.deferred_linear import repeated
+from bua.models.deferred_linear import deferred_linear
 from bua.structures.region_batch import RegionBatch
 
 
@@ -68,7 +68,10 @@ class Att2inCaptioner(RecurrentCaptioner[AttendedRegions, LstmState]):
 
     def _cell(self, memory: AttendedRegions, reads: int) -> Step[LstmState]:
         attend = self.attention.over(memory.keys, memory.mask)
-        of_state, of_region = repeated(self.from_state.weight), repeated(self.from_region.weight)
+        of_state, of_region = (
+            deferred_linear(self.from_state.weight),
+            deferred_linear(self.from_region.weight),
+        )
 
         def advance(word_gates: Tensor, state: LstmState) -> tuple[Tensor, Tensor, LstmState]:
             weights = attend(state.h)

@@ -10,10 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bua.models.attention import masked_mean, uniform
+from bua.models.attention import masked_mean, uniform_weights
 from bua.models.captioners.base import LstmState, LstmWeights, Step, lstm
 from bua.models.captioners.recurrent import RecurrentCaptioner
-from bua.models.deferred_linear import repeated
+from bua.models.deferred_linear import deferred_linear
 from bua.structures.region_batch import RegionBatch
 
 
@@ -42,7 +42,7 @@ class MeanPooledCaptioner(RecurrentCaptioner[PooledRegions, LstmState]):
         """Pool the regions."""
         mean = self.dropout(self.mean(masked_mean(regions.features, regions.mask)).relu())
         gates = F.linear(mean, self.lstm.of["mean"])
-        return PooledRegions(gates.unsqueeze(1), uniform(regions.mask).to(gates).unsqueeze(1))
+        return PooledRegions(gates.unsqueeze(1), uniform_weights(regions.mask).to(gates).unsqueeze(1))
 
     def start(self, memory: PooledRegions, sequences: int) -> LstmState:
         """Return zeros."""
@@ -54,7 +54,7 @@ class MeanPooledCaptioner(RecurrentCaptioner[PooledRegions, LstmState]):
         return F.linear(vectors, self.lstm.of["word"], self.lstm.bias)
 
     def _cell(self, memory: PooledRegions, reads: int) -> Step[LstmState]:
-        of_state = repeated(self.lstm.of_state)
+        of_state = deferred_linear(self.lstm.of_state)
 
         def advance(word_gates: Tensor, state: LstmState) -> tuple[Tensor, Tensor, LstmState]:
             gates = word_gates + memory.gates + of_state(state.h)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from bua.models.attention import AdditiveAttention, masked_mean
 from bua.models.captioners.base import LstmState, LstmWeights, Step, lstm
 from bua.models.captioners.recurrent import RecurrentCaptioner
-from bua.models.deferred_linear import repeated
+from bua.models.deferred_linear import deferred_linear
 from bua.structures.region_batch import RegionBatch
 
 
@@ -76,8 +76,8 @@ class SoftAttentionCaptioner(RecurrentCaptioner[SoftRegions, LstmState]):
         return F.linear(self.word(words), self.lstm.of["word"], self.lstm.bias)
 
     def _cell(self, memory: SoftRegions, reads: int) -> Step[LstmState]:
-        of_region = repeated(self.lstm.of["region"])
-        of_state, attend = repeated(self.lstm.of_state), self.attention.over(memory.keys, memory.mask)
+        of_region = deferred_linear(self.lstm.of["region"])
+        of_state, attend = deferred_linear(self.lstm.of_state), self.attention.over(memory.keys, memory.mask)
 
         def advance(word_gates: Tensor, state: LstmState) -> tuple[Tensor, Tensor, LstmState]:
             weights = attend(state.h)

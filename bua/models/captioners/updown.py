@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from bua.models.attention import AdditiveAttention, masked_mean
 from bua.models.captioners.base import LstmWeights, Step, lstm
 from bua.models.captioners.recurrent import RecurrentCaptioner
-from bua.models.deferred_linear import repeated
+from bua.models.deferred_linear import deferred_linear
 from bua.structures.region_batch import RegionBatch
 
 
@@ -83,12 +83,12 @@ class UpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
 
     def _cell(self, memory: UpDownRegions, reads: int) -> Step[UpDownState]:
         first, second = self.attention_lstm, self.language_lstm
-        of_states = repeated(torch.cat([first.of["language"], first.of_state], 1))
+        of_states = deferred_linear(torch.cat([first.of["language"], first.of_state], 1))
         # a mean of products is the product of the mean: regions may pass the matrix before they are attended
         early = reads > memory.features.shape[1]
         regions = F.linear(memory.features, second.of["region"]) if early else memory.features
-        of_region = (lambda x: x) if early else repeated(second.of["region"])
-        of_both = repeated(torch.cat([second.of["attention"], second.of_state], 1))
+        of_region = (lambda x: x) if early else deferred_linear(second.of["region"])
+        of_both = deferred_linear(torch.cat([second.of["attention"], second.of_state], 1))
         bias, attend = second.bias, self.attention.over(memory.keys, memory.mask)
 
         def advance(word_gates: Tensor, state: UpDownState) -> tuple[Tensor, Tensor, UpDownState]:

@@ -13,7 +13,7 @@ from bua.models.attention import AdditiveAttention, masked_mean
 from bua.models.captioners.base import Step, lstm
 from bua.models.captioners.recurrent import RecurrentCaptioner
 from bua.models.captioners.updown import UpDownRegions, UpDownState
-from bua.models.deferred_linear import repeated
+from bua.models.deferred_linear import deferred_linear
 from bua.structures.region_batch import RegionBatch
 
 
@@ -79,7 +79,10 @@ class CaffeUpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
         return gates
 
     def _cell(self, memory: UpDownRegions, reads: int) -> Step[UpDownState]:
-        of_states, of_all = repeated(self.from_states.weight), repeated(self.language_lstm.weight)
+        of_states, of_all = (
+            deferred_linear(self.from_states.weight),
+            deferred_linear(self.language_lstm.weight),
+        )
         bias, attend = self.language_lstm.bias, self.attention.over(memory.keys, memory.mask)
 
         def advance(word_gates: Tensor, state: UpDownState) -> tuple[Tensor, Tensor, UpDownState]:

@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 from bua.errors import check_whole
 from bua.models.attention import masked_softmax
-from bua.models.layers import NormedLayers, normed_linear
+from bua.models.layers import WeightNormLayers, weight_norm_linear
 from bua.models.vqa.classifier import Classifier
 from bua.models.vqa.counting import Counter
 from bua.models.vqa.question_encoder import QuestionEncoder
 from bua.structures.region_batch import RegionBatch
 
 
-def dropped(in_size: int, out_size: int, dropout: float) -> nn.Sequential:
+def dropout_layer(in_size: int, out_size: int, dropout: float) -> nn.Sequential:
     """Return a weight-normed layer with ReLU and dropout of what comes in."""
-    return nn.Sequential(nn.Dropout(dropout), normed_linear(in_size, out_size), nn.ReLU())
+    return nn.Sequential(nn.Dropout(dropout), weight_norm_linear(in_size, out_size), nn.ReLU())
 
 
 class BilinearAttention(nn.Module):
@@ -47,10 +47,10 @@ class BilinearAttention(nn.Module):
         joint_dropout: float,
     ) -> None:
         super().__init__()
-        self.region = dropped(feature_size, joint_size, dropout)
-        self.word = dropped(question_size, joint_size, dropout)
+        self.region = dropout_layer(feature_size, joint_size, dropout)
+        self.word = dropout_layer(question_size, joint_size, dropout)
         self.dropout = nn.Dropout(joint_dropout)
-        score: Any = normed_linear(joint_size, glimpses)
+        score: Any = weight_norm_linear(joint_size, glimpses)
         # as its authors have it: from weights of the usual size attention would be, and long stay, uniform
         with torch.no_grad():
             score.weight = torch.randn(glimpses, joint_size)
@@ -73,8 +73,8 @@ class BilinearPooling(nn.Module):
 
     def __init__(self, *, feature_size: int, hidden_size: int, dropout: float) -> None:
         super().__init__()
-        self.region = dropped(feature_size, hidden_size, dropout)
-        self.word = dropped(hidden_size, hidden_size, dropout)
+        self.region = dropout_layer(feature_size, hidden_size, dropout)
+        self.word = dropout_layer(hidden_size, hidden_size, dropout)
 
     def forward(
         self,
@@ -88,7 +88,7 @@ class BilinearPooling(nn.Module):
         return pooled
 
 
-class BilinearAnswerer(nn.Module):
+class BilinearVQAModel(nn.Module):
     """A bilinear attention network with the counting module, as its authors released it.
 
     All states of a GRU over the question are attended, those after padding included. Each glimpse
@@ -148,10 +148,10 @@ class BilinearAnswerer(nn.Module):
         each = range(glimpses)
         self.pool = nn.ModuleList([BilinearPooling(**sizes) for _ in each])  # type: ignore[arg-type]
         self.seen = nn.ModuleList(
-            [nn.Sequential(nn.Dropout(dropout), normed_linear(hidden_size, hidden_size)) for _ in each]
+            [nn.Sequential(nn.Dropout(dropout), weight_norm_linear(hidden_size, hidden_size)) for _ in each]
         )
         self.counter = counter  # one for all glimpses
-        counts = [NormedLayers().nonlinear(counter.size, hidden_size) for _ in each] if counter else []
+        counts = [WeightNormLayers().nonlinear(counter.size, hidden_size) for _ in each] if counter else []
         self.counts = nn.ModuleList(counts)
         self.classifier = Classifier(hidden_size, 2 * hidden_size, answers, classifier_dropout)
 

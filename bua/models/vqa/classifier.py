@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from bua.models.layers import GatedTanh, normed_linear
+from bua.models.layers import GatedTanh, weight_norm_linear
 
 
 class Classifier(nn.Sequential):
@@ -17,10 +17,10 @@ class Classifier(nn.Sequential):
 
     def __init__(self, in_size: int, hidden_size: int, answers: int, dropout: float) -> None:
         super().__init__(
-            normed_linear(in_size, hidden_size),
+            weight_norm_linear(in_size, hidden_size),
             nn.ReLU(),
             nn.Dropout(dropout),
-            normed_linear(hidden_size, answers),
+            weight_norm_linear(hidden_size, answers),
         )
 
 

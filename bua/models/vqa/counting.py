@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bua.errors import check_whole
-from bua.models.layers import NormedLayers
+from bua.models.layers import WeightNormLayers
 from bua.structures.region_batch import RegionBatch
 
 #: Pieces of a piecewise linear function.
@@ -116,7 +116,7 @@ class Counts(nn.Module):
     def __init__(self, counter: Counter, size: int) -> None:
         super().__init__()
         self.counter = counter
-        self.layer = NormedLayers().nonlinear(counter.size, size)
+        self.layer = WeightNormLayers().nonlinear(counter.size, size)
 
     def forward(self, regions: RegionBatch, scores: Float[Tensor, "B K"]) -> Float[Tensor, "B H"]:
         """Return what is to be added."""

@@ -95,7 +95,7 @@ class Flatten(nn.Module):
         return self.out(flat), scores
 
 
-class CoAttentionAnswerer(nn.Module):
+class CoAttentionVQAModel(nn.Module):
     """MCAN: words attend to words; then regions attend to regions and to what became of the words.
 
     Args:

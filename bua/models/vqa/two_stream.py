@@ -16,7 +16,7 @@ from bua.models.vqa.updown import Glimpse
 from bua.structures.region_batch import RegionBatch
 
 
-class TwoStreamAnswerer(nn.Module):
+class TwoStreamVQAModel(nn.Module):
     """The model of Teney et al. 2018, which won the VQA challenge of 2017.
 
     Gated tanh everywhere, regions of unit length, and a classifier of two streams that can begin with

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bua.models.attention import masked_softmax
-from bua.models.layers import Layers, NormedLayers
+from bua.models.layers import Layers, WeightNormLayers
 from bua.models.vqa.classifier import Classifier
 from bua.models.vqa.counting import Counter, Counts
 from bua.models.vqa.question_encoder import QuestionEncoder
@@ -52,7 +52,7 @@ class Glimpse(nn.Module):
         return seen if self.counts is None else seen + self.counts(regions, scores), weights
 
 
-class UpDownAnswerer(nn.Module):
+class UpDownVQAModel(nn.Module):
     """The Up-Down VQA model (Anderson et al. 2018, section 3.3) in its most copied form.
 
     One glimpse; question and attended region, each through a weight-normed layer with ReLU, are
@@ -94,7 +94,7 @@ class UpDownAnswerer(nn.Module):
             feature_size=feature_size,
             hidden_size=hidden_size,
             attention=attention,
-            layers=layers or NormedLayers(),
+            layers=layers or WeightNormLayers(),
             counter=counter,
         )
         self.classifier = Classifier(hidden_size, 2 * hidden_size, answers, dropout)

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from bua.errors import InputError
 from bua.store.formats import (
-    anderson,
+    caffe_tsv,
     cocobu,
-    counting,
     grid,
     hengyuan,
     m2,
@@ -20,9 +19,10 @@ from bua.store.formats import (
     npz,
     oscar,
     vinvl,
+    vqa_counting,
 )
 from bua.store.formats.export import Export
-from bua.store.formats.isolated_reader import Apart
+from bua.store.formats.isolated_reader import IsolatedReader
 from bua.store.formats.item import Item, Source
 
 _CLASSES = frozenset(["class_id", "class_score"])
@@ -54,20 +54,22 @@ class Format:
 
 
 FORMATS = {
-    "pa_tsv": Format("Anderson's Caffe TSV", anderson.read_pa, anderson.write_pa),
-    "lxmert_tsv": Format("LXMERT's TSV", anderson.read_lxmert, anderson.write_lxmert, _LABELS),
+    "pa_tsv": Format("Anderson's Caffe TSV", caffe_tsv.read_pa, caffe_tsv.write_pa),
+    "lxmert_tsv": Format("LXMERT's TSV", caffe_tsv.read_lxmert, caffe_tsv.write_lxmert, _LABELS),
     "mil_npz": Format("bottom-up-attention.pytorch, an npz an image", npz.read_mil, npz.write_mil, _LABELS),
     "openvqa_npz": Format("openvqa and mcan-vqa, an npz an image", npz.read_openvqa, npz.write_openvqa),
     "cocobu": Format("self-critical.pytorch, three folders", cocobu.read, cocobu.write, sizes=False),
     "hengyuan_hdf5": Format(
-        "bottom-up-attention-vqa, 36 regions", Apart(hengyuan.read), hengyuan.write_fixed
+        "bottom-up-attention-vqa, 36 regions", IsolatedReader(hengyuan.read), hengyuan.write_fixed
     ),
-    "ban_hdf5": Format("ban-vqa, 10 to 100 regions", Apart(hengyuan.read), hengyuan.write_adaptive),
-    "vqa_counting_hdf5": Format("vqa-counting", Apart(counting.read), counting.write),
-    "m2_hdf5": Format("M2 and Show, Control and Tell", Apart(m2.read), m2.write, _CLASSES, sizes=False),
-    "nocaps_hdf5": Format("nocaps and updown-baseline", Apart(nocaps.read), nocaps.write, _CLASSES),
+    "ban_hdf5": Format("ban-vqa, 10 to 100 regions", IsolatedReader(hengyuan.read), hengyuan.write_adaptive),
+    "vqa_counting_hdf5": Format("vqa-counting", IsolatedReader(vqa_counting.read), vqa_counting.write),
+    "m2_hdf5": Format(
+        "M2 and Show, Control and Tell", IsolatedReader(m2.read), m2.write, _CLASSES, sizes=False
+    ),
+    "nocaps_hdf5": Format("nocaps and updown-baseline", IsolatedReader(nocaps.read), nocaps.write, _CLASSES),
     "mmf_npy": Format("mmf, two npy an image", mmf.read, mmf.write, _CLASSES),
-    "mmf_lmdb": Format("mmf, one LMDB", Apart(mmf_lmdb.read), mmf_lmdb.write, _CLASSES),
+    "mmf_lmdb": Format("mmf, one LMDB", IsolatedReader(mmf_lmdb.read), mmf_lmdb.write, _CLASSES),
     "vinvl_tsv": Format(
         "VinVL's predictions.tsv", vinvl.read_predictions, vinvl.write_predictions, _LABELS, named=True
     ),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
-from bua.store.formats.item import UnsoundError
+from bua.store.formats.item import InvalidImageError
 from bua.store.pickles import load_pickle
 
 #: No array of one image is larger.
@@ -26,24 +26,24 @@ def read_npy(path: Path) -> NDArray[Any]:
     """Return the array of a ``.npy`` file.
 
     Raises:
-        UnsoundError: it is missing or damaged, or holds what is not plain.
+        InvalidImageError: it is missing or damaged, or holds what is not plain.
     """
     try:
         with open(path, "rb") as file:
             return _array(file)
     except FileNotFoundError:
-        raise UnsoundError(f"there is no {path.name}") from None
-    except UnsoundError:
+        raise InvalidImageError(f"there is no {path.name}") from None
+    except InvalidImageError:
         raise
     except _BROKEN as error:
-        raise UnsoundError(f"{path.name} is not a readable .npy file ({error})") from None
+        raise InvalidImageError(f"{path.name} is not a readable .npy file ({error})") from None
 
 
 def read_npz(path: Path, *names: str) -> dict[str, NDArray[Any]]:
     """Return those of the named arrays of a ``.npz`` file that it has; all if none is named.
 
     Raises:
-        UnsoundError: it is missing or damaged, or holds what is not plain.
+        InvalidImageError: it is missing or damaged, or holds what is not plain.
     """
     found = {}
     try:
@@ -53,17 +53,17 @@ def read_npz(path: Path, *names: str) -> dict[str, NDArray[Any]]:
                 if names and name not in names:
                     continue
                 if info.file_size > _LARGEST:
-                    raise UnsoundError(
+                    raise InvalidImageError(
                         f"{name} has {info.file_size:,} bytes, more than any array of an image"
                     )
                 with archive.open(info) as file:
                     found[name] = _array(file)
     except FileNotFoundError:
-        raise UnsoundError(f"there is no {path.name}") from None
-    except UnsoundError:
+        raise InvalidImageError(f"there is no {path.name}") from None
+    except InvalidImageError:
         raise
     except _BROKEN as error:
-        raise UnsoundError(f"not a readable .npz file ({error})") from None
+        raise InvalidImageError(f"not a readable .npz file ({error})") from None
     return found
 
 
@@ -95,26 +95,26 @@ def plain(content: bytes) -> Any:
     """Return the content of a pickle of plain values.
 
     Raises:
-        UnsoundError: it is damaged, or holds anything else.
+        InvalidImageError: it is damaged, or holds anything else.
     """
     try:
         return load_pickle(io.BytesIO(content), "a pickle")
     except InputError as error:
-        raise UnsoundError(str(error).replace("a pickle: ", "a pickle in it ", 1)) from None
+        raise InvalidImageError(str(error).replace("a pickle: ", "a pickle in it ", 1)) from None
 
 
 def numbers(value: Any, what: str) -> NDArray[Any]:
     """Return what should be an array of numbers as one.
 
     Raises:
-        UnsoundError: it is something else.
+        InvalidImageError: it is something else.
     """
     try:
         array = np.asarray(value)
     except ValueError:
-        raise UnsoundError(f"{what} has rows of different lengths") from None
+        raise InvalidImageError(f"{what} has rows of different lengths") from None
     if array.dtype.kind not in "biuf":
-        raise UnsoundError(f"{what} is of {array.dtype}, numbers are needed")
+        raise InvalidImageError(f"{what} is of {array.dtype}, numbers are needed")
     return array
 
 
@@ -122,11 +122,11 @@ def number(value: Any, what: str) -> int:
     """Return a whole number that stands alone, or in an array of one.
 
     Raises:
-        UnsoundError: it is not a whole number.
+        InvalidImageError: it is not a whole number.
     """
     values = numbers(value, what)
     if values.size != 1 or not np.isfinite(values).all() or values.item() != int(values.item()):
-        raise UnsoundError(f"{what} is {values.tolist()!r:.60}, a whole number is needed")
+        raise InvalidImageError(f"{what} is {values.tolist()!r:.60}, a whole number is needed")
     return int(values.item())
 
 
@@ -134,11 +134,11 @@ def mapping(array: NDArray[Any] | Any, what: str) -> dict[str, Any]:
     """Return a dictionary that stands alone in an array of objects.
 
     Raises:
-        UnsoundError: it is something else.
+        InvalidImageError: it is something else.
     """
     value = array.item() if isinstance(array, np.ndarray) and array.size == 1 else array
     if not isinstance(value, dict):
-        raise UnsoundError(f"{what} is {type(value).__name__}, a dictionary is needed")
+        raise InvalidImageError(f"{what} is {type(value).__name__}, a dictionary is needed")
     return value
 
 
@@ -151,19 +151,21 @@ def upright(features: NDArray[Any], count: int | None, columns_first: bool) -> N
         columns_first: what the format says, for files that do not tell it.
 
     Raises:
-        UnsoundError: they can be read both ways, or neither has the right number.
+        InvalidImageError: they can be read both ways, or neither has the right number.
     """
     if features.ndim == 3 and features.shape[0] == 1:
         features = features[0]
     if features.ndim != 2:
-        raise UnsoundError(f"features are {features.shape}, two dimensions are needed")
+        raise InvalidImageError(f"features are {features.shape}, two dimensions are needed")
     if count is None:
         return features.T if columns_first else features
     first, second = features.shape
     if first == count == second:
-        raise UnsoundError(f"features are {first} x {second} for {count} regions: they can be read both ways")
+        raise InvalidImageError(
+            f"features are {first} x {second} for {count} regions: they can be read both ways"
+        )
     if count not in (first, second):
-        raise UnsoundError(f"features are {first} x {second}, neither is {count} regions")
+        raise InvalidImageError(f"features are {first} x {second}, neither is {count} regions")
     return features if first == count else features.T
 
 

@@ -14,7 +14,7 @@ from typing import IO
 import numpy as np
 
 from bua.store.formats.export import Export, new_files
-from bua.store.formats.item import Item, Raw, Source, UnsoundError
+from bua.store.formats.item import InvalidImageError, Item, Raw, Source
 from bua.store.formats.tsv import decoded, encoded, files, identifier, rows, whole
 from bua.store.reader import ImageId
 from bua.structures.regions import Regions
@@ -36,7 +36,7 @@ def read_pa(source: Source) -> Generator[Item, None, None]:
 
 def _pa(fields: list[bytes]) -> Raw:
     if len(fields) != 6:
-        raise UnsoundError(f"{len(fields)} fields, 6 are needed")
+        raise InvalidImageError(f"{len(fields)} fields, 6 are needed")
     _, width, height, count, boxes, features = fields
     repaired: list[str] = []
     n = _count(count)
@@ -57,7 +57,7 @@ def read_lxmert(source: Source) -> Generator[Item, None, None]:
 
 def _lxmert(fields: list[bytes]) -> Raw:
     if len(fields) != 10:
-        raise UnsoundError(f"{len(fields)} fields, 10 are needed")
+        raise InvalidImageError(f"{len(fields)} fields, 10 are needed")
     _, height, width, *labels, count, boxes, features = fields
     repaired: list[str] = []
     n = _count(count)
@@ -77,7 +77,7 @@ def _lxmert(fields: list[bytes]) -> Raw:
 def _count(field: bytes) -> int:
     count = whole(field, "num_boxes")
     if not 0 < count < 2**20:
-        raise UnsoundError(f"num_boxes is {count}")
+        raise InvalidImageError(f"num_boxes is {count}")
     return count
 
 
@@ -93,7 +93,7 @@ def write_lxmert(export: Export) -> None:
     """Write LXMERT's format; what the store has no numbers for is written as zeros, and told."""
     missing = [name for name in _LABELS if name not in export.columns]
     if missing:
-        export.tell(f"{', '.join(missing)}: not in the store, written as zeros, which the format needs")
+        export.report(f"{', '.join(missing)}: not in the store, written as zeros, which the format needs")
     with new_files(export.out) as (path,), open(path, "wb") as file:
         for image, regions in export.images():
             height, width = regions.size

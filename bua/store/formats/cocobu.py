@@ -14,7 +14,7 @@ from bua.errors import InputError
 from bua.store.formats.arrays import members, read_npy, read_npz
 from bua.store.formats.export import Export, below, new_folders
 from bua.store.formats.image_ids import file_name
-from bua.store.formats.item import Item, Raw, Source, UnsoundError
+from bua.store.formats.item import InvalidImageError, Item, Raw, Source
 
 
 def read(source: Source) -> Generator[Item, None, None]:
@@ -41,7 +41,7 @@ def _image(path: Path, boxes: Path | None, name: str) -> Raw:
         arrays = read_npz(path)
         key = next((key for key in ("feat", "z") if key in arrays), None)
         if key is None and len(arrays) != 1:
-            raise UnsoundError(f"there is no array feat or z among {', '.join(arrays) or 'none'}")
+            raise InvalidImageError(f"there is no array feat or z among {', '.join(arrays) or 'none'}")
         features = arrays[key] if key else next(iter(arrays.values()))
     return Raw(features, read_npy(boxes / f"{name}.npy") if boxes else None)
 

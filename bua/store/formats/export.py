@@ -24,12 +24,12 @@ class Export:
     Attributes:
         store: what to write.
         out: file or folder to make.
-        tell: takes a line for the user.
+        report: takes a line for the user.
     """
 
     store: FeatureStore
     out: Path
-    tell: Callable[[str], None]
+    report: Callable[[str], None]
 
     @property
     def columns(self) -> frozenset[str]:
@@ -46,8 +46,8 @@ class Export:
 
     def class_count(self) -> int:
         """Return the number of classes, background not counted: of names, or as far as ids go."""
-        if self.store.about.class_names:
-            return len(self.store.about.class_names)
+        if self.store.metadata.class_names:
+            return len(self.store.metadata.class_names)
         ids = (self.store[image].class_id for image in self.store)
         return max((int(found.max()) + 1 for found in ids if found is not None), default=0)
 

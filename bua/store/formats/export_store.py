@@ -23,7 +23,7 @@ _BESIDE = {
 }
 
 
-def export_store(format_name: str, path: Path, out: Path, tell: Callable[[str], None]) -> FeatureStore:
+def export_store(format_name: str, path: Path, out: Path, report: Callable[[str], None]) -> FeatureStore:
     """Write a store in a foreign format.
 
     ``out`` appears only when it is whole; features become float32. Names of classes and attributes
@@ -33,7 +33,7 @@ def export_store(format_name: str, path: Path, out: Path, tell: Callable[[str], 
         format_name: one of ``FORMATS``.
         path: the store.
         out: file or folder to make.
-        tell: takes a line for the user.
+        report: takes a line for the user.
 
     Returns:
         The store.
@@ -47,15 +47,15 @@ def export_store(format_name: str, path: Path, out: Path, tell: Callable[[str], 
         if place.exists():
             raise InputError(f"{place}: is there already; delete it or give another out")
     out.parent.mkdir(parents=True, exist_ok=True)
-    export = Export(store, out, tell)
-    for text in lost(form, export):
-        tell(text)
+    export = Export(store, out, report)
+    for text in lost_columns(form, export):
+        report(text)
     form.write(export)
     _write_names(export)
     return store
 
 
-def lost(form: Format, export: Export) -> list[str]:
+def lost_columns(form: Format, export: Export) -> list[str]:
     """Return what a format cannot hold of a store, one line each."""
     texts = []
     columns = [name for name in OPTIONAL if name in export.columns and name not in form.columns]
@@ -65,7 +65,7 @@ def lost(form: Format, export: Export) -> list[str]:
         texts.append("boxes: the format cannot hold them, left out")
     if not form.sizes:
         texts.append("sizes of images: the format cannot hold them; give images= when it is imported")
-    if export.store.about.grid is not None and form.boxes:
+    if export.store.metadata.grid is not None and form.boxes:
         texts.append("grid: the format cannot hold it, its cells are written as regions")
     kind = export.store[export.store.image_ids[0]].features.dtype
     if kind != np.float32:
@@ -74,14 +74,14 @@ def lost(form: Format, export: Export) -> list[str]:
 
 
 def _write_names(export: Export) -> None:
-    about, out = export.store.about, export.out
-    for kind, names in (("objects", about.class_names), ("attributes", about.attribute_names)):
+    metadata, out = export.store.metadata, export.out
+    for kind, names in (("objects", metadata.class_names), ("attributes", metadata.attribute_names)):
         if not names:
             continue
         path = out.with_name(f"{out.name}.{kind}_vocab.txt")
         if any("," in name or "\n" in name or name != name.strip() or not name for name in names):
-            export.tell(f"names of {kind}: not written, one holds a comma or begins or ends with a space")
+            export.report(f"names of {kind}: not written, one holds a comma or begins or ends with a space")
             continue
         write_text(path, "\n".join(names))
         key = "classes" if kind == "objects" else "attributes"
-        export.tell(f"names of {kind}: {path}; give {key}={path.name} when it is imported")
+        export.report(f"names of {kind}: {path}; give {key}={path.name} when it is imported")

@@ -16,7 +16,7 @@ from bua.errors import InputError
 from bua.store.formats.arrays import members
 from bua.store.formats.export import Export, below, new_folders
 from bua.store.formats.image_ids import file_name
-from bua.store.formats.item import Item, Raw, Source, UnsoundError
+from bua.store.formats.item import InvalidImageError, Item, Raw, Source
 from bua.store.formats.validation import cell_boxes
 from bua.store.pickles import read_pickled
 from bua.structures.regions import Regions
@@ -38,10 +38,10 @@ def _image(path: Path) -> Raw:
     try:
         grid = read_pickled(path)
     except InputError as error:
-        raise UnsoundError(str(error).removeprefix(f"{path}: ")) from None
+        raise InvalidImageError(str(error).removeprefix(f"{path}: ")) from None
     if not isinstance(grid, np.ndarray) or grid.ndim not in (3, 4) or grid.shape[:-3] not in ((), (1,)):
         found = grid.shape if isinstance(grid, np.ndarray) else type(grid).__name__
-        raise UnsoundError(f"it holds {found}, a tensor (1, D, H, W) is needed")
+        raise InvalidImageError(f"it holds {found}, a tensor (1, D, H, W) is needed")
     depth, height, width = grid.shape[-3:]
     features = np.ascontiguousarray(grid.reshape(depth, height * width).T)
     return Raw(features, cells=(height, width))
@@ -62,7 +62,7 @@ def write(export: Export) -> None:
             grid = np.ascontiguousarray(regions.features.T).reshape(1, -1, *cells)
             write_tensor(below(folder, f"{file_name(image, export.out)}.pth"), grid)
     if not even:
-        export.tell("boxes: cells of unequal size; the format holds their number only")
+        export.report("boxes: cells of unequal size; the format holds their number only")
 
 
 def cells_of(regions: Regions) -> tuple[int, int] | None:

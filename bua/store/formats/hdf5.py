@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
-from bua.store.formats.item import UnsoundError
+from bua.store.formats.item import InvalidImageError
 
 #: Of uncompressed chunks, kept for the next image.
 _CACHE = 2**26
@@ -86,12 +86,12 @@ def part(source: h5py.Dataset, where: Any) -> NDArray[Any]:
     """Read a part of a dataset.
 
     Raises:
-        UnsoundError: it cannot be read, as where a compressed chunk is damaged.
+        InvalidImageError: it cannot be read, as where a compressed chunk is damaged.
     """
     try:
         return np.asarray(source[where])
     except _DAMAGED as error:
-        raise UnsoundError(f"{source.name.lstrip('/')} cannot be read ({error})") from None
+        raise InvalidImageError(f"{source.name.lstrip('/')} cannot be read ({error})") from None
 
 
 def identifiers(source: h5py.Dataset) -> list[int | str]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from bua.errors import InputError
 from bua.store.formats.export import Export, new_files
 from bua.store.formats.hdf5 import dataset, opened, optional, part
-from bua.store.formats.item import Item, Raw, Source, UnsoundError
+from bua.store.formats.item import InvalidImageError, Item, Raw, Source
 from bua.store.pickles import read_pickled
 from bua.store.reader import ImageId
 from bua.structures.regions import Regions
@@ -75,11 +75,11 @@ def _image(
 ) -> Raw:
     where: Any = row
     if row >= len(spans if spans is not None else features):
-        raise UnsoundError(f"there are {len(features if spans is None else spans)} rows only")
+        raise InvalidImageError(f"there are {len(features if spans is None else spans)} rows only")
     if spans is not None:
         start, stop = spans[row]
         if not 0 <= start < stop <= len(features):
-            raise UnsoundError(f"pos_boxes is {start} to {stop} of {len(features)}")
+            raise InvalidImageError(f"pos_boxes is {start} to {stop} of {len(features)}")
         where = slice(start, stop)
     found = part(boxes, where) if boxes is not None else None
     fractions = part(spatial, where) if spatial is not None else None
@@ -96,7 +96,7 @@ def size_of(boxes: NDArray[Any], fractions: NDArray[Any]) -> tuple[int, int] | N
         ``None`` where no box says: all of them end at 0.
 
     Raises:
-        UnsoundError: they contradict each other.
+        InvalidImageError: they contradict each other.
     """
     boxes, fractions = boxes.astype(np.float64), fractions.astype(np.float64)
     size = []
@@ -108,7 +108,7 @@ def size_of(boxes: NDArray[Any], fractions: NDArray[Any]) -> tuple[int, int] | N
         ends = np.stack([boxes[:, far], boxes[:, near]])
         again = np.stack([fractions[:, far], fractions[:, near]]) * side
         if not np.allclose(ends, again, rtol=0, atol=_EXACT * max(side, 1)):
-            raise UnsoundError("boxes in pixels and in fractions contradict each other")
+            raise InvalidImageError("boxes in pixels and in fractions contradict each other")
         size.append(side)
     return size[0], size[1]
 

@@ -9,7 +9,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from bua.errors import InputError
-from bua.store.formats.item import UnsoundError
+from bua.store.formats.item import InvalidImageError
 from bua.store.reader import ImageId
 
 RULES = ("auto", "number", "text")
@@ -29,15 +29,15 @@ def image_id(name: str | int, rule: str) -> ImageId:
     """Return the id of an image by the rule ``number`` or ``text``.
 
     Raises:
-        UnsoundError: it is empty, cannot be stored, or is not a number where numbers are wanted.
+        InvalidImageError: it is empty, cannot be stored, or is not a number where numbers are wanted.
     """
     if rule == "text":
         if name == "" or "\0" in str(name):
-            raise UnsoundError(f"the id {name!r:.80} cannot be stored")
+            raise InvalidImageError(f"the id {name!r:.80} cannot be stored")
         return str(name)
     found = number(name)
     if found is None or not -(2**63) <= found < 2**63:
-        raise UnsoundError(f"the id {name!r:.80} is not a number")
+        raise InvalidImageError(f"the id {name!r:.80} is not a number")
     return found
 
 

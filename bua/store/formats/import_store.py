@@ -15,14 +15,14 @@ from bua import __version__
 from bua.errors import InputError
 from bua.store.formats import Format, find_format
 from bua.store.formats.image_ids import number
-from bua.store.formats.importer import Limits, Passage, TextsError, first_sound
+from bua.store.formats.importer import Importer, Limits, NonNumericIdError, first_valid
 from bua.store.formats.item import Source
-from bua.store.formats.journal import Imported, Journal, report_file, write_report
+from bua.store.formats.journal import ImportJournal, ImportResult, report_file, write_report
 from bua.store.formats.sizes import ImageSizes
-from bua.store.formats.validation import Rules
+from bua.store.formats.validation import ImportRules
 from bua.store.formats.vinvl import beside
 from bua.store.reader import FeatureStore
-from bua.store.schema import About
+from bua.store.schema import StoreMetadata
 from bua.store.writer import StoreWriter
 
 #: Stands for the hash of weights that nobody knows.
@@ -30,7 +30,7 @@ UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
-class Options:
+class ImportOptions:
     """How to import.
 
     Attributes:
@@ -55,8 +55,8 @@ class Options:
 
 
 def import_store(
-    format_name: str, source: Source, out: Path, options: Options, tell: Callable[[str], None]
-) -> Imported:
+    format_name: str, source: Source, out: Path, options: ImportOptions, report: Callable[[str], None]
+) -> ImportResult:
     """Read a foreign file into a store; go on where an interrupted run stopped.
 
     The report is also written beside ``out``: see ``report_file``.
@@ -66,7 +66,7 @@ def import_store(
         source: what to read.
         out: the store to make.
         options: how.
-        tell: takes a line for the user.
+        report: takes a line for the user.
 
     Raises:
         InputError: nothing in it can be used, too much cannot, or ``out`` cannot be written.
@@ -76,32 +76,34 @@ def import_store(
     if out.exists():
         return _finished(out, origin, options)
     if form.named and not (source.class_names and source.attribute_names):
-        tell("classes and attributes stand there as names: give classes= and attributes= to keep them")
+        report("classes and attributes stand there as names: give classes= and attributes= to keep them")
     try:
         return _import(source, out, options, origin, options.ids)
-    except TextsError as error:
-        tell(f"{error}: all ids are kept as texts")
+    except NonNumericIdError as error:
+        report(f"{error}: all ids are kept as texts")
         return _import(source, out, options, origin, "text")
 
 
-def _import(source: Source, out: Path, options: Options, origin: dict[str, str], rule: str) -> Imported:
+def _import(
+    source: Source, out: Path, options: ImportOptions, origin: dict[str, str], rule: str
+) -> ImportResult:
     started = time.monotonic()
     form = find_format(origin["format"])
     with contextlib.closing(form.read(source)) as reader:
         rules = _rules(form, source, options)
-        items, item, first = first_sound(reader, rules)
+        items, item, first = first_valid(reader, rules)
         if rule == "auto":
             rule = "text" if number(item.name) is None else "number"
-        about = _about(form, source, options, origin, first.features.shape[1])
-        with StoreWriter(out, about, options.dtype) as writer:
-            journal = Journal(writer, origin)
+        metadata = _about(form, source, options, origin, first.features.shape[1])
+        with StoreWriter(out, metadata, options.dtype) as writer:
+            journal = ImportJournal(writer, origin)
             if any(isinstance(image, str) for image in writer.done):
                 rule = "text"  # as an earlier run found out
             limits = Limits(options.ids, options.shard_size, options.max_errors)
-            passage = Passage(writer, journal, rules, limits, first)
+            passage = Importer(writer, journal, rules, limits, first)
             try:
                 passage.run(items, rule)
-            except TextsError:
+            except NonNumericIdError:
                 shutil.rmtree(writer.folder)
                 raise
             repaired = passage.tally + journal.tally()
@@ -109,14 +111,14 @@ def _import(source: Source, out: Path, options: Options, origin: dict[str, str],
             writer.pack(list(passage.order))
     regions = passage.regions if passage.new else int(FeatureStore(out).counts().sum())
     seconds = time.monotonic() - started
-    return Imported(len(passage.order), regions, dict(repaired), passage.dropped, seconds)
+    return ImportResult(len(passage.order), regions, dict(repaired), passage.dropped, seconds)
 
 
-def _rules(form: Format, source: Source, options: Options) -> Rules:
+def _rules(form: Format, source: Source, options: ImportOptions) -> ImportRules:
     images = options.images
     if images is None and form.named and (sizes := beside(source.path, "hw.tsv")).is_file():
         images = sizes
-    return Rules(
+    return ImportRules(
         source.path,
         ImageSizes(images) if images is not None else None,
         options.whole_boxes,
@@ -125,8 +127,10 @@ def _rules(form: Format, source: Source, options: Options) -> Rules:
     )
 
 
-def _about(form: Format, source: Source, options: Options, origin: dict[str, str], width: int) -> About:
-    return About(
+def _about(
+    form: Format, source: Source, options: ImportOptions, origin: dict[str, str], width: int
+) -> StoreMetadata:
+    return StoreMetadata(
         detector=options.detector or f"import:{origin['format']}",
         configuration={
             "format": origin["format"],
@@ -142,14 +146,14 @@ def _about(form: Format, source: Source, options: Options, origin: dict[str, str
     )
 
 
-def _finished(out: Path, origin: dict[str, str], options: Options) -> Imported:
+def _finished(out: Path, origin: dict[str, str], options: ImportOptions) -> ImportResult:
     """Accept a store that was made of the same source before."""
     store = FeatureStore(out)
     kind = store[store.image_ids[0]].features.dtype
-    if store.about.origin != origin or kind != options.dtype:
+    if store.metadata.origin != origin or kind != options.dtype:
         raise InputError(f"{out}: is there already, not made of this source; give another out")
     shutil.rmtree(out.with_name(f"{out.name}.shards"), ignore_errors=True)
     report = report_file(out)
     said = json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}
     counts = (len(store), int(store.counts().sum()))
-    return Imported(*counts, said.get("repaired", {}), said.get("dropped", {}), 0.0)
+    return ImportResult(*counts, said.get("repaired", {}), said.get("dropped", {}), 0.0)

@@ -14,9 +14,9 @@ from tqdm import tqdm
 from bua.errors import InputError
 from bua.store.alike import same_regions
 from bua.store.formats.image_ids import image_id, number
-from bua.store.formats.item import Item, Raw, UnsoundError
-from bua.store.formats.journal import Journal
-from bua.store.formats.validation import LackingError, Rules, sound
+from bua.store.formats.item import InvalidImageError, Item, Raw
+from bua.store.formats.journal import ImportJournal
+from bua.store.formats.validation import ImportRules, MissingFieldError, validate
 from bua.store.reader import FeatureStore, ImageId
 from bua.store.writer import StoreWriter
 from bua.structures.regions import Regions
@@ -26,7 +26,7 @@ SHARD_BYTES = 2**27
 _TWICE = "images that came twice, the same both times: kept once"
 
 
-class TextsError(Exception):
+class NonNumericIdError(Exception):
     """An id turned out not to be a number after others were taken for numbers."""
 
 
@@ -45,7 +45,7 @@ class Limits:
     max_errors: int | None
 
 
-def first_sound(items: Iterator[Item], rules: Rules) -> tuple[Iterable[Item], Item, Regions]:
+def first_valid(items: Iterator[Item], rules: ImportRules) -> tuple[Iterable[Item], Item, Regions]:
     """Find the first image that can be used: what the others must be like follows from it.
 
     Returns:
@@ -59,10 +59,10 @@ def first_sound(items: Iterator[Item], rules: Rules) -> tuple[Iterable[Item], It
     for item in items:
         try:
             raw = item.read()
-            regions, _ = sound(raw, item.name, rules)
-        except LackingError as error:
+            regions, _ = validate(raw, item.name, rules)
+        except MissingFieldError as error:
             raise InputError(f"{rules.path}: {item.where}: {error}") from None
-        except UnsoundError as error:
+        except InvalidImageError as error:
             passed.append(replace(item, read=functools.partial(_again, str(error))))
             reasons.append(f"{item.where}: {error}")
             continue
@@ -73,7 +73,7 @@ def first_sound(items: Iterator[Item], rules: Rules) -> tuple[Iterable[Item], It
     raise InputError(f"{rules.path}: none of its {len(reasons)} images can be used; the first: {reasons[0]}")
 
 
-class Passage:
+class Importer:
     """Writes the images of a source that are not written yet.
 
     Args:
@@ -92,7 +92,7 @@ class Passage:
     """
 
     def __init__(
-        self, writer: StoreWriter, journal: Journal, rules: Rules, limits: Limits, first: Regions
+        self, writer: StoreWriter, journal: ImportJournal, rules: ImportRules, limits: Limits, first: Regions
     ) -> None:
         self.writer, self.journal, self.rules, self.limits = writer, journal, rules, limits
         self.first = first
@@ -110,7 +110,7 @@ class Passage:
         """Go through a source, ids being read by ``rule``: ``number`` or ``text``.
 
         Raises:
-            TextsError: ``limits.ids`` is ``auto``, and an id is no number.
+            NonNumericIdError: ``limits.ids`` is ``auto``, and an id is no number.
             InputError: too much is left out, or the shards cannot be written.
         """
         bar = tqdm(items, unit=" images", disable=None, mininterval=0.5, file=sys.stderr)
@@ -120,20 +120,20 @@ class Passage:
                 if image in self._done and image not in self.order:
                     self.order[image] = None
                     continue
-                regions, repaired = sound(item.read(), image, self.rules)
+                regions, repaired = validate(item.read(), image, self.rules)
                 regions = _like(regions, self.first, repaired)
                 if image in self.order:
                     self._twice(image, regions)
                 else:
                     self._add(image, regions, repaired)
-            except UnsoundError as error:
+            except InvalidImageError as error:
                 self._drop(item.where, str(error))
         self._write()
 
     def _id(self, item: Item, rule: str) -> ImageId:
         if rule == "number" and self.limits.ids == "auto" and number(item.name) is None:
             item.read()  # an image that cannot be used decides nothing
-            raise TextsError(f"{item.where}: the id {item.name!r:.80} is not a number")
+            raise NonNumericIdError(f"{item.where}: the id {item.name!r:.80} is not a number")
         return image_id(item.name, rule)
 
     def _add(self, image: ImageId, regions: Regions, repaired: Sequence[str]) -> None:
@@ -168,7 +168,7 @@ class Passage:
         if before is None:
             before = _stored(self.writer.folder / self._home[image])[image]
         if not same_regions(before, regions):
-            raise UnsoundError(f"image {image!r} came before with other contents, which are kept")
+            raise InvalidImageError(f"image {image!r} came before with other contents, which are kept")
         self.tally[_TWICE] += 1
 
 
@@ -181,14 +181,14 @@ def _like(regions: Regions, first: Regions, repaired: list[str]) -> Regions:
     """Return regions with the columns of the first image.
 
     Raises:
-        UnsoundError: one is missing, or the features have another width.
+        InvalidImageError: one is missing, or the features have another width.
     """
     width, wanted = regions.features.shape[1], first.features.shape[1]
     if width != wanted:
-        raise UnsoundError(f"features are {width} wide, those of the first image {wanted}")
+        raise InvalidImageError(f"features are {width} wide, those of the first image {wanted}")
     here, there = regions.arrays().keys(), first.arrays().keys()
     if there - here:
-        raise UnsoundError(f"there is no {', '.join(sorted(there - here))}, which the first image has")
+        raise InvalidImageError(f"there is no {', '.join(sorted(there - here))}, which the first image has")
     if here == there:
         return regions
     surplus: dict[str, Any] = dict.fromkeys(sorted(here - there))
@@ -201,4 +201,4 @@ def _same(raw: Raw) -> Raw:
 
 
 def _again(reason: str) -> Raw:
-    raise UnsoundError(reason)
+    raise InvalidImageError(reason)

@@ -19,11 +19,11 @@ from bua.store.formats.item import Item, Raw, Source
 
 Read = Callable[[Source], Generator[Item, None, None]]
 #: Seconds that opening a file, or reading one image, may take.
-PATIENCE = 120
+TIMEOUT_SECONDS = 120
 
 
 @dataclass(frozen=True)
-class Apart:
+class IsolatedReader:
     """Reads as ``read`` does, but in another process.
 
     Images come one by one, and only those that are asked for are decoded and sent.
@@ -39,7 +39,7 @@ class Apart:
         """
         here, there = multiprocessing.Pipe()
         process = multiprocessing.Process(
-            target=_serve, args=(there, here, self.read, source, PATIENCE), daemon=True
+            target=_serve, args=(there, here, self.read, source, TIMEOUT_SECONDS), daemon=True
         )
         process.start()
         there.close()
@@ -77,7 +77,7 @@ class _Reader:
     def _end(self) -> str:
         self.process.join()
         if self.process.exitcode == -signal.SIGALRM:
-            return f"reading it did not end in {PATIENCE} seconds"
+            return f"reading it did not end in {TIMEOUT_SECONDS} seconds"
         return f"reading it ended the process (exit code {self.process.exitcode})"
 
 

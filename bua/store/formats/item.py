@@ -13,7 +13,7 @@ from bua.errors import InputError
 BACKGROUND = ("none", "first", "last")
 
 
-class UnsoundError(ValueError):
+class InvalidImageError(ValueError):
     """One image of a foreign file cannot be used; the message is the reason, without file or id."""
 
 
@@ -50,7 +50,7 @@ class Item:
         name: its id as the file has it.
         where: its place in the file, for messages.
         read: decodes it, at once: a reader may close its file after the next item. Raises
-            ``UnsoundError``.
+            ``InvalidImageError``.
     """
 
     name: str | int

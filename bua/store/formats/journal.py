@@ -13,7 +13,7 @@ from bua.store.writer import StoreWriter
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportResult:
     """How an import went.
 
     Attributes:
@@ -44,7 +44,7 @@ def write_report(
     write_text(report_file(out), json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-class Journal:
+class ImportJournal:
     """What was put right in each finished shard, for an import that is interrupted.
 
     Args:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bua.store.formats.item import Source, UnsoundError
+from bua.store.formats.item import InvalidImageError, Source
 from bua.structures.regions import Regions
 
 #: Classes of the Visual Genome detectors with the background; tells how it is counted without names.
@@ -22,10 +22,10 @@ def without_background(column: str, ids: NDArray[Any], source: Source) -> NDArra
         source: says where they count the background; otherwise they are taken as they stand.
 
     Raises:
-        UnsoundError: they are no numbers, or a region is background, which a store has no number for.
+        InvalidImageError: they are no numbers, or a region is background, which a store has no number for.
     """
     if ids.dtype.kind not in "iuf" or not np.isfinite(ids).all() or (ids != np.trunc(ids)).any():
-        raise UnsoundError(f"{column} is of {ids.dtype}, whole numbers are needed")
+        raise InvalidImageError(f"{column} is of {ids.dtype}, whole numbers are needed")
     numbers = ids.astype(np.int64)
     if column in source.without:
         return numbers.astype(np.int32)
@@ -38,7 +38,7 @@ def without_background(column: str, ids: NDArray[Any], source: Source) -> NDArra
     nothing = numbers == len(names) if source.background == "last" and names else numbers < 0
     if nothing.any():
         where = int(np.flatnonzero(nothing)[0])
-        raise UnsoundError(f"{column} of region {where} is the background; {key}=none leaves {key} out")
+        raise InvalidImageError(f"{column} of region {where} is the background; {key}=none leaves {key} out")
     return numbers.astype(np.int32)
 
 
@@ -51,10 +51,10 @@ def best_class(probabilities: NDArray[Any], source: Source) -> dict[str, NDArray
             more than names, or 1,601 columns and no names.
 
     Raises:
-        UnsoundError: there are not as many columns as names.
+        InvalidImageError: there are not as many columns as names.
     """
     if probabilities.ndim != 2 or probabilities.dtype.kind not in "fiu":
-        raise UnsoundError(
+        raise InvalidImageError(
             f"class probabilities are {probabilities.shape} of {probabilities.dtype}, (n, C) is needed"
         )
     background = source.background or counted(probabilities.shape[1], source.class_names)
@@ -62,7 +62,7 @@ def best_class(probabilities: NDArray[Any], source: Source) -> dict[str, NDArray
     stop = probabilities.shape[1] - int(background == "last")
     classes, names = probabilities[:, start:stop], source.class_names
     if classes.shape[1] < 1 or ("class_id" not in source.without and len(names) not in (0, classes.shape[1])):
-        raise UnsoundError(
+        raise InvalidImageError(
             f"{probabilities.shape[1]} class probabilities (background: {background}) for {len(names)} names"
         )
     best = classes.argmax(1)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bua.errors import InputError
 from bua.store.formats.export import Export, new_files
 from bua.store.formats.hdf5 import dataset, opened, optional, part
-from bua.store.formats.item import Item, Raw, Source, UnsoundError
+from bua.store.formats.item import InvalidImageError, Item, Raw, Source
 from bua.store.formats.labels import best_class, one_hot
 
 _ENDING = "_features"
@@ -38,7 +38,7 @@ def _image(file: h5py.File, name: str, source: Source) -> Raw:
         boxes = optional(file, f"{name}_boxes", (None, 4))
         probabilities = optional(file, f"{name}_cls_prob", (None, None))
     except InputError as error:  # a dataset is one image here, not all
-        raise UnsoundError(str(error)) from None
+        raise InvalidImageError(str(error)) from None
     places = part(boxes, ...) if boxes is not None else None
     columns = {}
     if probabilities is not None:
@@ -61,7 +61,9 @@ def write(export: Export) -> None:
     with_classes = {"class_id", "class_score"} <= export.columns
     classes = export.class_count() + 1 if with_classes else 0
     if with_classes:
-        export.tell("cls_prob: only the probability of the best class is known, the others are written as 0")
+        export.report(
+            "cls_prob: only the probability of the best class is known, the others are written as 0"
+        )
     export.reserve((export.store.feature_size + 4 + classes) * 4 + 3 * 1024)
     with new_files(export.out) as (path,), h5py.File(path, "w") as file:
         for image, regions in export.images():

@@ -19,7 +19,7 @@ from bua.errors import InputError
 from bua.store.formats.arrays import mapping, members, number, numbers, read_npy
 from bua.store.formats.export import Export, below, new_folders
 from bua.store.formats.image_ids import file_name
-from bua.store.formats.item import Item, Raw, Source, UnsoundError
+from bua.store.formats.item import InvalidImageError, Item, Raw, Source
 from bua.store.formats.labels import best_class, counted, one_hot, without_background
 from bua.structures.regions import Regions
 
@@ -43,7 +43,7 @@ def _pair(path: Path, source: Source) -> Raw:
 
 
 def image_of(features: Any, info: dict[str, Any], source: Source) -> Raw:
-    """Return an image from its features and what is noted beside them, or raise ``UnsoundError``."""
+    """Return an image from its features and what is noted beside them, or raise ``InvalidImageError``."""
     features = numbers(features, "features")
     if features.ndim > 2:  # (1, n, D), and grids with features last
         features = features.reshape(-1, features.shape[-1])
@@ -52,7 +52,7 @@ def image_of(features: Any, info: dict[str, Any], source: Source) -> Raw:
     if info.get("image_height") is not None and info.get("image_width") is not None:
         size = (number(info["image_height"], "image_height"), number(info["image_width"], "image_width"))
     if features.ndim != 2:
-        raise UnsoundError(f"features are {features.shape}, two dimensions are needed")
+        raise InvalidImageError(f"features are {features.shape}, two dimensions are needed")
     count = len(features)
     if boxes is not None:
         boxes = numbers(boxes, "bbox")
@@ -92,7 +92,7 @@ def classes_of(export: Export) -> int:
     """Return the number of class probabilities to write, 0 for none; that most are 0 is told."""
     if not {"class_id", "class_score"} <= export.columns:
         return 0
-    export.tell("cls_prob: only the probability of the best class is known, the others are written as 0")
+    export.report("cls_prob: only the probability of the best class is known, the others are written as 0")
     return export.class_count()
 
 

@@ -15,7 +15,7 @@ from bua.errors import InputError
 from bua.store.formats.arrays import mapping, plain
 from bua.store.formats.export import Export, new_folders
 from bua.store.formats.image_ids import file_name
-from bua.store.formats.item import Item, Raw, Source, UnsoundError
+from bua.store.formats.item import InvalidImageError, Item, Raw, Source
 from bua.store.formats.mmf import classes_of, image_of, notes_of
 
 _KEYS = b"keys"
@@ -45,7 +45,7 @@ def read(source: Source) -> Generator[Item, None, None]:
 def _value(value: bytes, source: Source) -> Raw:
     info = mapping(plain(value), "the value")
     if not isinstance(info.get("features"), np.ndarray):
-        raise UnsoundError("there are no features")
+        raise InvalidImageError("there are no features")
     return image_of(info["features"], info, source)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bua.store.formats.export import Export, new_files
 from bua.store.formats.hdf5 import dataset, identifiers, opened, optional, part
 from bua.store.formats.image_ids import numbers_only
-from bua.store.formats.item import Item, Raw, Source, UnsoundError
+from bua.store.formats.item import InvalidImageError, Item, Raw, Source
 from bua.store.formats.labels import without_background
 
 _LABELS = {"classes": "class_id", "scores": "class_score"}
@@ -39,7 +39,7 @@ def _image(columns: dict[str, h5py.Dataset | None], row: int, count: int, source
     found: dict[str, NDArray[Any]] = {}
     for name, column in columns.items():
         if column is not None and len(column) != count:
-            raise UnsoundError(f"{name} has {len(column)} rows, image_id {count}")
+            raise InvalidImageError(f"{name} has {len(column)} rows, image_id {count}")
         if column is not None:
             found[name] = part(column, row)
     features = found["features"]
@@ -47,12 +47,12 @@ def _image(columns: dict[str, h5py.Dataset | None], row: int, count: int, source
     if features.ndim == 1:
         regions = found["boxes"].size // 4 if regions is None and "boxes" in found else regions
         if regions is None or regions < 1 or features.size % regions:
-            raise UnsoundError(f"{features.size} numbers of features for {regions} regions")
+            raise InvalidImageError(f"{features.size} numbers of features for {regions} regions")
         features = features.reshape(regions, -1)
     boxes = found.get("boxes")
     if boxes is not None and boxes.ndim == 1:
         if boxes.size % 4:
-            raise UnsoundError(f"boxes have {boxes.size} numbers, not 4 a region")
+            raise InvalidImageError(f"boxes have {boxes.size} numbers, not 4 a region")
         boxes = boxes.reshape(-1, 4)
     size = None
     if "height" in found and "width" in found:

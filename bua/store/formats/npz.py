@@ -18,7 +18,7 @@ from bua.errors import InputError
 from bua.store.formats.arrays import mapping, members, number, numbers, read_npz, upright
 from bua.store.formats.export import Export, below, new_folders
 from bua.store.formats.image_ids import file_name
-from bua.store.formats.item import Item, Raw, Source, UnsoundError
+from bua.store.formats.item import InvalidImageError, Item, Raw, Source
 from bua.store.formats.labels import without_background
 
 _LABELS = {
@@ -52,7 +52,7 @@ def _read(source: Source, columns_first: bool) -> Generator[Item, None, None]:
 def _image(path: Path, source: Source, columns_first: bool) -> Raw:
     arrays = read_npz(path, *_NAMES)
     if "x" not in arrays:
-        raise UnsoundError("there is no array x")
+        raise InvalidImageError("there is no array x")
     boxes = arrays.get("bbox")
     real = number(arrays["num_bbox"], "num_bbox") if "num_bbox" in arrays else None
     count = len(boxes) if boxes is not None and boxes.ndim == 2 else real

@@ -19,7 +19,7 @@ import numpy as np
 from bua.errors import InputError
 from bua.store.formats.export import Export, new_files
 from bua.store.formats.hengyuan import size_of, spatial_features
-from bua.store.formats.item import Item, Raw, Source, UnsoundError
+from bua.store.formats.item import InvalidImageError, Item, Raw, Source
 from bua.store.formats.tsv import decoded, encoded, files, identifier, rows, whole
 from bua.store.formats.vinvl import beside, boxes_of, described, json_of, labels_of, size_line, tell_unnamed
 
@@ -62,7 +62,7 @@ class _LabelLines:
             content = json_of(file.readline().partition(b"\t")[2])
         objects = content.get("objects") if isinstance(content, dict) else content
         if not isinstance(objects, list) or not all(isinstance(each, dict) for each in objects):
-            raise UnsoundError(f"{self.path.name} has no list of objects")
+            raise InvalidImageError(f"{self.path.name} has no list of objects")
         return objects
 
 
@@ -71,20 +71,20 @@ def _features(fields: list[bytes], source: Source, labels: _LabelLines) -> Raw:
     if len(fields) == 2:
         content = json_of(fields[1])
         if not isinstance(content, dict) or not isinstance(content.get("features"), str):
-            raise UnsoundError("there are no features")
+            raise InvalidImageError("there are no features")
         count, text = content.get("num_boxes"), content["features"].encode()
     elif len(fields) > 2:
         count, text = whole(fields[1], "num_boxes"), fields[-1]
     else:
-        raise UnsoundError("1 field, 2 are needed")
+        raise InvalidImageError("1 field, 2 are needed")
     if type(count) is not int or count < 1:
-        raise UnsoundError(f"num_boxes is {count!r:.40}")
+        raise InvalidImageError(f"num_boxes is {count!r:.40}")
     both = decoded(text, "<f4", (count, -1), "features", repaired)
     if both.shape[1] <= _SPATIAL:
-        raise UnsoundError(f"features are {both.shape[1]} wide, of which {_SPATIAL} are the box")
+        raise InvalidImageError(f"features are {both.shape[1]} wide, of which {_SPATIAL} are the box")
     features, fractions = np.ascontiguousarray(both[:, :-_SPATIAL]), both[:, -_SPATIAL:]
     if not ((fractions > -0.1) & (fractions < 1.1)).all():
-        raise UnsoundError(f"the last {_SPATIAL} of {both.shape[1]} numbers are not fractions of a box")
+        raise InvalidImageError(f"the last {_SPATIAL} of {both.shape[1]} numbers are not fractions of a box")
     objects = labels.find(fields[0])
     if objects is None or len(objects) != count or not all("rect" in each for each in objects):
         return Raw(features, fractions[:, :4], None, fractions=True, repaired=tuple(repaired))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from bua.errors import InputError
-from bua.store.formats.item import UnsoundError
+from bua.store.formats.item import InvalidImageError
 from bua.store.reader import ImageId
 
 #: No row of features is longer.
@@ -75,7 +75,7 @@ def decoded(
         repaired: told if padding was missing.
 
     Raises:
-        UnsoundError: it is not base64, or of another length.
+        InvalidImageError: it is not base64, or of another length.
     """
     missing = -len(text) % 4
     if missing:
@@ -84,13 +84,15 @@ def decoded(
     try:
         content = binascii.a2b_base64(text)
     except binascii.Error as error:
-        raise UnsoundError(f"{what} is not base64 ({str(error).lower()})") from None
+        raise InvalidImageError(f"{what} is not base64 ({str(error).lower()})") from None
     if len(content) != len(text) // 4 * 3 - text[-2:].count(b"="):
-        raise UnsoundError(f"{what} holds characters that are not base64")
+        raise InvalidImageError(f"{what} holds characters that are not base64")
     known = int(np.prod([n for n in shape if n >= 0], dtype=int)) * np.dtype(kind).itemsize
     if not content or (len(content) % known if -1 in shape else len(content) != known):
         needed = f"a multiple of {known}" if -1 in shape else f"{known}"
-        raise UnsoundError(f"{what} has {len(content)} bytes, {needed} are needed for {shape[0]} regions")
+        raise InvalidImageError(
+            f"{what} has {len(content)} bytes, {needed} are needed for {shape[0]} regions"
+        )
     if missing:
         repaired.append(PADDING)
     return np.frombuffer(content, kind).reshape(shape)
@@ -100,14 +102,14 @@ def whole(field: bytes, what: str) -> int:
     """Return a field as a whole number; ``640.0`` is one.
 
     Raises:
-        UnsoundError: it is not.
+        InvalidImageError: it is not.
     """
     try:
         number = float(field)
         if number != int(number):
             raise ValueError
     except (ValueError, OverflowError):
-        raise UnsoundError(f"{what} is {field[:40]!r}, a whole number is needed") from None
+        raise InvalidImageError(f"{what} is {field[:40]!r}, a whole number is needed") from None
     return int(number)
 
 

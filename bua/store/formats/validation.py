@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.store.check import SLACK
-from bua.store.formats.item import Raw, UnsoundError
+from bua.store.formats.item import InvalidImageError, Raw
 from bua.store.formats.sizes import ImageSizes
 from bua.store.reader import ImageId
 from bua.structures.regions import OPTIONAL, Regions
@@ -22,12 +22,12 @@ _FRACTION, _FEW = 1.001, 4
 _ROUNDING = 1e-4
 
 
-class LackingError(UnsoundError):
+class MissingFieldError(InvalidImageError):
     """An image lacks its size or its boxes; where the first does, all do."""
 
 
 @dataclass(frozen=True)
-class Rules:
+class ImportRules:
     """How to read what a format leaves open.
 
     Attributes:
@@ -45,17 +45,17 @@ class Rules:
     names: dict[str, int]
 
 
-def sound(raw: Raw, image: ImageId, rules: Rules) -> tuple[Regions, list[str]]:
+def validate(raw: Raw, image: ImageId, rules: ImportRules) -> tuple[Regions, list[str]]:
     """Return the regions of an image, and what was put right.
 
     Raises:
-        UnsoundError: it cannot be used.
+        InvalidImageError: it cannot be used.
     """
     repaired = list(raw.repaired)
     features = _features(raw, repaired)
     count = len(features)
     if count == 0:
-        raise UnsoundError("there are no regions")
+        raise InvalidImageError("there are no regions")
     size = _size(raw, image, rules)
     boxes = _boxes(raw, count, size, rules, repaired)
     columns = {
@@ -69,38 +69,42 @@ def sound(raw: Raw, image: ImageId, rules: Rules) -> tuple[Regions, list[str]]:
 def _features(raw: Raw, repaired: list[str]) -> NDArray[np.float32]:
     features = raw.features
     if features.ndim != 2 or features.shape[1] < 1 or features.dtype.kind != "f":
-        raise UnsoundError(f"features are {features.shape} of {features.dtype}, (n, D) floats are needed")
+        raise InvalidImageError(
+            f"features are {features.shape} of {features.dtype}, (n, D) floats are needed"
+        )
     if raw.count is not None:
         if not 0 <= raw.count <= len(features):
-            raise UnsoundError(f"{raw.count} regions are claimed, there are {len(features)}")
+            raise InvalidImageError(f"{raw.count} regions are claimed, there are {len(features)}")
         features = features[: raw.count]
     finite = np.isfinite(features)
     if not finite.all():
         where = int(np.flatnonzero(~finite.all(1))[0])
-        raise UnsoundError(f"the features of region {where} are not all finite")
+        raise InvalidImageError(f"the features of region {where} are not all finite")
     if features.dtype != np.float32:
         repaired.append(f"features were {features.dtype.name}, made float32")
         with np.errstate(over="ignore"):
             features = features.astype(np.float32)
         if not np.isfinite(features).all():
-            raise UnsoundError("features do not fit float32")
+            raise InvalidImageError("features do not fit float32")
     return features
 
 
-def _size(raw: Raw, image: ImageId, rules: Rules) -> tuple[int, int]:
+def _size(raw: Raw, image: ImageId, rules: ImportRules) -> tuple[int, int]:
     found = rules.sizes.find(image) if rules.sizes is not None else None
     size = found or raw.size
     if size is None and rules.sizes is None:
-        raise LackingError("its size is not told: give images=COCO_JSON or the folder of the photographs")
+        raise MissingFieldError(
+            "its size is not told: give images=COCO_JSON or the folder of the photographs"
+        )
     if size is None:
-        raise UnsoundError("its size is unknown: images=... does not have it")
+        raise InvalidImageError("its size is unknown: images=... does not have it")
     if not (1 <= size[0] < 2**31 and 1 <= size[1] < 2**31):
-        raise UnsoundError(f"its size is {size[0]} x {size[1]}")
+        raise InvalidImageError(f"its size is {size[0]} x {size[1]}")
     return size
 
 
 def _boxes(
-    raw: Raw, count: int, size: tuple[int, int], rules: Rules, repaired: list[str]
+    raw: Raw, count: int, size: tuple[int, int], rules: ImportRules, repaired: list[str]
 ) -> NDArray[np.float32]:
     height, width = size
     if raw.boxes is None and raw.cells is not None:
@@ -108,15 +112,17 @@ def _boxes(
     if raw.boxes is None and rules.whole:
         return np.tile(np.array([0, 0, width, height], np.float32), (count, 1))
     if raw.boxes is None:
-        raise LackingError("it has no boxes: give boxes=FOLDER, or boxes=whole: every region is the image")
+        raise MissingFieldError(
+            "it has no boxes: give boxes=FOLDER, or boxes=whole: every region is the image"
+        )
     boxes = raw.boxes
     if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) < count or boxes.dtype.kind not in "fiu":
-        raise UnsoundError(f"boxes are {boxes.shape} of {boxes.dtype}, ({count}, 4) numbers are needed")
+        raise InvalidImageError(f"boxes are {boxes.shape} of {boxes.dtype}, ({count}, 4) numbers are needed")
     if raw.count is None and len(boxes) != count:
-        raise UnsoundError(f"{len(boxes)} boxes for {count} regions")
+        raise InvalidImageError(f"{len(boxes)} boxes for {count} regions")
     boxes = boxes[:count].astype(np.float32, copy=False)
     if not np.isfinite(boxes).all():
-        raise UnsoundError("boxes are not all finite")
+        raise InvalidImageError("boxes are not all finite")
     if raw.fractions:
         boxes = boxes * np.array([width, height, width, height], np.float32)
     elif boxes.max() <= _FRACTION and boxes.min() >= 0 and boxes.any() and min(size) > _FEW:
@@ -128,26 +134,28 @@ def _boxes(
         boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
         x1, y1, x2, y2 = boxes.T
         if not ((x2 > x1) & (y2 > y1)).all():
-            raise UnsoundError(f"a box lies outside of the image of {width} x {height}")
+            raise InvalidImageError(f"a box lies outside of the image of {width} x {height}")
     if not ((x2 >= x1) & (y2 >= y1)).all():
         where = int(np.flatnonzero(~((x2 >= x1) & (y2 >= y1)))[0])
-        raise UnsoundError(f"box {where} ends before it begins: {boxes[where].tolist()}")
+        raise InvalidImageError(f"box {where} ends before it begins: {boxes[where].tolist()}")
     return boxes
 
 
-def _column(name: str, values: NDArray[Any], count: int, rules: Rules, repaired: list[str]) -> NDArray[Any]:
+def _column(
+    name: str, values: NDArray[Any], count: int, rules: ImportRules, repaired: list[str]
+) -> NDArray[Any]:
     values = values[:count] if values.ndim == 1 else values
     if values.shape != (count,) or values.dtype.kind not in "biuf":
-        raise UnsoundError(f"{name} is {values.shape} of {values.dtype}, ({count},) numbers are needed")
+        raise InvalidImageError(f"{name} is {values.shape} of {values.dtype}, ({count},) numbers are needed")
     if not name.endswith("_score"):
         last = rules.names.get(name, 0)
         bad = (values < 0) | ((values >= last) if last else (values >= 2**31))
         if bad.any():
             beyond = f"the {last} names" if last else "what a store holds"
-            raise UnsoundError(f"{name} {int(values[bad][0])} is not among {beyond}")
+            raise InvalidImageError(f"{name} {int(values[bad][0])} is not among {beyond}")
     else:
         if not ((values >= -_ROUNDING) & (values <= 1 + _ROUNDING)).all():
-            raise UnsoundError(f"{name} is not within 0 and 1")
+            raise InvalidImageError(f"{name} is not within 0 and 1")
         if values.min() < 0 or values.max() > 1:
             repaired.append(f"{name} was beyond 0 and 1 by rounding, cut to it")
             values = values.clip(0, 1)

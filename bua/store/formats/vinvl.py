@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.store.formats.export import Export, new_files
-from bua.store.formats.item import Item, Raw, Source, UnsoundError
+from bua.store.formats.item import InvalidImageError, Item, Raw, Source
 from bua.store.formats.tsv import decoded, encoded, files, identifier, rows
 from bua.structures.regions import Regions
 
@@ -31,20 +31,20 @@ def read_predictions(source: Source) -> Generator[Item, None, None]:
 
 def _prediction(fields: list[bytes], source: Source) -> Raw:
     if len(fields) != 2:
-        raise UnsoundError(f"{len(fields)} fields, 2 are needed")
+        raise InvalidImageError(f"{len(fields)} fields, 2 are needed")
     content = json_of(fields[1])
     objects = content.get("objects") if isinstance(content, dict) else content
     if not isinstance(objects, list) or not all(isinstance(each, dict) for each in objects):
-        raise UnsoundError("there is no list of objects")
+        raise InvalidImageError("there is no list of objects")
     if not objects:
-        raise UnsoundError("there are no regions")
+        raise InvalidImageError("there are no regions")
     repaired: list[str] = []
     texts = [each.get("feature") for each in objects]
     if not all(isinstance(text, str) for text in texts):
-        raise UnsoundError("an object has no feature")
+        raise InvalidImageError("an object has no feature")
     vectors = [decoded(text.encode(), "<f4", (1, -1), "feature", repaired)[0] for text in texts]
     if len({len(vector) for vector in vectors}) > 1:
-        raise UnsoundError("features of different lengths")
+        raise InvalidImageError("features of different lengths")
     return Raw(
         np.stack(vectors),
         boxes_of(objects),
@@ -55,21 +55,21 @@ def _prediction(fields: list[bytes], source: Source) -> Raw:
 
 
 def json_of(text: bytes) -> Any:
-    """Return the content of a field of JSON, or raise ``UnsoundError``."""
+    """Return the content of a field of JSON, or raise ``InvalidImageError``."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UnsoundError(f"not JSON ({error})") from None
+        raise InvalidImageError(f"not JSON ({error})") from None
 
 
 def boxes_of(objects: list[dict[str, Any]]) -> NDArray[np.float32]:
-    """Return the boxes (n, 4) of objects, or raise ``UnsoundError``."""
+    """Return the boxes (n, 4) of objects, or raise ``InvalidImageError``."""
     try:
         boxes = np.array([each["rect"] for each in objects], np.float32)
     except (KeyError, ValueError, TypeError):
-        raise UnsoundError("an object has no rect of four numbers") from None
+        raise InvalidImageError("an object has no rect of four numbers") from None
     if boxes.shape != (len(objects), 4):
-        raise UnsoundError("an object has no rect of four numbers")
+        raise InvalidImageError("an object has no rect of four numbers")
     return boxes
 
 
@@ -95,14 +95,14 @@ def _positions(names: list[Any], vocabulary: Any, kind: str) -> NDArray[np.int32
     try:
         return np.array([known[name] for name in names], np.int32)
     except (KeyError, TypeError) as error:
-        raise UnsoundError(f"{kind} {error} is not in the vocabulary") from None
+        raise InvalidImageError(f"{kind} {error} is not in the vocabulary") from None
 
 
 def _scores(values: list[Any]) -> NDArray[np.float32]:
     try:
         return np.array(values, np.float32)
     except (ValueError, TypeError):
-        raise UnsoundError("a score is not a number") from None
+        raise InvalidImageError("a score is not a number") from None
 
 
 def beside(path: Path, ending: str) -> Path:
@@ -127,25 +127,28 @@ def write_predictions(export: Export) -> None:
 
 def tell_unnamed(export: Export) -> None:
     """Tell which columns are left out because there are no names for their numbers."""
-    about = export.store.about
-    for column, names in (("class_id", about.class_names), ("attribute_id", about.attribute_names)):
+    metadata = export.store.metadata
+    for column, names in (("class_id", metadata.class_names), ("attribute_id", metadata.attribute_names)):
         if column in export.columns and not names:
-            export.tell(f"{column}: the store has no names for it, and the format no numbers: left out")
+            export.report(f"{column}: the store has no names for it, and the format no numbers: left out")
 
 
 def described(export: Export, regions: Regions) -> list[dict[str, Any]]:
     """Return the objects of an image: boxes, names and scores."""
-    about, arrays = export.store.about, {k: v.tolist() for k, v in regions.arrays().items() if v.ndim == 1}
+    metadata, arrays = (
+        export.store.metadata,
+        {k: v.tolist() for k, v in regions.arrays().items() if v.ndim == 1},
+    )
     objects: list[dict[str, Any]] = [
         {"rect": box, "bbox_id": n} for n, box in enumerate(regions.boxes.tolist())
     ]
     for n, each in enumerate(objects):
-        if "class_id" in arrays and about.class_names:
-            each["class"] = about.class_names[arrays["class_id"][n]]
+        if "class_id" in arrays and metadata.class_names:
+            each["class"] = metadata.class_names[arrays["class_id"][n]]
         if "class_score" in arrays:
             each["conf"] = arrays["class_score"][n]
-        if "attribute_id" in arrays and about.attribute_names:
-            each["attributes"] = [about.attribute_names[arrays["attribute_id"][n]]]
+        if "attribute_id" in arrays and metadata.attribute_names:
+            each["attributes"] = [metadata.attribute_names[arrays["attribute_id"][n]]]
             if "attribute_score" in arrays:
                 each["attr_scores"] = [arrays["attribute_score"][n]]
     return objects

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.data.detection.dataset import Instances
-from bua.data.genome.prepare import Options, prepare
+from bua.data.detection.dataset import DetectionDataset
+from bua.data.genome.prepare import GenomeOptions, prepare
 from bua.data.scenes.world import ATTRIBUTES, KINDS
 from bua.errors import InputError
 
@@ -30,7 +30,7 @@ OPTIONS = {
 
 def made(source: Path, out: Path, **more) -> tuple[dict, dict]:
     """Prepare, and return the report and the content of the instances by split."""
-    report = prepare(source, out, Options(**(OPTIONS | more)), tell=lambda line: None)
+    report = prepare(source, out, GenomeOptions(**(OPTIONS | more)), report=lambda line: None)
     splits = ("train", "val", "test")
     return report, {name: json.loads((out / f"instances_{name}.json").read_text()) for name in splits}
 
@@ -183,8 +183,8 @@ def test_scenes_survive_the_way_through_the_official_files(scenes, karpathy, tmp
     options = {"karpathy": str(karpathy), "images": str(scenes), "val": 8, "test": 12, "count": "all"}
     report, files = made(scenes / "genome", tmp_path / "o", **options)
     assert digests(scenes / "genome") == before
-    ours = Instances(tmp_path / "o" / "instances_val.json", scenes, flip=False)
-    direct = Instances(scenes / "instances_val.json", scenes / "images", flip=False)
+    ours = DetectionDataset(tmp_path / "o" / "instances_val.json", scenes, flip=False)
+    direct = DetectionDataset(scenes / "instances_val.json", scenes / "images", flip=False)
     assert set(ours.classes) == set(KINDS)
     assert set(ours.attributes) == set(ATTRIBUTES)
     assert len(ours) == len(direct)
@@ -201,7 +201,7 @@ def test_scenes_survive_the_way_through_the_official_files(scenes, karpathy, tmp
     assert report["origins"]["train"]["val2014"] == 24
 
 
-def said(data: Instances, target) -> list[tuple[str, set[str]]]:
+def said(data: DetectionDataset, target) -> list[tuple[str, set[str]]]:
     """Return class and attributes of every box by name."""
     return [
         (data.classes[int(n) - 1], {data.attributes[int(a) - 1] for a in row.nonzero()})

@@ -2,6 +2,6 @@
 
 from bua.data.captions.files.file import CaptionFile
 from bua.data.captions.files.ids import read_ids
-from bua.data.captions.files.read import choose, read_captions, read_whole
+from bua.data.captions.files.read import read_caption_file, read_captions, select_images
 
-__all__ = ["CaptionFile", "choose", "read_captions", "read_ids", "read_whole"]
+__all__ = ["CaptionFile", "select_images", "read_captions", "read_ids", "read_caption_file"]

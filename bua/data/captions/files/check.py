@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bua.data.captions.files.file import CaptionFile
-from bua.data.captions.files.read import read_whole
+from bua.data.captions.files.read import read_caption_file
 from bua.data.captions.files.stored import find_stored
 from bua.store.reader import FeatureStore
 from bua.text.vocabulary import UNKNOWN, Vocabulary
@@ -55,7 +55,7 @@ def check_captions(
         InputError: it is no file of captions at all, or there is no such split or key.
     """
     problems: list[str] = []
-    whole = read_whole(path, problems.append)
+    whole = read_caption_file(path, problems.append)
     file = whole.of_splits([splits] if isinstance(splits, str) else list(splits))
     remarks = list(_twice(file))
     without = [image_id for image_id, captions in file.captions.items() if not captions]

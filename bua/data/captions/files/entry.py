@@ -11,7 +11,7 @@ _FORBIDDEN = ("Cc", "Cs")
 _FORMAT = "Cf"
 
 
-class Caption(NamedTuple):
+class CaptionText(NamedTuple):
     """A caption as it stands in a file, and what to call it there."""
 
     name: str
@@ -31,14 +31,14 @@ class Entry(NamedTuple):
 
     image_id: ImageId
     file_name: str
-    captions: list[Caption]
+    captions: list[CaptionText]
     split: str | None = None
     domain: str | None = None
 
 
-def mistake_in(text: str) -> str | None:
+def find_mistake(text: str) -> str | None:
     """Say what is wrong with a caption, if anything is."""
-    if not normal(text):
+    if not normalize_caption(text):
         return "is empty"
     if text.isprintable():
         return None
@@ -49,7 +49,7 @@ def mistake_in(text: str) -> str | None:
     return None
 
 
-def normal(text: str) -> str:
+def normalize_caption(text: str) -> str:
     """Return a text on one line, as it is seen.
 
     Format characters are removed; any white space, U+2028 and the like too, becomes a single space.

@@ -16,11 +16,11 @@ from pathlib import PurePosixPath
 from types import NoneType
 from typing import Any
 
-from bua.data.captions.files.entry import Caption, Entry
-from bua.io.json_file import Tell, Types, sound_records
+from bua.data.captions.files.entry import CaptionText, Entry
+from bua.io.json_file import Report, Types, valid_records
 
 
-def entries(content: dict[str, Any], tell: Tell) -> list[Entry]:
+def entries(content: dict[str, Any], report: Report) -> list[Entry]:
     """Return the images of a file of Karpathy's with their captions, and tell of what is broken."""
     images = content["images"]
     key = "cocoid" if any("cocoid" in image for image in images if isinstance(image, dict)) else "imgid"
@@ -36,24 +36,24 @@ def entries(content: dict[str, Any], tell: Tell) -> list[Entry]:
         Entry(
             image_id=image[key],
             file_name=str(PurePosixPath(image.get("filepath") or "", image["filename"])),
-            captions=_captions(image["sentences"], f"image {image[key]}", told, tell),
+            captions=_captions(image["sentences"], f"image {image[key]}", told, report),
             split=image["split"],
         )
-        for image in sound_records(images, "images", types, tell)
+        for image in valid_records(images, "images", types, report)
     ]
 
 
-def _captions(sentences: list[Any], of: str, told: set[int], tell: Tell) -> list[Caption]:
+def _captions(sentences: list[Any], of: str, told: set[int], report: Report) -> list[CaptionText]:
     """Return the captions of an image; ``told`` are the ids of sentences so far."""
     types: Types = {"raw": str, "sentid": (int, NoneType)}
     captions = []
-    for number, sentence in enumerate(sound_records(sentences, f"{of}: sentences", types, tell)):
+    for number, sentence in enumerate(valid_records(sentences, f"{of}: sentences", types, report)):
         sentence_id = sentence.get("sentid")
         if sentence_id in told:
-            tell(f"{of}: sentence {sentence_id} comes twice")
+            report(f"{of}: sentence {sentence_id} comes twice")
         if sentence_id is not None:
             told.add(sentence_id)
         captions.append(
-            Caption(f"sentence {number if sentence_id is None else sentence_id}", sentence["raw"])
+            CaptionText(f"sentence {number if sentence_id is None else sentence_id}", sentence["raw"])
         )
     return captions

@@ -12,32 +12,32 @@ names the image and the second its photograph.
 
 from typing import Any
 
-from bua.data.captions.files.entry import Caption, Entry
-from bua.io.json_file import Tell
+from bua.data.captions.files.entry import CaptionText, Entry
+from bua.io.json_file import Report
 from bua.store.reader import ImageId
 
 
-def entries_of_members(members: list[tuple[str, Any]], tell: Tell) -> list[Entry]:
+def entries_of_members(members: list[tuple[str, Any]], report: Report) -> list[Entry]:
     """Return the images of a JSON object; ids are numbers if all of them look like numbers."""
     numbers = all(name.isdecimal() for name, _ in members)
     entries = []
     for name, value in members:
         texts = _texts(value)
         if texts is None:
-            tell(f"image {name}: {value!r:.80} is neither a caption nor a list of captions")
+            report(f"image {name}: {value!r:.80} is neither a caption nor a list of captions")
             continue
-        captions = [Caption(f"caption {n}", text) for n, text in enumerate(texts, 1)]
+        captions = [CaptionText(f"caption {n}", text) for n, text in enumerate(texts, 1)]
         entries.append(Entry(int(name) if numbers else name, name, captions))
     return entries
 
 
-def entries_of_list(records: list[Any], tell: Tell) -> list[Entry]:
+def entries_of_list(records: list[Any], report: Report) -> list[Entry]:
     """Return the images of a JSON list; entries of one caption each may share an image."""
     entries: list[Entry] = []
     shared: dict[ImageId, Entry] = {}
     for position, record in enumerate(records):
         if not isinstance(record, dict):
-            tell(f"entry {position} is not an object")
+            report(f"entry {position} is not an object")
             continue
         image_id = record.get("image_id", record.get("image"))
         file_name = record.get("image", str(image_id))
@@ -48,22 +48,24 @@ def entries_of_list(records: list[Any], tell: Tell) -> list[Entry]:
             or isinstance(image_id, bool)
             or not isinstance(file_name, str)
         ):
-            tell(f'entry {position}: an "image_id", or the name of its file as "image", is needed')
+            report(f'entry {position}: an "image_id", or the name of its file as "image", is needed')
         elif "caption" in record and "captions" in record:
-            tell(f'entry {position} (image {image_id}): one of "caption" and "captions" is needed, not both')
+            report(
+                f'entry {position} (image {image_id}): one of "caption" and "captions" is needed, not both'
+            )
         elif texts is None:
-            tell(
+            report(
                 f'entry {position} (image {image_id}): a "caption" or a list of "captions" is needed, '
                 f"not {value!r:.80}"
             )
         elif isinstance(value, list):
-            captions = [Caption(f"caption {n}", text) for n, text in enumerate(texts, 1)]
+            captions = [CaptionText(f"caption {n}", text) for n, text in enumerate(texts, 1)]
             entries.append(Entry(image_id, file_name, captions))
         else:
             if image_id not in shared:
                 shared[image_id] = Entry(image_id, file_name, [])
                 entries.append(shared[image_id])
-            shared[image_id].captions.append(Caption(f"entry {position}", texts[0]))
+            shared[image_id].captions.append(CaptionText(f"entry {position}", texts[0]))
     return entries
 
 

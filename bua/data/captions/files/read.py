@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from bua.data.captions.files import coco, karpathy, plain
-from bua.data.captions.files.entry import Entry, mistake_in, normal
+from bua.data.captions.files.entry import Entry, find_mistake, normalize_caption
 from bua.data.captions.files.file import CaptionFile
 from bua.data.captions.files.ids import read_ids
 from bua.errors import InputError
-from bua.io.json_file import Tell, read_json, read_members
+from bua.io.json_file import Report, read_json, read_members
 from bua.store.reader import ImageId
 
 
@@ -31,15 +31,17 @@ def read_captions(
         InputError: the file is broken, a caption is empty or holds control characters, or an image or
             a split is not in it.
     """
-    return choose(read_whole(path), ids, splits)
+    return select_images(read_caption_file(path), ids, splits)
 
 
-def read_whole(path: Path | str, tell: Tell | None = None, *, captions: bool = True) -> CaptionFile:
+def read_caption_file(
+    path: Path | str, report: Report | None = None, *, captions: bool = True
+) -> CaptionFile:
     """Read every image of a file.
 
     Args:
         path: the file.
-        tell: hears of every mistake, and what is mistaken is left out; without it, the first one
+        report: hears of every mistake, and what is mistaken is left out; without it, the first one
             is raised.
         captions: False to read the images of a COCO file whose annotations are something else.
 
@@ -48,9 +50,9 @@ def read_whole(path: Path | str, tell: Tell | None = None, *, captions: bool = T
     """
 
     def say(mistake: str) -> None:
-        if tell is None:
+        if report is None:
             raise InputError(f"{path}: {mistake}")
-        tell(f"{path}: {mistake}")
+        report(f"{path}: {mistake}")
 
     content = read_json(path)
     if not captions and isinstance(content, dict):
@@ -70,7 +72,9 @@ def read_whole(path: Path | str, tell: Tell | None = None, *, captions: bool = T
     return file
 
 
-def choose(file: CaptionFile, ids: Path | str | None = None, splits: str | Sequence[str] = ()) -> CaptionFile:
+def select_images(
+    file: CaptionFile, ids: Path | str | None = None, splits: str | Sequence[str] = ()
+) -> CaptionFile:
     """Return the images of a file that a list of ids and the name or names of splits leave.
 
     Raises:
@@ -90,7 +94,7 @@ def choose(file: CaptionFile, ids: Path | str | None = None, splits: str | Seque
     return chosen.select(wanted)
 
 
-def _entries(content: Any, path: Path | str, say: Tell) -> tuple[str, list[Entry]]:
+def _entries(content: Any, path: Path | str, say: Report) -> tuple[str, list[Entry]]:
     """Tell the format by its keys and return its name and the images."""
     if isinstance(content, list):
         return "plain list", plain.entries_of_list(content, say)
@@ -112,16 +116,16 @@ def _is_nested(value: Any) -> bool:
     return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict) for v in value))
 
 
-def _add(file: CaptionFile, entry: Entry, say: Tell) -> None:
+def _add(file: CaptionFile, entry: Entry, say: Report) -> None:
     """Put an image with its sound captions into a file."""
     image_id: ImageId = entry.image_id
     file.file_names[image_id] = entry.file_name
     file.captions[image_id] = []
     for caption in entry.captions:
-        if mistake := mistake_in(caption.text):
+        if mistake := find_mistake(caption.text):
             say(f"{caption.name} of image {image_id} {mistake}")
         else:
-            file.captions[image_id].append(normal(caption.text))
+            file.captions[image_id].append(normalize_caption(caption.text))
     if entry.split is not None:
         file.splits[image_id] = entry.split
     if entry.domain is not None:

@@ -6,11 +6,11 @@ from itertools import pairwise
 from typing import overload
 
 from bua.data.vqa.files.entry import UNKNOWN_TYPE
-from bua.metrics.vqa import Asked
+from bua.metrics.vqa import VQAAnnotation
 
 
-class AskedList(Sequence[Asked]):
-    """A list of ``Asked`` that holds every text once, and a number of four bytes wherever it was given.
+class AnnotationList(Sequence[VQAAnnotation]):
+    """A list of ``VQAAnnotation`` that holds every text once and refers to it by a number of four bytes.
 
     The answers to the 658,111 questions of VQA v2 train and val need some 50 MB so.
     """
@@ -21,7 +21,7 @@ class AskedList(Sequence[Asked]):
         self._given = array("i")  # of each question: both types, the most frequent answer, all answers
         self._ends = array("q", [0])
 
-    def append(self, asked: Asked) -> None:
+    def append(self, asked: VQAAnnotation) -> None:
         """Add the answers to a question."""
         for text in (asked.answer_type, asked.question_type, asked.most_frequent, *asked.answers):
             number = self._number.setdefault(text, len(self._texts))
@@ -34,26 +34,26 @@ class AskedList(Sequence[Asked]):
         return len(self._ends) - 1
 
     @overload
-    def __getitem__(self, n: int) -> Asked: ...
+    def __getitem__(self, n: int) -> VQAAnnotation: ...
     @overload
-    def __getitem__(self, n: slice) -> list[Asked]: ...
-    def __getitem__(self, n: int | slice) -> Asked | list[Asked]:
+    def __getitem__(self, n: slice) -> list[VQAAnnotation]: ...
+    def __getitem__(self, n: int | slice) -> VQAAnnotation | list[VQAAnnotation]:
         """Return the answers to one question or to several."""
         if isinstance(n, slice):
             return [self[m] for m in range(*n.indices(len(self)))]
         n = range(len(self))[n]
         given = self._given[self._ends[n] : self._ends[n + 1]]
         answer_type, question_type, most_frequent, *answers = map(self._texts.__getitem__, given)
-        return Asked(tuple(answers), answer_type, question_type, most_frequent)
+        return VQAAnnotation(tuple(answers), answer_type, question_type, most_frequent)
 
-    def __iter__(self) -> Iterator[Asked]:
+    def __iter__(self) -> Iterator[VQAAnnotation]:
         return (self[n] for n in range(len(self)))
 
-    def chosen(self, order: Sequence[int]) -> "AskedList":
+    def chosen(self, order: Sequence[int]) -> "AnnotationList":
         """Return those at some places, in their order."""
         if list(order) == list(range(len(self))):
             return self
-        chosen = AskedList()
+        chosen = AnnotationList()
         for n in order:
             chosen.append(self[n])
         return chosen

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from bua.io.json_file import Tell
-from bua.metrics.vqa import Asked
+from bua.io.json_file import Report
+from bua.metrics.vqa import VQAAnnotation
 from bua.store.reader import ImageId
 
 #: A number in VQA v2, a text in sets that name their questions otherwise.
@@ -34,17 +34,19 @@ class Entry(NamedTuple):
 
     question_id: QuestionId
     question: Question | None
-    asked: Asked | None
+    asked: VQAAnnotation | None
     balanced: bool = True
 
 
-def answered(texts: Sequence[str], answer_type: Any, question_type: Any, most_frequent: Any = None) -> Asked:
+def make_annotation(
+    texts: Sequence[str], answer_type: Any, question_type: Any, most_frequent: Any = None
+) -> VQAAnnotation:
     """Return the answers to a question; types that are not told are unknown.
 
     The most frequent answer is the first of those given most often, where the file does not say it.
     """
     most = most_frequent if isinstance(most_frequent, str) else Counter(texts).most_common(1)[0][0]
-    return Asked(
+    return VQAAnnotation(
         tuple(texts),
         answer_type if isinstance(answer_type, str) and answer_type else UNKNOWN_TYPE,
         question_type if isinstance(question_type, str) and question_type else UNKNOWN_TYPE,
@@ -52,11 +54,11 @@ def answered(texts: Sequence[str], answer_type: Any, question_type: Any, most_fr
     )
 
 
-def answer_texts(answers: Any, name: str, tell: Tell) -> list[str] | None:
+def answer_texts(answers: Any, name: str, report: Report) -> list[str] | None:
     """Return the answers of a list of texts, or of objects with an ``answer``; None if it is not one."""
     if isinstance(answers, list) and answers:
         texts: list[Any] = [a.get("answer") if isinstance(a, dict) else a for a in answers]
         if all(isinstance(text, str) for text in texts):
             return texts
-    tell(f"{name}: answers must be a list of texts, or of objects with a text answer")
+    report(f"{name}: answers must be a list of texts, or of objects with a text answer")
     return None

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bua.data.vqa.files.answers import AskedList
+from bua.data.vqa.files.answers import AnnotationList
 from bua.data.vqa.files.entry import QuestionId
 from bua.data.vqa.files.formats import GQA
 from bua.store.reader import ImageId
@@ -29,7 +29,7 @@ class QuestionFile:
     ids: list[QuestionId]
     image_ids: list[ImageId]
     texts: list[str]
-    asked: AskedList | None = None
+    asked: AnnotationList | None = None
     others: int = 0
     unbalanced: int = 0
 

@@ -28,8 +28,8 @@ from collections.abc import Callable
 from types import NoneType
 from typing import Any, NamedTuple
 
-from bua.data.vqa.files.entry import Entry, Question, answer_texts, answered
-from bua.io.json_file import Tell, Types, is_sound
+from bua.data.vqa.files.entry import Entry, Question, answer_texts, make_annotation
+from bua.io.json_file import Report, Types, is_valid_record
 
 _QUESTION: Types = {"question_id": (int, str), "image_id": (int, str), "question": str}
 _ANNOTATION: Types = {"question_id": (int, str), "answers": list}
@@ -44,7 +44,7 @@ class Format(NamedTuple):
     """
 
     name: str
-    entry: Callable[[Any, str, Tell], Entry | None]
+    entry: Callable[[Any, str, Report], Entry | None]
 
 
 def format_of(member: str | None, value: Any) -> Format | None:
@@ -61,52 +61,56 @@ def format_of(member: str | None, value: Any) -> Format | None:
     return GQA if isinstance(value, dict) and ("imageId" in value or "question" in value) else None
 
 
-def _of_questions(record: Any, name: str, tell: Tell) -> Entry | None:
-    if not is_sound(record, name, _QUESTION, tell):
+def _of_questions(record: Any, name: str, report: Report) -> Entry | None:
+    if not is_valid_record(record, name, _QUESTION, report):
         return None
     question_id = record["question_id"]
     return Entry(question_id, Question(question_id, record["image_id"], record["question"]), None)
 
 
-def _of_annotations(record: Any, name: str, tell: Tell) -> Entry | None:
-    if not is_sound(record, name, _ANNOTATION, tell):
+def _of_annotations(record: Any, name: str, report: Report) -> Entry | None:
+    if not is_valid_record(record, name, _ANNOTATION, report):
         return None
     question_id = record["question_id"]
-    texts = answer_texts(record["answers"], f"question {question_id}", tell)
+    texts = answer_texts(record["answers"], f"question {question_id}", report)
     if texts is None:
         return None
     types = record.get("answer_type"), record.get("question_type")
-    return Entry(question_id, None, answered(texts, *types, record.get("multiple_choice_answer")))
+    return Entry(question_id, None, make_annotation(texts, *types, record.get("multiple_choice_answer")))
 
 
-def _of_textvqa(record: Any, name: str, tell: Tell) -> Entry | None:
-    entry = _of_questions(record, name, tell)
-    return entry and _with_answers(entry, record, tell)
+def _of_textvqa(record: Any, name: str, report: Report) -> Entry | None:
+    entry = _of_questions(record, name, report)
+    return entry and _with_answers(entry, record, report)
 
 
-def _of_vizwiz(record: Any, name: str, tell: Tell) -> Entry | None:
-    if not is_sound(record, name, _VIZWIZ, tell):
+def _of_vizwiz(record: Any, name: str, report: Report) -> Entry | None:
+    if not is_valid_record(record, name, _VIZWIZ, report):
         return None
     image = record["image"]
-    return _with_answers(Entry(image, Question(image, image, record["question"]), None), record, tell)
+    return _with_answers(Entry(image, Question(image, image, record["question"]), None), record, report)
 
 
-def _with_answers(entry: Entry, record: dict[str, Any], tell: Tell) -> Entry | None:
+def _with_answers(entry: Entry, record: dict[str, Any], report: Report) -> Entry | None:
     """Add the answers of a record that has any."""
     if record.get("answers") in (None, []):
         return entry
-    texts = answer_texts(record["answers"], f"question {entry.question_id}", tell)
+    texts = answer_texts(record["answers"], f"question {entry.question_id}", report)
     if texts is None:
         return None
-    return entry._replace(asked=answered(texts, record.get("answer_type"), record.get("question_type")))
+    return entry._replace(
+        asked=make_annotation(texts, record.get("answer_type"), record.get("question_type"))
+    )
 
 
-def _of_gqa(record: Any, name: str, tell: Tell) -> Entry | None:
-    if not is_sound(record, name, _GQA, tell):
+def _of_gqa(record: Any, name: str, report: Report) -> Entry | None:
+    if not is_valid_record(record, name, _GQA, report):
         return None
     image, answer, types = record["imageId"], record.get("answer"), record.get("types") or {}
     asked = (
-        None if answer in (None, "") else answered([answer], types.get("structural"), types.get("semantic"))
+        None
+        if answer in (None, "")
+        else make_annotation([answer], types.get("structural"), types.get("semantic"))
     )
     return Entry(
         name, Question(name, image, record["question"]), asked, record.get("isBalanced") is not False

@@ -14,11 +14,11 @@ from collections.abc import Collection
 from pathlib import Path
 
 from bua.data.genome.source import read_pictures
-from bua.data.vqa.files.answers import AskedList
-from bua.data.vqa.files.entry import answered
+from bua.data.vqa.files.answers import AnnotationList
+from bua.data.vqa.files.entry import make_annotation
 from bua.data.vqa.files.file import QuestionFile
 from bua.errors import InputError
-from bua.io.json_file import Types, is_sound
+from bua.io.json_file import Types, is_valid_record
 from bua.io.json_stream import elements
 from bua.store.reader import ImageId
 from bua.text.answers import AnswerVocabulary, normalize
@@ -51,13 +51,13 @@ def read_genome(
 
     coco = {picture.image_id: picture.coco_id for picture in read_pictures(Path(pictures)).values()}
     ids: dict[int, ImageId] = {}
-    texts, asked, left = list[str](), AskedList(), Counter[str]()
+    texts, asked, left = list[str](), AnnotationList(), Counter[str]()
     for position, record in enumerate(elements(Path(path))):
         listed = record.get("qas") if isinstance(record, dict) else None
         if not isinstance(listed, list):
             stop(f"entry {position} has no list qas")
         for number, qa in enumerate(listed or []):
-            is_sound(qa, f"entry {position}: qas[{number}]", _QUESTION, stop)
+            is_valid_record(qa, f"entry {position}: qas[{number}]", _QUESTION, stop)
             question_id = -qa["qa_id"]
             if question_id in ids:
                 stop(f"question {qa['qa_id']} comes twice")
@@ -69,7 +69,7 @@ def read_genome(
             elif image_id is not None:
                 ids[question_id] = image_id
                 texts.append(qa["question"])
-                asked.append(answered([qa["answer"]], None, None))
+                asked.append(make_annotation([qa["answer"]], None, None))
     if not ids:
         stop(f"no question is of use: {_counted(left)}")
     file = QuestionFile(Path(path), "Visual Genome", list(ids), list(ids.values()), texts, asked)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from bua.data.vqa.files.entry import Question, QuestionId
 from bua.data.vqa.files.read import entries
 from bua.errors import InputError
-from bua.metrics.vqa import Asked
+from bua.metrics.vqa import VQAAnnotation
 
 __all__ = [
     "Annotations",
@@ -28,7 +28,7 @@ class Annotations(NamedTuple):
         unanswered: ids of those that stand there without answers.
     """
 
-    asked: dict[Any, Asked]
+    asked: dict[Any, VQAAnnotation]
     unbalanced: set[Any]
     unanswered: set[Any]
 
@@ -75,7 +75,7 @@ def annotations(path: Path | str) -> Annotations:
     return found
 
 
-def read_annotations(path: Path | str) -> dict[Any, Asked]:
+def read_annotations(path: Path | str) -> dict[Any, VQAAnnotation]:
     """Return what ``annotations`` reads, but for what is left out."""
     return annotations(path).asked
 
@@ -85,7 +85,9 @@ def _once(path: Path | str, question_id: QuestionId, found: dict[QuestionId, Any
         raise InputError(f"{path}: question {question_id} comes twice")
 
 
-def read_vqa(questions: Path | str, annotations: Path | str) -> tuple[list[Question], dict[Any, Asked]]:
+def read_vqa(
+    questions: Path | str, annotations: Path | str
+) -> tuple[list[Question], dict[Any, VQAAnnotation]]:
     """Read questions with their annotations.
 
     Raises:

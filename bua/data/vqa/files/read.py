@@ -7,13 +7,13 @@ validator (``bua.data.vqa.files.check``) lists them all.
 from collections.abc import Iterator
 from pathlib import Path
 
-from bua.data.predictions import as_text
-from bua.data.vqa.files.answers import AskedList
+from bua.data.predictions import id_type_hint
+from bua.data.vqa.files.answers import AnnotationList
 from bua.data.vqa.files.entry import Entry, Question, QuestionId
 from bua.data.vqa.files.file import QuestionFile
 from bua.data.vqa.files.formats import GQA, Format, format_of
 from bua.errors import InputError
-from bua.io.json_file import Tell
+from bua.io.json_file import Report
 from bua.io.json_stream import members
 from bua.store.reader import ImageId
 
@@ -23,17 +23,17 @@ _WANTED = (
 )
 
 
-def entries(path: Path | str, tell: Tell | None = None) -> Iterator[tuple[str, Entry]]:
+def entries(path: Path | str, report: Report | None = None) -> Iterator[tuple[str, Entry]]:
     """Give every record of a file that is sound, with the name of the format.
 
     Args:
         path: the file.
-        tell: hears of every mistake; without it, the first one is raised.
+        report: hears of every mistake; without it, the first one is raised.
 
     Raises:
         InputError: the file is no file of questions, or has a mistake that nobody hears of.
     """
-    say = _saying(path, tell)
+    say = _saying(path, report)
     first: Format | None = None
     last: Format | None = None
     position = 0
@@ -56,24 +56,24 @@ def entries(path: Path | str, tell: Tell | None = None) -> Iterator[tuple[str, E
 
 
 def read_file(
-    path: Path | str, annotations: Path | str | None = None, tell: Tell | None = None
+    path: Path | str, annotations: Path | str | None = None, report: Report | None = None
 ) -> QuestionFile:
     """Read questions with their answers.
 
     Args:
         path: the questions.
         annotations: the answers to them; None or the same file where that has them itself.
-        tell: hears of every mistake, and what is mistaken is left out; without it, the first is raised.
+        report: hears of every mistake, and what is mistaken is left out; without it, the first is raised.
 
     Raises:
         InputError: a file is broken or is of something else, an id comes twice, a question is empty, or
             it has no answers though they were given, or others have any.
     """
     of_answers = Path(path if annotations is None else annotations)
-    columns = _Columns(_saying(path, tell))
-    given = _Given(_saying(of_answers, tell))
+    columns = _Columns(_saying(path, report))
+    given = _Given(_saying(of_answers, report))
     format, unbalanced = "", 0
-    for name, entry in entries(path, tell):
+    for name, entry in entries(path, report):
         format = name
         if entry.asked is not None and not entry.balanced:
             unbalanced += 1
@@ -84,11 +84,11 @@ def read_file(
     if not columns.rows:
         columns.say(f"there are no {'balanced ' if unbalanced else ''}questions in it")
     if of_answers != Path(path):
-        for _, entry in entries(of_answers, tell):
+        for _, entry in entries(of_answers, report):
             given.add(entry)
     asked = None
     if given.at or annotations is not None:
-        asked = given.of(list(columns.rows), path, every=tell is not None)
+        asked = given.of(list(columns.rows), path, every=report is not None)
     return QuestionFile(
         path=Path(path),
         format=format,
@@ -104,7 +104,7 @@ def read_file(
 class _Columns:
     """Questions as they come, what they consist of in lists."""
 
-    def __init__(self, say: Tell) -> None:
+    def __init__(self, say: Report) -> None:
         self.say, self.rows = say, dict[QuestionId, int]()
         self.image_ids, self.texts = list[ImageId](), list[str]()
 
@@ -124,8 +124,8 @@ class _Columns:
 class _Given:
     """Answers as they come, and which question they are to."""
 
-    def __init__(self, say: Tell) -> None:
-        self.say, self.at, self.list = say, dict[QuestionId, int](), AskedList()
+    def __init__(self, say: Report) -> None:
+        self.say, self.at, self.list = say, dict[QuestionId, int](), AnnotationList()
 
     def add(self, entry: Entry) -> None:
         """Add the answers to one more question, if there are any."""
@@ -137,7 +137,7 @@ class _Given:
         self.at[entry.question_id] = len(self.list)
         self.list.append(entry.asked)
 
-    def of(self, ids: list[QuestionId], path: Path | str, every: bool) -> AskedList | None:
+    def of(self, ids: list[QuestionId], path: Path | str, every: bool) -> AnnotationList | None:
         """Return the answers to these questions, in their order; tell which have none, or how many."""
         missing = [question_id for question_id in ids if question_id not in self.at]
         if missing and every:
@@ -146,17 +146,17 @@ class _Given:
         elif missing:
             self.say(
                 f"{len(missing):,} of the {len(ids):,} questions of {path} have no annotation, the first is "
-                f"{missing[0]}{as_text(missing[0], self.at)}"
+                f"{missing[0]}{id_type_hint(missing[0], self.at)}"
             )
         if missing:
             return None
         return self.list.chosen([self.at[question_id] for question_id in ids])
 
 
-def _saying(path: Path | str, tell: Tell | None) -> Tell:
+def _saying(path: Path | str, report: Report | None) -> Report:
     def say(mistake: str) -> None:
-        if tell is None:
+        if report is None:
             raise InputError(f"{path}: {mistake}")
-        tell(f"{path}: {mistake}")
+        report(f"{path}: {mistake}")
 
     return say

@@ -1,0 +1,95 @@
+"""Questions at the command line: the validator, and options of the data from training to prediction."""
+
+import json
+
+from bua.cli import main
+from tests.conftest import regions, write_store
+from tests.data.test_vqa_files import GQA, VIZWIZ, VQA, VQA_ANSWERS, written
+
+
+def test_a_sound_file_is_summed_up(capfd, tmp_path) -> None:
+    features = write_store(tmp_path / "f.h5", {1: regions(2)})
+    path, answers = written(tmp_path, "q.json", VQA), written(tmp_path, "a.json", VQA_ANSWERS)
+    words = [f"file={path}", f"annotations={answers}", f"features={features}", "min_answer_count=1"]
+    assert main(["questions", "check", *words]) == 0
+    out = capfd.readouterr()
+    assert out.err == ""
+    assert out.out.splitlines() == [
+        f"{path}: VQA v2, 1 questions on 1 images, 10 answers, 0 questions without a type of answer, "
+        "0 with a single answer, 0 answered questions are not among them",
+        f"{path}: 1 answers are the most frequent one of at least 1 questions; 0 questions have none of them",
+        f"{path}: sound",
+    ]
+
+
+def test_what_may_be_meant_is_remarked(capfd, tmp_path) -> None:
+    content = GQA | {"b": GQA["02930152"]}
+    assert main(["questions", "check", f"file={written(tmp_path, 'q.json', content)}"]) == 0
+    out = capfd.readouterr().out
+    assert "2 questions have a single answer: one that agrees with it counts 1" in out
+    assert "1 questions are asked of their image before, in the same words" in out
+    assert "0 answers are the most frequent one of at least 9 questions; 2 questions have none of them" in out
+    content = [VIZWIZ[0] | {"answers": ["a", "b"]}]
+    assert main(["questions", "check", f"file={written(tmp_path, 'q.json', content)}"]) == 0
+    assert "1 questions have neither 10 answers nor one" in capfd.readouterr().out
+    assert main(["questions", "check", f"file={written(tmp_path, 'q.json', VQA)}"]) == 0
+    assert "there are no answers; the file is of use for prediction alone" in capfd.readouterr().out
+
+
+def test_every_problem_has_a_line_and_the_command_fails(capfd, tmp_path) -> None:
+    features = write_store(tmp_path / "f.h5", {"VizWiz_train_00000000.jpg": regions(2)})
+    bare = {"image": "b.jpg", "question": "what?"}
+    path = written(tmp_path, "q.json", [VIZWIZ[0], VIZWIZ[0], bare, {"image": "c.jpg", "question": ""}, 3])
+    assert main(["questions", "check", f"file={path}", f"features={features}"]) == 2
+    assert capfd.readouterr().err.splitlines() == [
+        f"{path}: question VizWiz_train_00000000.jpg comes twice",
+        f"{path}: question c.jpg is empty",
+        f"{path}: entry[4] is not an object",
+        f"{path}: question b.jpg of {path} has no annotation",
+        f"bua questions check: {path}: image b.jpg has no regions in {features}",
+    ]
+
+
+def test_images_that_would_be_one_of_the_store_are_a_problem_of_the_command(capfd, tmp_path) -> None:
+    features = write_store(tmp_path / "f.h5", {"12.jpg": regions(2)})
+    asked = [{"image": name, "question": "what?"} for name in ("a/12.jpg", "b/12.jpg", "c.jpg")]
+    path = written(tmp_path, "q.json", asked)
+    assert main(["questions", "check", f"file={path}", f"features={features}"]) == 2
+    assert capfd.readouterr().err.splitlines() == [
+        f"{path}: image c.jpg has no regions in {features}",
+        f"bua questions check: {features}: its image '12.jpg' would be two images of {path}: 'a/12.jpg' and "
+        "'b/12.jpg'",
+    ]
+
+
+def test_a_run_does_not_go_on_with_other_answers(scenes, capfd, tmp_path) -> None:
+    run = [
+        "train",
+        "experiment=vqa_scenes",
+        f"scenes={scenes}",
+        f"out={tmp_path}/run",
+        "trainer.max_epochs=1",
+        "model.word_size=8",
+        "model.hidden_size=8",
+        "data.batch_size=32",
+        "data.padding=end",
+    ]
+    assert main([*run, "data.min_answer_count=3"]) == 0
+    told = capfd.readouterr().out
+    assert f"{scenes}/questions_train.json: VQA v2, " in told
+    assert " with none of the " in told
+    other = json.loads((tmp_path / "run/answers.json").read_text())
+    assert main([*run, "data.min_answer_count=4", "resume=true"]) == 2
+    assert "answers is not that of the run; resume with the same options" in capfd.readouterr().err
+    again = [word for word in run if not word.startswith("out=")]
+    assert main([*again, "data.min_answer_count=4", f"out={tmp_path}/new", f"start={tmp_path}/run"]) == 2
+    line = capfd.readouterr().err.strip().splitlines()[-1]
+    few = len(json.loads((tmp_path / "run/answers.json").read_text())["answers"])
+    assert f"its list of answers is not that of these data (answers: {few}, not " in line
+    assert line.endswith("it cannot be the start")
+    listed = f"data.answers={tmp_path}/run/answers.json"
+    assert main([*again, listed, f"out={tmp_path}/third", f"start={tmp_path}/run"]) == 0
+    assert json.loads((tmp_path / "third/answers.json").read_text()) == other
+    assert main(["predict", f"run={tmp_path}/third", f"out={tmp_path}/p.json"]) == 0
+    predicted = {p["answer"] for p in json.loads((tmp_path / "p.json").read_text())}
+    assert predicted <= set(other["surface"])

@@ -1,0 +1,76 @@
+"""Regions of a store as the input of a model."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from bua.data.batch import RegionInput
+from bua.errors import InputError
+from bua.store import FeatureStore
+from bua.store.checksum import checksummed_columns
+from tests.conftest import regions, write_store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return write_store(
+        tmp_path / "f.h5", {7: regions(3, seed=1), 8: regions(5, seed=2), 9: regions(1, seed=3)}
+    )
+
+
+def spoiled(path, column: str, image: int, value: float) -> FeatureStore:
+    """Put one number into the rows of an image, behind the back of whoever wrote the file."""
+    begin, _ = checksummed_columns(path)[column]
+    row = {7: 0, 8: 3, 9: 8}[image]
+    kind, width = (np.float16, 6) if column == "features" else (np.float32, 4)
+    content = bytearray(path.read_bytes())
+    at = begin + row * width * np.dtype(kind).itemsize
+    content[at : at + np.dtype(kind).itemsize] = kind(value).tobytes()
+    path.write_bytes(content)
+    return FeatureStore(path)
+
+
+def test_boxes_are_shares_of_the_image_and_padding_is_zero(store) -> None:
+    batch = RegionInput(None).load(FeatureStore(store), [9, 8])
+    assert batch.mask.tolist() == [[True] + 4 * [False], 5 * [True]]
+    np.testing.assert_allclose(batch.boxes[1], regions(5, seed=2).boxes / 50, rtol=1e-6)
+    np.testing.assert_array_equal(batch.features[1], regions(5, seed=2).features)
+    assert not batch.boxes[0, 1:].any()
+    assert not batch.features[0, 1:].any()
+    assert batch.features.dtype == torch.float32
+
+
+def test_boxes_do_not_depend_on_whether_they_are_put_behind_features(store) -> None:
+    plain, more = (RegionInput(g).load(FeatureStore(store), [7]) for g in (None, 3.0))
+    assert more.boxes.equal(plain.boxes)
+    torch.testing.assert_close(more.features[..., 6:10], 3 * plain.boxes)
+
+
+def test_a_batch_of_regions_can_be_moved_and_pickled(store) -> None:
+    batch = RegionInput(None).load(FeatureStore(store), [7, 8])
+    for copy in (batch.to("cpu"), pickle.loads(pickle.dumps(batch))):  # noqa: S301
+        assert type(copy) is type(batch)
+        assert all(a.equal(b) for a, b in zip(copy, batch, strict=True))
+
+
+@pytest.mark.parametrize("column", ["features", "boxes"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_refused_with_file_and_image(
+    store, column: str, value: float
+) -> None:
+    broken = spoiled(store, column, 8, value)
+    with pytest.raises(InputError, match=r"f\.h5: features or boxes of image 8 are not all finite"):
+        RegionInput(None).load(broken, [7, 8, 9])
+    assert RegionInput(None).load(broken, [7, 9]).features.isfinite().all()
+
+
+def test_large_numbers_are_taken_although_their_sum_is_not_finite(tmp_path) -> None:
+    large = regions(3)
+    large.features[:] = 65504
+    store = FeatureStore(write_store(tmp_path / "f.h5", {1: large}))
+    padded = store.padded([1])
+    huge = type(padded)(np.full((1, 3, 6), 3e38, np.float32), padded.boxes, padded.mask, padded.size)
+    store.padded = lambda ids: huge
+    assert RegionInput(None).load(store, [1]).features.max() == np.float32(3e38)

@@ -1,0 +1,132 @@
+"""Grid features: cells in order, where they lie, and the networks that they come from."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+from torchvision.models import resnet18
+
+from bua.detectors.c4.weights import save_c4
+from bua.detectors.detector import detect_regions, store_metadata
+from bua.detectors.grid import GridDetector, cell_boxes
+from bua.detectors.resize import Resize
+from bua.errors import InputError
+from tests.detectors.test_c4 import small
+from tests.detectors.test_fpn import file
+
+KEEP = Resize(side=None, longest=1000, rule="torchvision")
+MEAN, STD = (torch.tensor(v).reshape(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    net = resnet18(weights=None).eval()
+    path = tmp_path_factory.mktemp("grid") / "resnet18.pth"
+    torch.save(net.state_dict(), path)
+    return net, str(path)
+
+
+def detector(path: str, **more) -> GridDetector:
+    options = {"network": "resnet18", "resize": KEEP, "cells": [3, 5], "zoom": "bilinear"} | more
+    return GridDetector(name="grid_resnet", weights=path, **options)
+
+
+def photo() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (130, 200, 3), np.uint8)
+
+
+def last_map(net) -> torch.Tensor:
+    image = (torch.from_numpy(photo()).permute(2, 0, 1) / 255 - MEAN) / STD
+    with torch.inference_mode():
+        out = net.maxpool(net.relu(net.bn1(net.conv1(image[None]))))
+        return net.layer4(net.layer3(net.layer2(net.layer1(out))))
+
+
+@pytest.mark.parametrize("zoom", ["bilinear", "average"])
+@pytest.mark.parametrize("cells", [[7, 7], [10, 10], [14, 14], [3, 5]])
+def test_rows_are_the_cells_of_the_last_map_row_by_row(zoom, cells, weights) -> None:
+    net, path = weights
+    maps = last_map(net)
+    wanted = (
+        F.interpolate(maps, cells, mode="bilinear", align_corners=False)
+        if zoom == "bilinear"
+        else F.adaptive_avg_pool2d(maps, cells)
+    )
+    made = detector(path, zoom=zoom, cells=cells)
+    regions = detect_regions(made, photo())
+    regions.check("photo")
+    assert len(regions) == cells[0] * cells[1]
+    for row, column in ((0, 0), (cells[0] - 1, 1)):
+        np.testing.assert_allclose(
+            regions.features[row * cells[1] + column], wanted[0, :, row, column], atol=1e-4
+        )
+    assert store_metadata(made).grid == tuple(cells)
+
+
+def test_without_cells_the_map_stays_as_it_is(weights) -> None:
+    net, path = weights
+    regions = detect_regions(detector(path, cells=None), photo())
+    maps = last_map(net)
+    assert len(regions) == maps.shape[2] * maps.shape[3]
+    np.testing.assert_allclose(regions.features, maps[0].flatten(1).T, atol=1e-4)
+    assert store_metadata(detector(path, cells=None)).grid is None
+
+
+def test_cells_tile_the_photograph() -> None:
+    boxes = cell_boxes((2, 4), KEEP.frame(100, 200))
+    assert boxes[0].tolist() == [0, 0, 50, 50]
+    assert boxes[3].tolist() == [150, 0, 200, 50]
+    assert boxes[4].tolist() == [0, 50, 50, 100]
+    assert ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sum() == 100 * 200
+
+
+def test_given_boxes_are_pooled_from_the_map(weights) -> None:
+    boxes = np.array([[0, 0, 100, 100], [100, 30, 200, 130]], np.float32)
+    regions = detect_regions(detector(weights[1]), photo(), boxes)
+    assert regions.features.shape == (2, 512)
+    np.testing.assert_array_equal(regions.boxes, boxes)
+    assert not np.allclose(regions.features[0], regions.features[1])
+
+
+def test_the_backbone_of_a_visual_genome_detector_is_a_grid_of_stride_32(tmp_path) -> None:
+    model = small()
+    save_c4(tmp_path / "c4.safetensors", model)
+    made = GridDetector(
+        name="grid_vg_c4",
+        network="vg_c4",
+        weights=str(tmp_path / "c4.safetensors"),
+        resize=Resize(side=64, longest=107, rule="caffe"),
+        cells=None,
+        zoom="bilinear",
+    )
+    regions = detect_regions(made, photo())
+    assert regions.features.shape == (2 * 3, 2048)  # of 64 x 98 pixels
+
+
+def test_the_backbone_of_torchvisions_detector_is_a_grid(tmp_path) -> None:
+    _, path = file("fpn_mobilenet", tmp_path)
+    made = detector(str(path), network="fpn_mobilenet", cells=[2, 2], zoom="average")
+    assert detect_regions(made, photo()).features.shape[0] == 4
+    assert made.feature_size == detect_regions(made, photo()).features.shape[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network": "resnet1001"}, "there is no network 'resnet1001' .*resnet101"),
+        ({"network": "vgg16"}, "network=vgg16 has no last map"),
+        ({"network": "resnet50"}, r"resnet18\.pth: not weights of resnet50"),
+        ({"network": "vg_c4", "path": None}, "needs weights=FILE"),
+    ],
+)
+def test_what_cannot_be_is_named(options, message, weights) -> None:
+    path = options.pop("path", weights[1])
+    with pytest.raises(InputError, match=message):
+        detector(path, **options)
+
+
+@pytest.mark.parametrize("options", [{"zoom": "nearest"}, {"cells": [0, 4]}, {"cells": [4]}])
+def test_impossible_grids_are_refused(options, weights) -> None:
+    with pytest.raises(ValueError, match=r"must be"):
+        detector(weights[1], **options)

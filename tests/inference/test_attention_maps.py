@@ -1,0 +1,41 @@
+"""Where a VQA model looks against what a question is about."""
+
+import numpy as np
+import pytest
+
+from bua.data.vqa.files.plain_values import read_questions
+from bua.errors import InputError
+from bua.inference.attention_maps import question_attention, read_question_groundings
+from bua.inference.outputs import VQAPrediction
+from bua.metrics.grounding import grounding
+from bua.store import FeatureStore
+
+
+def test_a_model_that_looks_where_it_should_is_grounded_whatever_it_says(scenes) -> None:
+    store = FeatureStore(scenes / "regions.h5")
+    questions = read_questions(scenes / "questions_val.json")
+    named = read_question_groundings(scenes / "question_groundings_val.json")
+    assert named.keys() == {q.question_id for q in questions}
+    # name what the first region shows, so that looking there is right
+    told = {q.question_id: np.asarray(store[q.image_id].boxes)[:1] for q in questions}
+    answers = [VQAPrediction([("yes", 0.5)], np.eye(len(store[q.image_id]))[0]) for q in questions]
+    found = grounding(question_attention(questions, answers, store, told))
+    assert (found.share, found.pointed, found.mass, found.looks) == (1, 1, 1, len(questions))
+    assert found.chance < 1
+
+
+def test_questions_about_nothing_are_not_looked_at(scenes) -> None:
+    store = FeatureStore(scenes / "regions.h5")
+    questions = read_questions(scenes / "questions_val.json")
+    named = read_question_groundings(scenes / "question_groundings_val.json")
+    answers = [VQAPrediction([("yes", 0.5)], np.ones(len(store[q.image_id]))) for q in questions]
+    found = grounding(question_attention(questions, answers, store, named))
+    assert found.looks == sum(len(boxes) > 0 for boxes in named.values())
+    assert 0.5 * len(questions) < found.looks < len(questions)
+
+
+def test_a_broken_file_of_groundings_is_one_line(tmp_path) -> None:
+    path = tmp_path / "g.json"
+    path.write_text('[{"question_id": 1}]')
+    with pytest.raises(InputError, match=r"g\.json: not a list of questions with boxes"):
+        read_question_groundings(path)

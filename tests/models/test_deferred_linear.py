@@ -1,0 +1,72 @@
+"""One gradient for all steps of a recurrence is the sum of those of each."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from bua.models.deferred_linear import deferred_linear
+
+
+def recurrence(linear, x, steps: int, used: int):
+    """Apply a map again and again; only the first ``used`` outcomes count."""
+    total = x.new_zeros(())
+    for n in range(steps):
+        x = linear(x).tanh()
+        if n < used:
+            total = total + (x * (n + 1)).square().sum()
+    return total
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    steps=st.integers(0, 5),
+    used=st.integers(0, 5),
+    rows=st.integers(1, 3),
+    leaf=st.booleans(),
+)
+def test_gradients_are_those_of_ordinary_linear_maps(seed, steps, used, rows, leaf) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(4, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(2, rows, 4, generator=generator, dtype=torch.float64, requires_grad=leaf)
+    found = []
+    for make in (deferred_linear, lambda w: lambda x: F.linear(x, w)):
+        total = recurrence(make(weight * 1.5), x, steps, used) + weight.sum()
+        found.append(torch.autograd.grad(total, [weight, x] if leaf and steps and used else [weight]))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_second_backward_gives_the_same_again() -> None:
+    weight = torch.randn(3, 3, requires_grad=True)
+    total = recurrence(deferred_linear(weight), torch.randn(1, 2, 3), 3, 3)
+    first = torch.autograd.grad(total, weight, retain_graph=True)[0]
+    torch.testing.assert_close(torch.autograd.grad(total, weight)[0], first)
+
+
+def test_a_pass_that_ends_before_the_weight_leaves_nothing_behind() -> None:
+    weight, x = torch.randn(3, 3, requires_grad=True), torch.randn(1, 2, 3, requires_grad=True)
+    total = recurrence(deferred_linear(weight), x, 3, 3)
+    torch.autograd.grad(total, x, retain_graph=True)
+    plain = recurrence(lambda x: F.linear(x, weight), x, 3, 3)
+    torch.testing.assert_close(torch.autograd.grad(total, weight), torch.autograd.grad(plain, weight))
+
+
+def test_second_derivatives_are_an_error() -> None:
+    weight, x = torch.randn(3, 3, requires_grad=True), torch.randn(1, 2, 3, requires_grad=True)
+    total = recurrence(deferred_linear(weight), x, 3, 3)
+    (slope,) = torch.autograd.grad(total, x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.square().sum().backward()
+
+
+@pytest.mark.parametrize("how", ["no gradient", "frozen", "mixed precision"])
+def test_where_it_cannot_help_it_is_an_ordinary_linear_map(how) -> None:
+    weight, x = torch.randn(3, 3, requires_grad=how != "frozen"), torch.randn(2, 3)
+    mixed = how == "mixed precision"
+    with torch.set_grad_enabled(how != "no gradient"), torch.autocast("cpu", enabled=mixed):
+        out = deferred_linear(weight)(x)
+        assert out.dtype == (torch.bfloat16 if mixed else torch.float32)
+        torch.testing.assert_close(out, F.linear(x, weight))

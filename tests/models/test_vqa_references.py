@@ -1,0 +1,161 @@
+"""Parts of VQA models against slow references, written with loops from the equations of the papers."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bua.models.attention import ProductAttention
+from bua.models.layers import GatedTanh, random_mask
+from bua.models.vqa.ban import BilinearAttention
+from bua.models.vqa.question_encoder import QuestionEncoder, word_mask
+from bua.text.vocabulary import UNKNOWN
+from tests.helpers.models import ANSWERERS, COUNTS, H, V, answerer, some_regions, some_words
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.9999])
+def test_places_are_chosen_at_random_as_often_as_asked(share: float) -> None:
+    torch.manual_seed(0)
+    shape = torch.Size([3, 7, 4001])  # no multiple of four
+    chosen = random_mask(shape, share, torch.device("cpu")).double()
+    error = 4 * math.sqrt(share * (1 - share) / shape.numel())
+    assert float(chosen.mean()) == pytest.approx(share, abs=max(error, 1e-9))
+    for n in range(4):  # each of the four that share a draw, and neighbours independently
+        each = chosen.flatten()[n::4]
+        assert float(each.mean()) == pytest.approx(share, abs=max(3 * error, 1e-9))
+    together = (chosen[..., 1:] * chosen[..., :-1]).mean()
+    assert float(together) == pytest.approx(share**2, abs=max(2 * error, 1e-9))
+
+
+def test_product_attention_drops_from_the_product_and_keeps_its_mean() -> None:
+    torch.manual_seed(0)
+    attention = ProductAttention(feature_size=5, question_size=4, hidden_size=64, dropout=0.25)
+    features, question = torch.randn(1, 1, 5), torch.randn(1, 4)
+    joint = attention.region(features).relu() * attention.question(question).unsqueeze(1)
+    plain = attention.eval()(features, question).detach()
+    torch.testing.assert_close(plain, attention.score(joint).squeeze(-1))
+    many = attention.train()(features.expand(20000, 1, 5), question.expand(20000, 4)).detach()
+    products = (joint * attention.score.weight).flatten().detach()
+    assert float(many.mean()) == pytest.approx(float(plain), abs=0.01)
+    variance = float((products**2).sum()) * 0.25 / 0.75
+    assert float(many.var()) == pytest.approx(variance, rel=0.05)
+
+
+def times(weight: torch.Tensor, x: list[float], bias: torch.Tensor | None = None) -> list[float]:
+    """Return W x + b, one sum after the other."""
+    rows = weight.tolist()
+    more = [0.0] * len(rows) if bias is None else bias.tolist()
+    return [sum(w * v for w, v in zip(row, x, strict=True)) + b for row, b in zip(rows, more, strict=True)]
+
+
+def gated(layer: GatedTanh, x: list[float]) -> list[float]:
+    value = times(layer.value.weight, x, layer.value.bias)
+    gate = times(layer.gate.weight, x, layer.gate.bias)
+    return [math.tanh(v) * sigmoid(g) for v, g in zip(value, gate, strict=True)]
+
+
+@pytest.mark.parametrize("name", sorted(ANSWERERS))
+def test_an_unknown_word_begins_as_nothing_and_can_be_learnt(name: str) -> None:
+    model = answerer(name)
+    assert model.encoder.word.weight[UNKNOWN].eq(0).all()
+    words = torch.full((len(COUNTS), 3), UNKNOWN)
+    model(some_regions(), words)[0].sum().backward()
+    assert model.encoder.word.weight.grad[UNKNOWN].ne(0).any()
+
+
+def test_gated_tanh_is_tanh_times_a_gate() -> None:
+    torch.manual_seed(0)
+    layer, x = GatedTanh(4, 3), torch.randn(2, 4)
+    torch.testing.assert_close(layer(x), torch.tensor([gated(layer, row) for row in x.tolist()]))
+
+
+def test_gated_tanh_begins_by_glorots_rule_with_the_gain_of_tanh() -> None:
+    torch.manual_seed(0)
+    layer = GatedTanh(300, 500)
+    glorot = (2 / (300 + 500)) ** 0.5
+    assert float(layer.value.weight.detach().std()) == pytest.approx(5 / 3 * glorot, rel=0.02)
+    assert float(layer.gate.weight.detach().std()) == pytest.approx(glorot, rel=0.02)
+
+
+@torch.no_grad()
+def test_two_stream_model_is_what_its_equations_say() -> None:
+    """Teney et al. 2018, sections 3.2 to 3.6, one question and one region after the other."""
+    model, regions, words = answerer("teney"), some_regions(), some_words()[:, 0]
+    logits, weights = model(regions, words)
+    glimpse, out = model.glimpse, model.classifier
+    for b, count in enumerate(COUNTS):
+        question = model.encoder(words[b : b + 1])[0].tolist()
+        unit = []
+        for region in regions.features[b, :count].tolist():
+            norm = math.sqrt(sum(v * v for v in region))
+            unit.append([v / norm for v in region])
+        attention = glimpse.attention
+        scores = []
+        for region in unit:
+            hidden = gated(attention.joint, region + question)
+            scores += times(attention.score.weight, hidden, attention.score.bias)
+        total = sum(math.exp(s) for s in scores)
+        looked = [math.exp(s) / total for s in scores]
+        seen = [sum(w * region[d] for w, region in zip(looked, unit, strict=True)) for d in range(7)]
+        asked, found = gated(glimpse.question, question), gated(glimpse.region, seen)
+        joint = [q * v for q, v in zip(asked, found, strict=True)]
+        text = times(out.text.weight, gated(out.to_text, joint))
+        image = times(out.image.weight, gated(out.to_image, joint))
+        said = torch.tensor([t + i for t, i in zip(text, image, strict=True)])
+        torch.testing.assert_close(logits[b], said, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(weights[b, :count], torch.tensor(looked), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@settings(max_examples=25, deadline=None)
+@given(
+    words=st.lists(st.lists(st.integers(0, V - 1), min_size=5, max_size=5), min_size=1, max_size=6),
+    frozen=st.booleans(),
+)
+def test_the_last_state_is_that_of_a_plain_loop_wherever_padding_stands(cell, words, frozen) -> None:
+    torch.manual_seed(0)
+    encoder = QuestionEncoder(vocabulary_size=V, word_size=3, question_size=H, cell=cell, frozen_copy=frozen)
+    asked = torch.tensor(words)
+    last = encoder(asked)
+    torch.testing.assert_close(last, encoder.states(asked)[:, -1], atol=1e-6, rtol=1e-5)
+    wanted = torch.randn(last.shape)
+    fast = torch.autograd.grad((last * wanted).sum(), encoder.recurrent.parameters())
+    slow = torch.autograd.grad((encoder.states(asked)[:, -1] * wanted).sum(), encoder.recurrent.parameters())
+    for ours, theirs in zip(fast, slow, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_a_question_without_words_attends_to_its_padding() -> None:
+    words = torch.tensor([[0, 3, 0], [0, 0, 0]])
+    assert word_mask(words).tolist() == [[False, True, False], [True, True, True]]
+    logits, weights = answerer("mcan")(some_regions([2, 3]), words)
+    assert logits.isfinite().all()
+    torch.testing.assert_close(weights.sum(1), torch.ones(2))
+
+
+def test_a_frozen_copy_stays_what_the_words_began_with() -> None:
+    encoder = QuestionEncoder(vocabulary_size=V, word_size=3, question_size=H, frozen_copy=True)
+    encoder.begin(torch.ones(V, 3))
+    optimizer = torch.optim.SGD([p for p in encoder.parameters() if p.requires_grad], lr=1.0)
+    encoder(torch.tensor([[0, 1, 2]])).sum().backward()
+    optimizer.step()
+    assert encoder.frozen.weight[1:].eq(1).all()
+    assert not encoder.frozen.weight[0].any()
+    assert not encoder.word.weight[1:3].eq(1).all()
+
+
+def test_bilinear_attention_begins_as_uneven_as_its_authors_have_it() -> None:
+    torch.manual_seed(0)
+    attention = BilinearAttention(
+        feature_size=5, question_size=H, joint_size=384, glimpses=8, dropout=0.0, joint_dropout=0.0
+    )
+    weight = attention.score.weight.detach()
+    assert float(weight.std()) == pytest.approx(1, rel=0.05)  # of N(0, 1): its learnt norm is sqrt(8 * 384)
+    assert float(weight.norm()) == pytest.approx((8 * 384) ** 0.5, rel=0.05)
+    assert attention.score.bias.abs().min() > 0

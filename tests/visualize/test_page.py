@@ -1,0 +1,73 @@
+"""Attention pages escape every text, load nothing, and say what the weights say."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bua.store import Regions
+from bua.visualize.page import (
+    AttendedText,
+    Panel,
+    Row,
+    inline,
+    region_names,
+    render_page,
+    render_panel,
+    table,
+)
+from tests.cli.test_end_to_end import Parser
+
+REGIONS = Regions(
+    np.zeros((3, 2)),
+    np.array([[0, 0, 5, 5], [1, 2, 3, 4], [2, 2, 9, 9]], np.float32),
+    (10, 20),
+    class_id=np.array([0, 1, 1], np.int32),
+    attribute_id=np.array([1, 0, 0], np.int32),
+)
+PHOTO = np.zeros((10, 20, 3), np.uint8)
+
+
+def drawn(text: str, weights: list[float]) -> str:
+    line = Row("caption", [AttendedText(text, np.array(weights))], text)
+    return render_page(text, render_panel(Panel(text, PHOTO, REGIONS, [text] * 3, [line])))
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30))
+def test_any_text_is_shown_and_never_run(text: str) -> None:
+    parser = Parser()
+    parser.feed(drawn(f"<script>x</script>{text}", [1, 0, 0]))
+    assert f"<script>x</script>{text}" in parser.text
+    assert parser.elsewhere == []
+
+
+def test_words_carry_their_weights_without_the_faint_ones() -> None:
+    parser = Parser()
+    parser.feed(drawn("cat", [0.01, 0.69, 0.3]))
+    assert parser.words == [{"1": 0.69, "2": 0.3}]
+
+
+@pytest.mark.parametrize(("weights", "diffuse"), [([0.9, 0.05, 0.05], False), ([0.1, 0.15, 0.12], True)])
+def test_a_word_that_looked_everywhere_says_so(weights, diffuse) -> None:
+    assert ('data-diffuse="1"' in drawn("cat", weights)) == diffuse
+
+
+def test_boxes_are_drawn_in_the_picture_s_own_pixels() -> None:
+    shown = drawn("cat", [1, 0, 0])
+    assert 'viewBox="0 0 20 10"' in shown
+    assert 'x="1.0" y="2.0" width="2.0" height="2.0"' in shown
+
+
+def test_regions_are_called_by_attribute_and_class() -> None:
+    assert region_names(REGIONS, ["cat", "dog"], ["red", "old"]) == ["old cat", "red dog", "red dog"]
+    assert region_names(REGIONS, [], []) == ["region 1", "region 2", "region 3"]
+
+
+def test_large_pictures_are_made_smaller() -> None:
+    assert len(inline(np.zeros((3000, 2000, 3), np.uint8))) < 40_000
+
+
+def test_tables_escape_and_mark_the_best() -> None:
+    shown = table(["a<b"], [["1"], ["2 & 3"]], best=[1])
+    assert "a&lt;b" in shown
+    assert '<tr class="best"><td>2 &amp; 3</td></tr>' in shown
