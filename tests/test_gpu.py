@@ -26,8 +26,8 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is 
 
 SEARCHES = {
     "greedy": greedy(6),
-    "leaves": BeamSearch(3, 6),
-    "competes": BeamSearch(3, 6, "competes", Rules(min_words=2, twice=False)),
+    "retire": BeamSearch(3, 6),
+    "compete": BeamSearch(3, 6, "compete", Rules(min_length=2, allow_repeat=False)),
     "constrained": BeamSearch(3, 6),
     "diverse": DiverseBeamSearch(4, 2, 0.5, 6),
 }

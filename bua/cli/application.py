@@ -31,9 +31,9 @@ LEAST = {
     **dict.fromkeys(
         ["batch_size", "shard_size", "candidates", "questions_each", "n_best", "required", "attention"], 1
     ),
-    **dict.fromkeys(["decode.width", "decode.max_words"], 1),
+    **dict.fromkeys(["decode.beam_size", "decode.max_length"], 1),
     **dict.fromkeys(["top_objects", "top_attributes", "most_attributes"], 1),
-    **dict.fromkeys(["data.batch_size", "data.max_words", "data.captions_each", "most"], 1),
+    **dict.fromkeys(["data.batch_size", "data.max_length", "data.captions_each", "most"], 1),
     **dict.fromkeys(["data.length", "data.min_answer_count", "min_answer_count"], 1),
     **dict.fromkeys(["workers", "max_errors", "seed"], 0),
 }
@@ -101,10 +101,10 @@ def _checked(function: Callable[[Any], Any], least_of: dict[str, int]) -> Callab
         for key, least in least_of.items():
             value = OmegaConf.select(config, key)
             if value is not None and (not isinstance(value, int) or value < least):
-                raise InputError(f"{key}={value}: a whole number of at least {least} is needed")
+                raise InputError(f"{key}={value}: must be an integer of at least {least}")
         for key in FLAGS:
             if not isinstance(config.get(key, False), bool):
-                raise InputError(f"{key}={config[key]}: true or false is needed")
+                raise InputError(f"{key}={config[key]}: must be true or false")
         if config.get("device") == "auto":
             config.device = best_device()
         elif config.get("device") is not None:

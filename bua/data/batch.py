@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bua.data.vqa.files.entry import QuestionId
 from bua.data.vqa.sparse_rows import Numbers
-from bua.errors import InputError, check_number, check_whole
+from bua.errors import InputError, check_integer, check_number
 from bua.store.reader import FeatureStore, ImageId, PaddedRegions
 from bua.structures.region_batch import RegionBatch
 from bua.text.vocabulary import BOS, EOS, PADDING
@@ -81,8 +81,8 @@ class VQABatch(NamedTuple):
 
 def check_reading(batch_size: int, workers: int, geometry: float | None) -> None:
     """Raise ``ValueError`` unless batches can be read so: the options that captions and questions share."""
-    check_whole("batch_size", batch_size, 1)
-    check_whole("workers", workers)
+    check_integer("batch_size", batch_size, 1)
+    check_integer("workers", workers)
     if geometry is not None:
         check_number("geometry", geometry, without=0)
 
@@ -145,12 +145,12 @@ def geometry(boxes: Float[Tensor, "B K 4"], size: Int[Tensor, "B 2"]) -> Float[T
     return torch.cat([shares, area.unsqueeze(-1)], -1)
 
 
-def pad_captions(captions: Sequence[Sequence[Sequence[int]]], max_words: int) -> Int[Tensor, "B N T"]:
+def pad_captions(captions: Sequence[Sequence[Sequence[int]]], max_length: int) -> Int[Tensor, "B N T"]:
     """Frame the captions of each image by BOS and EOS and pad them.
 
-    A caption longer than ``max_words`` is cut and keeps its EOS.
+    A caption longer than ``max_length`` is cut and keeps its EOS.
     """
-    cut = [[list(words[:max_words]) for words in image] for image in captions]
+    cut = [[list(words[:max_length]) for words in image] for image in captions]
     longest = max((len(words) for image in cut for words in image), default=0)
     most = max((len(image) for image in cut), default=0)
     out = torch.full((len(cut), most, longest + 2), PADDING)

@@ -4,7 +4,7 @@ from bua.decode.automaton import Automaton, automaton
 from bua.decode.beam import BeamSearch, greedy
 from bua.decode.diverse import DiverseBeamSearch
 from bua.decode.ensemble import ensemble
-from bua.decode.length import LengthPenalty
+from bua.decode.options import BeamOptions, LengthPenalty
 from bua.decode.rules import Rules
 from bua.decode.sampling import Sampling
 from bua.decode.signature import search_signature
@@ -17,6 +17,7 @@ DECODERS = (BeamSearch, DiverseBeamSearch, Sampling)
 __all__ = [
     "DECODERS",
     "Automaton",
+    "BeamOptions",
     "BeamSearch",
     "Decoder",
     "DiverseBeamSearch",

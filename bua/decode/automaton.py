@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bua.errors import check_whole
+from bua.errors import check_integer
 
 Phrase = tuple[int, ...]
 #: The phrases of one constraint.
@@ -54,16 +54,16 @@ class Automaton(NamedTuple):
         """Return a copy on a device."""
         return Automaton(*(part.to(device) for part in self))
 
-    def fulfilled(self, width: int) -> Int[Tensor, "B M"]:
-        """Return ``met`` of every place of a beam with ``width`` places a state."""
-        return self.met.repeat_interleave(width, 1)
+    def fulfilled(self, beam_size: int) -> Int[Tensor, "B M"]:
+        """Return ``met`` of every place of a beam with ``beam_size`` places a state."""
+        return self.met.repeat_interleave(beam_size, 1)
 
     def candidates(
-        self, scores: Float[Tensor, "B M V"], nodes: Int[Tensor, "B M"], width: int
+        self, scores: Float[Tensor, "B M V"], nodes: Int[Tensor, "B M"], beam_size: int
     ) -> tuple[Int[Tensor, "B M C"], Int[Tensor, "B M C"]]:
         """Return the only words that the best continuations can have, and where they lead.
 
-        Those are the words of phrases, and of all others the best ``width`` of each place.
+        Those are the words of phrases, and of all others the best ``beam_size`` of each place.
         """
         b, m, v = scores.shape
         places = nodes.unsqueeze(-1).expand(-1, -1, self.words.shape[1])
@@ -74,7 +74,7 @@ class Automaton(NamedTuple):
         real = self.moves[:, 0] != _NOWHERE
         special.scatter_(1, self.words.masked_fill(~real, v), True)
         others = scores.masked_fill(special[:, None, :v], -torch.inf)
-        best = others.topk(min(width, v), dim=2).indices
+        best = others.topk(min(beam_size, v), dim=2).indices
         rest = self.rest.gather(1, nodes).unsqueeze(-1).expand_as(best)
         taken = special[:, None, :v].expand_as(scores).gather(2, best)
         return torch.cat([words, best], 2), torch.cat([moves, rest.masked_fill(taken, _NOWHERE)], 2)
@@ -91,9 +91,9 @@ def automaton(constraints: Sequence[Sequence[Constraint]], required: int | None 
         ValueError: there are no images, a constraint has no phrases, a phrase no words or one that is no
             index, or ``required`` is not such a number.
     """
-    check_whole("images with constraints", len(constraints), 1)
+    check_integer("images with constraints", len(constraints), 1)
     if required is not None:
-        check_whole("required", required, 1)
+        check_integer("required", required, 1)
     built = [_states(image) for image in constraints]
     states = max(len(found) for found, _ in built)
     columns = max(max((len(words) for _, words in built), default=0), 1)
@@ -130,7 +130,7 @@ def _states(constraints: Sequence[Constraint]) -> tuple[dict[_State, _Row], list
         if not constraint or not all(constraint):
             raise ValueError("a constraint needs phrases, and a phrase words")
         for word in (word for phrase in constraint for word in phrase):
-            check_whole("a word of a constraint", word)
+            check_integer("a word of a constraint", word)
     words = sorted({word for constraint in constraints for phrase in constraint for word in phrase})
     first: _State = tuple(() for _ in constraints)
     found: dict[_State, _Row] = {}

@@ -4,7 +4,7 @@ Shapes: B images, N sequences kept, M = S N places of a beam (S states of an aut
 words, K regions, T steps.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,44 +13,17 @@ from torch import Tensor
 
 from bua.decode.automaton import Automaton
 from bua.decode.beam_state import BeamState
-from bua.decode.length import LengthPenalty
+from bua.decode.options import BeamOptions
 from bua.decode.rules import Rules
 from bua.decode.step import Hypotheses, SpecialTokens, StepFunction, pick, reorder
-from bua.errors import check_kind, check_whole
-
-#: What becomes of a finished sequence.
-FINISHED = ("leaves", "competes")
 
 
 @dataclass(frozen=True)
-class BeamSearch:
-    """Every step keeps the ``width`` best continuations over all live sequences; 1 is greedy search.
+class BeamSearch(BeamOptions):
+    """Keep the ``beam_size`` best continuations of all live sequences at every step; 1 is greedy search.
 
-    Attributes:
-        width: sequences kept and returned; with an automaton, so many in each of its states.
-        max_words: longest sequence, its end included.
-        finished: ``leaves``: a sequence that ends is collected and gives up its place from the next
-            step on (self-critical.pytorch); the search of an image is over when nothing live can still
-            be better than the worst of ``width`` collected ones. ``competes``: it keeps its place, and
-            loses it only to better sequences (Up-Down's Caffe release); the search is over when all
-            places have ended.
-        rules: what may not be said.
-        length: penalty by which finished sequences are compared.
+    The options are those of ``BeamOptions``.
     """
-
-    width: int = 5
-    max_words: int = 20
-    finished: str = "leaves"
-    rules: Rules = field(default_factory=Rules)
-    length: LengthPenalty = field(default_factory=LengthPenalty)
-
-    def __post_init__(self) -> None:
-        check_whole("width", self.width, 1)
-        check_whole("max_words", self.max_words, 1)
-        check_kind("rules", self.rules, Rules)
-        check_kind("length", self.length, LengthPenalty)
-        if self.finished not in FINISHED:
-            raise ValueError(f"finished is {self.finished!r}; it must be {' or '.join(FINISHED)}")
 
     def __call__(
         self,
@@ -78,7 +51,7 @@ class BeamSearch:
         """
         group = BeamState(self, images, special or SpecialTokens(), automaton, device)
         words = group.words
-        for _ in range(self.max_words):
+        for _ in range(self.max_length):
             log_probs, weights, state = step(words, state)
             parent = group.choose(log_probs.float(), weights)
             if group.done:
@@ -87,13 +60,13 @@ class BeamSearch:
         return group.best()
 
 
-def greedy(max_words: int = 20, rules: Rules | None = None) -> BeamSearch:
+def greedy(max_length: int = 20, rules: Rules | None = None) -> BeamSearch:
     """Return the search that takes the most likely word at every step."""
-    return BeamSearch(width=1, max_words=max_words, rules=rules or Rules())
+    return BeamSearch(beam_size=1, max_length=max_length, rules=rules or Rules())
 
 
-def merged(found: list[Hypotheses], width: int, padding: int) -> Hypotheses:
-    """Return the best ``width`` of what several searches of the same images found, each caption once."""
+def merged(found: list[Hypotheses], beam_size: int, padding: int) -> Hypotheses:
+    """Return the best ``beam_size`` of what several searches of the same images found, each caption once."""
     longest = max(part.words.shape[2] for part in found)
 
     def joined(name: str, value: float) -> Tensor:
@@ -106,7 +79,7 @@ def merged(found: list[Hypotheses], width: int, padding: int) -> Hypotheses:
     every = Hypotheses(*(joined(name, values.get(name, 0)) for name in Hypotheses._fields))
     every = _ordered(every)
     once = _without(every, _copies(every.words), padding)
-    return Hypotheses(*(part[:, :width] for part in _ordered(once)))
+    return Hypotheses(*(part[:, :beam_size] for part in _ordered(once)))
 
 
 def _ordered(found: Hypotheses) -> Hypotheses:

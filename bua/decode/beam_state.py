@@ -4,7 +4,7 @@ Shapes: B images, S states of an automaton (1 without), N sequences kept in each
 words, K regions, T steps.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,11 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from bua.decode.automaton import Automaton
+from bua.decode.options import BeamOptions
 from bua.decode.step import BROKEN, Hypotheses, SpecialTokens, broken, pick
 from bua.errors import InputError
-
-if TYPE_CHECKING:
-    from bua.decode.beam import BeamSearch
 
 
 class BeamStep(NamedTuple):
@@ -32,7 +30,7 @@ class BeamState:
     """Live and finished sequences of one search.
 
     Args:
-        search: its options.
+        options: Options of the search.
         images: B.
         special: indices of special words.
         automaton: what must be said, if anything.
@@ -47,18 +45,18 @@ class BeamState:
 
     def __init__(
         self,
-        search: "BeamSearch",
+        options: BeamOptions,
         images: int,
         special: SpecialTokens,
         automaton: Automaton | None,
         device: torch.device | str,
     ) -> None:
-        self.search, self.special, self.automaton = search, special, automaton
+        self.options, self.special, self.automaton = options, special, automaton
         self.words = torch.full((images, 1), special.bos, device=device)
         self.spoke = torch.zeros(images, 1, dtype=torch.bool, device=device)
         self.done = False
         states = 1 if automaton is None else automaton.states
-        self._places = states * search.width
+        self._places = states * options.beam_size
         self._live = torch.zeros(images, 1, dtype=torch.long, device=device)
         self._scores = torch.zeros(images, 1, device=device)
         self._nodes = torch.zeros(images, 1, dtype=torch.long, device=device)
@@ -66,7 +64,7 @@ class BeamState:
         self._over = torch.zeros(images, 1, dtype=torch.bool, device=device)
         self._broken = torch.zeros((), dtype=torch.bool, device=device)
         self._trace: list[BeamStep] = []
-        self._collected = _Collected.none(images, states, search.width, device)
+        self._collected = _Collected.none(images, states, options.beam_size, device)
 
     def choose(
         self, log_probs: Float[Tensor, "B M V"], weights: Float[Tensor, "B M K"], less: Tensor | None = None
@@ -81,9 +79,9 @@ class BeamState:
         t = len(self._trace)
         if self.automaton is not None and not t:
             self.automaton.check(len(self._said), log_probs.shape[2])
-        last = t + 1 == self.search.max_words
-        allowed = self.search.rules.apply(log_probs, self._said, self.special, last)
-        if self.search.finished == "competes" and t:
+        last = t + 1 == self.options.max_length
+        allowed = self.options.rules.apply(log_probs, self._said, self.special, last)
+        if self.options.finished == "compete" and t:
             allowed = self._waiting(allowed)
         ranked = allowed
         if less is not None:  # what waits says nothing
@@ -113,10 +111,12 @@ class BeamState:
             raise InputError(BROKEN)
         order = found.scores.sort(dim=1, descending=True, stable=True).indices
         if self.automaton is not None:
-            met = self.automaton.fulfilled(self.search.width)
+            met = self.automaton.fulfilled(self.options.beam_size)
             met = pick(met, order).masked_fill(pick(found.scores, order) == -torch.inf, -1)
             order = pick(order, met.sort(dim=1, descending=True, stable=True).indices)
-        return self._backtrack(_Collected(*(pick(part, order[:, : self.search.width]) for part in found)))
+        return self._backtrack(
+            _Collected(*(pick(part, order[:, : self.options.beam_size]) for part in found))
+        )
 
     def _waiting(self, allowed: Tensor) -> Tensor:
         """Let what has ended say its end again, for nothing."""
@@ -131,14 +131,14 @@ class BeamState:
         if self.automaton is None:
             values, index = _top(total.flatten(1), self._places)
             return index // total.shape[2], index % total.shape[2], values != -torch.inf
-        words, nodes = self.automaton.candidates(total, self._nodes, self.search.width)
+        words, nodes = self.automaton.candidates(total, self._nodes, self.options.beam_size)
         b, m, c = words.shape
         states = torch.arange(self.automaton.states, device=words.device)
         elsewhere = nodes.view(b, 1, m * c) != states.view(1, -1, 1)
         every = total.gather(2, words).view(b, 1, m * c).masked_fill(elsewhere, -torch.inf)
-        values, index = _top(every.flatten(0, 1), self.search.width)
+        values, index = _top(every.flatten(0, 1), self.options.beam_size)
         values, index = values.view(b, -1), index.view(b, -1)
-        self._nodes = states.repeat_interleave(self.search.width).expand(b, -1)
+        self._nodes = states.repeat_interleave(self.options.beam_size).expand(b, -1)
         return index // c, words.view(b, m * c).gather(1, index), values != -torch.inf
 
     def _narrowed(self, parent: Tensor) -> Tensor:
@@ -156,8 +156,8 @@ class BeamState:
         return pick(parent, kept)
 
     def _collect(self, t: int) -> None:
-        last = t + 1 == self.search.max_words
-        if self.search.finished == "competes":
+        last = t + 1 == self.options.max_length
+        if self.options.finished == "compete":
             live = self._scores.isfinite() & ~self._over
             self.done = last or not bool(live.any())
             if self.done:
@@ -169,7 +169,7 @@ class BeamState:
                 self._collected = nothing.add(t, self._scores / divisors)
             return
         over = self._over if not last else torch.ones_like(self._over)
-        score = self._scores / self.search.length(t + 1)
+        score = self._scores / self.options.length_penalty(t + 1)
         self._collected = self._collected.add(t, score.masked_fill(~over, -torch.inf))
         self._scores = self._scores.masked_fill(over, -torch.inf)
         self._over = torch.zeros_like(self._over)
@@ -177,18 +177,18 @@ class BeamState:
 
     def _can_improve(self) -> Bool[Tensor, " B"]:
         """Say of which images a live sequence can still be better: log-probabilities only shrink."""
-        bound = self._scores.amax(1) / self.search.length(self.search.max_words)
+        bound = self._scores.amax(1) / self.options.length_penalty(self.options.max_length)
         found = self._collected.scores.flatten(1)
         if self.automaton is not None:
-            wanted = self.automaton.fulfilled(self.search.width)
+            wanted = self.automaton.fulfilled(self.options.beam_size)
             found = found.masked_fill(wanted < wanted.amax(1, keepdim=True), -torch.inf)
-        worst = found.topk(self.search.width, dim=1).values[:, -1]
+        worst = found.topk(self.options.beam_size, dim=1).values[:, -1]
         return bound > worst
 
     def _divisors(self) -> Tensor:
         """Return the divisor of each length, 1 for a length of 0."""
-        lengths = range(1, self.search.max_words + 1)
-        return torch.tensor([1.0, *(self.search.length(n) for n in lengths)])
+        lengths = range(1, self.options.max_length + 1)
+        return torch.tensor([1.0, *(self.options.length_penalty(n) for n in lengths)])
 
     def _backtrack(self, found: "_Collected") -> Hypotheses:
         place, columns = found.places, []
@@ -217,9 +217,9 @@ class _Collected(NamedTuple):
     places: Tensor
 
     @classmethod
-    def none(cls, images: int, states: int, width: int, device: torch.device | str) -> "_Collected":
-        empty = torch.full((images, states, width), -torch.inf, device=device)
-        zeros = torch.zeros(images, states, width, dtype=torch.long, device=device)
+    def none(cls, images: int, states: int, beam_size: int, device: torch.device | str) -> "_Collected":
+        empty = torch.full((images, states, beam_size), -torch.inf, device=device)
+        zeros = torch.zeros(images, states, beam_size, dtype=torch.long, device=device)
         return cls(empty, zeros, zeros)
 
     def add(self, step: int, scores: Float[Tensor, "B M"]) -> "_Collected":

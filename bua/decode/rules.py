@@ -11,11 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bua.decode.step import SpecialTokens
-from bua.errors import check_flag, check_whole
+from bua.errors import check_flag, check_integer
 
 Word = int | str
 #: Rules that name words.
-_OF_WORDS = ("banned", "again", "endings")
+_OF_WORDS = ("bad_words", "repeatable_words", "bad_endings")
 
 
 @dataclass(frozen=True)
@@ -26,29 +26,29 @@ class Rules:
     nothing.
 
     Attributes:
-        banned: words never to be said.
-        unknown: the unknown word may be said.
-        min_words: a caption has at least so many words, its end not counted; as many as a search allows
+        bad_words: words never to be said.
+        allow_unknown: the unknown word may be said.
+        min_length: a caption has at least so many words, its end not counted; as many as a search allows
             leave no room for an end, and all captions are cut there.
-        twice: a word may follow itself.
-        again: the words that may be said more than once; all of them where it is ``None``. With the
-            19 words of its decoder this is the rule of Up-Down's Caffe release.
-        ngram: no sequence of so many words is said twice; 0 for no such rule.
-        endings: words that a caption may not end with, at the length limit neither.
+        allow_repeat: a word may follow itself.
+        repeatable_words: the words that may be said more than once; all of them where it is ``None``. With
+            the 19 words of its decoder this is the rule of Up-Down's Caffe release.
+        no_repeat_ngram_size: no sequence of so many words is said twice; 0 for no such rule.
+        bad_endings: words that a caption may not end with, at the length limit neither.
     """
 
-    banned: Sequence[Word] = ()
-    unknown: bool = False
-    min_words: int = 0
-    twice: bool = True
-    again: Sequence[Word] | None = None
-    ngram: int = 0
-    endings: Sequence[Word] = ()
+    bad_words: Sequence[Word] = ()
+    allow_unknown: bool = False
+    min_length: int = 0
+    allow_repeat: bool = True
+    repeatable_words: Sequence[Word] | None = None
+    no_repeat_ngram_size: int = 0
+    bad_endings: Sequence[Word] = ()
 
     def __post_init__(self) -> None:
-        for name in ("min_words", "ngram"):
-            check_whole(name, getattr(self, name))
-        for name in ("unknown", "twice"):
+        for name in ("min_length", "no_repeat_ngram_size"):
+            check_integer(name, getattr(self, name))
+        for name in ("allow_unknown", "allow_repeat"):
             check_flag(name, getattr(self, name))
         for name in _OF_WORDS:
             words = getattr(self, name)
@@ -67,8 +67,13 @@ class Rules:
             found = (index(word) if isinstance(word, str) else word for word in words)
             return tuple(word for word in found if word is not None)
 
-        again = None if self.again is None else indices(self.again)
-        return replace(self, banned=indices(self.banned), again=again, endings=indices(self.endings))
+        repeatable_words = None if self.repeatable_words is None else indices(self.repeatable_words)
+        return replace(
+            self,
+            bad_words=indices(self.bad_words),
+            repeatable_words=repeatable_words,
+            bad_endings=indices(self.bad_endings),
+        )
 
     def of_words(self) -> bool:
         """Say whether a rule names words."""
@@ -99,9 +104,9 @@ class Rules:
             last: no word may follow: an ending would be one of the caption.
         """
         size, t = log_probs.shape[-1], said.shape[-1]
-        never = self._never(size, special) + ([special.eos] if t < self.min_words else [])
+        never = self._never(size, special) + ([special.eos] if t < self.min_length else [])
         if last:
-            never += self._words("endings", size, special)
+            never += self._words("bad_endings", size, special)
         allowed = log_probs.index_fill(-1, torch.tensor(never, device=said.device).long(), -torch.inf)
         if t:
             self._ban_said(allowed, said, special)
@@ -114,22 +119,22 @@ class Rules:
     def _ban_said(self, allowed: Tensor, said: Tensor, special: SpecialTokens) -> None:
         """Ban, in place, what follows from the words so far."""
         last = said[..., -1:]
-        if not self.twice:
+        if not self.allow_repeat:
             allowed.scatter_(2, last, -torch.inf)
-        if self.again is not None:
-            free = torch.isin(said, said.new_tensor([*self._indices(self.again), special.eos]))
+        if self.repeatable_words is not None:
+            free = torch.isin(said, said.new_tensor([*self._indices(self.repeatable_words), special.eos]))
             kept = allowed.gather(2, said).masked_fill(~free, -torch.inf)
             allowed.scatter_(2, said, kept)
-        if self.ngram == 1 or 1 < self.ngram <= said.shape[-1]:
-            _ban_completions(allowed, said, self.ngram)
-        if self.endings:
-            dangling = torch.isin(last, last.new_tensor(self._indices(self.endings)))
+        if self.no_repeat_ngram_size == 1 or 1 < self.no_repeat_ngram_size <= said.shape[-1]:
+            _ban_completions(allowed, said, self.no_repeat_ngram_size)
+        if self.bad_endings:
+            dangling = torch.isin(last, last.new_tensor(self._indices(self.bad_endings)))
             allowed[..., special.eos : special.eos + 1].masked_fill_(dangling, -torch.inf)
 
     def _never(self, size: int, special: SpecialTokens) -> list[int]:
-        silent = [special.padding, special.bos, *([] if self.unknown else [special.unknown])]
-        banned = self._words("banned", size, special)
-        return [word for word in silent if word >= 0 and word != special.eos] + banned
+        silent = [special.padding, special.bos, *([] if self.allow_unknown else [special.unknown])]
+        bad_words = self._words("bad_words", size, special)
+        return [word for word in silent if word >= 0 and word != special.eos] + bad_words
 
     def _words(self, name: str, size: int, special: SpecialTokens) -> list[int]:
         """Return the words of a rule, without the end."""

@@ -12,19 +12,19 @@ from torch import Tensor
 
 from bua.decode.rules import Rules
 from bua.decode.step import BROKEN, Hypotheses, SpecialTokens, StepFunction, broken, repeat
-from bua.errors import InputError, check_kind, check_number, check_whole
+from bua.errors import InputError, check_integer, check_kind, check_number
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Draws ``width`` sequences an image.
+    """Draws ``num_samples`` sequences an image.
 
     Log-probabilities are those of the model, whatever words are drawn by; they carry gradients where
     those are on, as self-critical training needs it.
 
     Attributes:
-        width: samples an image.
-        max_words: longest sequence, its end included.
+        num_samples: samples an image.
+        max_length: longest sequence, its end included.
         temperature: log-probabilities are divided by it; below 1 likely words become likelier.
         top_k: only the likeliest so many words are drawn.
         top_p: only the likeliest words that together reach this probability are drawn (Holtzman et al.
@@ -32,22 +32,27 @@ class Sampling:
         rules: what may not be said.
     """
 
-    width: int = 5
-    max_words: int = 20
+    num_samples: int = 5
+    max_length: int = 20
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
     rules: Rules = field(default_factory=Rules)
 
     def __post_init__(self) -> None:
-        check_whole("width", self.width, 1)
-        check_whole("max_words", self.max_words, 1)
+        check_integer("num_samples", self.num_samples, 1)
+        check_integer("max_length", self.max_length, 1)
         check_kind("rules", self.rules, Rules)
         check_number("temperature", self.temperature, without=0)
         if self.top_k is not None:
-            check_whole("top_k", self.top_k, 1)
+            check_integer("top_k", self.top_k, 1)
         if self.top_p is not None:
             check_number("top_p", self.top_p, most=1, without=0)
+
+    @property
+    def num_sequences(self) -> int:
+        """Number of sequences that are drawn for each image."""
+        return self.num_samples
 
     def __call__(
         self,
@@ -61,15 +66,15 @@ class Sampling:
     ) -> Hypotheses:
         """Draw; arguments and errors as of ``BeamSearch``."""
         special = special or SpecialTokens()
-        state = repeat(state, images, self.width, device)
-        words = torch.full((images, self.width), special.bos, device=device)
-        said = words.new_zeros(images, self.width, 0)
+        state = repeat(state, images, self.num_samples, device)
+        words = torch.full((images, self.num_samples), special.bos, device=device)
+        said = words.new_zeros(images, self.num_samples, 0)
         live = torch.ones_like(words, dtype=torch.bool)
         gained, looked = [], []
-        for t in range(self.max_words):
+        for t in range(self.max_length):
             log_probs, weights, state = step(words, state)
             log_probs = log_probs.float()
-            allowed = self.rules.apply(log_probs.detach(), said, special, t + 1 == self.max_words)
+            allowed = self.rules.apply(log_probs.detach(), said, special, t + 1 == self.max_length)
             words = self._draw(allowed, generator)
             gained.append(log_probs.gather(2, words.unsqueeze(2)).squeeze(2).masked_fill(~live, 0))
             looked.append(weights * live.unsqueeze(-1))

@@ -5,7 +5,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 #: Options that are told whatever they are.
-ALWAYS = ("width", "max_words")
+ALWAYS = ("beam_size", "num_samples", "max_length")
 
 
 def search_signature(search: Any) -> str:

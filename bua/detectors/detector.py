@@ -37,7 +37,7 @@ class Detector(Protocol):
     grid: tuple[int, int] | None
 
     def configuration(self) -> dict[str, Any]:
-        """Return ``_target_`` and every argument that decides features, so that it can be built again."""
+        """Return ``type`` and every argument that decides features, so that it can be built again."""
 
     def __call__(self, images: Sequence[Prepared]) -> list[Regions]:
         """Return the regions of photographs that were resized to one size."""

@@ -252,7 +252,7 @@ class FpnDetector(FrozenDetector):
             selection=selection,
             weights_sha256=file_sha256(path),
             configuration={
-                "_target_": "bua.detectors.fpn.FpnDetector",
+                "type": "FpnDetector",
                 "name": name,
                 "architecture": architecture,
                 "side": model.resize.side,

@@ -41,7 +41,7 @@ class FrozenDetector:
         model: that proposes.
         selection: which proposals become regions; given boxes are all kept, in their order.
         weights_sha256: of the model's weights.
-        configuration: the arguments that decide features, and ``_target_``.
+        configuration: the arguments that decide features, and ``type``.
         device: to run on.
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         channels_last: lay maps out for convolutions in mixed precision.
@@ -71,7 +71,7 @@ class FrozenDetector:
         self.resize: Resize = model.resize
 
     def configuration(self) -> dict[str, Any]:
-        """Return ``_target_`` and every argument that decides features."""
+        """Return ``type`` and every argument that decides features."""
         more = {"selection": self.selection.configuration(), "precision": self.precision}
         return {**self._configuration, **more}
 

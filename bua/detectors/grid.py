@@ -120,9 +120,9 @@ class GridDetector:
             self.feature_size = int(self.model(torch.zeros(1, 3, 64, 64, device=self.device)).shape[1])
 
     def configuration(self) -> dict[str, Any]:
-        """Return ``_target_`` and every argument that decides features."""
+        """Return ``type`` and every argument that decides features."""
         return {
-            "_target_": "bua.detectors.grid.GridDetector",
+            "type": "GridDetector",
             "name": self.name,
             "network": self.network,
             "resize": self.resize.configuration(),

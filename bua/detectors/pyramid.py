@@ -48,7 +48,7 @@ class PyramidDetector(FrozenDetector):
             model=load_weights(path)[0],
             selection=selection,
             weights_sha256=file_sha256(path),
-            configuration={"_target_": "bua.detectors.pyramid.PyramidDetector", "name": name},
+            configuration={"type": "PyramidDetector", "name": name},
             device=device,
             precision=precision,
             channels_last=channels_last,

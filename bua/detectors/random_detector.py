@@ -35,9 +35,9 @@ class RandomDetector:
         self.weights_sha256 = hashlib.sha256(f"random {seed}".encode()).hexdigest()
 
     def configuration(self) -> dict[str, Any]:
-        """Return ``_target_`` and the arguments."""
+        """Return ``type`` and the arguments."""
         return {
-            "_target_": "bua.detectors.random_detector.RandomDetector",
+            "type": "RandomDetector",
             "name": self.name,
             "seed": self.seed,
             "feature_size": self.feature_size,

@@ -84,7 +84,7 @@ class Resize:
 
     def configuration(self) -> dict[str, Any]:
         """Return the arguments, as a configuration has them."""
-        return {"_target_": "bua.detectors.resize.Resize", **vars(self)}
+        return {"type": "Resize", **vars(self)}
 
     def frame(self, height: int, width: int) -> Frame:
         """Return how a photograph of that size is resized."""

@@ -29,7 +29,7 @@ class SelectionRule(Protocol):
         """Return indices of proposals and their boxes in pixels of the photograph."""
 
     def configuration(self) -> dict[str, Any]:
-        """Return ``_target_`` and the arguments."""
+        """Return ``type`` and the arguments."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +54,8 @@ class Selection:
         _check(self.min_regions, self.max_regions, self.threshold)
 
     def configuration(self) -> dict[str, Any]:
-        """Return ``_target_`` and the arguments."""
-        return {"_target_": "bua.detectors.selection.Selection", **asdict(self)}
+        """Return ``type`` and the arguments."""
+        return {"type": "Selection", **asdict(self)}
 
     def select(self, proposals: Proposals) -> tuple[Int[Tensor, " K"], Float[Tensor, "K 4"]]:
         """Return indices of proposals and their boxes, in pixels of the photograph."""
@@ -123,8 +123,8 @@ class ClassAgnosticSelection:
         _check(self.min_regions, self.max_regions, self.threshold)
 
     def configuration(self) -> dict[str, Any]:
-        """Return ``_target_`` and the arguments."""
-        return {"_target_": "bua.detectors.selection.ClassAgnosticSelection", **asdict(self)}
+        """Return ``type`` and the arguments."""
+        return {"type": "ClassAgnosticSelection", **asdict(self)}
 
     def select(self, proposals: Proposals) -> tuple[Int[Tensor, " K"], Float[Tensor, "K 4"]]:
         """Return indices of proposals, best first, and their boxes in pixels of the photograph."""
@@ -152,8 +152,8 @@ class ArgmaxSelection:
         _check(1, self.regions, 1.0)
 
     def configuration(self) -> dict[str, Any]:
-        """Return ``_target_`` and the arguments."""
-        return {"_target_": "bua.detectors.selection.ArgmaxSelection", **asdict(self)}
+        """Return ``type`` and the arguments."""
+        return {"type": "ArgmaxSelection", **asdict(self)}
 
     def select(self, proposals: Proposals) -> tuple[Int[Tensor, " K"], Float[Tensor, "K 4"]]:
         """Return indices of proposals, best first, and their regressed boxes."""

@@ -32,7 +32,7 @@ def run_distributed(
     """
     for key, value in (("devices", devices), ("num_nodes", num_nodes)):
         if not isinstance(value, int) or value < 1:
-            raise InputError(f"trainer.{key}={value}: a whole number of at least 1 is needed")
+            raise InputError(f"trainer.{key}={value}: must be an integer of at least 1")
     if devices * num_nodes == 1:
         return function(ProcessGroup(), device)
     kind = device.split(":")[0]

@@ -76,9 +76,9 @@ def resolve_rule_words(decoder: Search, vocabulary: Vocabulary) -> Search:
         InputError: the vocabulary is of pieces of words, and a rule is about whole ones.
     """
     rules = decoder.rules
-    if vocabulary.pieces and (rules.of_words() or not rules.twice or rules.ngram):
+    if vocabulary.pieces and (rules.of_words() or not rules.allow_repeat or rules.no_repeat_ngram_size):
         raise InputError(
-            "rules.twice, again, ngram, banned and endings are over words; the model says pieces"
+            "rules.allow_repeat, again, ngram, banned and endings are over words; the model says pieces"
         )
     for rule, words in decoder.rules.unheard(vocabulary.index).items():
         _report(

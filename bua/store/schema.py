@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
+from bua.public_names import to_public
 from bua.structures.regions import OPTIONAL
 
 FORMAT, VERSION = "bua-regions", 1
@@ -106,7 +107,7 @@ def read_metadata(file: h5py.File, path: Path) -> StoreMetadata:
         values = {n: json.loads(file.attrs.get(n, "{}") if n == "origin" else file.attrs[n]) for n in _JSON}
         return StoreMetadata(
             detector=str(file.attrs["detector"]),
-            configuration=values["configuration"],
+            configuration=to_public(values["configuration"]),
             weights_sha256=str(file.attrs["weights_sha256"]),
             class_names=tuple(values["class_names"]),
             attribute_names=tuple(values["attribute_names"]),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bua.data.batch import CaptionBatch
 from bua.decode import Hypotheses
-from bua.errors import InputError, check_flag, check_kind, check_number, check_whole
+from bua.errors import InputError, check_flag, check_integer, check_kind, check_number
 from bua.models.captioners.base import Captioner
 from bua.structures.region_batch import RegionBatch
 from bua.tasks.captioning import CaptioningTask
@@ -40,8 +40,8 @@ class ScheduledSampling:
     def __post_init__(self) -> None:
         check_number("most", self.most, most=1)
         check_number("step", self.step)
-        check_whole("every", self.every, 1)
-        check_whole("start", self.start)
+        check_integer("every", self.every, 1)
+        check_integer("start", self.start)
 
     def at(self, epoch: int) -> float:
         """Return the probability in an epoch."""

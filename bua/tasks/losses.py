@@ -1,16 +1,20 @@
-"""What a loss over words is divided by: learning rates mean nothing without it.
+"""Losses and what their sums are divided by, without which a learning rate means nothing.
 
-Shapes: B images, N captions an image, T words.
+Shapes: B images or questions, N captions an image, T words, C answers.
 """
 
 from dataclasses import dataclass
 
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from bua.errors import check_number
 
+#: What a loss over words may be divided by.
 PER = ("word", "caption", "caption_mean")
+#: What a loss over answers may be divided by.
+ANSWER_PER = ("question", "batch", "answer")
 
 
 @dataclass(frozen=True)
@@ -47,3 +51,24 @@ class LossReduction:
         if self.per == "caption_mean":
             each = each / words.clamp(min=1)
         return self.scale * each.sum() / (words > 0).sum().clamp(min=1)
+
+
+@dataclass(frozen=True)
+class AnswerLoss:
+    """Binary cross-entropy of every answer against its soft score.
+
+    Attributes:
+        per: ``question``: the sum over answers, the mean over questions (hengyuan-hu, BAN, Pythia);
+            ``batch``: the sum over both (OpenVQA, MCAN); ``answer``: the mean over both.
+    """
+
+    per: str = "question"
+
+    def __post_init__(self) -> None:
+        if self.per not in ANSWER_PER:
+            raise ValueError(f"a loss per {self.per!r}; it must be per {', '.join(ANSWER_PER)}")
+
+    def __call__(self, logits: Float[Tensor, "B C"], targets: Float[Tensor, "B C"]) -> Float[Tensor, ""]:
+        """Return one number."""
+        total = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
+        return total / {"question": len(logits), "batch": 1, "answer": logits.numel()}[self.per]

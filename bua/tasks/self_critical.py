@@ -91,8 +91,10 @@ class SelfCriticalTask(CaptioningTask):
         check_kind("normaliser", normaliser, LossReduction)
         if baseline not in BASELINES:
             raise ValueError(f"there is no baseline {baseline!r}; there is {', '.join(BASELINES)}")
-        if baseline != "greedy" and sampler.width < 2:
-            raise ValueError(f"the baseline {baseline!r} needs sampler.width of at least 2")
+        if baseline != "greedy" and sampler.num_sequences < 2:
+            raise ValueError(
+                f"the baseline {baseline!r} needs sampler.num_samples (beam_size of a beam search) of at least 2"
+            )
         _check_differs(sampler, baseline)
         self.sampler, self._said_by = resolve_rule_words(sampler, self.vocabulary), search_signature(sampler)
         self.baseline, self.reward, self.normaliser = baseline, reward, normaliser
@@ -194,7 +196,7 @@ class SelfCriticalTask(CaptioningTask):
         if self.baseline == "greedy":
             with evaluating(self.model):
                 said = generate(
-                    [self.model], [batch.regions], greedy(self.sampler.max_words, self.sampler.rules)
+                    [self.model], [batch.regions], greedy(self.sampler.max_length, self.sampler.rules)
                 )
             return self.rewards(batch, said.words).expand_as(rewards)
         total, count = (rewards * there).sum(1, keepdim=True), there.sum(1, keepdim=True)
@@ -240,10 +242,10 @@ def _check_differs(sampler: Decoder, baseline: str) -> None:
     if isinstance(sampler, Sampling):
         if sampler.top_k == 1:
             raise ValueError("sampler.top_k is 1: one word can be drawn, which teaches nothing; 2 is needed")
-    elif baseline == "greedy" and sampler.width == 1:
+    elif baseline == "greedy" and sampler.num_sequences == 1:
         raise ValueError(
             "the baseline 'greedy' is the caption that one beam finds, which teaches nothing; "
-            "a sampler that draws, or sampler.width of at least 2, is needed"
+            "a sampler that draws, or sampler.num_samples (beam_size of a beam search) of at least 2, is needed"
         )
 
 

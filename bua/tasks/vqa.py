@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from bua.data.batch import VQABatch
 from bua.errors import InputError
-from bua.tasks.answer_loss import AnswerLoss
 from bua.tasks.base import BaseTask
 from bua.tasks.embeddings import MISSING, init_answer_embeddings, init_word_embeddings
+from bua.tasks.losses import AnswerLoss
 
 
 class VQATask(BaseTask):

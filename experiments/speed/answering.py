@@ -13,7 +13,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from bua.models.attention import ProductAttention
 from bua.models.vqa.updown import UpDownVQAModel
 from bua.structures.region_batch import RegionBatch
-from bua.tasks.answer_loss import AnswerLoss
+from bua.tasks.losses import AnswerLoss
 
 Row = dict[str, str]
 QUESTIONS, REGIONS, FEATURES, HIDDEN = 512, 36, 2048, 1024

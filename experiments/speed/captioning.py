@@ -312,7 +312,7 @@ def self_critical(model: Captioner[Any, Any], regions: RegionBatch) -> tuple[Sel
         vocabulary=vocabulary,
         captions=captions,
         decoder=greedy(SAID),
-        sampler=Sampling(5, SAID, rules=Rules(min_words=SAID - 1)),
+        sampler=Sampling(5, SAID, rules=Rules(min_length=SAID - 1)),
         baseline="others",
         reward=Reward(),
         frequencies=None,

@@ -192,8 +192,8 @@ def test_grid_and_fpn_features_lie_in_the_same_kind_of_store(scenes, tmp_path, c
         (["boxes=nowhere.json"], "nowhere.json"),
         (["precision=64"], "precision must be one of 32-true, bf16-mixed, 16-mixed, not 64"),
         (["select.threshold=2"], "threshold must be in (0, 1], not 2"),
-        (["trainer.devices=0"], "trainer.devices=0: a whole number of at least 1"),
-        (["trainer.devices=-1"], "trainer.devices=-1: a whole number of at least 1"),
+        (["trainer.devices=0"], "trainer.devices=0: must be an integer of at least 1"),
+        (["trainer.devices=-1"], "trainer.devices=-1: must be an integer of at least 1"),
         (["precision=16-mixed", "device=cpu"], "precision 16-mixed needs a GPU"),
     ],
 )

@@ -59,7 +59,7 @@ def test_draws_are_the_same_with_the_same_seed(runs, tmp_path) -> None:
 
 @pytest.mark.slow
 def test_an_ensemble_of_different_models_predicts(runs, tmp_path) -> None:
-    common = ["predict", f"run={runs}/scst", "split=val", "decode.rules.min_words=4", "n_best=2"]
+    common = ["predict", f"run={runs}/scst", "split=val", "decode.rules.min_length=4", "n_best=2"]
     ran(*common, f"others=[{runs}/mean]", f"out={tmp_path}/both.json")
     ran(*common, f"others=[{runs}/scst]", f"out={tmp_path}/twice.json")
     ran(*common, f"out={tmp_path}/one.json")
@@ -121,7 +121,7 @@ def test_mixed_precision_predicts_nearly_the_same(runs, tmp_path, capfd) -> None
         f"run={runs}/scst",
         "split=val",
         "decode=greedy",
-        "decode.rules.min_words=4",
+        "decode.rules.min_length=4",
         "scores=true",
     ]
     ran(*common, f"out={tmp_path}/full.json")
@@ -187,17 +187,17 @@ def test_empty_captions_are_counted_and_seen_by_the_score(runs, scenes, tmp_path
     capfd.readouterr()
     common = ["predict", f"run={runs}/xe", "split=val", f"out={tmp_path}/p.json"]
     every = load(runs / "xe").vocabulary.words
-    ran(*common, f"decode.rules.banned=[{','.join(w for w in every if w.isalpha())}]")
-    assert "8 of 8 captions are empty; decode.rules.min_words=1 forbids it" in capfd.readouterr().out
+    ran(*common, f"decode.rules.bad_words=[{','.join(w for w in every if w.isalpha())}]")
+    assert "8 of 8 captions are empty; decode.rules.min_length=1 forbids it" in capfd.readouterr().out
     score = ["score", "task=caption", f"predictions={tmp_path}/p.json", "tokenizer=python", "metrics=[cider]"]
     ran(*score, f"references={scenes}/captions_val.json", f"out={tmp_path}/s.json")
     assert "8 of 8 captions are empty" in capfd.readouterr().out
-    ran(*common, "decode.rules.min_words=1")
+    ran(*common, "decode.rules.min_length=1")
     assert "are empty" not in capfd.readouterr().out
 
 
 WITHOUT_EFFECT = {
-    "n_best=6": "n_best=6: decode.width=5 finds no more",
+    "n_best=6": "n_best=6: decode.beam_size=5 finds no more",
     "ids={scenes}/none.txt images={scenes}/captions_val.json": "none.txt: image 77 is not in",
     "split=val images={scenes}/captions_val.json": "captions_val.json: it has no splits",
     "split=val images={scenes}/few.txt": "split=val: {scenes}/few.txt is a list of images without splits",
@@ -294,10 +294,10 @@ def test_rules_name_words(runs, scenes) -> None:
 
 def test_words_of_rules_that_the_vocabulary_lacks_are_told_once(runs, tmp_path, capfd) -> None:
     common = ["predict", f"run={runs}/scst", "split=val", f"out={tmp_path}/p.json", "batch_size=2"]
-    ran(*common, "decode.rules.banned=[Treee,tree]", "decode.rules.endings=[whith,oof]")
+    ran(*common, "decode.rules.bad_words=[Treee,tree]", "decode.rules.bad_endings=[whith,oof]")
     told = "".join(capfd.readouterr())
-    assert told.count("rules.banned: the vocabulary lacks Treee: ") == 1
-    assert told.count("rules.endings: the vocabulary lacks whith, oof: ") == 1
+    assert told.count("rules.bad_words: the vocabulary lacks Treee: ") == 1
+    assert told.count("rules.bad_endings: the vocabulary lacks whith, oof: ") == 1
 
 
 def test_what_a_detector_saw_becomes_constraints(tmp_path, capfd) -> None:

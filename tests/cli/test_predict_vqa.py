@@ -80,16 +80,16 @@ def test_together_the_score_is_the_mean_by_shares(runs, tmp_path) -> None:
 MISTAKES = {
     "shares=[1,2,3]": "shares=[1, 2, 3]: a list of 2 numbers is needed, one a model",
     "shares=0.5": "shares=0.5: a list of 2 numbers is needed, one a model",
-    "shares=[1,inf]": "shares=[1, inf]: a share is inf; a number above 0 is needed",
-    "shares=[true,1]": "shares=[True, 1]: a share is True; a number above 0 is needed",
-    "shares=[0,1]": "shares=[0, 1]: a share is 0; a number above 0 is needed",
+    "shares=[1,inf]": "shares=[1, inf]: a share must be a number above 0, got inf",
+    "shares=[true,1]": "shares=[True, 1]: a share must be a number above 0, got True",
+    "shares=[0,1]": "shares=[0, 1]: a share must be a number above 0, got 0",
     "split=features": "split=features: a run has train and val; give questions=FILE for others",
     "split=test": "split=test: a run has train and val; give questions=FILE for others",
     "others=runs/two": "others=runs/two: a list of runs is needed: others=[runs/two]",
 }
 
 
-@pytest.mark.parametrize("word", ["decode=greedy", "decode.width=3", "images=i.json", "splits=[test]"])
+@pytest.mark.parametrize("word", ["decode=greedy", "decode.beam_size=3", "images=i.json", "splits=[test]"])
 def test_what_only_a_captioner_takes_is_refused(word: str, runs, tmp_path, capfd) -> None:
     assert main(["predict", f"run={runs[0]}", f"out={tmp_path}/p.json", word]) == 2
     line = capfd.readouterr().err.strip()

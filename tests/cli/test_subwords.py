@@ -19,7 +19,7 @@ SMALL = ["model.word_size=8", "model.hidden_size=12", "model.attention_size=6", 
 def run(scenes, tmp_path_factory) -> Path:
     """A captioner trained for an epoch over few pieces, so that most words are made of several."""
     out = tmp_path_factory.mktemp("pieces")
-    words = ["vocabulary=virtex", "data.vocabulary.size=60", "data.max_words=40"]
+    words = ["vocabulary=virtex", "data.vocabulary.size=60", "data.max_length=40"]
     command = ["experiment=caption_scenes", f"scenes={scenes}", f"out={out}/run", "trainer.max_epochs=1"]
     assert main(["train", *command, *SMALL, *words]) == 0
     return out / "run"
@@ -39,7 +39,7 @@ def test_predictions_have_whole_words_with_the_attention_of_each(run, scenes, tm
 
 def test_rewards_on_pieces_are_refused_in_one_line(run, scenes, tmp_path, capfd) -> None:
     command = ["experiment=caption_scenes", f"scenes={scenes}", f"out={tmp_path}/run", f"start={run}"]
-    words = ["vocabulary=virtex", "data.vocabulary.size=60", "data.max_words=40"]
+    words = ["vocabulary=virtex", "data.vocabulary.size=60", "data.max_length=40"]
     assert main(["train", *command, *SMALL, *words, "objective=self_critical"]) == 2
     assert "rewards compare whole words" in capfd.readouterr().err.strip().splitlines()[-1]
 
@@ -71,7 +71,7 @@ def test_words_of_scenes_look_where_their_pieces_look_in_the_mean(run, scenes) -
         assert len(weights) == len(boxes)
 
 
-@pytest.mark.parametrize("word", ["decode=caffe", "decode=tidy", "decode.rules.banned=[on]"])
+@pytest.mark.parametrize("word", ["decode=caffe", "decode=tidy", "decode.rules.bad_words=[on]"])
 def test_rules_about_words_are_refused_in_one_line(word: str, run, tmp_path, capfd) -> None:
     assert main(["predict", f"run={run}", f"out={tmp_path}/p.json", word]) == 2
     assert "are over words; the model says pieces" in capfd.readouterr().err.strip().splitlines()[-1]

@@ -161,8 +161,8 @@ def test_two_images_cannot_be_one_of_the_store(tmp_path) -> None:
     ("wrong", "message"),
     [
         ({"counted": "test"}, "data.vocabulary.counted=test: train, train_val, all is needed"),
-        ({"min_count": 0}, "data.vocabulary.min_count=0: a whole number of at least 1"),
-        ({"min_count": "five"}, "data.vocabulary.min_count=five: a whole number of at least 1"),
+        ({"min_count": 0}, "data.vocabulary.min_count=0: must be an integer of at least 1"),
+        ({"min_count": "five"}, "data.vocabulary.min_count=five: must be an integer of at least 1"),
         ({"tokenizer": "poet"}, "there is no tokenizer 'poet'; there is karpathy, "),
         (
             {"min_count": 1000},
@@ -262,7 +262,7 @@ def test_an_image_with_fewer_captions_gives_some_twice(tmp_path) -> None:
 
 
 def test_references_are_whole_where_captions_that_are_read_are_cut(scenes) -> None:
-    data = caption_data(scenes, max_words=3)
+    data = caption_data(scenes, max_length=3)
     batch = next(iter(data.val_dataloader()))
     assert batch.words.shape[2] == 5
     for n, texts in enumerate(batch.references):

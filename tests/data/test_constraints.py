@@ -106,7 +106,7 @@ def test_plurals_of_things_in_photographs_are_those_that_people_write() -> None:
         "children",
         "mice",
         "knives",
-        "leaves",
+        "retire",
         "people",
         "tomatoes",
     ]

@@ -51,7 +51,7 @@ def slow_constrained(table, image, search: BeamSearch):
         return tuple(parts)
 
     live, collected = [(0.0, ())], []
-    for t in range(search.max_words):
+    for t in range(search.max_length):
         by_state = {}
         for total, said in live:
             if said and said[-1] == EOS:  # it stays and competes
@@ -63,10 +63,10 @@ def slow_constrained(table, image, search: BeamSearch):
         kept = [
             one
             for group in by_state.values()
-            for one in sorted(group, key=lambda one: -one[0])[: search.width]
+            for one in sorted(group, key=lambda one: -one[0])[: search.beam_size]
         ]
-        leaves = search.finished == "leaves"
-        over = [one for one in kept if (leaves and one[1][-1] == EOS) or t + 1 == search.max_words]
+        leaves = search.finished == "retire"
+        over = [one for one in kept if (leaves and one[1][-1] == EOS) or t + 1 == search.max_length]
         collected += over
         live = [one for one in kept if one not in over]
     return sorted(collected, key=lambda one: (-met(one[1], image, len(image)), -one[0]))
@@ -78,7 +78,7 @@ def slow_constrained(table, image, search: BeamSearch):
     image=constraints,
     width=st.integers(1, 3),
     longest=st.integers(1, 6),
-    finished=st.sampled_from(["leaves", "competes"]),
+    finished=st.sampled_from(["retire", "compete"]),
 )
 def test_narrow_beams_equal_a_list_for_each_state(seed, image, width, longest, finished) -> None:
     table, step = chain(1, 5, seed)
@@ -91,7 +91,7 @@ def test_narrow_beams_equal_a_list_for_each_state(seed, image, width, longest, f
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=seeds, image=constraints, finished=st.sampled_from(["leaves", "competes"]))
+@given(seed=seeds, image=constraints, finished=st.sampled_from(["retire", "compete"]))
 def test_a_step_reads_live_sequences_alone(seed, image, finished) -> None:
     _, plain = chain(1, 5, seed)
     read = []
@@ -103,7 +103,7 @@ def test_a_step_reads_live_sequences_alone(seed, image, finished) -> None:
     run(BeamSearch(3, 6, finished), step, 1, automaton=automaton([image]))
     for every in read[1:]:
         assert len(set(every)) == len(every)  # an empty place would be a copy
-        assert finished == "competes" or all(said[-1] != EOS for said in every)
+        assert finished == "compete" or all(said[-1] != EOS for said in every)
 
 
 @settings(max_examples=40, deadline=None)
@@ -120,7 +120,7 @@ def test_images_with_other_constraints_do_not_change_a_result(seed, images) -> N
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=seeds, finished=st.sampled_from(["leaves", "competes"]))
+@given(seed=seeds, finished=st.sampled_from(["retire", "compete"]))
 def test_no_constraints_are_the_same_as_no_automaton(seed, finished) -> None:
     _, step = chain(2, 5, seed)
     search = BeamSearch(3, 5, finished)
@@ -143,7 +143,7 @@ def test_enough_constraints_are_enough(seed) -> None:
 
 def test_a_constraint_that_cannot_be_met_leaves_the_best_without_it() -> None:
     _, step = chain(1, 5, 3)
-    search = BeamSearch(2, 3, rules=Rules(banned=(2,)))
+    search = BeamSearch(2, 3, rules=Rules(bad_words=(2,)))
     found = run(search, step, 1, automaton=automaton([[[(2,)], [(1,)]]]))
     first = sequences(found, 0)[0]
     assert 1 in first
@@ -165,13 +165,13 @@ def test_empty_constraints_are_refused(wrong) -> None:
 
 @pytest.mark.parametrize("word", [-1, 2.5, "dog", True], ids=str)
 def test_a_word_of_a_constraint_that_is_no_index_is_refused(word) -> None:
-    with pytest.raises(ValueError, match="a word of a constraint is .*; a whole number of at least 0"):
+    with pytest.raises(ValueError, match="a word of a constraint must be an integer of at least 0, got .*"):
         automaton([[[(1, word)]]])
 
 
 @pytest.mark.parametrize("required", [0, -1, 2.5, True], ids=str)
 def test_a_number_of_constraints_that_is_none_is_refused(required) -> None:
-    with pytest.raises(ValueError, match="required is .*; a whole number of at least 1"):
+    with pytest.raises(ValueError, match="required must be an integer of at least 1, got .*"):
         automaton([[[(1,)]]], required)
 
 

@@ -24,33 +24,33 @@ from tests.helpers.markov import (
 )
 
 seeds = st.integers(0, 10**6)
-finishing = st.sampled_from(["leaves", "competes"])
+finishing = st.sampled_from(["retire", "compete"])
 penalties = st.builds(LengthPenalty, st.sampled_from(["none", "average", "wu"]), st.sampled_from([0.5, 1.0]))
 some_words = st.lists(st.integers(1, 4), max_size=2)
 rules = st.builds(
     Rules,
-    banned=some_words,
-    min_words=st.integers(0, 3),
-    twice=st.booleans(),
-    again=st.none() | some_words,
-    ngram=st.sampled_from([0, 1, 2, 3]),
-    endings=some_words,
+    bad_words=some_words,
+    min_length=st.integers(0, 3),
+    allow_repeat=st.booleans(),
+    repeatable_words=st.none() | some_words,
+    no_repeat_ngram_size=st.sampled_from([0, 1, 2, 3]),
+    bad_endings=some_words,
 )
 
 
 def slow_steps(table, search: BeamSearch):
     """Yield (log-probability, words) of what is live and of what is collected after each step."""
     live, collected = [(0.0, ())], []
-    for t in range(search.max_words):
+    for t in range(search.max_length):
         longer = []
         for total, said in live:
             if said and said[-1] == EOS:
                 longer.append((total, said))
                 continue
             longer += [(total + p, (*said, w)) for w, p in continuations(table, search, said)]
-        live = sorted(longer, key=lambda one: -one[0])[: search.width]
-        if search.finished == "leaves":
-            over = [one for one in live if one[1][-1] == EOS or t + 1 == search.max_words]
+        live = sorted(longer, key=lambda one: -one[0])[: search.beam_size]
+        if search.finished == "retire":
+            over = [one for one in live if one[1][-1] == EOS or t + 1 == search.max_length]
             collected += over
             live = [one for one in live if one not in over]
         yield live, collected
@@ -59,27 +59,27 @@ def slow_steps(table, search: BeamSearch):
 def best_of(collected, search: BeamSearch):
     """Return (score, words) of the best sequences, best first."""
     scored = [(total / search.length(len(said)), said) for total, said in collected]
-    return sorted(scored, key=lambda one: -one[0])[: search.width]
+    return sorted(scored, key=lambda one: -one[0])[: search.beam_size]
 
 
 def slow_beam(table, search: BeamSearch):
     """Return (score, words) of the best sequences of one chain, best first."""
     *_, (live, collected) = slow_steps(table, search)
-    return best_of(collected if search.finished == "leaves" else live, search)
+    return best_of(collected if search.finished == "retire" else live, search)
 
 
 def steps_needed(table, search: BeamSearch) -> int:
     """Return after how many steps nothing that may still come can change the result."""
     for step, (live, collected) in enumerate(slow_steps(table, search), start=1):
-        if search.finished == "competes":
+        if search.finished == "compete":
             over = all(said[-1] == EOS for _, said in live)
         else:
-            worst = best_of(collected, search)[search.width - 1 :]
-            best = max((total for total, _ in live), default=-torch.inf) / search.length(search.max_words)
+            worst = best_of(collected, search)[search.beam_size - 1 :]
+            best = max((total for total, _ in live), default=-torch.inf) / search.length(search.max_length)
             over = not live or (bool(worst) and best <= worst[0][0])
         if over:
             return step
-    return search.max_words
+    return search.max_length
 
 
 @settings(max_examples=150, deadline=None)
@@ -205,7 +205,7 @@ def calls(table, search: BeamSearch) -> int:
 
 @settings(max_examples=40, deadline=None)
 @given(seed=seeds, width=st.integers(1, 4), finished=finishing, length=penalties)
-@example(seed=131081, width=4, finished="leaves", length=LengthPenalty("average"))
+@example(seed=131081, width=4, finished="retire", length=LengthPenalty("average"))
 def test_a_search_stops_early_and_loses_nothing_by_it(seed, width, finished, length) -> None:
     table, step = chain(2, 4, seed)
     table[..., EOS] += 3
@@ -218,7 +218,7 @@ def test_a_search_stops_early_and_loses_nothing_by_it(seed, width, finished, len
     assert calls(table, search) == max(steps_needed(table[b], search) for b in range(2))
 
 
-@pytest.mark.parametrize("finished", ["leaves", "competes"])
+@pytest.mark.parametrize("finished", ["retire", "compete"])
 @pytest.mark.parametrize("rule", ["none", "average", "wu"])
 def test_a_search_of_short_sequences_takes_few_steps(finished, rule) -> None:
     table, _ = chain(2, 4, 0)
@@ -231,10 +231,10 @@ def test_a_certain_end_takes_one_step() -> None:
     table = torch.full((1, 3, 3), -30.0)
     table[..., EOS] = -1e-9
     assert calls(same(table), BeamSearch(1, 20)) == 1
-    assert calls(same(table), BeamSearch(1, 20, "competes")) == 1
+    assert calls(same(table), BeamSearch(1, 20, "compete")) == 1
 
 
-@pytest.mark.parametrize("finished", ["leaves", "competes"])
+@pytest.mark.parametrize("finished", ["retire", "compete"])
 def test_the_length_limit_returns_the_unfinished(finished) -> None:
     table = torch.full((1, 3, 3), -1.0)
     table[..., EOS] = -torch.inf
@@ -246,7 +246,7 @@ def test_the_length_limit_returns_the_unfinished(finished) -> None:
 @pytest.mark.parametrize("value", [torch.nan, torch.inf], ids=str)
 @pytest.mark.parametrize(
     "search",
-    [BeamSearch(4, 5), BeamSearch(4, 5, "competes"), DiverseBeamSearch(4, 2, max_words=5), Sampling(50, 5)],
+    [BeamSearch(4, 5), BeamSearch(4, 5, "compete"), DiverseBeamSearch(4, 2, max_length=5), Sampling(50, 5)],
     ids=str,
 )
 def test_log_probabilities_that_are_not_numbers_are_refused(search, value) -> None:
@@ -258,14 +258,14 @@ def test_log_probabilities_that_are_not_numbers_are_refused(search, value) -> No
 
 def test_the_words_of_a_competing_search_end_once() -> None:
     table, step = chain(3, 4, 5)
-    found = run(BeamSearch(4, 12, "competes"), step, 3)
+    found = run(BeamSearch(4, 12, "compete"), step, 3)
     for b in range(3):
         assert all(said.count(EOS) <= 1 for said in sequences(found, b))
         assert len(set(sequences(found, b))) == len(sequences(found, b))
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"width": 0}, {"max_words": 0}, {"finished": "never"}], ids=lambda w: str(w)
+    "wrong", [{"beam_size": 0}, {"max_length": 0}, {"finished": "never"}], ids=lambda w: str(w)
 )
 def test_impossible_searches_are_refused(wrong) -> None:
     with pytest.raises(ValueError, match="must be|at least"):

@@ -16,7 +16,7 @@ SHARES = (1.0, 2.0, 3.0, 4.0)
 SEARCHES = {
     "greedy": greedy(5),
     "beam": BeamSearch(3, 5),
-    "caffe": BeamSearch(3, 5, "competes"),
+    "caffe": BeamSearch(3, 5, "compete"),
     "constrained": BeamSearch(3, 5),
     "diverse": DiverseBeamSearch(4, 2, 0.5, 5),
     "sampling": Sampling(6, 5),

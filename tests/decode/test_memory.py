@@ -51,20 +51,20 @@ def allocated(kind: str, rules: Rules) -> tuple[list[int], list[int]]:
 
 @pytest.mark.parametrize("kind", ["updown", "updown_caffe", "att2in", "soft_attention", "mean_pooled"])
 def test_the_model_of_a_recurrent_captioner_allocates_the_same_at_every_step(kind: str) -> None:
-    model, _ = allocated(kind, Rules(min_words=LONGEST))
+    model, _ = allocated(kind, Rules(min_length=LONGEST))
     assert len(set(model)) == 1
     assert model[0] > 0
 
 
 def test_the_search_allocates_more_by_a_few_numbers_a_word() -> None:
-    _, search = allocated("updown", Rules(min_words=LONGEST))
+    _, search = allocated("updown", Rules(min_length=LONGEST))
     growth = {b - a for a, b in zip(search, search[1:], strict=False)}
     assert growth == {2 * 8 * IMAGES * WIDTH}  # the words so far: chosen, then with one more
 
 
 def test_a_transformer_allocates_more_by_the_keys_and_values_of_a_word() -> None:
     """It cannot do without them, and the search puts those of the beams that go on into their order."""
-    model, search = allocated("transformer", Rules(min_words=LONGEST))
+    model, search = allocated("transformer", Rules(min_length=LONGEST))
     kept = 2 * 2 * 4 * 8 * IMAGES * WIDTH  # layers, keys and values, bytes, numbers
     (growth,) = {b - a for a, b in zip(model, model[1:], strict=False)}
     assert kept <= growth < 1.1 * kept

@@ -42,7 +42,9 @@ def test_padding_beginning_and_unknown_words_are_never_said_unless_wanted() -> N
 def test_what_is_stuck_ends_even_where_the_model_never_would() -> None:
     log_probs = torch.full((1, 1, 5), -1.0)
     log_probs[..., EOS] = -torch.inf
-    end = Rules(banned=(4,)).apply(log_probs, torch.zeros(1, 1, 0, dtype=torch.long), SpecialTokens())[0, 0]
+    end = Rules(bad_words=(4,)).apply(log_probs, torch.zeros(1, 1, 0, dtype=torch.long), SpecialTokens())[
+        0, 0
+    ]
     assert end.isfinite().nonzero().flatten().tolist() == [EOS]
 
 
@@ -59,8 +61,8 @@ def test_a_search_never_returns_nothing(seed, rules) -> None:
     [
         BeamSearch(1, 3),
         BeamSearch(3, 3),
-        BeamSearch(3, 3, "competes"),
-        DiverseBeamSearch(4, 2, max_words=3),
+        BeamSearch(3, 3, "compete"),
+        DiverseBeamSearch(4, 2, max_length=3),
         Sampling(20, 3),
         BeamSearch(2, 1),
     ],
@@ -69,29 +71,39 @@ def test_a_search_never_returns_nothing(seed, rules) -> None:
 def test_no_caption_ends_with_a_banned_ending_though_the_length_limit_cuts_it(search) -> None:
     table, step = chain(8, 4, 0)
     table[..., SPECIAL.eos] -= 20  # captions are cut
-    found = run(replace(search, rules=Rules(endings=(1, 2))), step, 8)
+    found = run(replace(search, rules=Rules(bad_endings=(1, 2))), step, 8)
     last = {said[-1] for b in range(8) for said in sequences(found, b)}
     assert last - {SPECIAL.eos} == {3}
 
 
 def test_words_are_found_in_the_vocabulary_and_unheard_ones_forgotten() -> None:
     index = {"a": 4, "with": 5}.get
-    found = Rules(banned=("a", "zebra"), again=("with",), endings=["a", 9]).indexed(index)
-    assert (found.banned, found.again, found.endings) == ((4,), (5,), (4, 9))
-    assert Rules().indexed(index).again is None
+    found = Rules(bad_words=("a", "zebra"), repeatable_words=("with",), bad_endings=["a", 9]).indexed(index)
+    assert (found.bad_words, found.repeatable_words, found.bad_endings) == ((4,), (5,), (4, 9))
+    assert Rules().indexed(index).repeatable_words is None
 
 
 def test_words_that_the_vocabulary_lacks_are_known_by_rule() -> None:
     index = {"a": 4, "with": 5}.get
-    found = Rules(banned=("a", "zebra", 7), again=("With",), endings=["a", "of", "on"])
-    assert found.unheard(index) == {"banned": ["zebra"], "again": ["With"], "endings": ["of", "on"]}
-    assert Rules(banned=("a",)).unheard(index) == {}
+    found = Rules(bad_words=("a", "zebra", 7), repeatable_words=("With",), bad_endings=["a", "of", "on"])
+    assert found.unheard(index) == {
+        "bad_words": ["zebra"],
+        "repeatable_words": ["With"],
+        "bad_endings": ["of", "on"],
+    }
+    assert Rules(bad_words=("a",)).unheard(index) == {}
     assert found.indexed(index).unheard(index) == {}
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"banned": "cat"}, {"endings": [["a"]]}, {"again": "a"}, {"min_words": "two"}, {"ngram": -1}],
+    [
+        {"bad_words": "cat"},
+        {"bad_endings": [["a"]]},
+        {"repeatable_words": "a"},
+        {"min_length": "two"},
+        {"no_repeat_ngram_size": -1},
+    ],
     ids=str,
 )
 def test_rules_that_mean_something_else_are_refused(wrong) -> None:
@@ -100,7 +112,7 @@ def test_rules_that_mean_something_else_are_refused(wrong) -> None:
 
 
 @pytest.mark.parametrize("word", [-1, 5])
-@pytest.mark.parametrize("name", ["banned", "endings"])
+@pytest.mark.parametrize("name", ["bad_words", "bad_endings"])
 def test_an_index_of_a_rule_that_is_no_word_is_refused(name, word) -> None:
     log_probs, nothing = torch.zeros(1, 1, 5), torch.zeros(1, 1, 0, dtype=torch.long)
     with pytest.raises(ValueError, match=f"{name} are .*, of 5 words"):

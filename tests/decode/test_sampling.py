@@ -60,7 +60,7 @@ def test_a_temperature_near_zero_draws_the_likeliest_word(temperature) -> None:
 def test_what_is_stuck_ends_at_every_temperature_though_the_model_never_would(temperature) -> None:
     table, _ = chain(1, 4, 0)
     table[..., EOS] = -torch.inf
-    search = Sampling(5, 3, temperature=temperature, rules=Rules(banned=(1, 2, 3)))
+    search = Sampling(5, 3, temperature=temperature, rules=Rules(bad_words=(1, 2, 3)))
     assert run(search, stepping(table), 1).words.tolist() == [[[EOS]] * 5]
 
 
@@ -125,7 +125,7 @@ def test_log_probabilities_of_samples_carry_the_gradient_of_the_words_drawn() ->
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"temperature": 0}, {"top_k": 0}, {"top_p": 0}, {"top_p": 1.5}, {"width": 0}],
+    [{"temperature": 0}, {"top_k": 0}, {"top_p": 0}, {"top_p": 1.5}, {"num_samples": 0}],
     ids=lambda w: str(w),
 )
 def test_impossible_sampling_is_refused(wrong) -> None:
@@ -135,14 +135,14 @@ def test_impossible_sampling_is_refused(wrong) -> None:
 
 def slow_diverse(table, search: DiverseBeamSearch):
     """Return (score, words) of all groups, each continued with what earlier ones said taken off."""
-    each = search.width // search.groups
-    live = [[(0.0, ())] for _ in range(search.groups)]
-    collected = [[] for _ in range(search.groups)]
-    for t in range(search.max_words):
+    each = search.beam_size // search.num_groups
+    live = [[(0.0, ())] for _ in range(search.num_groups)]
+    collected = [[] for _ in range(search.num_groups)]
+    for t in range(search.max_length):
         taken = Counter()
-        for g in range(search.groups):
+        for g in range(search.num_groups):
             longer = [
-                (total + gain - search.strength * taken[word], total + gain, (*said, word))
+                (total + gain - search.diversity_penalty * taken[word], total + gain, (*said, word))
                 for total, said in live[g]
                 if not said or said[-1] != EOS
                 for word, gain in continuations(table, search, said)
@@ -150,9 +150,9 @@ def slow_diverse(table, search: DiverseBeamSearch):
             waiting = [(total, total, said) for total, said in live[g] if said and said[-1] == EOS]
             longer = sorted(longer + waiting, key=lambda one: -one[0])[:each]
             taken.update(said[-1] for _, _, said in longer if len(said) == t + 1)
-            over = [(p, s) for _, p, s in longer if s[-1] == EOS or t + 1 == search.max_words]
+            over = [(p, s) for _, p, s in longer if s[-1] == EOS or t + 1 == search.max_length]
             live[g] = [(p, s) for _, p, s in longer]
-            if search.finished == "competes":
+            if search.finished == "compete":
                 collected[g] = live[g]
             else:
                 collected[g] += over
@@ -168,14 +168,16 @@ def slow_diverse(table, search: DiverseBeamSearch):
 @given(
     seed=seeds,
     groups=st.integers(1, 3),
-    strength=st.sampled_from([0.0, 0.5, 3.0]),
+    diversity_penalty=st.sampled_from([0.0, 0.5, 3.0]),
     finished=finishing,
     rules=rules,
 )
-def test_diverse_beam_search_equals_a_slow_one_with_lists(seed, groups, strength, finished, rules) -> None:
+def test_diverse_beam_search_equals_a_slow_one_with_lists(
+    seed, groups, diversity_penalty, finished, rules
+) -> None:
     table, step = chain(2, 6, seed)
     table = table.log_softmax(-1)
-    search = DiverseBeamSearch(2 * groups, groups, strength, 5, finished, rules=rules)
+    search = DiverseBeamSearch(2 * groups, groups, diversity_penalty, 5, finished, rules=rules)
     found = run(search, step, 2)
     for b in range(2):
         slow = slow_diverse(table[b], search)
@@ -184,14 +186,16 @@ def test_diverse_beam_search_equals_a_slow_one_with_lists(seed, groups, strength
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=seeds, strength=st.sampled_from([0.0, 0.5]), finished=finishing)
-def test_a_caption_that_several_groups_find_comes_once(seed, strength, finished) -> None:
+@given(seed=seeds, diversity_penalty=st.sampled_from([0.0, 0.5]), finished=finishing)
+def test_a_caption_that_several_groups_find_comes_once(seed, diversity_penalty, finished) -> None:
     table, _ = chain(2, 4, seed)
-    found = run(DiverseBeamSearch(6, 3, strength, 5, finished), stepping((2 * table).log_softmax(-1)), 2)
+    found = run(
+        DiverseBeamSearch(6, 3, diversity_penalty, 5, finished), stepping((2 * table).log_softmax(-1)), 2
+    )
     for b in range(2):
         said = sequences(found, b)
         assert len(set(said)) == len(said)
-        assert strength or len(said) == 2  # every group finds the same
+        assert diversity_penalty or len(said) == 2  # every group finds the same
         empty = found.score[b] == -torch.inf
         assert empty.tolist() == [False] * len(said) + [True] * (6 - len(said))
         assert (found.log_prob[b, empty] == -torch.inf).all()
@@ -210,13 +214,13 @@ def test_one_group_is_beam_search(seed, finished) -> None:
 
 
 def test_groups_must_share_the_width() -> None:
-    with pytest.raises(ValueError, match="width=5"):
+    with pytest.raises(ValueError, match="beam_size=5"):
         DiverseBeamSearch(5, 2)
 
 
 def test_rules_hold_for_samples() -> None:
     _, step = chain(4, 6, 0)
-    found = run(Sampling(50, 6, rules=Rules(banned=(2, 3), twice=False)), step, 4)
+    found = run(Sampling(50, 6, rules=Rules(bad_words=(2, 3), allow_repeat=False)), step, 4)
     every = [said for b in range(4) for said in sequences(found, b)]
     assert not {2, 3} & {word for said in every for word in said}
     assert all(u != w for said in every for u, w in itertools.pairwise(said))

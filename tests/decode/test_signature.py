@@ -10,11 +10,11 @@ from bua.decode import BeamSearch, DiverseBeamSearch, LengthPenalty, Rules, Samp
 
 RULES = st.builds(
     Rules,
-    banned=st.lists(st.integers(4, 9), max_size=2).map(tuple),
-    min_words=st.integers(0, 2),
-    twice=st.booleans(),
-    again=st.none() | st.lists(st.integers(4, 9), max_size=2).map(tuple),
-    endings=st.lists(st.integers(4, 9), max_size=2).map(tuple),
+    bad_words=st.lists(st.integers(4, 9), max_size=2).map(tuple),
+    min_length=st.integers(0, 2),
+    allow_repeat=st.booleans(),
+    repeatable_words=st.none() | st.lists(st.integers(4, 9), max_size=2).map(tuple),
+    bad_endings=st.lists(st.integers(4, 9), max_size=2).map(tuple),
 )
 LENGTHS = st.builds(LengthPenalty, rule=st.sampled_from(["none", "average", "wu"]), alpha=st.floats(0.5, 2))
 SEARCHES = st.one_of(
@@ -29,11 +29,11 @@ SEARCHES = st.one_of(
     st.builds(
         BeamSearch,
         width=st.integers(1, 3),
-        finished=st.sampled_from(["leaves", "competes"]),
+        finished=st.sampled_from(["retire", "compete"]),
         rules=RULES,
         length=LENGTHS,
     ),
-    st.builds(DiverseBeamSearch, width=st.just(6), groups=st.sampled_from([2, 3]), rules=RULES),
+    st.builds(DiverseBeamSearch, width=st.just(6), num_groups=st.sampled_from([2, 3]), rules=RULES),
 )
 
 
@@ -45,16 +45,21 @@ def test_two_searches_are_called_the_same_only_if_they_are(one, other) -> None:
 @pytest.mark.parametrize("kind", [Sampling, BeamSearch, DiverseBeamSearch])
 def test_every_option_that_is_changed_is_told(kind) -> None:
     changed = {
-        "width": 12,
-        "max_words": 7,
+        "beam_size": 12,
+        "max_length": 7,
         "temperature": 0.5,
         "top_k": 3,
         "top_p": 0.5,
-        "finished": "competes",
+        "finished": "compete",
     }
-    changed |= {"groups": 2, "strength": 0.25, "rules": Rules(ngram=3), "length": LengthPenalty("wu")}
+    changed |= {
+        "num_groups": 2,
+        "strength": 0.25,
+        "rules": Rules(no_repeat_ngram_size=3),
+        "length": LengthPenalty("wu"),
+    }
     for field in dataclasses.fields(kind):
         options = {field.name: changed[field.name]}
-        told = {"rules": "rules.ngram=3", "length": "length.rule=wu"}
+        told = {"rules": "rules.no_repeat_ngram_size=3", "length": "length.rule=wu"}
         line = search_signature(kind(**options))
         assert told.get(field.name, f"{field.name}={changed[field.name]}") in line

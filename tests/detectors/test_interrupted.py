@@ -15,10 +15,10 @@ import pytest
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from PIL import Image
 
-from bua.engine import distributed
 from bua.detectors.extract import extract
 from bua.detectors.photos import find_photos
 from bua.detectors.random_detector import RandomDetector
+from bua.engine import distributed
 from bua.errors import InputError
 from bua.store import FeatureStore, StoreWriter
 from bua.store.check import check_store

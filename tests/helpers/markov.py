@@ -87,23 +87,26 @@ def sequences(found, b: int) -> list[tuple[int, ...]]:
 def forbidden(rules, said: tuple[int, ...], word: int, last: bool = False) -> bool:
     """Say whether a word may not come next, one rule after the other; the last one ends the caption."""
     if word == EOS:
-        return len(said) < rules.min_words or bool(said and said[-1] in rules.endings)
-    if word in rules.banned or (last and word in rules.endings):
+        return len(said) < rules.min_length or bool(said and said[-1] in rules.bad_endings)
+    if word in rules.bad_words or (last and word in rules.bad_endings):
         return True
-    if not rules.twice and said and said[-1] == word:
+    if not rules.allow_repeat and said and said[-1] == word:
         return True
-    if rules.again is not None and word in said and word not in rules.again:
+    if rules.repeatable_words is not None and word in said and word not in rules.repeatable_words:
         return True
-    if rules.ngram:
+    if rules.no_repeat_ngram_size:
         every = (*said, word)
-        grams = [every[i : i + rules.ngram] for i in range(len(every) - rules.ngram + 1)]
-        return len(every) >= rules.ngram and grams[-1] in grams[:-1]
+        grams = [
+            every[i : i + rules.no_repeat_ngram_size]
+            for i in range(len(every) - rules.no_repeat_ngram_size + 1)
+        ]
+        return len(every) >= rules.no_repeat_ngram_size and grams[-1] in grams[:-1]
     return False
 
 
 def continuations(table, search, said: tuple[int, ...]) -> list[tuple[int, float]]:
     """Return the words that may come next with their log-probabilities; the end where none may."""
     row = now(table, len(said))[said[-1] if said else BOS].tolist()
-    last = len(said) + 1 == search.max_words
+    last = len(said) + 1 == search.max_length
     free = [(w, p) for w, p in enumerate(row) if not forbidden(search.rules, said, w, last)]
     return free or [(EOS, row[EOS])]

@@ -128,7 +128,7 @@ def test_a_search_can_go_on_with_any_choice_of_sequences(kind: str, parents, aft
 def test_the_best_beams_are_as_likely_as_teacher_forcing_says(kind: str) -> None:
     model, regions = captioner(kind), some_regions()
     step, state = say.steps(model, regions)
-    found = BeamSearch(width=3, max_words=5)(step, state, images=B)
+    found = BeamSearch(beam_size=3, max_length=5)(step, state, images=B)
     words = F.pad(found.words, (1, 0), value=BOS)
     log_probs = model(regions, words[..., :-1]).log_softmax(-1)
     said = log_probs.gather(3, words[..., 1:].unsqueeze(3)).squeeze(3)

@@ -228,7 +228,7 @@ def test_an_end_counts_only_where_it_was_said(scenes) -> None:
 
 def test_what_is_logged_describes_the_captions(scenes) -> None:
     data = caption_data(scenes)
-    task = self_critical(data, sampler=Sampling(5, 3, rules=Rules(min_words=3)))
+    task = self_critical(data, sampler=Sampling(5, 3, rules=Rules(min_length=3)))
     task.model.train()
     kept = keeping(task)
     task.training_step(next(iter(data.train_dataloader())), 0)
@@ -264,7 +264,7 @@ def test_images_with_fewer_captions_than_beams_learn_from_those_that_there_are(b
     data, batch, model = tiny
     silent = tuple(n for n in range(4, len(data.vocabulary)) if n not in WORDS)
     task = self_critical(
-        data, model, sampler=BeamSearch(20, LONGEST, rules=Rules(banned=silent)), baseline=baseline
+        data, model, sampler=BeamSearch(20, LONGEST, rules=Rules(bad_words=silent)), baseline=baseline
     )
     found, _ = task.sampled(batch)
     there = (found.words != PADDING).any(2)

@@ -22,14 +22,14 @@ def test_the_signature_names_all_that_decides_a_reward(scenes) -> None:
     data = caption_data(scenes)
     one = self_critical(data).signature
     assert one.startswith(
-        "1*CIDEr-D | with end | Sampling width=4 max_words=12 | baseline others | frequencies of 24 images, "
+        "1*CIDEr-D | with end | Sampling num_samples=4 max_length=12 | baseline others | frequencies of 24 images, "
     )
     other = self_critical(data, reward=Reward(1, 0.5, end=False), sampler=BeamSearch(5, 9), baseline="mean")
     assert other.signature.startswith(
-        "1*CIDEr-D+0.5*BLEU-4 | without end | BeamSearch width=5 max_words=9 | baseline mean"
+        "1*CIDEr-D+0.5*BLEU-4 | without end | BeamSearch beam_size=5 max_length=9 | baseline mean"
     )
-    ruled = self_critical(data, sampler=Sampling(4, 12, rules=Rules(endings=("a", "no such word"))))
-    assert "Sampling width=4 max_words=12 rules.endings=a,no such word |" in ruled.signature
+    ruled = self_critical(data, sampler=Sampling(4, 12, rules=Rules(bad_endings=("a", "no such word"))))
+    assert "Sampling num_samples=4 max_length=12 rules.bad_endings=a,no such word |" in ruled.signature
     assert one.split(", ")[-1] != other.signature.split(", ")[-1]
 
 
@@ -48,7 +48,7 @@ def test_impossible_options_are_refused(wrong, said, scenes) -> None:
 
 ALIKE = [
     ({"sampler": BeamSearch(1, 5), "baseline": "greedy"}, "'greedy' is the caption that one beam finds"),
-    ({"sampler": BeamSearch(1, 5, "competes"), "baseline": "greedy"}, "width of at least 2, is needed"),
+    ({"sampler": BeamSearch(1, 5, "compete"), "baseline": "greedy"}, "width of at least 2, is needed"),
     ({"sampler": DiverseBeamSearch(1, 1), "baseline": "greedy"}, "'greedy' is the caption that one beam"),
     *(({"sampler": Sampling(4, 5, top_k=1), "baseline": name}, "top_k is 1: one word") for name in BASELINES),
 ]

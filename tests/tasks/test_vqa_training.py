@@ -14,7 +14,7 @@ from bua.cli import main
 from bua.engine.load import read_checkpoint
 from bua.errors import InputError
 from bua.models.vqa.two_stream import TwoStreamVQAModel
-from bua.tasks.answer_loss import AnswerLoss
+from bua.tasks.losses import AnswerLoss
 from bua.tasks.schedulers import EpochwiseLR
 from bua.tasks.vqa import VQATask
 from bua.text import PADDING, UNKNOWN

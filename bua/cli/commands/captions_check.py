@@ -27,7 +27,7 @@ def main(config: Any) -> None:
     except InputError as error:  # what is wrong with the captions is said all the same
         problems.append(str(error))
     else:
-        for line in count_words(found.file, vocabulary, config.max_words):
+        for line in count_words(found.file, vocabulary, config.max_length):
             log.info(line)
         log.info(f"vocabulary ({rule}): {len(vocabulary):,} words with the four special ones")
         problems += wordless(found.file, vocabulary)

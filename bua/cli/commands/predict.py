@@ -60,8 +60,10 @@ def _captions(config: Any, trained: Predictor, store: FeatureStore) -> list[dict
     images = chosen_images(config, config.run, store)
     others = _others(config, trained, list(images))
     decoder, constraints = instantiate(config.decode), None
-    if config.n_best > decoder.width:
-        raise InputError(f"n_best={config.n_best}: decode.width={decoder.width} finds no more than those")
+    if config.n_best > decoder.num_sequences:
+        raise InputError(
+            f"n_best={config.n_best}: decode.beam_size={decoder.beam_size} finds no more than those"
+        )
     if config.required is not None and config.constraints is None:
         raise InputError(f"required={config.required} needs constraints=FILE")
     if config.constraints is not None:
@@ -88,7 +90,7 @@ def _captions(config: Any, trained: Predictor, store: FeatureStore) -> list[dict
     if constraints is not None:
         log.info(f"{config.constraints}: {_met_by(results, config.required)}")
     if empty := sum(not result["caption"] for result in results):
-        log.warning(f"{empty} of {len(results)} captions are empty; decode.rules.min_words=1 forbids it")
+        log.warning(f"{empty} of {len(results)} captions are empty; decode.rules.min_length=1 forbids it")
     return results
 
 

@@ -18,7 +18,7 @@ from bua.data.captions.files import CaptionFile, read_caption_file, select_image
 from bua.data.captions.files.stored import stored_ids
 from bua.data.captions.vocabulary import VocabularyOptions
 from bua.data.sampler import EpochSampler, identity_collate, train_loader, val_loader
-from bua.errors import InputError, check_whole
+from bua.errors import InputError, check_integer
 from bua.store.reader import FeatureStore, ImageId
 from bua.text.vocabulary import SPECIAL, Vocabulary
 
@@ -35,7 +35,7 @@ class CaptionDataset(Dataset[CaptionBatch]):
         store: regions of the images.
         file: their captions.
         vocabulary: the words that are known.
-        max_words: longer captions are cut.
+        max_length: longer captions are cut.
         region_input: what becomes of the regions.
         image_key: what of ``file`` names an image in the store, "id" or "file_name".
         each: captions of an image at a time, drawn by seed, epoch and image; all of them where it is
@@ -52,7 +52,7 @@ class CaptionDataset(Dataset[CaptionBatch]):
         file: CaptionFile,
         vocabulary: Vocabulary,
         *,
-        max_words: int,
+        max_length: int,
         region_input: RegionInput,
         image_key: str = "id",
         each: int | None = None,
@@ -61,7 +61,7 @@ class CaptionDataset(Dataset[CaptionBatch]):
         self.each, self.seed = each, seed
         self._order: EpochSampler | None = None
         self.store, self.vocabulary = store, vocabulary
-        self.max_words, self.region_input = max_words, region_input
+        self.max_length, self.region_input = max_length, region_input
         spoken, self._encoded = encode(file.captions, vocabulary)
         self.file, self.image_ids = replace(file, captions=spoken), list(spoken)
         if not self.image_ids:
@@ -93,7 +93,7 @@ class CaptionDataset(Dataset[CaptionBatch]):
         regions = self.region_input.load(self.store, [self._stored[i] for i in ids])
         read = [self.drawn(n, texts) for n, texts in zip(indices, words, strict=True)]
         return CaptionBatch(
-            ids, regions, pad_captions(read, self.max_words), references, *pad_references(words)
+            ids, regions, pad_captions(read, self.max_length), references, *pad_references(words)
         )
 
 
@@ -122,7 +122,7 @@ class CaptionDataModule(LightningDataModule):
         val_ids: the same for ``val``.
         image_key: what of the files names an image in the store, "id" or "file_name".
         vocabulary: which words are known.
-        max_words: longer captions are cut.
+        max_length: longer captions are cut.
         captions_each: captions of an image that an epoch trains on, drawn anew in each; all by default.
         geometry: put box corners and area, times this, behind each region feature.
         batch_size: images a batch, each with all its captions.
@@ -142,7 +142,7 @@ class CaptionDataModule(LightningDataModule):
         val_ids: str | None,
         image_key: str,
         vocabulary: VocabularyOptions,
-        max_words: int,
+        max_length: int,
         captions_each: int | None,
         geometry: float | None,
         batch_size: int,
@@ -151,9 +151,9 @@ class CaptionDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         check_reading(batch_size, workers, geometry)
-        check_whole("max_words", max_words, 1)
+        check_integer("max_length", max_length, 1)
         if captions_each is not None:
-            check_whole("captions_each", captions_each, 1)
+            check_integer("captions_each", captions_each, 1)
         self.store = FeatureStore(features)
         files = {path: read_caption_file(path) for path in dict.fromkeys((train, val))}
         train_file = select_images(files[train], train_ids, train_splits)
@@ -168,7 +168,7 @@ class CaptionDataModule(LightningDataModule):
             CaptionDataset,
             self.store,
             vocabulary=self.vocabulary,
-            max_words=max_words,
+            max_length=max_length,
             region_input=self.region_input,
             image_key=image_key,
         )

@@ -45,14 +45,10 @@ class VocabularyOptions:
         if self.counted not in COUNTED:
             raise InputError(f"data.vocabulary.counted={self.counted}: {', '.join(COUNTED)} is needed")
         if not isinstance(self.min_count, int) or self.min_count < 1:
-            raise InputError(
-                f"data.vocabulary.min_count={self.min_count}: a whole number of at least 1 is needed"
-            )
+            raise InputError(f"data.vocabulary.min_count={self.min_count}: must be an integer of at least 1")
         least = len(SPECIAL) + 1
         if self.size is not None and (not isinstance(self.size, int) or self.size < least):
-            raise InputError(
-                f"data.vocabulary.size={self.size}: a whole number of at least {least} is needed"
-            )
+            raise InputError(f"data.vocabulary.size={self.size}: must be an integer of at least {least}")
         if self.tokenizer == SENTENCEPIECE and self.file is None and self.size is None:
             raise InputError("data.vocabulary.size: tokenizer sentencepiece needs a number of pieces")
         if self.also is not None and (self.file is not None or self.tokenizer == SENTENCEPIECE):

@@ -28,7 +28,7 @@ from bua.data.vqa.files import QuestionFile, QuestionId, read_file
 from bua.data.vqa.files.genome import read_genome
 from bua.data.vqa.files.pairs import paired_places
 from bua.data.vqa.files.read import entries
-from bua.errors import InputError, check_whole
+from bua.errors import InputError, check_integer
 from bua.io.atomic import write_text
 from bua.metrics.vqa import VQAAnnotation
 from bua.store.reader import FeatureStore
@@ -111,7 +111,7 @@ class VQADataModule(LightningDataModule):
             ("min_answer_count", min_answer_count),
             ("length", length),
         ):
-            check_whole(name, value, 1)
+            check_integer(name, value, 1)
         if genome_images is not None and genome is None:
             raise InputError(f"data.genome_images={genome_images}: data.genome is needed, too: the questions")
         self.store = FeatureStore(features)

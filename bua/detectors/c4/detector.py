@@ -69,7 +69,7 @@ class C4Detector(FrozenDetector):
             **options,
         )
         used: dict[str, Any] = {
-            "_target_": "bua.detectors.c4.detector.C4Detector",
+            "type": "C4Detector",
             "name": name,
             "side": model.resize.side,
             "longest": model.resize.longest,

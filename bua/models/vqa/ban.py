@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from bua.errors import check_whole
+from bua.errors import check_integer
 from bua.models.attention import masked_softmax
 from bua.models.layers import WeightNormLayers, weight_norm_linear
 from bua.models.vqa.classifier import Classifier
@@ -129,7 +129,7 @@ class BilinearVQAModel(nn.Module):
         counter: Counter | None = None,
     ) -> None:
         super().__init__()
-        check_whole("glimpses", glimpses, 1)
+        check_integer("glimpses", glimpses, 1)
         self.encoder = QuestionEncoder(
             vocabulary_size=vocabulary_size,
             word_size=word_size,

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bua.errors import check_whole
+from bua.errors import check_integer
 from bua.models.layers import WeightNormLayers
 from bua.structures.region_batch import RegionBatch
 
@@ -53,7 +53,7 @@ class Counter(nn.Module):
 
     def __init__(self, *, objects: int) -> None:
         super().__init__()
-        check_whole("objects", objects, 1)
+        check_integer("objects", objects, 1)
         self.objects = objects
         self.f = nn.ModuleList([PiecewiseLinear() for _ in range(FUNCTIONS)])
 

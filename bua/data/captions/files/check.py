@@ -87,13 +87,13 @@ def wordless(file: CaptionFile, vocabulary: Vocabulary) -> Iterator[str]:
                 yield f"{file.path}: image {image_id} has the caption {caption!r}, which has no word"
 
 
-def count_words(file: CaptionFile, vocabulary: Vocabulary, max_words: int) -> Iterator[str]:
+def count_words(file: CaptionFile, vocabulary: Vocabulary, max_length: int) -> Iterator[str]:
     """Yield what a vocabulary makes of a file, a line each.
 
     Args:
         file: the captions.
         vocabulary: its tokeniser and the words that it knows.
-        max_words: captions with more of them are counted.
+        max_length: captions with more of them are counted.
     """
     unknown, lengths = Counter[str](), list[int]()
     for captions in file.captions.values():
@@ -101,14 +101,14 @@ def count_words(file: CaptionFile, vocabulary: Vocabulary, max_words: int) -> It
             tokens, indices = vocabulary.tokenize(caption), vocabulary.encode(caption)
             lengths.append(len(tokens))
             unknown.update(t for t, index in zip(tokens, indices, strict=True) if index == UNKNOWN)
-    words, long = sum(lengths), sum(length > max_words for length in lengths)
+    words, long = sum(lengths), sum(length > max_length for length in lengths)
     split = "".join(f"; {name}" for name in [file.split_names()] if name)
     yield (
         f"{file.path}: {file.format}, {len(file.captions):,} images, {len(lengths):,} captions, "
         f"{words:,} words{split}"
     )
     if long:
-        yield f"{file.path}: {long:,} captions have more than {max_words} words and are cut in training"
+        yield f"{file.path}: {long:,} captions have more than {max_length} words and are cut in training"
     if words:
         most = ", ".join(f"{word} ({count:,})" for word, count in unknown.most_common(NAMED))
         share = unknown.total() / words

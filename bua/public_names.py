@@ -1,0 +1,128 @@
+"""Public names of the classes that checkpoints and feature stores mention.
+
+A configuration names a class by its Python path (``_target_``), and paths move. A checkpoint or a store
+names it by ``type``, the name of the class, and ``MODULES`` says where that class lives today. When a class
+moves, its line changes; when a class is renamed, its old name goes into ``RENAMED``. Files written before
+either still load, including those of early versions that hold ``_target_`` paths.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bua.errors import InputError
+
+#: The module of every class that a checkpoint or a store may name.
+MODULES: dict[str, str] = {
+    # captioners
+    "Att2inCaptioner": "bua.models.captioners.att2in",
+    "BoxGeometry": "bua.models.captioners.positional_encoding",
+    "CaffeUpDownCaptioner": "bua.models.captioners.updown_caffe",
+    "MeanPooledCaptioner": "bua.models.captioners.mean_pooled",
+    "SoftAttentionCaptioner": "bua.models.captioners.soft_attention",
+    "TransformerCaptioner": "bua.models.captioners.transformer",
+    "UpDownCaptioner": "bua.models.captioners.updown",
+    # VQA models and their parts
+    "BilinearVQAModel": "bua.models.vqa.ban",
+    "CoAttentionVQAModel": "bua.models.vqa.mcan",
+    "ConcatAttention": "bua.models.attention",
+    "Counter": "bua.models.vqa.counting",
+    "GatedLayers": "bua.models.layers",
+    "MeanPooling": "bua.models.attention",
+    "ProductAttention": "bua.models.attention",
+    "QuestionOnlyVQAModel": "bua.models.vqa.question_only",
+    "TwoStreamVQAModel": "bua.models.vqa.two_stream",
+    "UpDownVQAModel": "bua.models.vqa.updown",
+    "WeightNormLayers": "bua.models.layers",
+    # detectors and their parts
+    "ArgmaxSelection": "bua.detectors.selection",
+    "C4Detector": "bua.detectors.c4.detector",
+    "C4RCNN": "bua.detectors.c4.model",
+    "ClassAgnosticSelection": "bua.detectors.selection",
+    "FpnDetector": "bua.detectors.fpn",
+    "GridDetector": "bua.detectors.grid",
+    "NarrowPyramid": "bua.detectors.backbone",
+    "NarrowPyramidRCNN": "bua.detectors.rcnn",
+    "PyramidDetector": "bua.detectors.pyramid",
+    "RandomDetector": "bua.detectors.random_detector",
+    "Resize": "bua.detectors.resize",
+    "Selection": "bua.detectors.selection",
+    "TorchvisionRCNN": "bua.detectors.fpn",
+    # searches
+    "BeamSearch": "bua.decode",
+    "DiverseBeamSearch": "bua.decode",
+    "LengthPenalty": "bua.decode",
+    "Rules": "bua.decode",
+    "Sampling": "bua.decode",
+    # tasks and their parts
+    "AnswerLoss": "bua.tasks.losses",
+    "CaptionCrossEntropyTask": "bua.tasks.cross_entropy",
+    "DetectionTask": "bua.tasks.detection",
+    "LossReduction": "bua.tasks.losses",
+    "Reward": "bua.tasks.self_critical",
+    "ScheduledSampling": "bua.tasks.cross_entropy",
+    "SelfCriticalTask": "bua.tasks.self_critical",
+    "VQATask": "bua.tasks.vqa",
+}
+#: Former names of these classes, and what they are called today.
+RENAMED: dict[str, str] = {
+    "Answering": "VQATask",
+    "BilinearAnswerer": "BilinearVQAModel",
+    "CoAttentionAnswerer": "CoAttentionVQAModel",
+    "CrossEntropy": "CaptionCrossEntropyTask",
+    "Detecting": "DetectionTask",
+    "Normaliser": "LossReduction",
+    "NormedLayers": "WeightNormLayers",
+    "QuestionOnlyAnswerer": "QuestionOnlyVQAModel",
+    "SelfCritical": "SelfCriticalTask",
+    "TwoStreamAnswerer": "TwoStreamVQAModel",
+    "UpDownAnswerer": "UpDownVQAModel",
+}
+
+
+def to_public(config: Any) -> Any:
+    """Return a copy of plain values in which every class is named by its public name of today.
+
+    Args:
+        config: Dictionaries, lists and values; a dictionary may name a class by ``_target_`` (a Python
+            path) or by ``type`` (a public name, of today or former). The path of a class that is not in
+            ``MODULES``, such as one of another package, is kept as its name.
+    """
+    return _mapped(config, "type", _public_name)
+
+
+def to_targets(record: Any) -> Any:
+    """Return a copy of plain values in which every class is named by its Python path of today.
+
+    Args:
+        record: Plain values as ``to_public`` takes and returns them.
+
+    Raises:
+        InputError: If a public name is unknown.
+    """
+    return _mapped(record, "_target_", lambda name: _path(_public_name(name)))
+
+
+def _mapped(node: Any, key: str, name_of: Callable[[str], str]) -> Any:
+    if isinstance(node, list | tuple):
+        return [_mapped(value, key, name_of) for value in node]
+    if not isinstance(node, Mapping):
+        return node
+    named = [name for name in ("_target_", "type") if isinstance(node.get(name), str)]
+    head = {key: name_of(node[named[0]])} if named else {}
+    return head | {name: _mapped(value, key, name_of) for name, value in node.items() if name not in named}
+
+
+def _public_name(name: str) -> str:
+    """Return the public name behind a path or a name of today or of before."""
+    ours = name.startswith("bua.") or "." not in name
+    last = name.rpartition(".")[2]
+    known = RENAMED.get(last, last)
+    return known if ours and known in MODULES else name
+
+
+def _path(name: str) -> str:
+    if "." in name:
+        return name
+    if name not in MODULES:
+        raise InputError(f"there is no class of the public name {name!r}; was it written by a newer bua?")
+    return f"{MODULES[name]}.{name}"
