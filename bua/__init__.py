@@ -12,12 +12,12 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 if TYPE_CHECKING:
-    from bua.engine.load import load
+    from bua.engine.loading import load
 
 
 def __getattr__(name: str) -> Any:
     if name == "load":  # torch and hydra are imported only by those who load something
-        from bua.engine.load import load
+        from bua.engine.loading import load
 
         return load
     raise AttributeError(f"module 'bua' has no attribute {name!r}")

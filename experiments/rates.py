@@ -1,4 +1,4 @@
-"""Learning rates of the studies on synthetic scenes, tried on val with a seed that no study uses."""
+"""Learning rates of the studies on synthetic scenes, compared on val with a seed that no study uses."""
 
 import csv
 import json
@@ -11,47 +11,47 @@ from experiments.study import bua, in_parallel, prepare
 SEED = 100
 
 
-def try_rates(
+def compare_rates(
     out: Path,
     folder: Path,
-    tried: Mapping[str, Sequence[float]],
-    training: Callable[[str], Sequence[str]],
+    rates: Mapping[str, Sequence[float]],
+    overrides: Callable[[str], Sequence[str]],
     epochs: int,
     metric: str,
-    jobs: int,
+    processes: int,
 ) -> None:
-    """Train every model at every rate on regions, and write the best of each run to ``rates.json``.
+    """Train every model with every learning rate on regions, and write the best result of each to ``rates.json``.
 
     Args:
-        out: where the pictures and runs are.
-        folder: of the study; its name is that of the study.
-        tried: rates by model.
-        training: says how a model is trained.
-        epochs: of each training.
-        metric: on val, higher is better.
-        jobs: trainings at a time.
+        out: Working directory of images and runs.
+        folder: Folder of the study, whose name is that of the study.
+        rates: Learning rates by model.
+        overrides: Returns the overrides of ``bua train`` for a model.
+        epochs: Epochs of each training.
+        metric: Metric on val; higher is better.
+        processes: Number of trainings at a time.
     """
     prepare(out)
     name = f"{folder.name}-{epochs}-epochs"
-    of = {(m, r): out / "rates" / f"{name}-{m}-{r:g}" for m, rates in tried.items() for r in rates}
+    runs = {(m, r): out / "rates" / f"{name}-{m}-{r:g}" for m, tried in rates.items() for r in tried}
     common = [f"scenes={out}/scenes", f"features={out}/regions.h5", f"trainer.max_epochs={epochs}"]
-    every = [(run, [*training(m), *common, f"optimizer.lr={r}"]) for (m, r), run in of.items()]
-    in_parallel(_train, every, jobs)
-    found = [{"model": m, "rate": r, "val": round(_best(run, metric), 3)} for (m, r), run in of.items()]
-    done = f"python -m experiments.{folder.name}.rates OUT {jobs}"
-    results = {"command": done, "seed": SEED, "epochs": epochs, "metric": metric, "tried": found}
+    arguments = [(run, [*overrides(m), *common, f"optimizer.lr={r}"]) for (m, r), run in runs.items()]
+    in_parallel(_train, arguments, processes)
+    rows = [{"model": m, "rate": r, "val": round(_best(run, metric), 3)} for (m, r), run in runs.items()]
+    command = f"python -m experiments.{folder.name}.rates OUT {processes}"
+    results = {"command": command, "seed": SEED, "epochs": epochs, "metric": metric, "tried": rows}
     (folder / "rates.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
-def _train(run: Path, command: list[str]) -> None:
-    """Train one model at one rate, unless that was done."""
+def _train(run: Path, overrides: list[str]) -> None:
+    """Train a model with a learning rate, unless the run is done."""
     if not (run / "done").exists():
         shutil.rmtree(run, ignore_errors=True)
-        bua("train", *command, f"out={run}", "trainer.accelerator=cpu", f"seed={SEED}")
+        bua("train", *overrides, f"out={run}", "trainer.accelerator=cpu", f"seed={SEED}")
         (run / "done").touch()
 
 
 def _best(run: Path, metric: str) -> float:
-    """Return the best that was seen on val."""
+    """Return the best value of a metric in a run."""
     with open(run / "metrics.csv") as file:
         return max(float(row[metric]) for row in csv.DictReader(file) if row[metric])

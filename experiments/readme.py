@@ -1,7 +1,7 @@
-"""Fill the tables of the READMEs from the result files beside them.
+"""Write the tables of the READMEs from the result files.
 
-python experiments/readme.py          write them
-python experiments/readme.py --check  exit with 1 if one is not what its results say
+python experiments/readme.py          writes the tables
+python experiments/readme.py --check  exits with 1 if a table differs from its results
 """
 
 import json
@@ -14,83 +14,11 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 Results = dict[str, Any]
 
-
-def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
-def share(value: float | None) -> str:
-    """Return a share as a percentage; nothing where it was not measured."""
-    return "" if value is None else f"{100 * value:.1f} %"
-
-
-def quickstart(results: Results) -> str:
-    """Return the tables of the quickstart, test and novel side by side."""
-    captions, vqa = results["captions"], results["vqa"]
-    caption_rows = [
-        [
-            name,
-            *(f"{captions[s][name]['CIDEr']:.3f}" for s in captions),
-            *(share(captions[s][name]["grounded"]) for s in captions),
-            *(share(captions[s][name]["chance"]) for s in captions),
-        ]
-        for name in captions["test"]
-    ]
-    vqa_rows = [
-        [name, *(f"{vqa[s][name]['overall']:.2f}" for s in vqa)]
-        + [f"{vqa['test'][name]['per_answer_type'][kind]:.2f}" for kind in ("yes/no", "number", "other")]
-        for name in vqa["test"]
-    ]
-    minutes = sum(stage["seconds"] for stage in results["stages"]) / 60
-    return "\n\n".join(
-        [
-            f"`bua quickstart` drew {results['data']['pictures']:,} pictures and took {minutes:.1f} minutes "
-            "on two cores. *Novel* pictures show combinations of kind and colour that training never did.",
-            markdown(
-                [
-                    "captions",
-                    "CIDEr",
-                    "CIDEr, novel",
-                    "words looking at what they name",
-                    "the same, novel",
-                    "by chance",
-                    "by chance, novel",
-                ],
-                caption_rows,
-            ),
-            markdown(["answers, VQA accuracy", "overall", "novel", "yes/no", "number", "other"], vqa_rows),
-            "A word that names a thing looks at it if the region of its largest weight overlaps the thing "
-            "with IoU 0.5 or more.",
-        ]
-    )
-
-
-def real(results: Results) -> str:
-    """Return what the small experiments gave on real files."""
-    rows = [
-        ["captions of the 100 training photographs", "CIDEr", f"{results['train_captions']['CIDEr']:.3f}"],
-        ["captions of the 44 others", "CIDEr", f"{results['test_captions']['CIDEr']:.3f}"],
-        ["", "BLEU-4", f"{results['test_captions']['BLEU-4']:.3f}"],
-        ["", "METEOR", f"{results['test_captions']['METEOR']:.3f}"],
-        ["answers to the 200 others", "VQA accuracy", f"{results['vqa']['overall']:.2f}"],
-        ["always the most frequent answer", "VQA accuracy", f"{results['vqa_prior']['overall']:.2f}"],
-    ]
-    return markdown(["what", "metric", "measured"], rows)
-
-
-def speed(results: Results) -> str:
-    """Return every measurement with its command's name."""
-    rows = [[r["what"], r["value"], r["wanted"]] for r in results["measurements"]]
-    return markdown(["what", "measured", "wanted"], rows) + f"\n\nOn {results['machine']}."
-
-
-#: What the objectives and models of the studies are called in their tables.
+#: Names of objectives, models and scores in the tables of the studies.
 OBJECTIVES = {
     "cross_entropy": "cross-entropy",
-    "self_critical": "then rewards",
-    "longer": "cross-entropy as long",
+    "self_critical": "then self-critical",
+    "longer": "longer cross-entropy",
 }
 CAPTIONERS = {
     "updown": "Up-Down",
@@ -100,7 +28,7 @@ CAPTIONERS = {
     "transformer": "Transformer",
     "mean_pooled": "mean-pooled",
 }
-ANSWERERS = {
+VQA_MODELS = {
     "updown_hu": "Up-Down (Hu)",
     "updown_hu_counter": "Up-Down (Hu), counting",
     "updown_teney": "Up-Down (Teney)",
@@ -109,12 +37,81 @@ ANSWERERS = {
     "mean_pooled": "mean-pooled",
     "question_only": "question only",
 }
+GROUNDING_SCORES = {
+    "iou_accuracy": "IoU accuracy",
+    "iou_chance": "by chance",
+    "pointing_accuracy": "pointing accuracy",
+    "pointing_chance": "by chance",
+    "attention_mass": "attention mass",
+}
+SPLITS = {"test": "test", "novel": "novel combinations"}
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def percentage(value: float | None) -> str:
+    """Return a fraction as a percentage, or an empty cell where it was not measured."""
+    return "" if value is None else f"{100 * value:.1f} %"
+
+
+def quickstart(results: Results) -> str:
+    """Return the tables of the quickstart."""
+    captions, vqa = results["captions"], results["vqa"]
+    caption_rows = [
+        [
+            name,
+            *(f"{captions[s][name]['CIDEr']:.3f}" for s in captions),
+            *(percentage(captions[s][name]["grounded"]) for s in captions),
+            *(percentage(captions[s][name]["chance"]) for s in captions),
+        ]
+        for name in captions["test"]
+    ]
+    vqa_rows = [
+        [name, *(f"{vqa[s][name]['overall']:.2f}" for s in vqa)]
+        + [f"{vqa['test'][name]['per_answer_type'][kind]:.2f}" for kind in ("yes/no", "number", "other")]
+        for name in vqa["test"]
+    ]
+    minutes = sum(stage["seconds"] for stage in results["stages"]) / 60
+    caption_head = ["captions", "CIDEr", "CIDEr, novel", "grounded words", "grounded words, novel"]
+    return "\n\n".join(
+        [
+            f"`bua quickstart` drew {results['data']['images']:,} images and took {minutes:.1f} minutes on two "
+            "cores. *Novel* images show combinations of kind and color that training never shows.",
+            markdown([*caption_head, "by chance", "by chance, novel"], caption_rows),
+            markdown(["answers, VQA accuracy", "overall", "novel", "yes/no", "number", "other"], vqa_rows),
+            "A word is grounded if the most attended region overlaps the object that the word names with an IoU "
+            "of at least 0.5; *by chance* is the expectation for a random region.",
+        ]
+    )
+
+
+def real(results: Results) -> str:
+    """Return the table of the small experiments on real files."""
+    rows = [
+        ["captions of the 100 training images", "CIDEr", f"{results['train_captions']['CIDEr']:.3f}"],
+        ["captions of the 44 other images", "CIDEr", f"{results['test_captions']['CIDEr']:.3f}"],
+        ["", "BLEU-4", f"{results['test_captions']['BLEU-4']:.3f}"],
+        ["", "METEOR", f"{results['test_captions']['METEOR']:.3f}"],
+        ["answers to the 200 other questions", "VQA accuracy", f"{results['vqa']['overall']:.2f}"],
+        ["the most frequent answer to all of them", "VQA accuracy", f"{results['vqa_prior']['overall']:.2f}"],
+    ]
+    return markdown(["predictions", "metric", "score"], rows)
+
+
+def speed(results: Results) -> str:
+    """Return the table of all measurements of speed and memory."""
+    rows = [[r["what"], r["value"], r["target"]] for r in results["measurements"]]
+    return markdown(["measurement", "result", "target"], rows) + f"\n\nMeasured on {results['machine']}."
 
 
 def over_seeds(
     runs: list[Results], seeds: int, path: tuple[str | int, ...], digits: int, scale: float = 1
 ) -> str:
-    """Return mean and standard deviation of a number, nothing until every seed is measured."""
+    """Return mean and standard deviation of a number over seeds, or an empty cell until all seeds are finished."""
     if len(runs) < seeds:
         return ""
     values = []
@@ -122,34 +119,46 @@ def over_seeds(
         value: Any = run
         for key in path:
             value = value[key] if isinstance(value, list) else value.get(key) if value is not None else None
-        if value is None:  # as SPICE where its models are not
+        if value is None:  # such as SPICE where its models are not installed
             return ""
         values.append(value * scale)
     return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
 
 
-def changes(before: list[Results], after: list[Results], seeds: int, split: str) -> str:
-    """Return what CIDEr gained from run to run of the same seed; nothing until all are there."""
-    began = {run["seed"]: run[split]["CIDEr"] for run in before}
-    gained = [run[split]["CIDEr"] - began[run["seed"]] for run in after if run["seed"] in began]
-    if len(gained) < seeds:
+def gains(before: list[Results], after: list[Results], seeds: int, split: str) -> str:
+    """Return the gain in CIDEr between runs of the same seed, or an empty cell until all seeds are finished."""
+    base = {run["seed"]: run[split]["CIDEr"] for run in before}
+    differences = [run[split]["CIDEr"] - base[run["seed"]] for run in after if run["seed"] in base]
+    if len(differences) < seeds:
         return ""
-    return f"{statistics.mean(gained):+.3f} ± {statistics.stdev(gained):.3f}"
+    return f"{statistics.mean(differences):+.3f} ± {statistics.stdev(differences):.3f}"
 
 
-def minutes(results: Results) -> str:
-    """Say how long all trainings of a study took."""
+def cost(results: Results) -> str:
+    """Return a sentence about the time that a study took."""
     if not results["runs"]:
-        return "No training is finished yet"
+        return "No training is finished yet."
     total = sum(run["minutes"] for run in results["runs"])
-    said = f"{len(results['runs'])} trainings took {total:.0f} minutes, one thread each"
+    text = f"{len(results['runs'])} trainings took {total:.0f} minutes, one thread each"
     if results.get("minutes"):
-        return f"{said}; the whole study, {results['jobs']} at a time, {results['minutes']:.0f} minutes"
-    return f"{said}, on a machine with other work"
+        return (
+            f"{text}; the whole study took {results['minutes']:.0f} minutes, {results['jobs']} trainings at a time."
+        )
+    return f"{text}, on a machine with other work."
 
 
-def grouped(results: Results, *keys: str) -> dict[tuple[Any, ...], list[Results]]:
-    """Return the runs of a study that differ in nothing but their seed."""
+def introduction(results: Results, more_about_training: str = "") -> str:
+    """Return what the numbers of a study are and what they cost."""
+    images = results["images"]
+    return (
+        f"Models are trained on {images['train']:,} images{more_about_training} and tested on {images['test']} "
+        f"others and on {images['novel']} with novel combinations of kind and color. Cells are mean and standard "
+        f"deviation over {results['seeds']} seeds, and empty until all seeds are finished. {cost(results)}"
+    )
+
+
+def group_runs(results: Results, *keys: str) -> dict[tuple[Any, ...], list[Results]]:
+    """Return the runs of a study by what they are, without their seed."""
     runs: dict[tuple[Any, ...], list[Results]] = {}
     for run in results["runs"]:
         runs.setdefault(tuple(run[key] for key in keys), []).append(run)
@@ -157,130 +166,117 @@ def grouped(results: Results, *keys: str) -> dict[tuple[Any, ...], list[Results]
 
 
 def cider_tables(results: Results) -> list[str]:
-    """Return CIDEr of the captioning study, what rewards gained, and how they grew."""
-    runs, seeds = grouped(results, "model", "features", "objective"), results["seeds"]
+    """Return CIDEr of the captioning study, its gains over cross-entropy, and the rewards in training."""
+    runs, seeds = group_runs(results, "model", "features", "objective"), results["seeds"]
     pairs = list(dict.fromkeys((model, features) for model, features, _ in runs))
     tables = []
-    for split, what in (("test", "CIDEr, test"), ("novel", "CIDEr, novel combinations")):
+    for split, name in SPLITS.items():
         rows = [
             [CAPTIONERS[pair[0]], pair[1]]
             + [over_seeds(runs.get((*pair, how), []), seeds, (split, "CIDEr"), 3) for how in OBJECTIVES]
             for pair in pairs
         ]
-        tables.append(markdown([what, "sees", *OBJECTIVES.values()], rows))
-    compared = {"then rewards": "self_critical", "cross-entropy as long": "longer"}
+        tables.append(markdown([f"CIDEr, {name}", "features", *OBJECTIVES.values()], rows))
+    compared = ("self_critical", "longer")
     rows = [
         [CAPTIONERS[pair[0]], pair[1]]
         + [
-            changes(runs.get((*pair, "cross_entropy"), []), runs.get((*pair, how), []), seeds, split)
-            for how in compared.values()
-            for split in ("test", "novel")
+            gains(runs.get((*pair, "cross_entropy"), []), runs.get((*pair, how), []), seeds, split)
+            for how in compared
+            for split in SPLITS
         ]
         for pair in pairs
     ]
-    named = [f"{what}, {split}" for what in compared for split in ("test", "novel")]
-    tables.append(markdown(["CIDEr, gained on cross-entropy by the same seed", "sees", *named], rows))
+    head = [f"{OBJECTIVES[how]}, {split}" for how in compared for split in SPLITS]
+    tables.append(markdown(["gain in CIDEr over cross-entropy of the same seed", "features", *head], rows))
     rows = [
         [CAPTIONERS[pair[0]], pair[1]]
-        + [over_seeds(runs.get((*pair, "self_critical"), []), seeds, ("drawn", n), 3) for n in (0, 1)]
+        + [over_seeds(runs.get((*pair, "self_critical"), []), seeds, ("sample_rewards", n), 3) for n in (0, 1)]
         for pair in pairs
     ]
-    tables.append(markdown(["mean reward of captions drawn", "sees", "first epoch", "last epoch"], rows))
+    tables.append(
+        markdown(["mean reward of sampled captions", "features", "first epoch", "last epoch"], rows)
+    )
     return tables
 
 
 def captioning_more(results: Results) -> str:
-    """Return what the captioning study gave with more pictures."""
-    head = (
-        f"`{results['command']}`: {results['pictures']['train']:,} pictures to train on. {minutes(results)}."
-    )
+    """Return the tables of the captioning study with more training images."""
+    head = f"`{results['command']}` trains on {results['images']['train']:,} images. {cost(results)}"
     return "\n\n".join([head, *cider_tables(results)])
 
 
 def captioning(results: Results) -> str:
     """Return the tables of the captioning study."""
-    runs, seeds = grouped(results, "model", "features", "objective"), results["seeds"]
+    runs, seeds = group_runs(results, "model", "features", "objective"), results["seeds"]
     pairs = list(dict.fromkeys((model, features) for model, features, _ in runs))
-    tables = cider_tables(results)
-    measures = {
+    scores = {
         "SPICE": "SPICE",
         "bad_endings": "bad endings",
-        "repeated": "three words said twice",
-        **LOOKED,
+        "repeated": "repeated trigram",
+        **GROUNDING_SCORES,
     }
     rows = [
         [CAPTIONERS[pair[0]], pair[1], OBJECTIVES[how]]
-        + [over_seeds(runs.get((*pair, how), []), seeds, ("test", m), 1, 100) for m in measures]
+        + [over_seeds(runs.get((*pair, how), []), seeds, ("test", name), 1, 100) for name in scores]
         for pair in pairs
         for how in ("cross_entropy", "self_critical")
     ]
-    tables.append(markdown(["test, %", "sees", "trained by", *measures.values()], rows))
-    head = (
-        f"{results['pictures']['train']:,} pictures to train on, {results['pictures']['test']} and "
-        f"{results['pictures']['novel']} to describe; mean and standard deviation of {seeds} "
-        f"seeds; a cell is empty until all of them are there. {minutes(results)}."
-    )
-    return "\n\n".join([head, *tables])
-
-
-#: Measures of grounding.
-LOOKED = {
-    "share": "looks at what is named",
-    "chance": "by chance",
-    "pointed": "points at it",
-    "pointed_chance": "by chance",
-    "mass": "weight on it",
-}
+    table = markdown(["test, %", "features", "objective", *scores.values()], rows)
+    return "\n\n".join([introduction(results), *cider_tables(results), table])
 
 
 def vqa(results: Results) -> str:
     """Return the tables of the VQA study."""
-    runs, seeds = grouped(results, "model", "features", "epochs"), results["seeds"]
+    runs, seeds = group_runs(results, "model", "features", "epochs"), results["seeds"]
     short = min((epochs for _, _, epochs in runs), default=None)
-    types, splits = ("yes/no", "number", "other"), {"test": "test", "novel": "novel combinations"}
+    types = ("yes/no", "number", "other")
     tables = []
-    for split, what in splits.items():
+    for split, name in SPLITS.items():
         rows = [
-            [_answerer(model, epochs, short), "nothing" if model == "question_only" else sees]
+            [vqa_model_name(model, epochs, short), "none" if model == "question_only" else features]
             + [f"{some[0]['parameters'] / 1e6:.2f} M"]
             + [over_seeds(some, seeds, (split, kind), 2) for kind in ("overall", *types)]
-            for (model, sees, epochs), some in runs.items()
+            for (model, features, epochs), some in runs.items()
         ]
-        tables.append(markdown([f"VQA accuracy, {what}", "sees", "parameters", "overall", *types], rows))
-    points = [f"points, {kind}" for kind in types]
-    for split, what in splits.items():
+        head = [f"VQA accuracy, {name}", "features", "parameters", "overall", *types]
+        tables.append(markdown(head, rows))
+    pointing = [f"pointing, {kind}" for kind in types]
+    for split, name in SPLITS.items():
         rows = [
-            [_answerer(model, epochs, short), sees]
-            + [over_seeds(some, seeds, (split, "grounding", "overall", m), 1, 100) for m in LOOKED]
-            + [over_seeds(some, seeds, (split, "grounding", kind, "pointed"), 1, 100) for kind in types]
-            for (model, sees, epochs), some in runs.items()
+            [vqa_model_name(model, epochs, short), features]
+            + [
+                over_seeds(some, seeds, (split, "grounding", "overall", score), 1, 100)
+                for score in GROUNDING_SCORES
+            ]
+            + [
+                over_seeds(some, seeds, (split, "grounding", kind, "pointing_accuracy"), 1, 100)
+                for kind in types
+            ]
+            for (model, features, epochs), some in runs.items()
             if model not in ("mean_pooled", "question_only")
         ]
-        tables.append(markdown([f"attention, {what}, %", "sees", *LOOKED.values(), *points], rows))
-    head = (
-        f"{results['pictures']['train']:,} pictures with six questions each to train on, "
-        f"{results['pictures']['test']} and {results['pictures']['novel']} to answer questions about; mean "
-        f"and standard deviation of {seeds} seeds; a cell is empty until all of them are there. "
-        f"{minutes(results)}."
-    )
-    return "\n\n".join([head, *tables])
+        head = [f"attention, {name}, %", "features", *GROUNDING_SCORES.values(), *pointing]
+        tables.append(markdown(head, rows))
+    return "\n\n".join([introduction(results, " with six questions each"), *tables])
 
 
-def _answerer(model: str, epochs: Any, short: Any) -> str:
-    return ANSWERERS[model] + (f", {epochs} epochs" if epochs != short else "")
+def vqa_model_name(model: str, epochs: Any, short: Any) -> str:
+    """Return the name of a model in the tables, with its epochs unless they are the usual ones."""
+    return VQA_MODELS[model] + (f", {epochs} epochs" if epochs != short else "")
 
 
 def rates(results: Results) -> str:
-    """Return the table of the rates that were tried for a study."""
+    """Return the table of the learning rates that were compared for a study."""
     digits = 2 if results["metric"] == "val/accuracy" else 3
-    names = CAPTIONERS | ANSWERERS
+    names = CAPTIONERS | VQA_MODELS
     rows = [[names[one["model"]], f"{one['rate']:g}", f"{one['val']:.{digits}f}"] for one in results["tried"]]
-    what = {"val/accuracy": "accuracy", "val/CIDEr": "CIDEr"}[results["metric"]]
-    head = f"Best {what} on val of {results['epochs']} epochs on regions, with seed {results['seed']}."
-    return "\n\n".join([head, markdown(["rates tried", "rate", "val"], rows)])
+    metric = {"val/accuracy": "accuracy", "val/CIDEr": "CIDEr"}[results["metric"]]
+    head = f"Best {metric} on val within {results['epochs']} epochs on regions, with seed {results['seed']}."
+    return "\n\n".join([head, markdown(["model", "learning rate", f"{metric}, val"], rows)])
 
 
-#: Marker in a README -> file with the results, and what makes the text from them.
+#: Marker in a README -> file of results, and the function that makes the text.
 TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
     "quickstart": ("experiments/quickstart/results.json", quickstart),
     "real": ("experiments/real/results.json", real),
@@ -295,7 +291,7 @@ TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
 READMES = ["README.md", *dict.fromkeys(f"{Path(file).parent}/README.md" for file, _ in TABLES.values())]
 
 
-def filled(text: str) -> str:
+def fill(text: str) -> str:
     """Return a README with the text between each pair of markers made anew."""
     for name, (source, make) in TABLES.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
@@ -312,11 +308,11 @@ def main() -> int:
     stale = []
     for name in READMES:
         path = ROOT / name
-        wanted = filled(path.read_text())
-        if wanted != path.read_text():
+        filled = fill(path.read_text())
+        if filled != path.read_text():
             stale.append(name)
             if "--check" not in sys.argv:
-                path.write_text(wanted)
+                path.write_text(filled)
     print("\n".join(f"{name}: {'stale' if '--check' in sys.argv else 'written'}" for name in stale))
     return int(bool(stale) and "--check" in sys.argv)
 

@@ -1,7 +1,4 @@
-"""What the studies on synthetic scenes share.
-
-Pictures, seen by region and by grid cell, and trainings side by side.
-"""
+"""What the studies on synthetic scenes share: images with features of regions and of a grid, and parallel training."""
 
 import json
 import multiprocessing
@@ -14,15 +11,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+#: Numbers of a trained model by name, as plain values.
 Row = dict[str, Any]
 
+#: Features that models are trained on, both of one detector.
 FEATURES = ("regions", "grid")
 SEEDS = (0, 1, 2)
-PICTURES = {"train": 2000, "val": 150, "test": 300, "novel": 300}
-#: Splits that are measured on.
-TESTS = ("test", "novel")
-#: Cells of the grid, each way.
-CELLS = 6
+#: Number of images of each split.
+IMAGES = {"train": 2000, "val": 150, "test": 300, "novel": 300}
+#: Splits on which models are scored.
+TEST_SPLITS = ("test", "novel")
+#: Number of rows, and of columns, of the grid.
+GRID_SIZE = 6
 
 
 def bua(*arguments: str) -> None:
@@ -30,104 +30,116 @@ def bua(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "bua", *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
-def prepare(out: Path, pictures: Mapping[str, int] = PICTURES) -> None:
-    """Draw so many pictures of each split and look at them twice, with one detector.
+def prepare(out: Path, images: Mapping[str, int] = IMAGES) -> None:
+    """Draw images, and extract features of their regions and of grid cells with one detector.
+
+    Args:
+        out: Working directory; what it already holds is not made again.
+        images: Number of images of each split.
 
     Raises:
-        SystemExit: there are others already, and what was trained on them.
+        SystemExit: If the directory holds another number of images.
     """
     out.mkdir(parents=True, exist_ok=True)
-    drawn = out / "pictures.json"
-    if drawn.exists() and (there := json.loads(drawn.read_text())) != pictures:
-        raise SystemExit(f"{out}: its pictures are {there}, not {dict(pictures)}; give another OUT")
-    drawn.write_text(json.dumps(dict(pictures)))
+    record = out / "images.json"
+    if record.exists() and (existing := json.loads(record.read_text())) != images:
+        raise SystemExit(f"{out}: holds the images {existing}, not {dict(images)}; give another OUT")
+    record.write_text(json.dumps(dict(images)))
     scenes = out / "scenes"
     if not (scenes / "scenes.json").exists():
-        bua("scenes", f"out={scenes}", "seed=11", *(f"{split}={n}" for split, n in pictures.items()))
+        bua("scenes", f"out={scenes}", "seed=11", *(f"{split}={n}" for split, n in images.items()))
     if not (out / "regions.h5").exists():
         bua("extract", f"images={scenes}/images", f"out={out}/regions.h5", "dtype=float32")
     if not (out / "grid.h5").exists():
-        cells(scenes, out / "cells.json")
+        write_grid_boxes(scenes, out / "cells.json")
         command = [f"images={scenes}/images", f"out={out}/grid.h5", "dtype=float32"]
         bua("extract", *command, f"boxes={out}/cells.json")
 
 
-def cells(scenes: Path, path: Path) -> None:
-    """Write the boxes of a grid over every picture."""
+def write_grid_boxes(scenes: Path, path: Path) -> None:
+    """Write the boxes of the grid cells of every image."""
     entries = []
-    for split in PICTURES:
+    for split in IMAGES:
         for image in json.loads((scenes / f"captions_{split}.json").read_text())["images"]:
-            width, height = image["width"] / CELLS, image["height"] / CELLS
+            width, height = image["width"] / GRID_SIZE, image["height"] / GRID_SIZE
             boxes = [
                 [x * width, y * height, (x + 1) * width, (y + 1) * height]
-                for y in range(CELLS)
-                for x in range(CELLS)
+                for y in range(GRID_SIZE)
+                for x in range(GRID_SIZE)
             ]
             entries.append({"image_id": image["id"], "boxes": boxes})
     path.write_text(json.dumps(entries))
 
 
-def train_and_score(run: Path, about: Row, command: Iterable[str], scores: Callable[[Path], Row]) -> None:
-    """Train into a run directory and score it; what is there already is not done again."""
-    took, done = run / "minutes.json", run / "scores.json"
-    if not took.exists():
+def train_and_score(
+    run: Path, labels: Row, overrides: Iterable[str], score: Callable[[Path], Row]
+) -> None:
+    """Train a model and score it; steps that are already done are skipped.
+
+    Args:
+        run: Run directory.
+        labels: What the run is, such as model and seed, for its row of results.
+        overrides: Overrides of ``bua train``.
+        score: Scores a run.
+    """
+    minutes, scores = run / "minutes.json", run / "scores.json"
+    if not minutes.exists():
         shutil.rmtree(run, ignore_errors=True)
         started = time.monotonic()
-        bua("train", f"out={run}", "trainer.accelerator=cpu", *command)
-        took.write_text(json.dumps((time.monotonic() - started) / 60))
-    if not done.exists():
-        done.write_text(json.dumps({**about, "minutes": json.loads(took.read_text()), **scores(run)}))
-        print(done.read_text(), flush=True)
+        bua("train", f"out={run}", "trainer.accelerator=cpu", *overrides)
+        minutes.write_text(json.dumps((time.monotonic() - started) / 60))
+    if not scores.exists():
+        row = {**labels, "minutes": json.loads(minutes.read_text()), **score(run)}
+        scores.write_text(json.dumps(row))
+        print(scores.read_text(), flush=True)
 
 
-def in_parallel(job: Callable[..., None], every: Sequence[tuple[Any, ...]], processes: int) -> None:
-    """Run jobs, so many at a time, one thread each."""
+def in_parallel(job: Callable[..., None], arguments: Sequence[tuple[Any, ...]], processes: int) -> None:
+    """Run a job on each of ``arguments`` in several processes of one thread each."""
     os.environ["OMP_NUM_THREADS"] = "1"
     with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
-        pool.starmap(job, every, chunksize=1)
+        pool.starmap(job, arguments, chunksize=1)
 
 
 def run_study(
     out: Path,
     folder: Path,
     job: Callable[..., None],
-    every: Sequence[tuple[Any, ...]],
+    arguments: Sequence[tuple[Any, ...]],
     runs: Sequence[Path],
-    jobs: int,
-    pictures: Mapping[str, int] = PICTURES,
-    more: str = "",
+    processes: int,
+    images: Mapping[str, int] = IMAGES,
+    variant: str = "",
 ) -> None:
-    """Run what is not done of a study and write its results from those of its runs that are finished.
+    """Run the jobs of a study that are not done yet, and write the results of all finished runs.
 
     Args:
-        out: where the pictures and runs are.
-        folder: of the study; its name is that of the study.
-        job: trains and scores.
-        every: arguments of all jobs.
-        runs: the run directories that they fill.
-        jobs: so many at a time.
-        pictures: so many of each split.
-        more: what else the command has, and the name of the file of results: ``results.json`` by default.
+        out: Working directory of images and runs.
+        folder: Folder of the study, whose name is that of the study.
+        job: Trains and scores models.
+        arguments: Arguments of every job.
+        runs: Run directories of the jobs.
+        processes: Number of jobs at a time.
+        images: Number of images of each split.
+        variant: Last word of the command and name of the file of results. Default: ``results.json``.
     """
-    new, started = not (out / "scenes").exists(), time.monotonic()
-    prepare(out, pictures)
+    is_new, started = not (out / "scenes").exists(), time.monotonic()
+    prepare(out, images)
     complete = False
     try:
-        in_parallel(job, every, jobs)
+        in_parallel(job, arguments, processes)
         complete = True
     finally:
-        rows = [
-            json.loads((run / "scores.json").read_text()) for run in runs if (run / "scores.json").exists()
-        ]
-        took = (time.monotonic() - started) / 60 if new and complete else None
-        command = " ".join(f"python -m experiments.{folder.name}.run OUT {jobs} {more}".split())
-        about = {
+        scores = [run / "scores.json" for run in runs]
+        rows = [json.loads(path.read_text()) for path in scores if path.exists()]
+        command = f"python -m experiments.{folder.name}.run OUT {processes} {variant}".rstrip()
+        results = {
             "command": command,
-            "pictures": dict(pictures),
+            "images": dict(images),
             "seeds": len(SEEDS),
-            "jobs": jobs,
-            "minutes": took,
+            "jobs": processes,
+            "minutes": (time.monotonic() - started) / 60 if is_new and complete else None,
+            "runs": rows,
         }
-        (folder / f"{more or 'results'}.json").write_text(
-            json.dumps({**about, "runs": rows}, indent=1) + "\n"
-        )
+        path = folder / f"{variant or 'results'}.json"
+        path.write_text(json.dumps(results, indent=1) + "\n")

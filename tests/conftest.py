@@ -5,14 +5,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from bua.data.scenes.write import write_scenes
-from bua.detectors.extract import extract
-from bua.detectors.photos import find_photos
+from bua.detectors.extract import ExtractionOptions, extract
+from bua.detectors.photo import find_photos
 from bua.detectors.random_detector import RandomDetector
-from bua.store import Regions, StoreMetadata, StoreWriter
 from tests.helpers.parity import ROOT, SHARED
 
 
@@ -31,16 +29,8 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     counts = {"train": 24, "val": 8, "test": 8, "novel": 6}
     write_scenes(out, seed=5, counts=counts, questions=6, workers=1, report=lambda line: None)
     detector = RandomDetector(feature_size=12, min_regions=3, max_regions=7, seed=0)
-    extract(
-        find_photos(out / "images"),
-        detector,
-        out / "regions.h5",
-        batch_size=8,
-        shard_size=20,
-        workers=0,
-        dtype="float16",
-        max_errors=0,
-    )
+    options = ExtractionOptions(batch_size=8, shard_size=20, num_workers=0, dtype="float16", max_errors=0)
+    extract(find_photos(out / "images"), detector, out / "regions.h5", options)
     return out
 
 
@@ -55,25 +45,3 @@ def bua() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
-
-
-def regions(count: int, width: int = 6, seed: int = 0, **more: object) -> Regions:
-    """Return sound regions at random."""
-    rng = np.random.default_rng(seed)
-    corners = np.sort(rng.random((count, 2, 2), dtype=np.float32), axis=1).reshape(count, 4)
-    return Regions(
-        rng.standard_normal((count, width), dtype=np.float32).astype(np.float16),
-        corners * np.float32(50),
-        (50, 50),
-        **more,
-    )
-
-
-ABOUT = StoreMetadata("test", {"selection": {"min_regions": 1}}, "0" * 64)
-
-
-def write_store(path: Path, images: dict[object, Regions], about: StoreMetadata = ABOUT) -> Path:
-    """Write a store in one shard."""
-    with StoreWriter(path, about) as writer:
-        writer.write(list(images.items()))
-        return writer.pack(list(images))

@@ -94,7 +94,7 @@ def test_every_option_of_every_group_is_of_use_somewhere(group: str, option: str
 
 @pytest.mark.parametrize(("name", "count"), [("nothing", 0), ("nocaps", 39)])
 def test_classes_that_are_left_out_are_names_in_lower_case(name: str, count: int) -> None:
-    without = composed("captions_constraints", f"leave_out={name}").without
+    without = composed("captions_constraints", f"exclude_classes={name}").without
     assert len(set(without)) == count
     assert all(entry == entry.lower().strip() for entry in without)
     assert list(composed("captions_constraints", "without=[arm]").without) == ["arm"]
@@ -135,10 +135,10 @@ def test_build_refuses_what_is_not_on_the_list() -> None:
         "builtins.eval",
         "subprocess.run",
         "buax.thing",
-        "bua.engine.load.torch.hub.load",
-        "bua.io.atomic.write_text",
-        "bua.io.atomic.Path",
-        "bua.engine.load.torch.load",
+        "bua.engine.loading.torch.hub.load",
+        "bua.io.files.write_text",
+        "bua.io.files.Path",
+        "bua.engine.loading.torch.load",
     ):
         with pytest.raises(InputError, match=f"{target} may not be built"):
             instantiate({"_target_": target})

@@ -12,13 +12,13 @@ from bua.cli import main
 from bua.decode import BeamSearch, DiverseBeamSearch, Rules, Sampling, automaton, greedy
 from bua.detectors.pyramid import PyramidDetector
 from bua.detectors.selection import Selection
-from bua.engine.load import read_checkpoint
+from bua.engine.loading import read_checkpoint
 from bua.inference.generate import generate
-from bua.metrics.reward import bleu, cider_d, document_frequencies, prepare
+from bua.metrics.reward import bleu, cider_d, document_frequencies, prepare_references
 from bua.tasks.self_critical import Reward
 from bua.text import BOS, PADDING
-from tests.data.test_data import caption_data
-from tests.helpers.models import ANSWERERS, CAPTIONERS, answerer, captioner, some_regions, some_words
+from tests.helpers.data import caption_data
+from tests.helpers.models import VQA_MODELS, CAPTIONERS, vqa_model, captioner, random_regions, random_words
 from tests.metrics.test_reward import batch
 from tests.tasks.test_self_critical import self_critical
 
@@ -45,7 +45,7 @@ def on_gpu(model: torch.nn.Module) -> torch.nn.Module:
 
 @pytest.mark.parametrize("kind", CAPTIONERS)
 def test_a_captioner_and_its_gradients(kind: str) -> None:
-    model, regions, words = captioner(kind), some_regions(), some_words()
+    model, regions, words = captioner(kind), random_regions(), random_words()
     other = on_gpu(model)
     for one, device in ((model, "cpu"), (other, "cuda")):
         one(regions.to(device), words.to(device)).square().sum().backward()
@@ -60,7 +60,7 @@ def test_a_captioner_and_its_gradients(kind: str) -> None:
 @pytest.mark.parametrize("name", SEARCHES)
 @pytest.mark.parametrize("kind", CAPTIONERS)
 def test_what_is_said_where_it_looked_and_how_likely_it_was(kind: str, name: str) -> None:
-    model, regions = captioner(kind), some_regions()
+    model, regions = captioner(kind), random_regions()
     met = {"automaton": automaton([[[(4,)]], [[(5, 6)], [(7,)]], []])} if name == "constrained" else {}
     mine = generate([model], [regions], SEARCHES[name], **met)
     met = {key: value.to("cuda") for key, value in met.items()}
@@ -71,7 +71,7 @@ def test_what_is_said_where_it_looked_and_how_likely_it_was(kind: str, name: str
 
 
 def test_samples_are_as_likely_as_they_say() -> None:
-    model, regions = on_gpu(captioner("updown")), some_regions().to("cuda")
+    model, regions = on_gpu(captioner("updown")), random_regions().to("cuda")
     found = generate([model], [regions], Sampling(50, 6))
     words = torch.nn.functional.pad(found.words, (1, 0), value=BOS)
     log_probs = model(regions, words[..., :-1]).log_softmax(-1)
@@ -90,7 +90,7 @@ def test_rewards_of_thousands_of_captions_to_the_last_digits(size: int) -> None:
     said, references = [captions(20) for _ in range(200)], [captions(5) for _ in range(200)]
     table = document_frequencies(references, size)
     words, lengths, prepared = batch(said, references, table)
-    theirs = prepare(*(part.cuda() for part in _padded(references)), table.to("cuda"))
+    theirs = prepare_references(*(part.cuda() for part in _padded(references)), table.to("cuda"))
     for reward in (cider_d, bleu):
         mine = reward(words, lengths, prepared)
         assert float(mine.max()) > 0
@@ -125,9 +125,9 @@ def test_a_self_critical_step(baseline: str, scenes) -> None:
         torch.testing.assert_close(theirs, mine, atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ANSWERERS)
+@pytest.mark.parametrize("kind", VQA_MODELS)
 def test_a_vqa_model_and_its_gradients(kind: str) -> None:
-    model, regions, words = answerer(kind), some_regions(), some_words()[:, 0]
+    model, regions, words = vqa_model(kind), random_regions(), random_words()[:, 0]
     other = on_gpu(model)
     mine, theirs = model(regions, words), other(regions.to("cuda"), words.cuda())
     for found, wanted in zip(theirs, mine, strict=True):
@@ -148,7 +148,7 @@ def test_compiled_in_whole_precision_and_in_half(kind: str, half: bool) -> None:
     compiled = copy.deepcopy(model)
     compiled.compile()
     for counts, length in (([5, 2, 4], 4), ([4, 3], 5)):
-        regions, words = some_regions(counts).to("cuda"), some_words(len(counts), length=length).cuda()
+        regions, words = random_regions(counts).to("cuda"), random_words(len(counts), length=length).cuda()
         with torch.autocast("cuda", torch.bfloat16, enabled=half):
             found = compiled(regions, words).float()
         wanted = model(regions, words)
@@ -195,7 +195,7 @@ def test_captions_rewards_and_answers_of_runs(scenes, tmp_path) -> None:
     ran(*training(scenes, tmp_path / "xe"))
     rewards = ["objective=self_critical", f"start={tmp_path}/xe", "optimizer.lr=1e-3"]
     ran(*training(scenes, tmp_path / "scst", *rewards))
-    questions = ["model.word_size=8", "model.hidden_size=12", "data.min_answer_count=2"]
+    questions = ["model.word_size=8", "model.hidden_size=12", "data.answers.min_count=2"]
     gpu = ["trainer.accelerator=gpu", "trainer.max_epochs=1", "data.batch_size=32"]
     ran("train", "experiment=vqa_scenes", f"scenes={scenes}", f"out={tmp_path}/vqa", *questions, *gpu)
     for run in ("xe", "scst", "vqa"):

@@ -11,8 +11,8 @@ from experiments.study import PICTURES
 
 
 def runs(seeds: int, objective: str, cider: float) -> list[dict]:
-    split = {"CIDEr": cider, "bad_endings": 0.0, "repeated": 0.1, "share": 0.5, "chance": 0.1, "pointed": 0.6}
-    split |= {"pointed_chance": 0.2, "mass": 0.3}
+    split = {"CIDEr": cider, "bad_endings": 0.0, "repeated": 0.1, "iou_accuracy": 0.5}
+    split |= {"iou_chance": 0.1, "pointing_accuracy": 0.6, "pointing_chance": 0.2, "attention_mass": 0.3}
     about = {"model": "updown", "features": "regions", "objective": objective, "minutes": 1.0}
     return [{**about, "seed": seed, "test": split, "novel": split} for seed in range(seeds)]
 

@@ -76,5 +76,5 @@ def test_the_wheel_works_in_a_fresh_environment(wheel, tmp_path) -> None:
     assert "bua.tasks.cross_entropy.CaptionCrossEntropyTask" in bua(
         "train", "experiment=caption_scenes", "--cfg", "job"
     )
-    bua("scenes", "out=s", "train=2", "val=0", "test=0", "novel=0", "workers=1")
-    assert "2 images" in bua("extract", "images=s/images", "out=r.h5", "workers=0")
+    bua("scenes", "out=s", "train=2", "val=0", "test=0", "novel=0", "num_workers=1")
+    assert "2 images" in bua("extract", "images=s/images", "out=r.h5", "num_workers=0")

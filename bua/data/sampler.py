@@ -1,4 +1,4 @@
-"""The order of training examples: a function of seed and epoch alone, resumable within an epoch."""
+"""The order of examples: a function of seed and epoch alone, resumable within an epoch."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -8,21 +8,27 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from bua.errors import InputError
+from bua.errors import InputError, check_integer, check_number
 
 
 class EpochSampler(Sampler[int]):
-    """A permutation of ``count`` indices that depends only on seed and epoch.
+    """A permutation of indices that depends only on seed and epoch.
 
-    Lightning calls ``set_epoch``. With several ranks each takes every ``ranks``-th index; the end
-    is filled up from the beginning so that all take the same number.
+    Lightning calls ``set_epoch``. With several processes each takes every ``world_size``-th index; the
+    end is filled up from the beginning so that all take the same number.
+
+    Args:
+        count: Number of examples.
+        seed: Seed of the order.
+        rank: Rank of this process. Default: 0.
+        world_size: Number of processes. Default: 1.
     """
 
-    #: So many neighbours in the order go to the same rank.
-    together = 1
+    #: Number of consecutive indices that go to the same process.
+    group_size = 1
 
-    def __init__(self, count: int, *, seed: int, rank: int = 0, ranks: int = 1) -> None:
-        self.count, self.seed, self.rank, self.ranks = count, seed, rank, ranks
+    def __init__(self, count: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        self.count, self.seed, self.rank, self.world_size = count, seed, rank, world_size
         self.epoch = 0
         self.skip = 0
 
@@ -31,33 +37,35 @@ class EpochSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        if self.ranks == 1:
+        if self.world_size == 1:
             return self.count
-        return -(-self.count // (self.together * self.ranks)) * self.together
+        return -(-self.count // (self.group_size * self.world_size)) * self.group_size
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = self.order(generator)
-        place = torch.arange(len(self) * self.ranks)
-        mine = place[place // self.together % self.ranks == self.rank]
-        yield from order[mine[self.skip :] % max(self.count, 1)].tolist()
+        position = torch.arange(len(self) * self.world_size)
+        own = position[position // self.group_size % self.world_size == self.rank]
+        yield from order[own[self.skip :] % max(self.count, 1)].tolist()
 
     def order(self, generator: torch.Generator) -> Int[Tensor, " N"]:
-        """Return every index once."""
+        """Return a permutation of all indices."""
         return torch.randperm(self.count, generator=generator)
 
 
 class PairSampler(EpochSampler):
-    """An ``EpochSampler`` in which both examples of a pair are neighbours, at an even place and the next.
+    """An ``EpochSampler`` in which both examples of a pair are neighbors, at an even position and the next.
 
-    Batches of an even size never part them (Teney et al. 2018, section 3.9). Examples that are in no
-    pair are paired at random, in every epoch anew; of an odd number of them, one comes last.
+    Batches of an even size never separate them (Teney et al. 2018, section 3.9). Examples that are in no
+    pair are paired at random, anew in every epoch; if their number is odd, one comes last.
 
     Args:
-        pairs: (P, 2), of two examples each; no example is in two of them.
+        count: Number of examples.
+        pairs: Indices of both examples of each pair, shape (P, 2); no example is in two pairs.
+        kwargs: Arguments of ``EpochSampler``.
     """
 
-    together = 2
+    group_size = 2
 
     def __init__(self, count: int, *, pairs: Int[Tensor, "P 2"], **kwargs: int) -> None:
         super().__init__(count, **kwargs)
@@ -66,7 +74,7 @@ class PairSampler(EpochSampler):
         self.pairs, self.singles = pairs, single.nonzero().flatten()
 
     def order(self, generator: torch.Generator) -> Int[Tensor, " N"]:
-        """Return every index once, those of a pair together."""
+        """Return a permutation of all indices that keeps pairs together."""
         singles = self.singles[torch.randperm(len(self.singles), generator=generator)]
         even = len(singles) // 2 * 2
         units = torch.cat([self.pairs, singles[:even].view(-1, 2)])
@@ -75,9 +83,15 @@ class PairSampler(EpochSampler):
 
 
 class ResumableLoader(DataLoader[Any]):
-    """A loader over an ``EpochSampler`` that goes on where a checkpoint was taken.
+    """A loader over an ``EpochSampler`` that continues where a checkpoint was taken.
 
-    Lightning saves and restores ``state_dict`` with the checkpoint.
+    Lightning saves and restores its ``state_dict`` with the checkpoint.
+
+    Args:
+        dataset: Data set.
+        sampler: Order of the examples.
+        batch_size: Examples in a batch.
+        kwargs: Arguments of ``DataLoader``.
     """
 
     def __init__(
@@ -86,45 +100,53 @@ class ResumableLoader(DataLoader[Any]):
         super().__init__(
             dataset, batch_size=batch_size, sampler=sampler, generator=loader_generator(), **kwargs
         )
-        self._order = sampler
-        self._size = batch_size
-        self._given = 0
+        self._epoch_sampler = sampler
+        self._batch_size = batch_size
+        self._yielded = 0
         self._skip = 0
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        self._given, self._skip = self._skip, 0
-        self._order.skip = self._given * self._size
+        self._yielded, self._skip = self._skip, 0
+        self._epoch_sampler.skip = self._yielded * self._batch_size
         for batch in super().__iter__():
-            self._given += 1
+            self._yielded += 1
             yield batch
-        self._order.skip = 0
-        self._given = 0
+        self._epoch_sampler.skip = 0
+        self._yielded = 0
 
     def state_dict(self) -> dict[str, int]:
-        """Return how many batches of the present epoch have been given."""
-        return {"given": self._given, "batch_size": self._size}
+        """Return how many batches of the current epoch have been yielded."""
+        return {"yielded": self._yielded, "batch_size": self._batch_size}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Skip, in the next pass, the batches that the saved one had given.
+        """Skip, in the next pass, the batches that the saved one had yielded.
 
         Raises:
-            InputError: the batch size is not the saved one, so the position means another example.
+            InputError: If the batch size is not the saved one, so that the position means another example.
         """
-        if state["batch_size"] != self._size:
+        if state["batch_size"] != self._batch_size:
             raise InputError(
-                f"the checkpoint was taken with batches of {state['batch_size']}, not {self._size}; "
-                "resume with the same"
+                f"the checkpoint was taken with data.batch_size={state['batch_size']}, not "
+                f"{self._batch_size}; resume with the same"
             )
-        self._skip = state["given"] % len(self)  # an epoch that was given whole is not skipped again
+        self._skip = state["yielded"] % len(self)  # a complete epoch is not skipped again
+
+
+def check_loading(batch_size: int, num_workers: int, geometry: float | None) -> None:
+    """Raise ``ValueError`` unless the options that all DataModules share are valid."""
+    check_integer("batch_size", batch_size, 1)
+    check_integer("num_workers", num_workers)
+    if geometry is not None:
+        check_number("geometry", geometry, without=0)
 
 
 def loader_generator() -> torch.Generator:
-    """Return random numbers for a loader, so that making it does not use up those of the model."""
+    """Return a generator for a loader, so that making it does not consume the model's random numbers."""
     return torch.Generator().manual_seed(0)
 
 
 def identity_collate(batch: Any) -> Any:
-    """Collate what is a batch already."""
+    """Collate what is already a batch."""
     return batch
 
 
@@ -135,46 +157,25 @@ def train_loader(
     drop_last: bool = False,
     sampler: Callable[..., EpochSampler] = EpochSampler,
 ) -> ResumableLoader:
-    """Return the training batches of a DataModule, in the order of its seed and the epoch.
+    """Return the training batches of a DataModule, in an order of its seed and the epoch.
 
     Args:
-        data: has ``train_set``, ``seed``, ``batch_size``, ``workers`` and Lightning's ``trainer``.
-        collate: makes a batch of what the set gives.
-        drop_last: leave out a last batch that is smaller.
-        sampler: makes the order from the number of examples, the seed, the rank and their number.
+        data: DataModule with ``train_set``, ``seed``, ``batch_size``, ``num_workers`` and Lightning's
+            ``trainer``.
+        collate: Makes a batch of what the data set returns.
+        drop_last: Whether to leave out a last batch that is smaller.
+        sampler: Makes the order from the number of examples, seed, rank and world size.
     """
-    rank, ranks = rank_and_world_size(data)
+    rank, world_size = rank_and_world_size(data)
     return ResumableLoader(
         data.train_set,
-        sampler=sampler(len(data.train_set), seed=data.seed, rank=rank, ranks=ranks),
+        sampler=sampler(len(data.train_set), seed=data.seed, rank=rank, world_size=world_size),
         batch_size=data.batch_size,
-        num_workers=data.workers,
+        num_workers=data.num_workers,
         collate_fn=collate,
         drop_last=drop_last,
         pin_memory=should_pin_memory(data),
     )
-
-
-def shard_indices(count: int, rank: int, ranks: int) -> range:
-    """Return the share of a rank in ``count`` examples, as many as every other rank's.
-
-    Indices from ``count`` on fill up the shares: example n comes once more as ``count + n``, and is not
-    to be counted again.
-    """
-    return range(rank, -(-count // ranks) * ranks, ranks)
-
-
-def should_pin_memory(data: Any) -> bool:
-    """Say whether batches go to a GPU, which copies pinned memory faster, and while it computes."""
-    if data.trainer is None:
-        return torch.cuda.is_available()
-    return bool(data.trainer.strategy.root_device.type == "cuda")
-
-
-def rank_and_world_size(data: Any) -> tuple[int, int]:
-    """Return the rank of this process and the number of ranks; of a DataModule alone, 0 and 1."""
-    trainer = data.trainer
-    return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
 
 
 def val_loader(
@@ -185,8 +186,30 @@ def val_loader(
         data.val_set,
         sampler=sampler,
         batch_size=data.batch_size,
-        num_workers=data.workers,
+        num_workers=data.num_workers,
         collate_fn=collate,
         generator=loader_generator(),
         pin_memory=should_pin_memory(data),
     )
+
+
+def shard_indices(count: int, rank: int, world_size: int) -> range:
+    """Return the indices of one process, as many as of every other process.
+
+    Indices from ``count`` on fill up the shards: example n occurs again as ``count + n``, and is not to
+    be counted.
+    """
+    return range(rank, -(-count // world_size) * world_size, world_size)
+
+
+def should_pin_memory(data: Any) -> bool:
+    """Return whether batches go to a GPU, which copies pinned memory faster and while it computes."""
+    if data.trainer is None:
+        return torch.cuda.is_available()
+    return bool(data.trainer.strategy.root_device.type == "cuda")
+
+
+def rank_and_world_size(data: Any) -> tuple[int, int]:
+    """Return rank and number of processes of a DataModule; 0 and 1 without a trainer."""
+    trainer = data.trainer
+    return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)

@@ -1,6 +1,6 @@
 """Decoding: searches over a step function."""
 
-from bua.decode.automaton import Automaton, automaton
+from bua.decode.automaton import Automaton, build_automaton
 from bua.decode.beam import BeamSearch, greedy
 from bua.decode.diverse import DiverseBeamSearch
 from bua.decode.ensemble import ensemble
@@ -27,10 +27,10 @@ __all__ = [
     "Sampling",
     "SpecialTokens",
     "StepFunction",
-    "automaton",
-    "search_signature",
+    "build_automaton",
     "ensemble",
     "greedy",
     "reorder",
     "repeat",
+    "search_signature",
 ]

@@ -1,10 +1,10 @@
 """Automata for constrained beam search (Anderson et al. 2017, "Guided Open Vocabulary Image Captioning").
 
-A constraint is met by saying any one of its phrases. The state of an automaton is what was met so far
-and how far into a phrase the last words are. Only the words of the phrases lead anywhere of their own;
-all others lead from a state to the same one, its ``rest``.
+A constraint is satisfied by generating any one of its phrases. The state of an automaton records which
+constraints are satisfied and how much of a phrase the last words match. Only words of phrases have
+transitions of their own; all other words share the default transition of a state.
 
-Shapes: B images, S states, W words of phrases, M places of a beam, N kept in each state, V words.
+Shapes: B images, S states, W words of phrases, M slots of a beam, C candidate words per slot, V words.
 """
 
 from collections.abc import Sequence
@@ -17,145 +17,155 @@ from torch import Tensor
 from bua.errors import check_integer
 
 Phrase = tuple[int, ...]
-#: The phrases of one constraint.
+#: Alternative phrases of one constraint.
 Constraint = Sequence[Phrase]
-_NOWHERE = -1
+_NO_STATE = -1
+#: For each constraint, the prefix of a phrase that the last words match, or None if it is satisfied.
 _State = tuple[Phrase | None, ...]
 
 
 class Automaton(NamedTuple):
-    """One automaton an image; state 0 is the first.
+    """One automaton per image; state 0 is the initial state.
 
     Attributes:
-        words: words of phrases; 0 where ``moves`` leads nowhere.
-        moves: where each of them leads from each state; below 0: no such word.
-        rest: where every other word leads.
-        met: how many constraints are met in a state, not more than are required; below 0: no such state.
+        words: Words of phrases; padded with 0.
+        transitions: Next state for each of these words in each state; negative on padding.
+        default: Next state for all other words in each state.
+        num_satisfied: Number of constraints that are satisfied in each state, at most the required number;
+            negative on padding.
     """
 
     words: Int[Tensor, "B W"]
-    moves: Int[Tensor, "B S W"]
-    rest: Int[Tensor, "B S"]
-    met: Int[Tensor, "B S"]
+    transitions: Int[Tensor, "B S W"]
+    default: Int[Tensor, "B S"]
+    num_satisfied: Int[Tensor, "B S"]
 
     @property
-    def states(self) -> int:
-        """S."""
-        return self.rest.shape[1]
+    def num_states(self) -> int:
+        """Number of states, S."""
+        return self.default.shape[1]
 
-    def check(self, images: int, size: int) -> None:
-        """Raise ``ValueError`` unless these are automata of so many images over so many words."""
+    def check(self, images: int, vocabulary_size: int) -> None:
+        """Raise ``ValueError`` unless the automata are for this number of images and vocabulary size."""
         if len(self.words) != images:
-            raise ValueError(f"there are automata of {len(self.words)} images; {images} are needed")
-        if int(self.words.max()) >= size:
-            raise ValueError(f"a constraint has the word {int(self.words.max())}, of {size} words")
+            raise ValueError(f"constraints must be for {images} images, got {len(self.words)}")
+        if int(self.words.max()) >= vocabulary_size:
+            raise ValueError(
+                f"words of constraints must be below the vocabulary size {vocabulary_size}, "
+                f"got {int(self.words.max())}"
+            )
 
     def to(self, device: torch.device | str) -> "Automaton":
         """Return a copy on a device."""
         return Automaton(*(part.to(device) for part in self))
 
-    def fulfilled(self, beam_size: int) -> Int[Tensor, "B M"]:
-        """Return ``met`` of every place of a beam with ``beam_size`` places a state."""
-        return self.met.repeat_interleave(beam_size, 1)
+    def num_satisfied_by_slot(self, beam_size: int) -> Int[Tensor, "B M"]:
+        """Return ``num_satisfied`` of every slot of a beam with ``beam_size`` slots per state."""
+        return self.num_satisfied.repeat_interleave(beam_size, 1)
 
     def candidates(
-        self, scores: Float[Tensor, "B M V"], nodes: Int[Tensor, "B M"], beam_size: int
+        self, scores: Float[Tensor, "B M V"], states: Int[Tensor, "B M"], beam_size: int
     ) -> tuple[Int[Tensor, "B M C"], Int[Tensor, "B M C"]]:
-        """Return the only words that the best continuations can have, and where they lead.
+        """Return the words that the best continuations can have, and the states they lead to.
 
-        Those are the words of phrases, and of all others the best ``beam_size`` of each place.
+        These are all words of phrases and, for every slot, the best ``beam_size`` of the other words.
+
+        Args:
+            scores: Scores of all continuations.
+            states: State of the automaton in each slot.
+            beam_size: Number of continuations that are kept in each state.
         """
         b, m, v = scores.shape
-        places = nodes.unsqueeze(-1).expand(-1, -1, self.words.shape[1])
-        moves = self.moves.gather(1, places)
+        expanded = states.unsqueeze(-1).expand(-1, -1, self.words.shape[1])
+        transitions = self.transitions.gather(1, expanded)
         words = self.words.unsqueeze(1).expand(-1, m, -1)
-        # a word that leads nowhere stands for nothing: only real ones are taken from the others
-        special = torch.zeros(b, v + 1, dtype=torch.bool, device=scores.device)
-        real = self.moves[:, 0] != _NOWHERE
-        special.scatter_(1, self.words.masked_fill(~real, v), True)
-        others = scores.masked_fill(special[:, None, :v], -torch.inf)
-        best = others.topk(min(beam_size, v), dim=2).indices
-        rest = self.rest.gather(1, nodes).unsqueeze(-1).expand_as(best)
-        taken = special[:, None, :v].expand_as(scores).gather(2, best)
-        return torch.cat([words, best], 2), torch.cat([moves, rest.masked_fill(taken, _NOWHERE)], 2)
+        # column v takes the padding of the words
+        is_phrase_word = torch.zeros(b, v + 1, dtype=torch.bool, device=scores.device)
+        real = self.transitions[:, 0] != _NO_STATE
+        is_phrase_word.scatter_(1, self.words.masked_fill(~real, v), True)
+        other_scores = scores.masked_fill(is_phrase_word[:, None, :v], -torch.inf)
+        others = other_scores.topk(min(beam_size, v), dim=2).indices
+        default = self.default.gather(1, states).unsqueeze(-1).expand_as(others)
+        # topk returns phrase words where there are fewer other words
+        duplicate = is_phrase_word[:, None, :v].expand_as(scores).gather(2, others)
+        next_states = torch.cat([transitions, default.masked_fill(duplicate, _NO_STATE)], 2)
+        return torch.cat([words, others], 2), next_states
 
 
-def automaton(constraints: Sequence[Sequence[Constraint]], required: int | None = None) -> Automaton:
+def build_automaton(constraints: Sequence[Sequence[Constraint]], required: int | None = None) -> Automaton:
     """Build the automata of a batch.
 
     Args:
-        constraints: of each image; each is a choice of phrases, words as indices.
-        required: so many constraints are enough, any of them, at least 1; all by default.
+        constraints: Constraints of each image, with words as indices.
+        required: Number of constraints, at least 1, that are enough, whichever they are. Default: all.
 
     Raises:
-        ValueError: there are no images, a constraint has no phrases, a phrase no words or one that is no
-            index, or ``required`` is not such a number.
+        ValueError: If there are no images, a constraint has no phrases, a phrase has no words or a word that
+            is not an index, or ``required`` is not an integer of at least 1.
     """
-    check_integer("images with constraints", len(constraints), 1)
+    check_integer("number of images with constraints", len(constraints), 1)
     if required is not None:
         check_integer("required", required, 1)
-    built = [_states(image) for image in constraints]
-    states = max(len(found) for found, _ in built)
-    columns = max(max((len(words) for _, words in built), default=0), 1)
-    count = len(built)
-    words = torch.zeros(count, columns, dtype=torch.long)
-    moves = torch.full((count, states, columns), _NOWHERE)
-    rest = torch.zeros(count, states, dtype=torch.long)
-    met = torch.full((count, states), -1)
-    for n, (found, special) in enumerate(built):
+    automata = [_reachable_states(image) for image in constraints]
+    images = len(automata)
+    num_states = max(len(rows) for rows, _ in automata)
+    num_words = max(max((len(words) for _, words in automata), default=0), 1)
+    words = torch.zeros(images, num_words, dtype=torch.long)
+    transitions = torch.full((images, num_states, num_words), _NO_STATE)
+    default = torch.zeros(images, num_states, dtype=torch.long)
+    num_satisfied = torch.full((images, num_states), -1)
+    for n, (rows, phrase_words) in enumerate(automata):
         enough = len(constraints[n]) if required is None else min(required, len(constraints[n]))
-        words[n, : len(special)] = torch.tensor(special, dtype=torch.long)
-        for state, row in found.items():
-            place = row.place
-            met[n, place] = min(sum(part is None for part in state), enough)
-            rest[n, place] = found[row.rest].place
-            for w, following in enumerate(row.moves):
-                moves[n, place, w] = found[following].place
-    return Automaton(words, moves, rest, met)
+        words[n, : len(phrase_words)] = torch.tensor(phrase_words, dtype=torch.long)
+        for state, row in rows.items():
+            num_satisfied[n, row.number] = min(sum(part is None for part in state), enough)
+            default[n, row.number] = rows[row.default].number
+            for w, next_state in enumerate(row.transitions):
+                transitions[n, row.number, w] = rows[next_state].number
+    return Automaton(words, transitions, default, num_satisfied)
 
 
 class _Row(NamedTuple):
-    place: int
-    moves: list[_State]
-    rest: _State
+    """Number of a state, and its transitions."""
+
+    number: int
+    transitions: list[_State]
+    default: _State
 
 
-def _states(constraints: Sequence[Constraint]) -> tuple[dict[_State, _Row], list[int]]:
-    """Return the states that can be reached, in the order in which they are, and the words of phrases.
-
-    For each constraint a state holds the longest beginning of a phrase that the words so far end with,
-    or ``None`` once it is met.
-    """
+def _reachable_states(constraints: Sequence[Constraint]) -> tuple[dict[_State, _Row], list[int]]:
+    """Return the reachable states in breadth-first order, and the words of all phrases."""
     for constraint in constraints:
         if not constraint or not all(constraint):
-            raise ValueError("a constraint needs phrases, and a phrase words")
+            raise ValueError("a constraint must have at least one phrase, and a phrase at least one word")
         for word in (word for phrase in constraint for word in phrase):
             check_integer("a word of a constraint", word)
     words = sorted({word for constraint in constraints for phrase in constraint for word in phrase})
-    first: _State = tuple(() for _ in constraints)
-    found: dict[_State, _Row] = {}
-    waiting = [first]
-    while waiting:
-        state = waiting.pop(0)
-        if state in found:
+    rows: dict[_State, _Row] = {}
+    queue: list[_State] = [tuple(() for _ in constraints)]
+    while queue:
+        state = queue.pop(0)
+        if state in rows:
             continue
-        moves = [_after(state, word, constraints) for word in words]
-        rest: _State = tuple(None if part is None else () for part in state)
-        found[state] = _Row(len(found), moves, rest)
-        waiting += [*moves, rest]
-    return found, words
+        transitions = [_next_state(state, word, constraints) for word in words]
+        default: _State = tuple(None if prefix is None else () for prefix in state)
+        rows[state] = _Row(len(rows), transitions, default)
+        queue += [*transitions, default]
+    return rows, words
 
 
-def _after(state: _State, word: int, constraints: Sequence[Constraint]) -> _State:
+def _next_state(state: _State, word: int, constraints: Sequence[Constraint]) -> _State:
     return tuple(
-        None if part is None else _matched((*part, word), phrases)
-        for part, phrases in zip(state, constraints, strict=True)
+        None if prefix is None else _matched_prefix((*prefix, word), phrases)
+        for prefix, phrases in zip(state, constraints, strict=True)
     )
 
 
-def _matched(said: Phrase, phrases: Constraint) -> Phrase | None:
-    """Return the longest end of ``said`` that begins a phrase, ``None`` if one is complete."""
-    ends = [said[n:] for n in range(len(said) + 1)]
-    if any(end == tuple(phrase) for end in ends for phrase in phrases):
+def _matched_prefix(words: Phrase, phrases: Constraint) -> Phrase | None:
+    """Return the longest suffix of ``words`` that is a prefix of a phrase, None if a phrase is complete."""
+    suffixes = [words[n:] for n in range(len(words) + 1)]
+    if any(suffix == tuple(phrase) for suffix in suffixes for phrase in phrases):
         return None
-    return next(end for end in ends if any(tuple(phrase[: len(end)]) == end for phrase in phrases))
+    return next(
+        suffix for suffix in suffixes if any(tuple(phrase[: len(suffix)]) == suffix for phrase in phrases)
+    )

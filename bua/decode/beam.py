@@ -1,7 +1,6 @@
-"""Beam search, also under the constraints of an automaton.
+"""Beam search, optionally under the constraints of an automaton.
 
-Shapes: B images, N sequences kept, M = S N places of a beam (S states of an automaton, 1 without), V
-words, K regions, T steps.
+Shapes: B images, N sequences per image, T steps.
 """
 
 from dataclasses import dataclass
@@ -20,9 +19,9 @@ from bua.decode.step import Hypotheses, SpecialTokens, StepFunction, pick, reord
 
 @dataclass(frozen=True)
 class BeamSearch(BeamOptions):
-    """Keep the ``beam_size`` best continuations of all live sequences at every step; 1 is greedy search.
+    """Beam search: at every step, keep the ``beam_size`` best continuations of all sequences of an image.
 
-    The options are those of ``BeamOptions``.
+    A ``beam_size`` of 1 is greedy search. The options are those of ``BeamOptions``.
     """
 
     def __call__(
@@ -35,29 +34,29 @@ class BeamSearch(BeamOptions):
         automaton: Automaton | None = None,
         device: torch.device | str = "cpu",
     ) -> Hypotheses:
-        """Search.
+        """Search for the best sequences of a batch of images.
 
         Args:
-            step: the step function.
-            state: for one sequence an image: tensors (B, 1, ...).
+            step: Step function.
+            state: Initial state for one sequence per image, tensors (B, 1, ...).
             images: B.
-            special: indices of special words; those of ``Vocabulary`` by default.
-            automaton: what each caption must say; sequences that say it come first.
-            device: of the tensors.
+            special: Special tokens of the vocabulary. Default: those of ``Vocabulary``.
+            automaton: Constraints of each image; sequences that satisfy the most come first.
+            device: Device of the tensors.
 
         Raises:
-            ValueError: rules or constraints have words that the model does not have.
-            InputError: the model gives log-probabilities that are not numbers, or infinite ones.
+            ValueError: If a word of the rules or constraints is not in the model's vocabulary.
+            InputError: If log-probabilities of the model are NaN or infinite.
         """
-        group = BeamState(self, images, special or SpecialTokens(), automaton, device)
-        words = group.words
+        beams = BeamState(self, images, special or SpecialTokens(), automaton, device)
+        words = beams.words
         for _ in range(self.max_length):
             log_probs, weights, state = step(words, state)
-            parent = group.choose(log_probs.float(), weights)
-            if group.done:
+            parent = beams.advance(log_probs.float(), weights)
+            if beams.done:
                 break
-            words, state = group.words, reorder(state, parent)
-        return group.best()
+            words, state = beams.words, reorder(state, parent)
+        return beams.best()
 
 
 def greedy(max_length: int = 20, rules: Rules | None = None) -> BeamSearch:
@@ -65,48 +64,49 @@ def greedy(max_length: int = 20, rules: Rules | None = None) -> BeamSearch:
     return BeamSearch(beam_size=1, max_length=max_length, rules=rules or Rules())
 
 
-def merged(found: list[Hypotheses], beam_size: int, padding: int) -> Hypotheses:
-    """Return the best ``beam_size`` of what several searches of the same images found, each caption once."""
-    longest = max(part.words.shape[2] for part in found)
+def merge_hypotheses(results: list[Hypotheses], beam_size: int, padding: int) -> Hypotheses:
+    """Return the best ``beam_size`` distinct sequences from several searches over the same images."""
+    longest = max(result.words.shape[2] for result in results)
 
-    def joined(name: str, value: float) -> Tensor:
-        parts = [getattr(part, name) for part in found]
+    def concatenate(name: str, fill: float) -> Tensor:
+        parts = [getattr(result, name) for result in results]
         if parts[0].dim() > 2:
-            parts = [_lengthened(part, longest, value) for part in parts]
+            parts = [_pad_steps(part, longest, fill) for part in parts]
         return torch.cat(parts, 1)
 
-    values = {"words": padding}
-    every = Hypotheses(*(joined(name, values.get(name, 0)) for name in Hypotheses._fields))
-    every = _ordered(every)
-    once = _without(every, _copies(every.words), padding)
-    return Hypotheses(*(part[:, :beam_size] for part in _ordered(once)))
+    fills = {"words": padding}
+    merged = Hypotheses(*(concatenate(name, fills.get(name, 0)) for name in Hypotheses._fields))
+    merged = _sort_by_score(merged)
+    distinct = _clear(merged, _is_duplicate(merged.words), padding)
+    return Hypotheses(*(part[:, :beam_size] for part in _sort_by_score(distinct)))
 
 
-def _ordered(found: Hypotheses) -> Hypotheses:
-    """Return the same, best first."""
-    order = found.score.sort(dim=1, descending=True, stable=True).indices
-    return Hypotheses(*(pick(part, order) for part in found))
+def _sort_by_score(hypotheses: Hypotheses) -> Hypotheses:
+    order = hypotheses.score.sort(dim=1, descending=True, stable=True).indices
+    return Hypotheses(*(pick(part, order) for part in hypotheses))
 
 
-def _copies(words: Int[Tensor, "B N T"]) -> Bool[Tensor, "B N"]:
-    """Say which sequences stand before."""
-    same = (words.unsqueeze(2) == words.unsqueeze(1)).all(3)
-    return same.tril(-1).any(2)
+def _is_duplicate(words: Int[Tensor, "B N T"]) -> Bool[Tensor, "B N"]:
+    """Return which sequences equal an earlier one of their image."""
+    equal = (words.unsqueeze(2) == words.unsqueeze(1)).all(3)
+    return equal.tril(-1).any(2)
 
 
-def _without(found: Hypotheses, left_out: Bool[Tensor, "B N"], padding: int) -> Hypotheses:
-    """Return the same with places that are empty."""
-    score, log_prob = (part.masked_fill(left_out, -torch.inf) for part in (found.score, found.log_prob))
-    each = left_out.unsqueeze(2)
+def _clear(hypotheses: Hypotheses, cleared: Bool[Tensor, "B N"], padding: int) -> Hypotheses:
+    """Return the hypotheses with some sequences replaced by empty ones."""
+    score, log_prob = (
+        part.masked_fill(cleared, -torch.inf) for part in (hypotheses.score, hypotheses.log_prob)
+    )
+    steps = cleared.unsqueeze(2)
     return Hypotheses(
-        found.words.masked_fill(each, padding),
+        hypotheses.words.masked_fill(steps, padding),
         log_prob,
         score,
-        found.word_log_prob.masked_fill(each, 0),
-        found.weights.masked_fill(each.unsqueeze(3), 0),
+        hypotheses.word_log_prob.masked_fill(steps, 0),
+        hypotheses.weights.masked_fill(steps.unsqueeze(3), 0),
     )
 
 
-def _lengthened(tensor: Tensor, length: int, value: float) -> Tensor:
+def _pad_steps(tensor: Tensor, length: int, fill: float) -> Tensor:
     shape = (*tensor.shape[:2], length - tensor.shape[2], *tensor.shape[3:])
-    return torch.cat([tensor, tensor.new_full(shape, value)], 2)
+    return torch.cat([tensor, tensor.new_full(shape, fill)], 2)

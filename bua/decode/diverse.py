@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bua.decode.beam import merged
+from bua.decode.beam import merge_hypotheses
 from bua.decode.beam_state import BeamState
 from bua.decode.options import BeamOptions, LengthPenalty
 from bua.decode.rules import Rules
@@ -16,17 +16,23 @@ from bua.errors import check_integer, check_number
 
 @dataclass(frozen=True)
 class DiverseBeamSearch:
-    """Groups take their words one after the other; what an earlier group took counts less (section 4).
+    """Diverse beam search with Hamming diversity (Vijayakumar et al. 2018, section 4).
+
+    At every step the groups choose their words one after another, and words that earlier groups chose are
+    penalized. Sequences that several groups find are returned once.
 
     Attributes:
-        beam_size: sequences of all groups, as many of each; what several find comes once.
-        groups: number of groups; it divides ``beam_size``.
-        diversity_penalty: taken off the log-probability of a word for every sequence of an earlier group that
-            says it at the same step (Hamming diversity); scores are without it.
-        max_length: as of ``BeamSearch``.
-        finished: as of ``BeamSearch``.
-        rules: as of ``BeamSearch``.
-        length_penalty: as of ``BeamSearch``.
+        beam_size: Number of sequences of all groups; a multiple of ``num_groups``.
+        num_groups: Number of groups.
+        diversity_penalty: Subtracted from the log-probability of a word for every sequence of an earlier
+            group that has it at the same step; scores do not include it.
+        max_length: Length of the longest sequence, the end token included.
+        finished: What happens to a finished sequence, see ``BeamOptions``.
+        rules: Words that the search must not generate.
+        length_penalty: Penalty by which finished sequences are compared.
+
+    Raises:
+        ValueError: If an option has the wrong type or is out of range.
     """
 
     beam_size: int = 6
@@ -42,17 +48,15 @@ class DiverseBeamSearch:
         check_integer("num_groups", self.num_groups, 1)
         check_number("diversity_penalty", self.diversity_penalty)
         if self.beam_size % self.num_groups:
-            raise ValueError(
-                f"width={self.beam_size} must be as many beams for each of num_groups={self.num_groups}"
-            )
-        self._each()  # checks the others
+            raise ValueError(f"beam_size={self.beam_size} must be a multiple of num_groups={self.num_groups}")
+        self._group_options()  # checks the other options
 
     @property
     def num_sequences(self) -> int:
         """Number of sequences that the search returns for each image."""
         return self.beam_size
 
-    def _each(self) -> BeamOptions:
+    def _group_options(self) -> BeamOptions:
         """Return the options of one group."""
         beam_size = self.beam_size // self.num_groups
         return BeamOptions(beam_size, self.max_length, self.finished, self.rules, self.length_penalty)
@@ -66,30 +70,31 @@ class DiverseBeamSearch:
         special: SpecialTokens | None = None,
         device: torch.device | str = "cpu",
     ) -> Hypotheses:
-        """Search; arguments and errors as of ``BeamSearch``."""
+        """Search; arguments and errors are those of ``BeamSearch``."""
         special = special or SpecialTokens()
-        each = self._each()
-        groups = [BeamState(each, images, special, None, device) for _ in range(self.num_groups)]
+        options = self._group_options()
+        groups = [BeamState(options, images, special, None, device) for _ in range(self.num_groups)]
         words = groups[0].words
         for t in range(self.max_length):
             log_probs, weights, state = step(words, state)
+            # before the first step all groups share one sequence
             parts = [
-                _of(log_probs.float(), weights, g if t else 0, self.num_groups if t else 1)
+                _group_part(log_probs.float(), weights, g if t else 0, self.num_groups if t else 1)
                 for g in range(self.num_groups)
             ]
-            taken = torch.zeros(images, log_probs.shape[-1], device=log_probs.device)
+            counts = torch.zeros(images, log_probs.shape[-1], device=log_probs.device)
             parents = []
-            for g, (group, (scores, looked)) in enumerate(zip(groups, parts, strict=True)):
-                parent = group.choose(scores, looked, self.diversity_penalty * taken)
-                parents.append(parent + (g * each.beam_size if t else 0))
-                taken.scatter_add_(1, group.words, group.spoke.to(taken))
+            for g, (group, (group_log_probs, group_weights)) in enumerate(zip(groups, parts, strict=True)):
+                parent = group.advance(group_log_probs, group_weights, self.diversity_penalty * counts)
+                parents.append(parent + (g * options.beam_size if t else 0))
+                counts.scatter_add_(1, group.words, group.extended.to(counts))
             if all(group.done for group in groups):
                 break
             words = torch.cat([group.words for group in groups], 1)
             state = reorder(state, torch.cat(parents, 1))
-        return merged([group.best() for group in groups], self.beam_size, special.padding)
+        return merge_hypotheses([group.best() for group in groups], self.beam_size, special.padding)
 
 
-def _of(log_probs: Tensor, weights: Tensor, group: int, num_groups: int) -> tuple[Tensor, Tensor]:
-    """Return what belongs to one of the groups."""
+def _group_part(log_probs: Tensor, weights: Tensor, group: int, num_groups: int) -> tuple[Tensor, Tensor]:
+    """Return the part of each tensor that belongs to one group."""
     return log_probs.chunk(num_groups, 1)[group], weights.chunk(num_groups, 1)[group]

@@ -1,4 +1,4 @@
-"""Several models that say every word together."""
+"""Ensembles of captioners as one step function."""
 
 import math
 from collections.abc import Sequence
@@ -11,34 +11,42 @@ from bua.decode.step import StepFunction
 
 
 def ensemble(
-    steps: Sequence[StepFunction], shares: Sequence[float] | None = None, *, same_regions: bool = True
+    steps: Sequence[StepFunction],
+    model_weights: Sequence[float] | None = None,
+    *,
+    same_regions: bool = True,
 ) -> StepFunction:
-    """Return the step function of the mean of several models' probabilities.
+    """Return the step function of the weighted mean of several models' probabilities.
 
-    Its state is a tuple with the state of each. Its weights of the regions are the mean of theirs.
+    Its state is the tuple of the models' states; its attention is the weighted mean of theirs.
 
     Args:
-        steps: step functions over the same vocabulary.
-        shares: of each in the mean; equal ones by default.
-        same_regions: they look at the same regions; where they do not, weights are those of the first.
+        steps: Step functions over the same vocabulary.
+        model_weights: Weight of each model, above 0. Default: equal.
+        same_regions: Whether the models attend to the same regions; if not, the attention is that of the
+            first model.
 
     Raises:
-        ValueError: the shares are not above 0, or not as many as the models.
+        ValueError: If there are no models, or not one weight above 0 for each.
     """
-    shares = [1.0] * len(steps) if shares is None else list(shares)
-    if not steps or len(shares) != len(steps) or not all(share > 0 for share in shares):
-        raise ValueError(f"{len(steps)} models need as many shares above 0, not {shares}")
-    parts = [share / sum(shares) for share in shares]
+    model_weights = [1.0] * len(steps) if model_weights is None else list(model_weights)
+    if not steps or len(model_weights) != len(steps) or not all(weight > 0 for weight in model_weights):
+        raise ValueError(
+            f"an ensemble of {len(steps)} models needs a weight above 0 for each, got {model_weights}"
+        )
+    fractions = [weight / sum(model_weights) for weight in model_weights]
 
     def step(words: Tensor, states: Any) -> tuple[Tensor, Tensor, Any]:
-        said = [one(words, state) for one, state in zip(steps, states, strict=True)]
-        each = [
-            log_probs.float() + math.log(part) for (log_probs, _, _), part in zip(said, parts, strict=True)
+        results = [model_step(words, state) for model_step, state in zip(steps, states, strict=True)]
+        weighted = [
+            log_probs.float() + math.log(fraction)
+            for (log_probs, _, _), fraction in zip(results, fractions, strict=True)
         ]
-        looks = [weights for _, weights, _ in said]
-        weights = looks[0]
+        attentions = [attention for _, attention, _ in results]
+        attention = attentions[0]
         if same_regions:
-            weights = torch.stack([look * part for look, part in zip(looks, parts, strict=True)]).sum(0)
-        return torch.stack(each).logsumexp(0), weights, tuple(state for _, _, state in said)
+            terms = [one * fraction for one, fraction in zip(attentions, fractions, strict=True)]
+            attention = torch.stack(terms).sum(0)
+        return torch.stack(weighted).logsumexp(0), attention, tuple(state for _, _, state in results)
 
     return step

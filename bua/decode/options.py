@@ -1,20 +1,20 @@
-"""Options of beam searches: how many beams, how long, and how finished sequences are compared."""
+"""Options of beam searches: number of beams, length, and comparison of finished sequences."""
 
 from dataclasses import dataclass, field
 
 from bua.decode.rules import Rules
 from bua.errors import check_integer, check_kind, check_number
 
-#: The largest exponent of a length penalty.
+#: Largest exponent of a length penalty.
 MAX_ALPHA = 10
 PENALTIES = ("none", "average", "wu")
-#: What happens to a finished sequence.
+#: What happens to a finished sequence, see ``BeamOptions.finished``.
 FINISHED = ("retire", "compete")
 
 
 @dataclass(frozen=True)
 class LengthPenalty:
-    """A divisor of the log-probability that grows with the length, so that long sequences can compete.
+    """A divisor of log-probabilities that grows with the length, so that long sequences can compete.
 
     Attributes:
         rule: ``none`` divides by 1, ``average`` by length ** alpha, ``wu`` by ((5 + length) / 6) ** alpha
@@ -30,8 +30,8 @@ class LengthPenalty:
 
     def __post_init__(self) -> None:
         if self.rule not in PENALTIES:
-            raise ValueError(f"there is no length penalty {self.rule!r}; there is {', '.join(PENALTIES)}")
-        check_number("alpha of a length penalty", self.alpha, most=MAX_ALPHA)
+            raise ValueError(f"length_penalty.rule must be one of {', '.join(PENALTIES)}, got {self.rule!r}")
+        check_number("length_penalty.alpha", self.alpha, most=MAX_ALPHA)
 
     def __call__(self, length: int) -> float:
         """Return the divisor for a sequence of ``length`` words, the end token included."""
@@ -43,15 +43,15 @@ class LengthPenalty:
 
 @dataclass(frozen=True)
 class BeamOptions:
-    """What every beam search is told.
+    """Options that all beam searches have.
 
     Attributes:
-        beam_size: Sequences kept at every step and returned; with an automaton, per state.
+        beam_size: Number of sequences kept at every step and returned; with an automaton, per state.
         max_length: Length of the longest sequence, the end token included.
-        finished: ``retire``: a finished sequence is collected and frees its place for the next step
+        finished: ``retire``: a finished sequence is collected and frees its slot for the next step
             (self-critical.pytorch); the search of an image ends when no live sequence can still beat the
-            worst of ``beam_size`` collected ones. ``compete``: it keeps its place until better sequences
-            take it (Up-Down's Caffe release); the search ends when every place is finished.
+            worst of ``beam_size`` collected ones. ``compete``: it keeps its slot until better sequences
+            take it (Up-Down's Caffe release); the search ends when every slot is finished.
         rules: Words that the search must not generate.
         length_penalty: Penalty by which finished sequences are compared.
 

@@ -1,6 +1,6 @@
-"""What a caption may not say: rules over the words so far, for every search alike.
+"""Rules about the words that searches may generate.
 
-Shapes: B images, N sequences an image, V words, t words so far.
+Shapes: B images, N sequences per image, V words, t words so far.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,28 +13,31 @@ from torch import Tensor
 from bua.decode.step import SpecialTokens
 from bua.errors import check_flag, check_integer
 
+#: A word, or its index in the vocabulary.
 Word = int | str
-#: Rules that name words.
-_OF_WORDS = ("bad_words", "repeatable_words", "bad_endings")
+#: Rules that are lists of words.
+_WORD_LISTS = ("bad_words", "repeatable_words", "bad_endings")
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Words that a search leaves out; the log-probabilities of the others are not changed.
+    """Words that a search must not generate; the log-probabilities of other words do not change.
 
-    A sequence that could say nothing any more ends, whatever the rules: a search never returns
-    nothing.
+    If the rules leave a sequence no word at all, it ends, so that a search always returns sequences.
 
     Attributes:
-        bad_words: words never to be said.
-        allow_unknown: the unknown word may be said.
-        min_length: a caption has at least so many words, its end not counted; as many as a search allows
-            leave no room for an end, and all captions are cut there.
-        allow_repeat: a word may follow itself.
-        repeatable_words: the words that may be said more than once; all of them where it is ``None``. With
-            the 19 words of its decoder this is the rule of Up-Down's Caffe release.
-        no_repeat_ngram_size: no sequence of so many words is said twice; 0 for no such rule.
-        bad_endings: words that a caption may not end with, at the length limit neither.
+        bad_words: Words that are never generated.
+        allow_unknown: Whether the unknown word may be generated.
+        min_length: Smallest number of words of a caption, without the end token. If it is the largest number
+            that the search allows, there is no room for an end token and all captions are cut there.
+        allow_repeat: Whether a word may directly follow itself.
+        repeatable_words: Words that may be generated more than once; None for all words. With the 19 words
+            of its decoder this is the rule of Up-Down's Caffe release.
+        no_repeat_ngram_size: Length of the n-grams that may not be repeated; 0 for no such rule.
+        bad_endings: Words that a caption must not end with, not even at the length limit.
+
+    Raises:
+        ValueError: If an option has the wrong type or is out of range.
     """
 
     bad_words: Sequence[Word] = ()
@@ -50,17 +53,17 @@ class Rules:
             check_integer(name, getattr(self, name))
         for name in ("allow_unknown", "allow_repeat"):
             check_flag(name, getattr(self, name))
-        for name in _OF_WORDS:
+        for name in _WORD_LISTS:
             words = getattr(self, name)
-            if not _are_words(words):
-                raise ValueError(f"{name} is {words}; a list of words is needed")
+            if not _is_word_list(words):
+                raise ValueError(f"{name} must be a list of words, got {words}")
 
-    def indexed(self, index: Callable[[str], int | None]) -> "Rules":
-        """Return the same rules over the indices of words.
+    def to_indices(self, index: Callable[[str], int | None]) -> "Rules":
+        """Return the same rules with word indices instead of words.
 
         Args:
-            index: gives the index of a word, ``None`` for one that the vocabulary lacks: such a word
-                is never said anyway.
+            index: Returns the index of a word, None if the vocabulary lacks it; such words are dropped,
+                because they are never generated.
         """
 
         def indices(words: Sequence[Word]) -> tuple[int, ...]:
@@ -75,93 +78,103 @@ class Rules:
             bad_endings=indices(self.bad_endings),
         )
 
-    def of_words(self) -> bool:
-        """Say whether a rule names words."""
-        return any(getattr(self, name) not in (None, ()) and len(getattr(self, name)) for name in _OF_WORDS)
+    def name_words(self) -> bool:
+        """Return whether any rule names words."""
+        return any(len(getattr(self, name) or ()) for name in _WORD_LISTS)
 
-    def unheard(self, index: Callable[[str], int | None]) -> dict[str, list[Word]]:
-        """Return, by rule, the words that it names and the vocabulary lacks, as of ``indexed``."""
+    def unknown_words(self, index: Callable[[str], int | None]) -> dict[str, list[Word]]:
+        """Return the words that the vocabulary lacks, by rule.
 
-        def lacks(word: Word) -> bool:
+        Args:
+            index: Returns the index of a word, None if the vocabulary lacks it.
+        """
+
+        def is_unknown(word: Word) -> bool:
             return isinstance(word, str) and index(word) is None
 
-        lacking = {name: list(filter(lacks, getattr(self, name) or ())) for name in _OF_WORDS}
-        return {name: words for name, words in lacking.items() if words}
+        unknown = {name: list(filter(is_unknown, getattr(self, name) or ())) for name in _WORD_LISTS}
+        return {name: words for name, words in unknown.items() if words}
 
     def apply(
         self,
         log_probs: Float[Tensor, "B N V"],
-        said: Int[Tensor, "B N t"],
+        history: Int[Tensor, "B N t"],
         special: SpecialTokens,
         last: bool = False,
     ) -> Float[Tensor, "B N V"]:
-        """Return log-probabilities that are minus infinity where a word may not come next.
+        """Return the log-probabilities with minus infinity for words that may not come next.
 
         Args:
-            log_probs: as the model gave them.
-            said: the words so far.
-            special: indices of the special words.
-            last: no word may follow: an ending would be one of the caption.
+            log_probs: Log-probabilities of the model.
+            history: Words generated so far.
+            special: Special tokens of the vocabulary.
+            last: Whether this is the last step of the search, so that bad endings are banned.
+
+        Raises:
+            ValueError: If a rule names words instead of indices, or has an index that is not in the
+                vocabulary.
         """
-        size, t = log_probs.shape[-1], said.shape[-1]
-        never = self._never(size, special) + ([special.eos] if t < self.min_length else [])
+        size, t = log_probs.shape[-1], history.shape[-1]
+        banned = self._always_banned(size, special) + ([special.eos] if t < self.min_length else [])
         if last:
-            never += self._words("bad_endings", size, special)
-        allowed = log_probs.index_fill(-1, torch.tensor(never, device=said.device).long(), -torch.inf)
+            banned += self._word_indices("bad_endings", size, special)
+        allowed = log_probs.index_fill(-1, torch.tensor(banned, device=history.device).long(), -torch.inf)
         if t:
-            self._ban_said(allowed, said, special)
+            self._ban_by_history(allowed, history, special)
+        # a sequence without any allowed word ends, even if the model gives its end a probability of 0
         stuck = allowed.amax(-1) == -torch.inf
         lowest = torch.finfo(log_probs.dtype).min
         end = log_probs[..., special.eos].clamp(min=lowest)
         allowed[..., special.eos] = torch.where(stuck, end, allowed[..., special.eos])
         return allowed
 
-    def _ban_said(self, allowed: Tensor, said: Tensor, special: SpecialTokens) -> None:
-        """Ban, in place, what follows from the words so far."""
-        last = said[..., -1:]
+    def _ban_by_history(self, allowed: Tensor, history: Tensor, special: SpecialTokens) -> None:
+        """Ban, in place, the words that the words so far forbid."""
+        last_word = history[..., -1:]
         if not self.allow_repeat:
-            allowed.scatter_(2, last, -torch.inf)
+            allowed.scatter_(2, last_word, -torch.inf)
         if self.repeatable_words is not None:
-            free = torch.isin(said, said.new_tensor([*self._indices(self.repeatable_words), special.eos]))
-            kept = allowed.gather(2, said).masked_fill(~free, -torch.inf)
-            allowed.scatter_(2, said, kept)
-        if self.no_repeat_ngram_size == 1 or 1 < self.no_repeat_ngram_size <= said.shape[-1]:
-            _ban_completions(allowed, said, self.no_repeat_ngram_size)
+            indices = [*self._as_indices(self.repeatable_words), special.eos]
+            repeatable = torch.isin(history, history.new_tensor(indices))
+            kept = allowed.gather(2, history).masked_fill(~repeatable, -torch.inf)
+            allowed.scatter_(2, history, kept)
+        if self.no_repeat_ngram_size == 1 or 1 < self.no_repeat_ngram_size <= history.shape[-1]:
+            _ban_repeated_ngrams(allowed, history, self.no_repeat_ngram_size)
         if self.bad_endings:
-            dangling = torch.isin(last, last.new_tensor(self._indices(self.bad_endings)))
-            allowed[..., special.eos : special.eos + 1].masked_fill_(dangling, -torch.inf)
+            bad_ending = torch.isin(last_word, last_word.new_tensor(self._as_indices(self.bad_endings)))
+            allowed[..., special.eos : special.eos + 1].masked_fill_(bad_ending, -torch.inf)
 
-    def _never(self, size: int, special: SpecialTokens) -> list[int]:
-        silent = [special.padding, special.bos, *([] if self.allow_unknown else [special.unknown])]
-        bad_words = self._words("bad_words", size, special)
-        return [word for word in silent if word >= 0 and word != special.eos] + bad_words
+    def _always_banned(self, size: int, special: SpecialTokens) -> list[int]:
+        tokens = [special.padding, special.bos, *([] if self.allow_unknown else [special.unknown])]
+        bad_words = self._word_indices("bad_words", size, special)
+        return [token for token in tokens if token >= 0 and token != special.eos] + bad_words
 
-    def _words(self, name: str, size: int, special: SpecialTokens) -> list[int]:
-        """Return the words of a rule, without the end."""
-        words = [word for word in self._indices(getattr(self, name)) if word != special.eos]
+    def _word_indices(self, name: str, size: int, special: SpecialTokens) -> list[int]:
+        """Return the word indices of a rule, without the end token."""
+        words = [word for word in self._as_indices(getattr(self, name)) if word != special.eos]
         if words and not 0 <= min(words) <= max(words) < size:
-            raise ValueError(f"{name} are {words}, of {size} words")
+            raise ValueError(f"{name} must be indices below the vocabulary size {size}, got {words}")
         return words
 
     @staticmethod
-    def _indices(words: Sequence[Word]) -> list[int]:
+    def _as_indices(words: Sequence[Word]) -> list[int]:
         for word in words:
             if isinstance(word, str):
-                raise ValueError(f"rules name the word {word!r}; take its index first, by Rules.indexed")
+                raise ValueError(f"rules must be word indices, see Rules.to_indices, got the word {word!r}")
         return [int(word) for word in words]
 
 
-def _are_words(words: object) -> bool:
+def _is_word_list(words: object) -> bool:
     if not isinstance(words, Sequence) or isinstance(words, str):
         return words is None
     return all(isinstance(word, int | str) and not isinstance(word, bool) for word in words)
 
 
-def _ban_completions(allowed: Float[Tensor, "B N V"], said: Int[Tensor, "B N t"], order: int) -> None:
-    """Ban, in place, the words that would end an n-gram that was said before."""
-    grams = said.unfold(2, order, 1)  # (B, N, t - order + 1, order)
-    beginning = said[..., said.shape[-1] - order + 1 :].unsqueeze(2)
-    same = (grams[..., :-1] == beginning).all(-1)
-    # a word may end several: it is banned if one of them began as the last words do
-    most = torch.where(same, -torch.inf, torch.inf).to(allowed)
-    allowed.scatter_reduce_(2, grams[..., -1], most, "amin")
+def _ban_repeated_ngrams(allowed: Float[Tensor, "B N V"], history: Int[Tensor, "B N t"], n: int) -> None:
+    """Ban, in place, the words that would complete an n-gram of the history."""
+    ngrams = history.unfold(2, n, 1)  # (B, N, t - n + 1, n)
+    prefix = history[..., history.shape[-1] - n + 1 :].unsqueeze(2)
+    same_prefix = (ngrams[..., :-1] == prefix).all(-1)
+    # a word may complete several n-grams: it is banned if any of them starts with the prefix
+    upper_bound = torch.where(same_prefix, -torch.inf, torch.inf).to(allowed)
+    allowed.scatter_reduce_(2, ngrams[..., -1], upper_bound, "amin")

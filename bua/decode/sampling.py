@@ -1,6 +1,6 @@
-"""Drawing sequences from a model, each word given those before it.
+"""Sampling of sequences from a model, word by word.
 
-Shapes: B images, N samples an image, V words, K regions, T steps.
+Shapes: B images, N samples per image, V words.
 """
 
 from dataclasses import dataclass, field
@@ -11,25 +11,28 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bua.decode.rules import Rules
-from bua.decode.step import BROKEN, Hypotheses, SpecialTokens, StepFunction, broken, repeat
+from bua.decode.step import INVALID_LOG_PROBS, Hypotheses, SpecialTokens, StepFunction, has_invalid, repeat
 from bua.errors import InputError, check_integer, check_kind, check_number
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Draws ``num_samples`` sequences an image.
+    """Multinomial sampling, with temperature, top-k and nucleus (top-p) sampling.
 
-    Log-probabilities are those of the model, whatever words are drawn by; they carry gradients where
-    those are on, as self-critical training needs it.
+    The returned log-probabilities are those of the model, whatever distribution words are drawn from. They
+    carry gradients if those are enabled, as self-critical training needs.
 
     Attributes:
-        num_samples: samples an image.
-        max_length: longest sequence, its end included.
-        temperature: log-probabilities are divided by it; below 1 likely words become likelier.
-        top_k: only the likeliest so many words are drawn.
-        top_p: only the likeliest words that together reach this probability are drawn (Holtzman et al.
-            2020, section 3.1).
-        rules: what may not be said.
+        num_samples: Number of samples per image.
+        max_length: Length of the longest sequence, the end token included.
+        temperature: Divisor of log-probabilities; values below 1 favor likely words.
+        top_k: Number of most likely words that are drawn from; None for all.
+        top_p: Only the most likely words whose probabilities sum to at least this are drawn from (Holtzman
+            et al. 2020, section 3.1); None for all.
+        rules: Words that must not be generated.
+
+    Raises:
+        ValueError: If an option has the wrong type or is out of range.
     """
 
     num_samples: int = 5
@@ -64,47 +67,58 @@ class Sampling:
         device: torch.device | str = "cpu",
         generator: torch.Generator | None = None,
     ) -> Hypotheses:
-        """Draw; arguments and errors as of ``BeamSearch``."""
+        """Draw samples; errors are those of ``BeamSearch``.
+
+        Args:
+            step: Step function.
+            state: Initial state for one sequence per image, tensors (B, 1, ...).
+            images: B.
+            special: Special tokens of the vocabulary. Default: those of ``Vocabulary``.
+            device: Device of the tensors.
+            generator: Random number generator. Default: that of torch.
+        """
         special = special or SpecialTokens()
         state = repeat(state, images, self.num_samples, device)
         words = torch.full((images, self.num_samples), special.bos, device=device)
-        said = words.new_zeros(images, self.num_samples, 0)
+        history = words.new_zeros(images, self.num_samples, 0)
         live = torch.ones_like(words, dtype=torch.bool)
-        gained, looked = [], []
+        word_log_probs, attentions = [], []
         for t in range(self.max_length):
             log_probs, weights, state = step(words, state)
             log_probs = log_probs.float()
-            allowed = self.rules.apply(log_probs.detach(), said, special, t + 1 == self.max_length)
+            last = t + 1 == self.max_length
+            allowed = self.rules.apply(log_probs.detach(), history, special, last)
             words = self._draw(allowed, generator)
-            gained.append(log_probs.gather(2, words.unsqueeze(2)).squeeze(2).masked_fill(~live, 0))
-            looked.append(weights * live.unsqueeze(-1))
-            said = torch.cat([said, words.unsqueeze(2)], 2)
+            word_log_probs.append(log_probs.gather(2, words.unsqueeze(2)).squeeze(2).masked_fill(~live, 0))
+            attentions.append(weights * live.unsqueeze(-1))
+            history = torch.cat([history, words.unsqueeze(2)], 2)
             live = live & (words != special.eos)
             if not bool(live.any()):
                 break
-        over = (said == special.eos).cumsum(2) - (said == special.eos).long() > 0
-        said = said.masked_fill(over, special.padding)
-        word_log_prob = torch.stack(gained, 2)
+        after_end = (history == special.eos).cumsum(2) - (history == special.eos).long() > 0
+        history = history.masked_fill(after_end, special.padding)
+        word_log_prob = torch.stack(word_log_probs, 2)
         log_prob = word_log_prob.sum(2)
-        return Hypotheses(said, log_prob, log_prob.detach(), word_log_prob, torch.stack(looked, 2))
+        return Hypotheses(history, log_prob, log_prob.detach(), word_log_prob, torch.stack(attentions, 2))
 
     def _draw(self, log_probs: Float[Tensor, "B N V"], generator: torch.Generator | None) -> Tensor:
-        if bool(broken(log_probs)):
-            raise InputError(BROKEN)
-        below = log_probs - log_probs.amax(-1, keepdim=True)  # of which no quotient overflows upwards
-        scores = (below / self.temperature).masked_fill(below == 0, 0)
+        if bool(has_invalid(log_probs)):
+            raise InputError(INVALID_LOG_PROBS)
+        # relative to the maximum, no quotient overflows to plus infinity
+        relative = log_probs - log_probs.amax(-1, keepdim=True)
+        scores = (relative / self.temperature).masked_fill(relative == 0, 0)
         if self.top_k is not None and self.top_k < scores.shape[-1]:
             best, index = scores.topk(self.top_k, dim=-1)
             scores = torch.full_like(scores, -torch.inf).scatter(-1, index, best)
         if self.top_p is not None:
-            scores = _nucleus(scores, self.top_p)
+            scores = _keep_nucleus(scores, self.top_p)
         drawn = torch.multinomial(scores.softmax(-1).flatten(0, 1), 1, generator=generator)
         return drawn.view(scores.shape[:2])
 
 
-def _nucleus(scores: Float[Tensor, "B N V"], share: float) -> Float[Tensor, "B N V"]:
-    """Leave the fewest, likeliest words that together have at least the ``share``."""
-    ordered, index = scores.softmax(-1).sort(-1, descending=True)
-    before = ordered.cumsum(-1) - ordered
-    outside = torch.empty_like(before, dtype=torch.bool).scatter_(-1, index, before >= share)
+def _keep_nucleus(scores: Float[Tensor, "B N V"], top_p: float) -> Float[Tensor, "B N V"]:
+    """Return the scores of the fewest most likely words whose probabilities sum to at least ``top_p``."""
+    probs, index = scores.softmax(-1).sort(-1, descending=True)
+    more_likely = probs.cumsum(-1) - probs
+    outside = torch.empty_like(more_likely, dtype=torch.bool).scatter_(-1, index, more_likely >= top_p)
     return scores.masked_fill(outside, -torch.inf)

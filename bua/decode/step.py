@@ -1,10 +1,10 @@
-"""What searches share: the step function, its state, and the sequences that come out.
+"""Step functions, their states, and the sequences that searches return.
 
-A step function reads one word of each of N sequences an image and a state, and returns
-log-probabilities (B, N, V) of the next word, weights of the regions (B, N, K) and the next state: a
-tensor (B, N, ...), or a tuple, named or not, of such states. No model is imported here.
+A step function reads one word of each of N sequences per image and a state. It returns the
+log-probabilities (B, N, V) of the next words, the attention over the regions (B, N, K), and the next state:
+a tensor (B, N, ...), or a tuple, named or not, of such states. This package imports no model.
 
-Shapes: B images, N sequences an image, V words, K regions, T steps.
+Shapes: B images, N sequences per image, M earlier sequences per image, V words, K regions, T steps.
 """
 
 from collections.abc import Callable
@@ -18,9 +18,12 @@ from bua.text import vocabulary
 
 StepFunction = Callable[[Tensor, Any], tuple[Tensor, Tensor, Any]]
 
+#: Error message for a model whose log-probabilities are invalid, see ``has_invalid``.
+INVALID_LOG_PROBS = "the model's log-probabilities are NaN or infinite: its weights are broken"
+
 
 class SpecialTokens(NamedTuple):
-    """Indices of the words that mean something to a search; below 0 where there is no such word."""
+    """Indices of the special tokens of a vocabulary; negative for a token that it lacks."""
 
     padding: int = vocabulary.PADDING
     bos: int = vocabulary.BOS
@@ -29,18 +32,19 @@ class SpecialTokens(NamedTuple):
 
 
 class Hypotheses(NamedTuple):
-    """Sequences of each image, best first (samples: as they were drawn).
+    """Generated sequences of each image, best first (samples: in the order of their draws).
 
-    A sequence ends with the end token, or unfinished at the length limit; what follows is padding,
-    with log-probabilities and weights of 0. An image that has fewer sequences than were asked for has
-    empty ones of log-probability minus infinity at its end.
+    A sequence ends with the end token, or without it at the length limit; the rest is padding, with
+    log-probabilities and attention of 0. If an image has fewer sequences than requested, the last ones are
+    empty, with a log-probability of minus infinity.
 
     Attributes:
-        words: the sequences, without their beginning.
-        log_prob: sum of the log-probabilities of their words, as the model gave them.
-        score: by which they are ordered: ``log_prob``, or that with a length penalty.
-        word_log_prob: of each word.
-        weights: how much each word looked at each region.
+        words: Sequences without the beginning token.
+        log_prob: Sum of the log-probabilities of the words under the model.
+        score: Score that the sequences are sorted by: ``log_prob``, divided by the length penalty if there
+            is one.
+        word_log_prob: Log-probability of each word under the model.
+        weights: Attention over the regions when each word was generated.
     """
 
     words: Int[Tensor, "B N T"]
@@ -50,19 +54,15 @@ class Hypotheses(NamedTuple):
     weights: Float[Tensor, "B N T K"]
 
 
-#: What is said of a model of which ``broken`` is true.
-BROKEN = "the model gives log-probabilities that are not numbers: its weights are broken"
-
-
-def broken(log_probs: Tensor) -> Bool[Tensor, ""]:
-    """Say whether one is not a number, or infinite; minus infinity is what is never said."""
+def has_invalid(log_probs: Tensor) -> Bool[Tensor, ""]:
+    """Return whether any value is NaN or plus infinity; minus infinity is valid for impossible words."""
     return (log_probs.isnan() | log_probs.isposinf()).any()
 
 
 def pick(tensor: Tensor, index: Int[Tensor, "B N"]) -> Tensor:
     """Return ``tensor[b, index[b, n]]`` for a tensor (B, M, ...)."""
-    spread = index.view(*index.shape, *[1] * (tensor.dim() - 2)).expand(-1, -1, *tensor.shape[2:])
-    return tensor.gather(1, spread)
+    expanded = index.view(*index.shape, *[1] * (tensor.dim() - 2)).expand(-1, -1, *tensor.shape[2:])
+    return tensor.gather(1, expanded)
 
 
 def reorder(state: Any, index: Int[Tensor, "B N"]) -> Any:
@@ -74,5 +74,5 @@ def reorder(state: Any, index: Int[Tensor, "B N"]) -> Any:
 
 
 def repeat(state: Any, images: int, count: int, device: torch.device | str) -> Any:
-    """Return the state of one sequence an image as that of ``count``."""
+    """Return the state of one sequence per image, repeated for ``count`` sequences."""
     return reorder(state, torch.zeros(images, count, dtype=torch.long, device=device))

@@ -1,8 +1,10 @@
 """Box arithmetic in the two conventions of the field: Caffe's, which counts pixels, and the modern one.
 
-Caffe (Girshick's Faster R-CNN) says that a box from x1 to x2 is x2 - x1 + 1 wide, clips to the last
-pixel and suppresses at an overlap of at least the threshold. Newer code says x2 - x1, clips to the
-border and suppresses above the threshold. Shapes: N and M boxes as x1 y1 x2 y2, in pixels.
+In Caffe (Girshick's Faster R-CNN) a box from x1 to x2 is x2 - x1 + 1 wide, is clipped to the last pixel,
+and suppresses others at an overlap of at least the threshold. Newer code takes x2 - x1 as the width, clips
+to the image border, and suppresses above the threshold.
+
+Shapes: N and M boxes as x1 y1 x2 y2, in pixels.
 """
 
 from dataclasses import dataclass
@@ -17,38 +19,38 @@ from torchvision import ops
 
 @dataclass(frozen=True)
 class BoxConvention:
-    """How boxes are measured.
+    """Convention for the size, clipping and suppression of boxes.
 
     Attributes:
         name: ``caffe`` or ``modern``.
-        pixel: what is added to x2 - x1 for the width: 1 or 0.
-        inclusive: whether an overlap equal to a threshold suppresses.
+        offset: Pixels added to x2 - x1 to get the width, 1 or 0.
+        inclusive: Whether an overlap equal to the threshold suppresses a box.
     """
 
     name: str
-    pixel: int
+    offset: int
     inclusive: bool
 
     CAFFE: ClassVar["BoxConvention"]
     MODERN: ClassVar["BoxConvention"]
 
     @classmethod
-    def named(cls, name: str) -> "BoxConvention":
-        """Return the convention of that name.
+    def from_name(cls, name: str) -> "BoxConvention":
+        """Return the convention called ``name``.
 
         Raises:
-            ValueError: there is none.
+            ValueError: If there is no such convention.
         """
         for convention in (cls.CAFFE, cls.MODERN):
             if convention.name == name:
                 return convention
-        raise ValueError(f"box_convention must be caffe or modern, not {name}")
+        raise ValueError(f"box_convention must be caffe or modern, got {name}")
 
     def sizes(self, boxes: Float[Tensor, "*N 4"]) -> tuple[Tensor, Tensor]:
-        """Return widths and heights."""
+        """Return the widths and heights of boxes."""
         return (
-            boxes[..., 2] - boxes[..., 0] + self.pixel,
-            boxes[..., 3] - boxes[..., 1] + self.pixel,
+            boxes[..., 2] - boxes[..., 0] + self.offset,
+            boxes[..., 3] - boxes[..., 1] + self.offset,
         )
 
     def decode(
@@ -57,52 +59,52 @@ class BoxConvention:
         deltas: Float[Tensor, "N 4"],
         *,
         weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0),
-        limit: float | None = None,
+        max_log_scale: float | None = None,
     ) -> Float[Tensor, "N 4"]:
-        """Move and stretch boxes by predicted deltas (Girshick et al. 2014, appendix C).
+        """Apply predicted deltas to boxes (Girshick et al. 2014, appendix C).
 
         Args:
-            boxes: where from.
-            deltas: of the centre in box sizes, and of the sizes as logarithms.
-            weights: by which the deltas are divided first.
-            limit: the largest logarithm applied; none for no limit.
+            boxes: Boxes to start from.
+            deltas: Shifts of the center in units of the box size, and logarithms of the size ratios.
+            weights: Numbers that the deltas are divided by first.
+            max_log_scale: Upper limit for the logarithms of the size ratios, or None for no limit.
         """
         width, height = self.sizes(boxes)
-        centre_x, centre_y = boxes[:, 0] + 0.5 * width, boxes[:, 1] + 0.5 * height
+        center_x, center_y = boxes[:, 0] + 0.5 * width, boxes[:, 1] + 0.5 * height
         dx, dy, dw, dh = (deltas / deltas.new_tensor(weights)).unbind(1)
-        if limit is not None:
-            dw, dh = dw.clamp(max=limit), dh.clamp(max=limit)
-        x, y = dx * width + centre_x, dy * height + centre_y
+        if max_log_scale is not None:
+            dw, dh = dw.clamp(max=max_log_scale), dh.clamp(max=max_log_scale)
+        x, y = dx * width + center_x, dy * height + center_y
         half_width, half_height = 0.5 * dw.exp() * width, 0.5 * dh.exp() * height
         return torch.stack([x - half_width, y - half_height, x + half_width, y + half_height], 1)
 
     def encode(
         self,
         boxes: Float[Tensor, "N 4"],
-        wanted: Float[Tensor, "N 4"],
+        targets: Float[Tensor, "N 4"],
         *,
         weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0),
     ) -> Float[Tensor, "N 4"]:
-        """Return the deltas that lead from boxes to those wanted, times ``weights``."""
+        """Return the deltas from ``boxes`` to ``targets``, multiplied by ``weights``."""
         width, height = self.sizes(boxes)
-        new_width, new_height = self.sizes(wanted)
-        dx = (wanted[:, 0] + 0.5 * new_width - boxes[:, 0] - 0.5 * width) / width
-        dy = (wanted[:, 1] + 0.5 * new_height - boxes[:, 1] - 0.5 * height) / height
-        deltas = torch.stack([dx, dy, (new_width / width).log(), (new_height / height).log()], 1)
+        target_width, target_height = self.sizes(targets)
+        dx = (targets[:, 0] + 0.5 * target_width - boxes[:, 0] - 0.5 * width) / width
+        dy = (targets[:, 1] + 0.5 * target_height - boxes[:, 1] - 0.5 * height) / height
+        deltas = torch.stack([dx, dy, (target_width / width).log(), (target_height / height).log()], 1)
         return deltas * deltas.new_tensor(weights)
 
     def clip(self, boxes: Float[Tensor, "N 4"], size: tuple[int, int]) -> Float[Tensor, "N 4"]:
-        """Move what leaves an image of height and width ``size`` to its border."""
-        height, width = size[0] - self.pixel, size[1] - self.pixel
+        """Clip boxes to an image of height and width ``size``."""
+        height, width = size[0] - self.offset, size[1] - self.offset
         x1, y1, x2, y2 = boxes.unbind(-1)
         return torch.stack(
             [x1.clamp(0, width), y1.clamp(0, height), x2.clamp(0, width), y2.clamp(0, height)], -1
         )
 
     def iou(self, boxes: Float[Tensor, "N 4"], others: Float[Tensor, "M 4"]) -> Float[Tensor, "N M"]:
-        """Return intersection over union of every pair."""
-        grow = boxes.new_tensor([0, 0, self.pixel, self.pixel])
-        overlaps: Tensor = ops.box_iou(boxes + grow, others + grow)
+        """Return the intersection over union of every pair of boxes."""
+        offset = boxes.new_tensor([0, 0, self.offset, self.offset])
+        overlaps: Tensor = ops.box_iou(boxes + offset, others + offset)
         return overlaps
 
     def nms(
@@ -112,11 +114,20 @@ class BoxConvention:
         threshold: float,
         groups: Int[Tensor, " N"] | None = None,
     ) -> Int[Tensor, " K"]:
-        """Return what non-maximum suppression keeps, best first; within ``groups`` where given."""
-        grown = boxes + boxes.new_tensor([0, 0, self.pixel, self.pixel])
-        level = just_below(threshold) if self.inclusive else threshold
+        """Return the indices of the boxes that non-maximum suppression keeps, best first.
+
+        Args:
+            boxes: Boxes to choose from.
+            scores: Score of each box.
+            threshold: IoU from which (Caffe) or above which (modern) the worse of two boxes is dropped.
+            groups: Group of each box; only boxes of the same group suppress each other. Default: one group.
+        """
+        offset_boxes = boxes + boxes.new_tensor([0, 0, self.offset, self.offset])
+        iou = just_below(threshold) if self.inclusive else threshold
         kept: Tensor = (
-            ops.nms(grown, scores, level) if groups is None else ops.batched_nms(grown, scores, groups, level)
+            ops.nms(offset_boxes, scores, iou)
+            if groups is None
+            else ops.batched_nms(offset_boxes, scores, groups, iou)
         )
         return kept
 
@@ -126,9 +137,9 @@ BoxConvention.MODERN = BoxConvention("modern", 0, False)
 
 
 def just_below(threshold: float) -> float:
-    """Return the largest number of single precision below a threshold.
+    """Return the largest single-precision number below a threshold.
 
-    Above it and at least the threshold are then the same for overlaps of single precision.
+    A single-precision overlap is above this number exactly when it is at least the threshold.
     """
     single = np.float32(threshold)
     return float(np.nextafter(single, np.float32(-1)) if float(single) >= threshold else single)

@@ -1,41 +1,85 @@
-"""Photographs as a detector wants them, decoded and resized in whatever process asks for them."""
+"""Input of an extraction: images decoded and resized ahead of the detector, in batches of one size."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from bua.detectors.given_boxes import GivenBoxes
-from bua.detectors.photo import read_photo
-from bua.detectors.photos import PhotoFile
-from bua.detectors.resize import Prepared, Resize
+from bua.detectors.photo import PhotoFile, read_photo
+from bua.detectors.resize import PreparedImage, Resize
 from bua.errors import InputError
-from bua.store.reader import ImageId
 
-Item = tuple[PhotoFile, Prepared | str]
-Boxes = Mapping[ImageId, GivenBoxes]
+#: An image file with the prepared image, or with the reason why there is none.
+Item = tuple[PhotoFile, PreparedImage | str]
+Batch = list[tuple[PhotoFile, PreparedImage]]
+
+#: Greatest number of pixels of a batch of resized images.
+BATCH_PIXELS = 8_000_000
 
 
 class PhotoDataset(Dataset[Item]):
-    """Photographs decoded and resized, or why one could not be."""
+    """Images that are decoded and resized, each with its given boxes if there are any.
 
-    def __init__(self, files: Sequence[PhotoFile], resize: Resize, boxes: Boxes | None) -> None:
-        self.files, self.resize, self.boxes = files, resize, boxes
+    An image that cannot be used is returned as the reason why, so that one of them does not stop the rest.
+
+    Args:
+        photos: Image files.
+        resize: Rule by which images are resized.
+        boxes: Given boxes that every image must have, or None to use proposals.
+    """
+
+    def __init__(self, photos: Sequence[PhotoFile], resize: Resize, boxes: GivenBoxes | None) -> None:
+        self.photos, self.resize, self.boxes = photos, resize, boxes
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.photos)
 
     def __getitem__(self, index: int) -> Item:
-        file = self.files[index]
-        given = self.boxes.get(file.image_id) if self.boxes is not None else None
-        if self.boxes is not None and given is None:
-            kind = type(next(iter(self.boxes)))
-            hint = "" if isinstance(file.image_id, kind) else f"; the ids there are of type {kind.__name__}"
-            return file, f"{file.path}: there are no given boxes of image {file.image_id!r}{hint}"
+        photo = self.photos[index]
         try:
-            photo = read_photo(file.path)
+            return photo, self._prepare(photo)
         except InputError as error:
-            return file, str(error)
-        problem = given.problem((photo.shape[0], photo.shape[1])) if given is not None else None
-        if problem is not None:
-            return file, f"{file.path}: {problem}"
-        return file, self.resize.prepare(photo, given.boxes if given is not None else None)
+            return photo, str(error)
+
+    def _prepare(self, photo: PhotoFile) -> PreparedImage:
+        if self.boxes is None:
+            return self.resize.prepare(read_photo(photo.path))
+        given = self.boxes.for_image(photo.image_id, photo.path)
+        pixels = read_photo(photo.path)
+        given.check((pixels.shape[0], pixels.shape[1]), photo.path)
+        return self.resize.prepare(pixels, given.boxes)
+
+
+def load_ahead(dataset: PhotoDataset, num_workers: int, ahead: int) -> Iterator[Item]:
+    """Return the items of a dataset in order, prepared in worker processes before they are needed.
+
+    Args:
+        dataset: Dataset to iterate over.
+        num_workers: Number of worker processes; 0 prepares every item when it is needed.
+        ahead: Least number of items that the workers together prepare in advance.
+    """
+    prefetch_factor = -(-ahead // num_workers) if num_workers else None
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        num_workers=num_workers,
+        collate_fn=_identity,
+        prefetch_factor=prefetch_factor,
+    )
+    return iter(loader)
+
+
+def _identity(item: Any) -> Any:
+    return item
+
+
+def batch_by_size(images: Iterable[tuple[PhotoFile, PreparedImage]], batch_size: int) -> Iterator[Batch]:
+    """Group images by size into batches of at most ``batch_size`` images and ``BATCH_PIXELS`` pixels."""
+    groups: dict[tuple[int, int], Batch] = {}
+    for photo, image in images:
+        groups.setdefault(image.geometry.resized_size, []).append((photo, image))
+    for (height, width), group in groups.items():
+        size = min(batch_size, max(1, BATCH_PIXELS // (height * width)))
+        for start in range(0, len(group), size):
+            yield group[start : start + size]

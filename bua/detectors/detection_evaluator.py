@@ -1,106 +1,145 @@
-"""How precise a detector is, by COCO's numbers or by those of Visual Genome."""
+"""Average precision of a detector, by COCO's or by Visual Genome's evaluation."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from bua.detectors.frozen_detector import Proposer
-from bua.detectors.proposals import Proposals, detections
+from bua.detectors.detector import ProposalModel
+from bua.detectors.proposals import Proposals, postprocess_detections
 from bua.metrics.detection import coco_ap
-from bua.metrics.visual_genome import Found, Truth, attribute_ap, genome_ap
+from bua.metrics.visual_genome import DetectedBoxes, GroundTruthBoxes, attribute_ap, genome_ap
 
 EVALUATIONS = ("coco", "genome")
+#: Arguments of ``postprocess_detections`` in each evaluation.
+_POSTPROCESSING: dict[str, Any] = {
+    "coco": {"score_threshold": 0.05, "nms_iou": 0.5, "max_detections": 100},
+    "genome": {"score_threshold": 0.0, "nms_iou": 0.3, "max_detections": 400},
+}
+
+
+@dataclass(frozen=True)
+class _EvaluatedImage:
+    """Annotations and detections of one image.
+
+    Attributes:
+        image_id: Id of the image.
+        truth: Annotated boxes and classes.
+        is_crowd: Whether each annotated box is a crowd.
+        detected: Detected boxes, classes and scores.
+    """
+
+    image_id: int
+    truth: GroundTruthBoxes
+    is_crowd: NDArray[np.bool_]
+    detected: DetectedBoxes
 
 
 class DetectionEvaluator:
-    """Collects what a detector finds in annotated images, and scores it.
+    """Accumulate the detections in annotated images and compute their average precision.
 
-    ``coco``: AP, AP50 and AP75 of at most 100 detections an image (Lin et al. 2014), by pycocotools.
-    ``genome``: AP at IoU 0.5 of objects, plain and weighted, and of attributes given the true boxes
-    (Anderson et al. 2018, as released).
+    ``coco`` computes AP, AP50 and AP75 of at most 100 detections per image (Lin et al. 2014), with
+    pycocotools. ``genome`` computes AP at an IoU of 0.5 of objects, plain and weighted, and of attributes for
+    annotated boxes (Anderson et al. 2018, as released).
 
     Args:
-        model: the detector.
+        model: Detector to evaluate.
         evaluation: ``coco`` or ``genome``.
-        quirks: repeat the roundings of the released evaluation of Visual Genome.
+        quirks: Whether to reproduce the roundings of the released Visual Genome evaluation. Default: False.
 
     Raises:
-        ValueError: there is no such evaluation.
+        ValueError: If the evaluation is unknown.
     """
 
-    def __init__(self, model: Proposer, evaluation: str, *, quirks: bool = False) -> None:
+    def __init__(self, model: ProposalModel, evaluation: str, *, quirks: bool = False) -> None:
         if evaluation not in EVALUATIONS:
-            raise ValueError(f"evaluation must be one of {', '.join(EVALUATIONS)}, not {evaluation}")
+            raise ValueError(f"evaluation must be one of {', '.join(EVALUATIONS)}, got {evaluation}")
         self.model, self.evaluation, self.quirks = model, evaluation, quirks
-        self.images: list[tuple[int, Truth, Found, Any]] = []  # and which boxes are crowds
+        self.images: list[_EvaluatedImage] = []
+        #: For each image the annotated boxes with their attributes (M, A), and the predictions (M, A).
         self.attributes: list[tuple[tuple[Any, Any], Any]] = []
 
-    def add(self, image: Tensor, target: dict[str, Tensor], image_id: int) -> None:
-        """Look at one image (3, H, W) from 0 to 1 with its ``boxes``, ``labels`` and ``attributes``.
+    def update(self, image: Tensor, target: dict[str, Tensor], image_id: int) -> None:
+        """Run the detector on one annotated image and keep its detections.
 
-        Boxes that ``crowd`` marks are no mistake to find and no loss to miss; Visual Genome has none.
+        Args:
+            image: Image of shape (3, H, W), RGB from 0 to 1.
+            target: Annotations: ``boxes`` (M, 4) in pixels, ``labels`` (M,) counted from 1, boolean
+                ``attributes`` (M, A + 1), and optionally boolean ``crowd`` (M,), which marks boxes that are
+                neither wrong to detect nor wrong to miss; Visual Genome has none.
+            image_id: Id of the image.
         """
-        genome = self.evaluation == "genome"
-        options = {"threshold": 0.0, "nms_iou": 0.3, "limit": 400}
-        if not genome:
-            options = {"threshold": 0.05, "nms_iou": 0.5, "limit": 100}
-        found = detections(proposals_of(self.model, image), **options)  # type: ignore[arg-type]
-        truth = Truth(_array(target["boxes"]), _array(target["labels"]))
-        seen = Found(_array(found.boxes), _array(found.labels), _array(found.scores))
-        crowd = target.get("crowd", torch.zeros(len(truth.labels), dtype=torch.bool))
-        self.images.append((image_id, truth, seen, _array(crowd)))
-        if genome and self.model.attributes:
-            said = proposals_of(self.model, image, given=target["boxes"]).attributes
-            assert said is not None
-            has = target["attributes"][:, 1:]
-            self.attributes.append(((truth.boxes, _array(has)), _array(said[:, 1:])))
+        proposals = propose_image(self.model, image)
+        detections = postprocess_detections(proposals, **_POSTPROCESSING[self.evaluation])
+        truth = GroundTruthBoxes(_array(target["boxes"]), _array(target["labels"]))
+        detected = DetectedBoxes(
+            _array(detections.boxes), _array(detections.labels), _array(detections.scores)
+        )
+        is_crowd = target.get("crowd", torch.zeros(len(truth.labels), dtype=torch.bool))
+        self.images.append(_EvaluatedImage(image_id, truth, _array(is_crowd), detected))
+        if self.evaluation == "genome" and self.model.attributes:
+            predicted = propose_image(self.model, image, given=target["boxes"]).attributes
+            assert predicted is not None
+            annotated = target["attributes"][:, 1:]
+            self.attributes.append(((truth.boxes, _array(annotated)), _array(predicted[:, 1:])))
 
-    def result(self) -> dict[str, float]:
-        """Return the average precisions by name, 0 to 1."""
+    def compute(self) -> dict[str, float]:
+        """Return the average precisions by name, from 0 to 1."""
         if self.evaluation == "coco":
-            return coco_ap(self._instances(), self._detections())
-        _, truth, found, _ = zip(*self.images, strict=True)
-        objects = genome_ap(truth, found, len(self.model.classes), quirks=self.quirks)
+            return coco_ap(self._coco_instances(), self._coco_detections())
+        truth = [image.truth for image in self.images]
+        detected = [image.detected for image in self.images]
+        objects = genome_ap(truth, detected, len(self.model.classes), quirks=self.quirks)
         scores = {name: objects[name] for name in ("AP50", "AP50_weighted")}
         if self.attributes:
-            real, said = zip(*self.attributes, strict=True)
-            every = attribute_ap(real, said, len(self.model.attributes), quirks=self.quirks)
-            scores |= {"attribute_AP50": every["AP50"], "attribute_AP50_weighted": every["AP50_weighted"]}
+            annotated, predicted = zip(*self.attributes, strict=True)
+            attributes = attribute_ap(annotated, predicted, len(self.model.attributes), quirks=self.quirks)
+            scores |= {f"attribute_{name}": attributes[name] for name in ("AP50", "AP50_weighted")}
         return scores
 
-    def _instances(self) -> dict[str, Any]:
-        boxes = [
-            {**_record(image_id, box, label), "iscrowd": int(many)}
-            for image_id, truth, _, crowd in self.images
-            for box, label, many in zip(*truth, crowd, strict=True)
+    def _coco_instances(self) -> dict[str, Any]:
+        """Return the annotations as the content of a COCO instances file."""
+        annotations = [
+            {**_coco_record(image.image_id, box, label), "iscrowd": int(is_crowd)}
+            for image in self.images
+            for box, label, is_crowd in zip(*image.truth, image.is_crowd, strict=True)
         ]
         return {
-            "images": [{"id": image_id} for image_id, *_ in self.images],
-            "annotations": [{**box, "id": n} for n, box in enumerate(boxes, 1)],
+            "images": [{"id": image.image_id} for image in self.images],
+            "annotations": [{**record, "id": n} for n, record in enumerate(annotations, 1)],
             "categories": [{"id": n, "name": name} for n, name in enumerate(self.model.classes, 1)],
         }
 
-    def _detections(self) -> list[dict[str, Any]]:
+    def _coco_detections(self) -> list[dict[str, Any]]:
+        """Return the detections in COCO's result format."""
         return [
-            {**_record(image_id, box, label), "score": float(score)}
-            for image_id, _, found, _ in self.images
-            for box, label, score in zip(*found, strict=True)
+            {**_coco_record(image.image_id, box, label), "score": float(score)}
+            for image in self.images
+            for box, label, score in zip(*image.detected, strict=True)
         ]
 
 
-def proposals_of(model: Proposer, image: Tensor, given: Tensor | None = None) -> Proposals:
-    """Return the proposals of one image (3, H, W) from 0 to 1, or what is known of given boxes."""
-    pixels, frame = model.resize(image * 255)
-    return model.propose(pixels[None], [frame], [given])[0]
+def propose_image(model: ProposalModel, image: Tensor, given: Tensor | None = None) -> Proposals:
+    """Return the proposals of one image, or the predictions for given boxes.
+
+    Args:
+        model: Detector.
+        image: Image of shape (3, H, W), RGB from 0 to 1.
+        given: Boxes to use instead of proposals, shape (K, 4), in pixels of the image. Default: none.
+    """
+    pixels, geometry = model.resize(image * 255)
+    return model.propose(pixels[None], [geometry], [given])[0]
 
 
 def _array(tensor: Tensor) -> Any:
     return tensor.cpu().numpy()
 
 
-def _record(image_id: int, box: Any, label: Any) -> dict[str, Any]:
+def _coco_record(image_id: int, box: Any, label: Any) -> dict[str, Any]:
     x1, y1, x2, y2 = (float(v) for v in np.asarray(box))
-    area = (x2 - x1) * (y2 - y1)
-    return {"image_id": image_id, "category_id": int(label), "bbox": [x1, y1, x2 - x1, y2 - y1], "area": area}
+    width, height = x2 - x1, y2 - y1
+    record: dict[str, Any] = {"image_id": image_id, "category_id": int(label)}
+    return record | {"bbox": [x1, y1, width, height], "area": width * height}

@@ -1,4 +1,4 @@
-"""What is in a photograph, in words: boxes with class, attributes and scores, and tags of the whole."""
+"""Detected objects by name: boxes with class, attributes and scores, and tags for a whole image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,19 +7,40 @@ import torch
 from torch import Tensor
 
 from bua.detectors.boxes import BoxConvention
-from bua.detectors.proposals import Detections, Proposals, detections
+from bua.detectors.proposals import Detections, Proposals, postprocess_detections
 from bua.structures.regions import Regions
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionOptions:
+    """Thresholds and limits for the objects that are reported.
+
+    Attributes:
+        score_threshold: Least class probability of an object.
+        nms_iou: Overlap at which the worse of two boxes of one class is dropped.
+        cross_class_iou: Overlap above which boxes of different classes are one object, named by the better.
+        attribute_threshold: Least probability of an attribute.
+        max_attributes: Greatest number of attributes of an object.
+        max_detections: Greatest number of objects of an image.
+    """
+
+    score_threshold: float
+    nms_iou: float
+    cross_class_iou: float
+    attribute_threshold: float
+    max_attributes: int
+    max_detections: int
 
 
 @dataclass(frozen=True)
 class Detection:
-    """A named box.
+    """A detected object.
 
     Attributes:
-        box: x1 y1 x2 y2 in pixels of the photograph.
-        name: of its class.
-        score: probability of the class.
-        attributes: names and probabilities, the most probable first.
+        box: x1 y1 x2 y2 in pixels of the original image.
+        name: Name of its class; empty if unknown.
+        score: Probability of its class.
+        attributes: Names and probabilities of its attributes, the most probable first.
     """
 
     box: tuple[float, float, float, float]
@@ -29,80 +50,81 @@ class Detection:
 
     @property
     def label(self) -> str:
-        """Attributes and class as one would say them: red wooden chair."""
+        """Attributes and class as a phrase, such as "red wooden chair"."""
         return " ".join([*(name for name, _ in self.attributes), self.name])
 
 
 def detect_objects(
-    proposals: Proposals,
-    classes: Sequence[str],
-    attributes: Sequence[str],
-    *,
-    threshold: float,
-    nms_iou: float,
-    same_iou: float,
-    attribute_threshold: float,
-    most_attributes: int,
-    limit: int,
+    proposals: Proposals, classes: Sequence[str], attributes: Sequence[str], options: DetectionOptions
 ) -> list[Detection]:
-    """Return the things that a detector sees in one image, best first, with regressed boxes.
+    """Return the objects that a detector finds in one image, best first, with regressed boxes.
 
     Args:
-        proposals: of the image.
-        classes: names.
-        attributes: names; empty where the detector knows none.
-        threshold: no thing below this probability.
-        nms_iou: overlap at which the worse of two boxes of one class goes.
-        same_iou: overlap at which two boxes of different classes are one thing, named by the better.
-        attribute_threshold: no attribute below this probability.
-        most_attributes: of one thing.
-        limit: things.
+        proposals: Proposals of the image.
+        classes: Names of the classes, without background.
+        attributes: Names of the attributes, without "no attribute"; empty if the detector has none.
+        options: Thresholds and limits.
     """
-    found = detections(proposals, threshold=threshold, nms_iou=nms_iou, limit=10 * limit)
-    kept = BoxConvention.MODERN.nms(found.boxes, found.scores, same_iou)[:limit]
-    found = Detections(*(part[kept] for part in vars(found).values()))
+    found = postprocess_detections(
+        proposals,
+        score_threshold=options.score_threshold,
+        nms_iou=options.nms_iou,
+        max_detections=10 * options.max_detections,
+    )
+    kept = BoxConvention.MODERN.nms(found.boxes, found.scores, options.cross_class_iou)
+    kept = kept[: options.max_detections]
+    found = Detections(*(column[kept] for column in vars(found).values()))
     return [
         Detection(
             (x1, y1, x2, y2),
             classes[int(found.labels[n]) - 1],
             float(found.scores[n]),
-            _attributes(proposals, int(found.index[n]), attributes, attribute_threshold, most_attributes),
+            _attributes(proposals, int(found.index[n]), attributes, options),
         )
         for n, (x1, y1, x2, y2) in enumerate(found.boxes.tolist())
     ]
 
 
 def _attributes(
-    proposals: Proposals, index: int, names: Sequence[str], threshold: float, most: int
+    proposals: Proposals, index: int, names: Sequence[str], options: DetectionOptions
 ) -> tuple[tuple[str, float], ...]:
     if proposals.attributes is None or not names:
         return ()
-    seen: Tensor = proposals.attributes[index, 1:]
-    values, order = torch.sort(seen, descending=True, stable=True)
-    pairs = zip(order[:most].tolist(), values[:most].tolist(), strict=True)
-    return tuple((names[n], value) for n, value in pairs if value >= threshold)
+    probabilities: Tensor = proposals.attributes[index, 1:]
+    values, order = torch.sort(probabilities, descending=True, stable=True)
+    count = options.max_attributes
+    pairs = zip(order[:count].tolist(), values[:count].tolist(), strict=True)
+    return tuple((names[n], value) for n, value in pairs if value >= options.attribute_threshold)
 
 
 def stored_detections(
     regions: Regions, classes: Sequence[str], attributes: Sequence[str], *, attribute_threshold: float
 ) -> list[Detection]:
-    """Return the regions of a store as things, most probable first; unnamed where it has no names."""
-    things = []
+    """Return the regions of a store as detections, the most probable first.
+
+    Args:
+        regions: Regions of one image.
+        classes: Class names of the store; without them the detections have no name.
+        attributes: Attribute names of the store.
+        attribute_threshold: Least probability of an attribute.
+    """
+    detections = []
     for n, (x1, y1, x2, y2) in enumerate(regions.boxes.tolist()):
         name = classes[regions.class_id[n]] if regions.class_id is not None and classes else ""
         score = float(regions.class_score[n]) if regions.class_score is not None else 0.0
-        said: tuple[tuple[str, float], ...] = ()
+        pairs: tuple[tuple[str, float], ...] = ()
         if regions.attribute_id is not None and attributes:
-            known = float(regions.attribute_score[n]) if regions.attribute_score is not None else 0.0
-            said = ((attributes[regions.attribute_id[n]], known),) if known >= attribute_threshold else ()
-        things.append(Detection((x1, y1, x2, y2), name, score, said))
-    return sorted(things, key=lambda thing: -thing.score)
+            probability = float(regions.attribute_score[n]) if regions.attribute_score is not None else 0.0
+            if probability >= attribute_threshold:
+                pairs = ((attributes[regions.attribute_id[n]], probability),)
+        detections.append(Detection((x1, y1, x2, y2), name, score, pairs))
+    return sorted(detections, key=lambda detection: -detection.score)
 
 
-def tags(things: Sequence[Detection]) -> dict[str, float]:
-    """Return the names of classes in an image, each with its best score, best first."""
+def image_tags(detections: Sequence[Detection]) -> dict[str, float]:
+    """Return the names of the classes found in an image, each with its best score, best first."""
     best: dict[str, float] = {}
-    for thing in things:
-        if thing.name:
-            best[thing.name] = max(best.get(thing.name, 0.0), thing.score)
+    for detection in detections:
+        if detection.name:
+            best[detection.name] = max(best.get(detection.name, 0.0), detection.score)
     return dict(sorted(best.items(), key=lambda item: -item[1]))

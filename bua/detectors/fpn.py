@@ -1,4 +1,4 @@
-"""torchvision's Faster R-CNN detectors with a feature pyramid, giving regions instead of detections."""
+"""torchvision's Faster R-CNN detectors with a feature pyramid, as detectors of regions."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -12,17 +12,18 @@ from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN, faster_rcnn
 from torchvision.ops import FrozenBatchNorm2d
 
-from bua.detectors.download import download, load_into, read_state
-from bua.detectors.frozen_detector import FrozenDetector, file_sha256
-from bua.detectors.rcnn import PyramidRCNN, attribute_head
+from bua.detectors.detector import FrozenDetector
+from bua.detectors.rcnn import PyramidRCNN, build_attribute_head
 from bua.detectors.resize import Resize
 from bua.detectors.selection import SelectionRule
+from bua.detectors.weight_files import download, load_state_dict, read_state_dict
 from bua.errors import InputError
+from bua.io.hashing import file_sha256
 from bua.text.names import read_names
 
-#: How torchvision's detectors resize photographs.
+#: Arguments of ``Resize`` that torchvision's detectors use.
 RESIZE: dict[str, Any] = {"side": 800, "longest": 1333, "rule": "torchvision"}
-#: Key of the recipe in the metadata of bua's own files.
+#: Key of the model's arguments in the metadata of bua's own weight files.
 RECIPE = "torchvision_rcnn"
 
 
@@ -31,9 +32,9 @@ class Architecture:
     """One of torchvision's detectors.
 
     Attributes:
-        build: makes it.
-        weights: its published weights.
-        frozen_eps: of the batch norms that never learn; none where they do learn.
+        build: Function that builds the detector.
+        weights: Published weights of the detector, an entry of a torchvision weights enum.
+        frozen_eps: Epsilon of the frozen batch norms, or None if the batch norms are trained.
     """
 
     build: Callable[..., FasterRCNN]
@@ -41,7 +42,7 @@ class Architecture:
     frozen_eps: float | None
 
 
-#: By the name of the detector. The first weights were published with an epsilon of 0.
+#: Architectures by the name of the detector. The weights of the first were published for an epsilon of 0.
 ARCHITECTURES = {
     "fpn_r50": Architecture(
         faster_rcnn.fasterrcnn_resnet50_fpn, faster_rcnn.FasterRCNN_ResNet50_FPN_Weights.COCO_V1, 0.0
@@ -58,16 +59,20 @@ ARCHITECTURES = {
 
 
 class TorchvisionRCNN(PyramidRCNN):
-    """One of torchvision's detectors, with an attribute head where there are attributes.
+    """One of torchvision's detectors, with an attribute head if there are attributes.
 
     Args:
         architecture: ``fpn_r50``, ``fpn_r50_v2`` or ``fpn_mobilenet``.
-        classes: names of classes, without background.
-        attributes: names of attributes, without "no attribute"; empty for no attribute head.
-        resize: of photographs.
-        proposals: regions that the proposal network may pass on at inference.
-        pretrained: file of torchvision weights to begin from, or ``coco`` for the published ones; its
-            layers for other classes are left out.
+        classes: Names of the classes, without background.
+        attributes: Names of the attributes, without "no attribute"; empty for no attribute head.
+        resize: Rule by which images are resized.
+        proposals: Number of proposals that the proposal network passes on at inference. Default: 300.
+        pretrained: File of torchvision weights to start from, or ``coco`` for the published ones; layers for
+            other classes are skipped. Default: random weights.
+
+    Raises:
+        ValueError: If the architecture is unknown.
+        InputError: If the pretrained weights are missing, damaged, or of another architecture.
     """
 
     def __init__(
@@ -81,19 +86,19 @@ class TorchvisionRCNN(PyramidRCNN):
         pretrained: str | None = None,
     ) -> None:
         if architecture not in ARCHITECTURES:
-            raise ValueError(f"architecture must be one of {', '.join(ARCHITECTURES)}, not {architecture}")
-        kind = ARCHITECTURES[architecture]
-        net = kind.build(
+            raise ValueError(f"architecture must be one of {', '.join(ARCHITECTURES)}, got {architecture}")
+        spec = ARCHITECTURES[architecture]
+        net = spec.build(
             weights=None,
             weights_backbone=None,
             num_classes=len(classes) + 1,
             rpn_post_nms_top_n_test=proposals,
             rpn_pre_nms_top_n_test=max(1000, proposals),
         )
-        if kind.frozen_eps is not None:
-            freeze_norms(net, kind.frozen_eps)
+        if spec.frozen_eps is not None:
+            freeze_norms(net, spec.frozen_eps)
         self.architecture, self.proposals = architecture, proposals
-        size = net.roi_heads.box_predictor.cls_score.in_features
+        feature_size = net.roi_heads.box_predictor.cls_score.in_features
         super().__init__(
             classes=classes,
             attributes=attributes,
@@ -101,25 +106,27 @@ class TorchvisionRCNN(PyramidRCNN):
             backbone=net.backbone,
             rpn=net.rpn,
             heads=net.roi_heads,
-            attribute_head=attribute_head(size, classes, attributes, embedding_size=256, hidden_size=512),
+            attribute_head=build_attribute_head(
+                feature_size, classes, attributes, embedding_size=256, hidden_size=512
+            ),
         )
         if pretrained is not None:
-            path = download(kind.weights.url) if pretrained == "coco" else Path(pretrained)
-            self._begin_from(path)
+            path = download(spec.weights.url) if pretrained == "coco" else Path(pretrained)
+            self._load_pretrained(path)
 
-    def _begin_from(self, path: Path) -> None:
-        found, wanted = ours(read_state(path)), self.state_dict()
-        fits = {k: v for k, v in found.items() if k in wanted and wanted[k].shape == v.shape}
-        lost = [k for k in found if k not in fits and not k.startswith("heads.box_predictor.")]
-        if lost or not fits:
-            raise InputError(
-                f"{path}: {lost[0] if lost else 'nothing in it'} does not fit {self.architecture}"
-            )
-        self.load_state_dict(fits, strict=False)
+    def _load_pretrained(self, path: Path) -> None:
+        """Load every tensor that fits; only those of the box predictor may fail to."""
+        state, expected = rename_torchvision_keys(read_state_dict(path)), self.state_dict()
+        matching = {k: v for k, v in state.items() if k in expected and expected[k].shape == v.shape}
+        unused = [k for k in state if k not in matching and not k.startswith("heads.box_predictor.")]
+        if unused or not matching:
+            problem = f"{unused[0]} does not fit" if unused else "no tensor fits"
+            raise InputError(f"{path}: not weights of {self.architecture}: {problem}")
+        self.load_state_dict(matching, strict=False)
 
 
 def freeze_norms(module: nn.Module, eps: float) -> None:
-    """Replace every batch norm inside by one that never learns, as in the published detectors."""
+    """Replace every batch norm in a module by one that is never trained, as in the published detectors."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
             setattr(module, name, FrozenBatchNorm2d(child.num_features, eps=eps))
@@ -127,8 +134,8 @@ def freeze_norms(module: nn.Module, eps: float) -> None:
             freeze_norms(child, eps)
 
 
-def ours(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Name torchvision's tensors as ``PyramidRCNN`` does."""
+def rename_torchvision_keys(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state dict of a torchvision detector with the names that ``PyramidRCNN`` uses."""
     return {
         f"heads.{name.removeprefix('roi_heads.')}" if name.startswith("roi_heads.") else name: value
         for name, value in state.items()
@@ -146,22 +153,22 @@ def load_fpn(
     """Build a detector from torchvision's weights, or from a file made by ``bua ship``.
 
     Args:
-        path: the file.
+        path: Weight file.
         architecture: ``fpn_r50``, ``fpn_r50_v2`` or ``fpn_mobilenet``.
-        proposals: regions passed on by the proposal network.
-        side: of resized photographs; none for that in the file, or torchvision's 800.
-        longest: the same; none for that in the file, or 1333.
+        proposals: Number of proposals that the proposal network passes on.
+        side: Shorter side of resized images. Default: that of the file, or torchvision's 800.
+        longest: Upper limit for the longer side. Default: that of the file, or torchvision's 1333.
 
     Raises:
-        InputError: the file is missing, damaged, or of another architecture.
+        InputError: If the file is missing, damaged, or of another architecture.
     """
-    recipe = _recipe(path)
-    state = ours(read_state(path) if recipe is None else load_file(path))
+    recipe = _read_recipe(path)
+    state = rename_torchvision_keys(read_state_dict(path) if recipe is None else load_file(path))
     if recipe is None and "heads.box_predictor.cls_score.bias" not in state:
-        raise InputError(f"{path}: not weights of {architecture}: it has no layer of classes")
-    names = recipe or {"classes": _categories(architecture, state), "attributes": []}
+        raise InputError(f"{path}: not weights of {architecture}: has no classification layer")
+    names = recipe or {"classes": _coco_classes(architecture, state), "attributes": []}
     if names.get("architecture", architecture) != architecture:
-        raise InputError(f"{path}: not weights of {architecture}: it is of {names['architecture']}")
+        raise InputError(f"{path}: not weights of {architecture}: made for {names['architecture']}")
     resize = {**RESIZE, **names.get("resize", {})}
     resize |= {k: v for k, v in (("side", side), ("longest", longest)) if v is not None}
     model = TorchvisionRCNN(
@@ -171,12 +178,12 @@ def load_fpn(
         resize=Resize(**resize),
         proposals=proposals,
     )
-    load_into(model, state, path, architecture)
+    load_state_dict(model, state, path, architecture)
     return model
 
 
 def save_fpn(path: Path, model: TorchvisionRCNN) -> None:
-    """Write a detector in bua's own form: safetensors, with names beside the tensors."""
+    """Write a detector in bua's own format: safetensors, with the names in the metadata."""
     recipe = {
         "architecture": model.architecture,
         "classes": model.classes,
@@ -187,7 +194,8 @@ def save_fpn(path: Path, model: TorchvisionRCNN) -> None:
     save_file(state, path, metadata={RECIPE: json.dumps(recipe)})
 
 
-def _recipe(path: Path) -> dict[str, Any] | None:
+def _read_recipe(path: Path) -> dict[str, Any] | None:
+    """Return the arguments in the metadata of one of bua's own files, or None for any other file."""
     try:
         with safe_open(path, framework="pt") as file:
             recipe: dict[str, Any] = json.loads((file.metadata() or {})[RECIPE])
@@ -196,8 +204,8 @@ def _recipe(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _categories(architecture: str, state: dict[str, Tensor]) -> list[str]:
-    """Return COCO's names for weights of so many classes, and numbers for others."""
+def _coco_classes(architecture: str, state: dict[str, Tensor]) -> list[str]:
+    """Return COCO's names for weights with as many classes as COCO, and numbers for others."""
     count = len(state["heads.box_predictor.cls_score.bias"])
     published: list[str] = ARCHITECTURES[architecture].weights.meta["categories"]
     return published[1:] if count == len(published) else [f"class {n}" for n in range(count - 1)]
@@ -207,21 +215,22 @@ class FpnDetector(FrozenDetector):
     """A frozen ``TorchvisionRCNN`` with a selection rule.
 
     Args:
-        name: of the detector.
+        name: Name of the detector.
         architecture: ``fpn_r50``, ``fpn_r50_v2`` or ``fpn_mobilenet``.
-        weights: file of torchvision's weights, or made by ``bua ship``; none for those that
-            torchvision publishes for COCO, which are downloaded.
-        selection: which proposals become regions.
-        proposals: regions passed on by the proposal network.
-        side: shorter side of a resized photograph; none for that of the weights, 800.
-        longest: longer side at most; none for that of the weights, 1333.
-        classes: file with a class a line, where the weights have no names.
-        device: to run on.
-        precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
-        channels_last: lay maps out for convolutions in mixed precision.
+        weights: File of torchvision's weights, or made by ``bua ship``; None to download those that
+            torchvision publishes for COCO.
+        selection: Rule that selects which proposals become regions.
+        proposals: Number of proposals that the proposal network passes on.
+        side: Shorter side of resized images. Default: that of the weights, or 800.
+        longest: Upper limit for the longer side. Default: that of the weights, or 1333.
+        classes: File with one class name per line, for weights without names. Default: none.
+        device: Device to run on. Default: ``cpu``.
+        precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``. Default: ``32-true``.
+        channels_last: Whether to use the channels-last memory format, which is faster in mixed precision.
 
     Raises:
-        InputError: the weights are missing, damaged, of another network, or cannot be downloaded.
+        InputError: If the weights are missing, damaged, of another network, or cannot be downloaded, or
+            the number of class names is wrong.
     """
 
     def __init__(
@@ -244,7 +253,9 @@ class FpnDetector(FrozenDetector):
         if classes is not None:
             names = read_names(classes, "label")
             if len(names) != len(model.classes):
-                raise InputError(f"{classes}: {len(names)} names for {len(model.classes)} classes of {path}")
+                raise InputError(
+                    f"{classes}: {len(names)} class names, but {path} has {len(model.classes)} classes"
+                )
             model.classes = tuple(names)
         super().__init__(
             name=name,

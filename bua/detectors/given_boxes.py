@@ -1,4 +1,4 @@
-"""Given boxes: what to extract instead of proposals, from a file."""
+"""Given boxes: boxes from a file that features are extracted for, instead of proposals."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,77 +9,141 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
-from bua.io.json_file import read_json, records
-from bua.store.reader import FeatureStore, ImageId
+from bua.io.files import read_json, records
+from bua.io.hashing import file_sha256
+from bua.store.reader import FeatureStore
+from bua.structures.annotations import ImageId
 
 
 @dataclass(frozen=True)
-class GivenBoxes:
-    """The given boxes of an image.
+class ImageBoxes:
+    """The given boxes of one image.
 
     Attributes:
-        boxes: (K, 4), x1 y1 x2 y2 in pixels.
-        size: height and width of the image that they were made for, where the file says so.
+        boxes: Boxes as x1 y1 x2 y2 in pixels, shape (K, 4).
+        size: Height and width of the image that the boxes were made for, or None if unknown.
     """
 
     boxes: NDArray[np.float32]
     size: tuple[int, int] | None = None
 
-    def problem(self, size: tuple[int, int]) -> str | None:
-        """Say what is wrong with the boxes for a photograph of height and width ``size``, if anything."""
+    def check(self, size: tuple[int, int], path: Path) -> None:
+        """Raise ``InputError`` if the boxes cannot belong to an image.
+
+        Args:
+            size: Height and width of the decoded image.
+            path: File of the image, for the message.
+        """
         height, width = size
         if self.size is not None and self.size != size:
-            return f"its boxes are of an image of {self.size[1]} x {self.size[0]}, not {width} x {height}"
+            made_for = f"{self.size[1]} x {self.size[0]}"
+            raise InputError(
+                f"{path}: given boxes are for an image of {made_for}, but this one is {width} x {height}"
+            )
         if self.boxes.max() <= 1 and min(size) > 1:
-            return "its boxes look like parts of the image, from 0 to 1; pixels are needed"
+            raise InputError(f"{path}: given boxes look like fractions from 0 to 1, must be in pixels")
         if (self.boxes < -1).any() or (self.boxes > np.array([width, height] * 2) + 1).any():
-            return f"its boxes leave the image of {width} x {height}"
-        return None
+            raise InputError(f"{path}: given boxes exceed the image of {width} x {height}")
 
 
-def read_boxes(file: Path | str) -> dict[ImageId, GivenBoxes]:
-    """Return the boxes of every image in a file, in the order of the file.
+@dataclass(frozen=True)
+class GivenBoxes:
+    """The given boxes of a set of images.
 
-    The file is a feature store (``.h5``), whose boxes are taken; or a JSON: COCO's instances, with
-    ``annotations`` of ``image_id`` and ``bbox`` (x, y, width, height), or a list of objects with
-    ``image_id`` and ``boxes`` (x1, y1, x2, y2). Pixels of the photograph after EXIF rotation.
+    Attributes:
+        images: Boxes by image id.
+        sha256: SHA-256 of the file, which becomes part of the identity of a store.
+    """
+
+    images: Mapping[ImageId, ImageBoxes]
+    sha256: str
+
+    def for_image(self, image_id: ImageId, path: Path) -> ImageBoxes:
+        """Return the boxes of an image.
+
+        Args:
+            image_id: Id of the image.
+            path: File of the image, for the message.
+
+        Raises:
+            InputError: If there are none.
+        """
+        if image_id not in self.images:
+            id_type = type(next(iter(self.images)))
+            hint = "" if isinstance(image_id, id_type) else f"; ids of given boxes are {id_type.__name__}"
+            raise InputError(f"{path}: image {image_id!r} has no given boxes{hint}")
+        return self.images[image_id]
+
+
+def read_given_boxes(path: Path | str) -> GivenBoxes:
+    """Read the boxes of every image in a file, in pixels of the images after EXIF rotation.
+
+    Args:
+        path: A feature store (``.h5``), whose boxes are taken; COCO instances, a JSON with ``annotations``
+            that have ``image_id`` and ``bbox`` (x, y, width, height); or a JSON list of objects with
+            ``image_id`` and ``boxes`` (x1, y1, x2, y2).
 
     Raises:
-        InputError: there is no such file, or a box in it is none.
+        InputError: If the file does not exist, is of another format, or holds an invalid box.
     """
-    path = Path(file)
+    path = Path(path)
     if path.suffix in (".h5", ".hdf5"):
         store = FeatureStore(path)
-        return {i: GivenBoxes(np.array(store[i].boxes), store[i].size) for i in store}
-    content = read_json(path)
-    found: dict[ImageId, list[list[float]]] = {}
-    sizes: dict[ImageId, tuple[int, int]] = {}
-    if isinstance(content, Mapping):
-        for image in content.get("images", []):
-            if isinstance(image, dict) and {"id", "width", "height"} <= image.keys():
-                sizes[image["id"]] = (image["height"], image["width"])
-        kinds: dict[str, Any] = {"image_id": (int, str), "bbox": list}
-        for n, entry in enumerate(records(content, path, "annotations", kinds)):
-            x, y, width, height = _four(entry["bbox"], f"{path}: annotations[{n}]: bbox")
-            found.setdefault(entry["image_id"], []).append([x, y, x + width, y + height])
-    elif isinstance(content, list):
-        for n, entry in enumerate(content):
-            if not isinstance(entry, dict) or not isinstance(entry.get("boxes"), list):
-                raise InputError(f"{path}: [{n}] needs image_id and boxes, a list of [x1, y1, x2, y2]")
-            boxes = [_four(box, f"{path}: [{n}]: a box") for box in entry["boxes"]]
-            if entry.get("image_id") in found:
-                raise InputError(f"{path}: [{n}]: image {entry['image_id']!r} comes twice")
-            found[entry["image_id"]] = boxes
+        images = {i: ImageBoxes(np.array(store[i].boxes), store[i].size) for i in store}
     else:
-        raise InputError(f"{path}: neither COCO instances nor a list of image_id and boxes")
-    arrays = {image_id: np.array(boxes, np.float32).reshape(-1, 4) for image_id, boxes in found.items()}
+        images = _from_json(path)
+    return GivenBoxes(images, file_sha256(path))
+
+
+def _from_json(path: Path) -> dict[ImageId, ImageBoxes]:
+    content = read_json(path)
+    if isinstance(content, Mapping):
+        boxes, sizes = _from_instances(content, path)
+    elif isinstance(content, list):
+        boxes, sizes = _from_list(content, path), {}
+    else:
+        raise InputError(f"{path}: must be COCO instances or a list of objects with image_id and boxes")
+    if not boxes:
+        raise InputError(f"{path}: has no boxes")
+    arrays = {i: np.array(image_boxes, np.float32).reshape(-1, 4) for i, image_boxes in boxes.items()}
     for image_id, array in arrays.items():
         if not len(array) or (array[:, 2:] <= array[:, :2]).any() or not np.isfinite(array).all():
-            raise InputError(f"{path}: image {image_id!r}: at least one box, each with an area, is needed")
-    return {image_id: GivenBoxes(array, sizes.get(image_id)) for image_id, array in arrays.items()}
+            raise InputError(
+                f"{path}: image {image_id!r} must have at least one box, and each must have an area"
+            )
+    return {image_id: ImageBoxes(array, sizes.get(image_id)) for image_id, array in arrays.items()}
 
 
-def _four(box: Any, where: str) -> list[float]:
+def _from_instances(
+    content: Mapping[str, Any], path: Path
+) -> tuple[dict[ImageId, list[list[float]]], dict[ImageId, tuple[int, int]]]:
+    """Return boxes and, as far as they are known, image sizes, by image id."""
+    boxes: dict[ImageId, list[list[float]]] = {}
+    sizes = {
+        image["id"]: (image["height"], image["width"])
+        for image in content.get("images", [])
+        if isinstance(image, dict) and {"id", "width", "height"} <= image.keys()
+    }
+    types: dict[str, Any] = {"image_id": (int, str), "bbox": list}
+    for n, annotation in enumerate(records(content, path, "annotations", types)):
+        x, y, width, height = _four_numbers(annotation["bbox"], f"{path}: annotations[{n}]: bbox")
+        boxes.setdefault(annotation["image_id"], []).append([x, y, x + width, y + height])
+    return boxes, sizes
+
+
+def _from_list(content: list[Any], path: Path) -> dict[ImageId, list[list[float]]]:
+    boxes: dict[ImageId, list[list[float]]] = {}
+    for n, entry in enumerate(content):
+        if not isinstance(entry, dict) or "image_id" not in entry or not isinstance(entry.get("boxes"), list):
+            raise InputError(f"{path}: [{n}] must have image_id and boxes, a list of [x1, y1, x2, y2]")
+        image_boxes = [_four_numbers(box, f"{path}: [{n}]: box") for box in entry["boxes"]]
+        if entry["image_id"] in boxes:
+            raise InputError(f"{path}: [{n}]: image {entry['image_id']!r} is duplicated")
+        boxes[entry["image_id"]] = image_boxes
+    return boxes
+
+
+def _four_numbers(box: Any, name: str) -> list[float]:
     if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, int | float) for v in box):
-        raise InputError(f"{where} is {box}; four numbers are needed")
+        raise InputError(f"{name} is {box}, expected a list of four numbers")
     return box

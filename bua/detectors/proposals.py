@@ -1,6 +1,6 @@
-"""What a detector knows of the proposals of one image, and the detections that follow from it.
+"""Proposals of one image with their predictions, and the detections that follow from them.
 
-Shapes: N proposals, D numbers a feature, C classes with background at 0, A attributes.
+Shapes: N proposals, D numbers a feature, C classes with background at 0, A attributes, P detections.
 """
 
 from collections.abc import Sequence
@@ -11,39 +11,40 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bua.detectors.boxes import BoxConvention
-from bua.detectors.resize import Frame
+from bua.detectors.resize import ResizeGeometry
 
 Weights = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Regression:
-    """How class-specific deltas become boxes.
+class BoxRegression:
+    """Parameters for decoding the class-specific box deltas of one image.
 
     Attributes:
-        weights: by which deltas are divided.
-        limit: the largest logarithm of a size applied; none for no limit.
-        convention: of box sizes.
-        frame: of the image.
+        weights: Numbers that the deltas are divided by.
+        max_log_scale: Upper limit for the logarithms of the size ratios, or None for no limit.
+        convention: Convention for box sizes.
+        geometry: Sizes of the image before and after resizing.
     """
 
     weights: Weights
-    limit: float | None
+    max_log_scale: float | None
     convention: BoxConvention
-    frame: Frame
+    geometry: ResizeGeometry
 
 
 @dataclass(frozen=True)
 class Proposals:
-    """The proposals of one image, feature, classes, boxes and attributes of each together.
+    """Proposals of one image, each with its feature, class and attribute probabilities, and box deltas.
 
     Attributes:
-        boxes: (N, 4), as proposed, in pixels of the resized image.
-        features: (N, D).
-        probabilities: (N, C).
-        deltas: (N, C, 4).
-        attributes: (N, A + 1), probabilities with "no attribute" at 0; none without attribute head.
-        regression: how deltas become boxes.
+        boxes: Proposed boxes, shape (N, 4), in pixels of the resized image.
+        features: Region features, shape (N, D).
+        probabilities: Class probabilities, shape (N, C).
+        deltas: Class-specific box deltas, shape (N, C, 4).
+        attributes: Attribute probabilities, shape (N, A + 1), with "no attribute" at 0; None if the
+            detector has no attribute head.
+        regression: Parameters for decoding the deltas.
     """
 
     boxes: Float[Tensor, "N 4"]
@@ -51,50 +52,54 @@ class Proposals:
     probabilities: Float[Tensor, "N C"]
     deltas: Float[Tensor, "N C 4"]
     attributes: Float[Tensor, "N A1"] | None
-    regression: Regression
+    regression: BoxRegression
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     @property
-    def photo_boxes(self) -> Float[Tensor, "N 4"]:
-        """The proposals in pixels of the photograph."""
-        return self.regression.frame.to_photo(self.boxes)
+    def original_boxes(self) -> Float[Tensor, "N 4"]:
+        """Proposed boxes in pixels of the original image."""
+        return self.regression.geometry.to_original(self.boxes)
 
-    def regressed(self, index: Int[Tensor, " P"], label: Int[Tensor, " P"]) -> Float[Tensor, "P 4"]:
-        """Return proposals as their classes move them, in pixels of the photograph.
+    def decode_boxes(self, index: Int[Tensor, " P"], labels: Int[Tensor, " P"]) -> Float[Tensor, "P 4"]:
+        """Return regressed boxes in pixels of the original image.
 
         Args:
-            index: which proposals.
-            label: as which class, background being 0.
+            index: Indices of proposals.
+            labels: Class whose deltas are applied to each of them; background is 0.
         """
-        by = self.regression
-        boxes = by.convention.decode(
-            self.boxes[index], self.deltas[index, label], weights=by.weights, limit=by.limit
+        regression = self.regression
+        boxes = regression.convention.decode(
+            self.boxes[index],
+            self.deltas[index, labels],
+            weights=regression.weights,
+            max_log_scale=regression.max_log_scale,
         )
-        return by.frame.to_photo(by.convention.clip(boxes, by.frame.resized))
+        geometry = regression.geometry
+        return geometry.to_original(regression.convention.clip(boxes, geometry.resized_size))
 
 
-def per_image(
+def split_by_image(
     boxes: Sequence[Float[Tensor, "N 4"]],
     features: Float[Tensor, "BN D"],
     logits: Float[Tensor, "BN C"],
     deltas: Float[Tensor, "BN C 4"],
     attributes: Float[Tensor, "BN A1"] | None,
-    regressions: Sequence[Regression],
+    regressions: Sequence[BoxRegression],
 ) -> list[Proposals]:
-    """Part what was computed for the proposals of a batch end to end, in single precision.
+    """Split the predictions for the proposals of a batch into those of each image, in single precision.
 
     Args:
-        boxes: of each image.
-        features: of all proposals, as are the rest.
-        logits: of classes.
-        deltas: of boxes.
-        attributes: probabilities, if there are any.
-        regressions: of each image.
+        boxes: Proposed boxes of each image.
+        features: Features of the proposals of all images, one image after the other.
+        logits: Class logits of the same proposals.
+        deltas: Box deltas of the same proposals.
+        attributes: Attribute probabilities of the same proposals, if the detector predicts them.
+        regressions: Parameters for decoding the deltas of each image.
     """
-    counts = [len(each) for each in boxes]
-    parted = zip(
+    counts = [len(image_boxes) for image_boxes in boxes]
+    split = zip(
         boxes,
         torch.split(features.float(), counts),
         torch.split(logits.float().softmax(1), counts),
@@ -103,24 +108,26 @@ def per_image(
         regressions,
         strict=True,
     )
-    return [Proposals(*each) for each in parted]
+    return [Proposals(*fields) for fields in split]
 
 
-def whole_image(like: Tensor, frame: Frame, convention: BoxConvention) -> Float[Tensor, "1 4"]:
-    """Return the whole resized image as the only proposal, for photographs too small for any other."""
-    height, width = frame.resized
-    return like.new_tensor([[0, 0, width - convention.pixel, height - convention.pixel]])
+def whole_image_box(
+    like: Tensor, geometry: ResizeGeometry, convention: BoxConvention
+) -> Float[Tensor, "1 4"]:
+    """Return the box of the whole resized image, the only proposal of an image too small for others."""
+    height, width = geometry.resized_size
+    return like.new_tensor([[0, 0, width - convention.offset, height - convention.offset]])
 
 
 @dataclass(frozen=True)
 class Detections:
-    """Detected things of one image, best first.
+    """Detected objects of one image, best first.
 
     Attributes:
-        boxes: (P, 4), in pixels of the photograph.
-        labels: (P,), classes from 1.
-        scores: (P,), probabilities.
-        index: (P,), the proposal behind each.
+        boxes: Regressed boxes, shape (P, 4), in pixels of the original image.
+        labels: Classes, shape (P,), counted from 1.
+        scores: Class probabilities, shape (P,).
+        index: Indices of the proposals that the detections come from, shape (P,).
     """
 
     boxes: Float[Tensor, "P 4"]
@@ -132,32 +139,34 @@ class Detections:
         return len(self.boxes)
 
 
-def detections(proposals: Proposals, *, threshold: float, nms_iou: float, limit: int) -> Detections:
-    """Return the ``limit`` best regressed boxes over all classes after suppression within each.
+def postprocess_detections(
+    proposals: Proposals, *, score_threshold: float, nms_iou: float, max_detections: int
+) -> Detections:
+    """Return the best regressed boxes over all classes, after non-maximum suppression within each class.
 
     Args:
-        proposals: of one image.
-        threshold: no detection below this probability.
-        nms_iou: overlap at which the worse of two boxes of one class goes.
-        limit: at most so many.
+        proposals: Proposals of one image.
+        score_threshold: Least class probability of a detection.
+        nms_iou: Overlap at which the worse of two boxes of one class is dropped.
+        max_detections: Greatest number of detections.
     """
     scores = proposals.probabilities[:, 1:]
-    # A pair below a level cannot suppress one above it: begin where few pairs are.
-    level = max(threshold, 0.05)
+    # A score below the threshold cannot suppress one above it, so start where there are few candidates.
+    threshold = max(score_threshold, 0.05)
     while True:
-        found = _above(proposals, scores, level, nms_iou)
-        if len(found) >= limit or level <= threshold:
-            return Detections(*(part[:limit] for part in vars(found).values()))
-        level = max(threshold, level / 4) if level > 1e-9 else threshold
+        found = _detections_above(proposals, scores, threshold, nms_iou)
+        if len(found) >= max_detections or threshold <= score_threshold:
+            return Detections(*(column[:max_detections] for column in vars(found).values()))
+        threshold = max(score_threshold, threshold / 4) if threshold > 1e-9 else score_threshold
 
 
-def _above(proposals: Proposals, scores: Tensor, level: float, nms_iou: float) -> Detections:
-    index, column = (scores >= level).nonzero(as_tuple=True)
-    boxes = proposals.regressed(index, column + 1)
-    sound = torch.isfinite(boxes).all(1)
-    width, height = proposals.regression.convention.sizes(boxes)
-    sound &= (width > 0) & (height > 0)
-    index, column, boxes = index[sound], column[sound], boxes[sound]
+def _detections_above(proposals: Proposals, scores: Tensor, threshold: float, nms_iou: float) -> Detections:
+    convention = proposals.regression.convention
+    index, column = (scores >= threshold).nonzero(as_tuple=True)
+    boxes = proposals.decode_boxes(index, column + 1)
+    width, height = convention.sizes(boxes)
+    valid = torch.isfinite(boxes).all(1) & (width > 0) & (height > 0)
+    index, column, boxes = index[valid], column[valid], boxes[valid]
     values = scores[index, column]
-    kept = proposals.regression.convention.nms(boxes, values, nms_iou, groups=column)
+    kept = convention.nms(boxes, values, nms_iou, groups=column)
     return Detections(boxes[kept], column[kept] + 1, values[kept], index[kept])

@@ -1,4 +1,4 @@
-"""A detector without weights, for tests and for trying a pipeline."""
+"""A detector without weights, for tests and for trying out a pipeline."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from bua.detectors.resize import Prepared, Resize
+from bua.detectors.resize import PreparedImage, Resize
 from bua.structures.regions import Regions
 
 
 class RandomDetector:
-    """Regions at random, the same for the same photograph.
+    """Random regions, the same each time for the same image.
 
     Args:
-        feature_size: numbers a region.
-        min_regions: fewest regions of a photograph.
-        max_regions: most regions of a photograph.
-        seed: of everything.
-        name: of the detector.
+        feature_size: Size of a region feature.
+        min_regions: Least number of regions of an image.
+        max_regions: Greatest number of regions of an image.
+        seed: Seed of the random numbers.
+        name: Name of the detector. Default: ``random``.
     """
 
     grid: tuple[int, int] | None = None
@@ -35,7 +35,7 @@ class RandomDetector:
         self.weights_sha256 = hashlib.sha256(f"random {seed}".encode()).hexdigest()
 
     def configuration(self) -> dict[str, Any]:
-        """Return ``type`` and the arguments."""
+        """Return ``type`` and the arguments, from which this detector can be built again."""
         return {
             "type": "RandomDetector",
             "name": self.name,
@@ -45,12 +45,12 @@ class RandomDetector:
             "max_regions": self.max_regions,
         }
 
-    def __call__(self, images: Sequence[Prepared]) -> list[Regions]:
-        """Return regions that depend on pixels and seed alone."""
+    def __call__(self, images: Sequence[PreparedImage]) -> list[Regions]:
+        """Return regions that depend only on the pixels of each image and on the seed."""
         return [self._regions(image) for image in images]
 
-    def _regions(self, image: Prepared) -> Regions:
-        height, width = image.frame.size
+    def _regions(self, image: PreparedImage) -> Regions:
+        height, width = image.geometry.original_size
         pixels = image.pixels.permute(1, 2, 0).to(torch.uint8).numpy()
         digest = hashlib.sha256(pixels.tobytes() + f"{self.seed} {pixels.shape}".encode()).digest()
         rng = np.random.default_rng(list(digest))

@@ -1,8 +1,8 @@
-"""Resizing a photograph for a detector, by the two rules of the field, and the way back for boxes.
+"""Resizing of an image for a detector, by the two rules of the field, and mapping boxes back.
 
-Caffe's rule (Anderson et al. 2018, as released): one scale for both axes, sides rounded, the pixels
-read at exactly that scale. torchvision's: sides rounded down, then each axis has its own scale. Both
-are bilinear between pixel centres, without smoothing first.
+Caffe's rule (Anderson et al. 2018, as released) uses one scale for both axes, rounds the sides, and samples
+at exactly that scale. torchvision's rule rounds the sides down and then uses a separate scale for each axis.
+Both sample bilinearly between pixel centers, without smoothing first.
 """
 
 from collections.abc import Sequence
@@ -20,56 +20,59 @@ RULES = ("caffe", "torchvision")
 
 
 @dataclass(frozen=True)
-class Frame:
-    """How an image was resized.
+class ResizeGeometry:
+    """Sizes of an image before and after resizing.
 
     Attributes:
-        size: height and width of the photograph in pixels.
-        resized: height and width given to the detector.
-        scale: from the photograph to the detector, for y and x.
+        original_size: Height and width of the original image in pixels.
+        resized_size: Height and width of the resized image in pixels.
+        scale: Factors from the original to the resized image, for y and x.
     """
 
-    size: tuple[int, int]
-    resized: tuple[int, int]
+    original_size: tuple[int, int]
+    resized_size: tuple[int, int]
     scale: tuple[float, float]
 
-    def factors(self, like: Tensor) -> Float[Tensor, " 4"]:
-        """Return the scale of x1 y1 x2 y2."""
+    def box_scale(self, like: Tensor) -> Float[Tensor, " 4"]:
+        """Return the factors for x1 y1 x2 y2, with the type and device of ``like``."""
         y, x = self.scale
         return like.new_tensor([x, y, x, y])
 
-    def to_photo(self, boxes: Float[Tensor, "*N 4"]) -> Float[Tensor, "*N 4"]:
-        """Return boxes in pixels of the photograph."""
-        return boxes / self.factors(boxes)
+    def to_original(self, boxes: Float[Tensor, "*N 4"]) -> Float[Tensor, "*N 4"]:
+        """Map boxes from the resized to the original image."""
+        return boxes / self.box_scale(boxes)
 
     def to_resized(self, boxes: Float[Tensor, "*N 4"]) -> Float[Tensor, "*N 4"]:
-        """Return boxes in pixels of the resized image."""
-        return boxes * self.factors(boxes)
+        """Map boxes from the original to the resized image."""
+        return boxes * self.box_scale(boxes)
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A photograph as a detector wants it.
+class PreparedImage:
+    """An image decoded and resized for a detector.
 
     Attributes:
-        pixels: (3, H, W), RGB from 0 to 255.
-        frame: how it was resized.
-        boxes: (K, 4), given boxes in pixels of the photograph, if any.
+        pixels: Resized image, shape (3, H, W), RGB from 0 to 255.
+        geometry: Sizes before and after resizing.
+        boxes: Given boxes to use instead of proposals, shape (K, 4), in pixels of the original image.
     """
 
     pixels: Float[Tensor, "3 H W"]
-    frame: Frame
+    geometry: ResizeGeometry
     boxes: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resize:
-    """How photographs are resized.
+    """Rule by which images are resized.
 
     Attributes:
-        side: the shorter side becomes this; none leaves the size as it is.
-        longest: unless the longer side would then be more than this.
+        side: Length in pixels that the shorter side is resized to, or None to keep the size.
+        longest: Upper limit for the longer side in pixels; takes precedence over ``side``.
         rule: ``caffe`` or ``torchvision``.
+
+    Raises:
+        ValueError: If the rule is unknown or ``1 <= side <= longest`` does not hold.
     """
 
     side: int | None
@@ -78,79 +81,86 @@ class Resize:
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
-            raise ValueError(f"the rule of resizing is one of {', '.join(RULES)}, not {self.rule}")
+            raise ValueError(f"rule of resizing must be one of {', '.join(RULES)}, got {self.rule}")
         if self.longest < 1 or (self.side is not None and not 1 <= self.side <= self.longest):
-            raise ValueError(f"1 <= side <= longest is needed, not {self.side} and {self.longest}")
+            raise ValueError(
+                f"resizing needs 1 <= side <= longest, got side={self.side} and longest={self.longest}"
+            )
 
     def configuration(self) -> dict[str, Any]:
-        """Return the arguments, as a configuration has them."""
+        """Return ``type`` and the arguments, from which this rule can be built again."""
         return {"type": "Resize", **vars(self)}
 
-    def frame(self, height: int, width: int) -> Frame:
-        """Return how a photograph of that size is resized."""
+    def geometry(self, height: int, width: int) -> ResizeGeometry:
+        """Return the sizes and scales for an image of this height and width."""
         small, large = min(height, width), max(height, width)
         if self.rule == "caffe":
             scale = self.side / small if self.side is not None else 1.0
             if round(scale * large) > self.longest:
                 scale = self.longest / large
             resized = (max(1, round(height * scale)), max(1, round(width * scale)))
-            return Frame((height, width), resized, (scale, scale))
-        wanted = self.side / small if self.side is not None else 1.0
-        factor = min(wanted, self.longest / large)
-        resized = (max(1, int(height * factor)), max(1, int(width * factor)))
-        return Frame((height, width), resized, (resized[0] / height, resized[1] / width))
+            return ResizeGeometry((height, width), resized, (scale, scale))
+        side_scale = self.side / small if self.side is not None else 1.0
+        scale = min(side_scale, self.longest / large)
+        resized = (max(1, int(height * scale)), max(1, int(width * scale)))
+        return ResizeGeometry((height, width), resized, (resized[0] / height, resized[1] / width))
 
-    def __call__(self, image: Float[Tensor, "3 H W"]) -> tuple[Float[Tensor, "3 h w"], Frame]:
-        """Return the image, resized, in single precision, and how it was resized."""
-        frame = self.frame(image.shape[1], image.shape[2])
-        return bilinear(image, frame), frame
+    def __call__(self, image: Float[Tensor, "3 H W"]) -> tuple[Float[Tensor, "3 h w"], ResizeGeometry]:
+        """Return the resized image in single precision, and its geometry."""
+        geometry = self.geometry(image.shape[1], image.shape[2])
+        return resize_bilinear(image, geometry), geometry
 
-    def prepare(self, photo: NDArray[np.uint8], boxes: NDArray[np.float32] | None = None) -> Prepared:
-        """Return a photograph (H, W, 3) as a detector wants it."""
-        pixels, frame = self(torch.from_numpy(np.require(photo, requirements="W")).permute(2, 0, 1))
-        return Prepared(pixels.contiguous(), frame, boxes)
+    def prepare(self, photo: NDArray[np.uint8], boxes: NDArray[np.float32] | None = None) -> PreparedImage:
+        """Resize a decoded image, shape (H, W, 3), and keep its given boxes if there are any."""
+        pixels, geometry = self(torch.from_numpy(np.require(photo, requirements="W")).permute(2, 0, 1))
+        return PreparedImage(pixels.contiguous(), geometry, boxes)
 
 
-def bilinear(image: Num[Tensor, "3 H W"], frame: Frame) -> Float[Tensor, "3 h w"]:
-    """Read an image at the centres of the pixels of another size, linearly between its own.
+def resize_bilinear(image: Num[Tensor, "3 H W"], geometry: ResizeGeometry) -> Float[Tensor, "3 h w"]:
+    """Sample an image bilinearly at the pixel centers of the resized image.
 
-    Only the pixels needed become numbers of single precision, so that a large photograph costs no
-    more memory than it has.
+    Only the pixels that are sampled are converted to single precision, so that a large image takes no
+    more memory than its own bytes.
     """
-    if frame.resized == frame.size:
+    if geometry.resized_size == geometry.original_size:
         return image.float()
-    top, bottom, down = _taps(frame.size[0], frame.resized[0], frame.scale[0], image)
-    left, right, along = _taps(frame.size[1], frame.resized[1], frame.scale[1], image)
+    (height, width), (resized_height, resized_width) = geometry.original_size, geometry.resized_size
+    top, bottom, y_weight = _neighbors(height, resized_height, geometry.scale[0], image.device)
+    left, right, x_weight = _neighbors(width, resized_width, geometry.scale[1], image.device)
     upper, lower = image[:, top], image[:, bottom]
-    first = upper[:, :, left].float().lerp_(upper[:, :, right].float(), along)
-    second = lower[:, :, left].float().lerp_(lower[:, :, right].float(), along)
-    return first.lerp_(second, down[:, None])
+    first = upper[:, :, left].float().lerp_(upper[:, :, right].float(), x_weight)
+    second = lower[:, :, left].float().lerp_(lower[:, :, right].float(), x_weight)
+    return first.lerp_(second, y_weight[:, None])
 
 
-def _taps(size: int, resized: int, scale: float, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the two pixels that each new one lies between, and how far along it lies."""
-    at = (torch.arange(resized, dtype=torch.float64) + 0.5) / scale - 0.5
-    at = at.clamp(0, size - 1)
-    first = at.long()
-    parts = first, (first + 1).clamp(max=size - 1), (at - first).float()
-    before, after, along = (part.to(like.device) for part in parts)
-    return before, after, along
+def _neighbors(
+    size: int, resized_size: int, scale: float, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return, for each resized pixel, the two source pixels beside it and the weight of the second."""
+    positions = (torch.arange(resized_size, dtype=torch.float64) + 0.5) / scale - 0.5
+    positions = positions.clamp(0, size - 1)
+    first = positions.long()
+    second, weight = (first + 1).clamp(max=size - 1), (positions - first).float()
+    return first.to(device), second.to(device), weight.to(device)
 
 
-def stack(images: Sequence[Prepared], divisor: int = 1) -> Float[Tensor, "B 3 H W"]:
-    """Stack images of one size, with zeros below and to the right up to a multiple of ``divisor``.
+def stack_images(images: Sequence[PreparedImage], divisor: int = 1) -> Float[Tensor, "B 3 H W"]:
+    """Stack images of one resized size, zero-padded below and on the right to a multiple of ``divisor``.
 
     Raises:
-        ValueError: they are of different sizes; padding one to another's would change its features.
+        ValueError: If the images differ in size; padding one to the size of another changes its features.
     """
-    sizes = {image.frame.resized for image in images}
+    sizes = {image.geometry.resized_size for image in images}
     if len(sizes) > 1:
-        raise ValueError("photographs of one batch must be of one resized size: padding changes features")
+        raise ValueError(
+            "images of a batch must have the same resized size, because padding changes features; "
+            f"got {', '.join(f'{height} x {width}' for height, width in sorted(sizes))}"
+        )
     return pad(torch.stack([image.pixels for image in images]), divisor)
 
 
 def pad(pixels: Float[Tensor, "B 3 H W"], divisor: int) -> Float[Tensor, "B 3 h w"]:
-    """Add zeros below and to the right up to a multiple of ``divisor``."""
+    """Zero-pad images below and on the right to a multiple of ``divisor``."""
     height, width = pixels.shape[2:]
-    more = (0, -width % divisor, 0, -height % divisor)
-    return F.pad(pixels, more) if any(more) else pixels
+    padding = (0, -width % divisor, 0, -height % divisor)
+    return F.pad(pixels, padding) if any(padding) else pixels

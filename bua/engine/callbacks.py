@@ -1,20 +1,24 @@
-"""The checkpoint from which a run goes on."""
+"""Callbacks of a training run: the last checkpoint, and the log of metrics."""
 
+import csv
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
+from torch import Tensor
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps one file up to date: after every epoch, and where training stops or is validated within one.
+    """Keeps one checkpoint up to date: after every epoch, every validation, and where training stops.
 
-    Unlike ``ModelCheckpoint`` it does so whether validations are due or not, and an epoch that is cut, by
-    ``max_steps`` or ``max_time``, goes on from there instead of counting as done.
+    Unlike ``ModelCheckpoint`` it saves whether or not validations are due, and an epoch that ``max_steps`` or
+    ``max_time`` cuts short is resumed where it was cut instead of counting as done.
 
     Args:
-        path: of the file.
+        path: Path of the checkpoint.
     """
 
     def __init__(self, path: Path) -> None:
@@ -24,7 +28,7 @@ class LastCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save where training is about to stop within an epoch."""
-        stops = trainer.should_stop and _may_stop(trainer)
+        stops = trainer.should_stop and _is_long_enough(trainer)
         if (stops or trainer.global_step == trainer.max_steps) and not trainer.is_last_batch:
             self._save(trainer)
 
@@ -34,7 +38,7 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save after an epoch that was not cut."""
+        """Save after an epoch that was not cut short."""
         if trainer.is_last_batch:
             self._save(trainer)
 
@@ -43,8 +47,127 @@ class LastCheckpoint(Checkpoint):
             trainer.save_checkpoint(self.path)
 
 
-def _may_stop(trainer: Trainer) -> bool:
-    """Say whether a training that is told to stop has been as long as it must be."""
+def _is_long_enough(trainer: Trainer) -> bool:
+    """Return whether ``min_epochs`` and ``min_steps`` are reached."""
     return trainer.current_epoch >= (trainer.min_epochs or 0) and trainer.global_step >= (
         trainer.min_steps or 0
     )
+
+
+class MetricsLogger(Callback):
+    """Writes metrics to a CSV file and prints a line.
+
+    A row is written after every epoch and after every validation within an epoch. Metrics of batches
+    (``train/``) are averaged over the batches since the previous row; a resumed epoch counts as one. Long
+    epochs also print a line every few minutes.
+
+    Args:
+        path: Path of the CSV file.
+        report: Called with each line.
+
+    Attributes:
+        means: The metrics of batches in the last row.
+    """
+
+    #: Seconds between lines within an epoch.
+    INTERVAL = 300
+
+    def __init__(self, path: Path, report: Callable[[str], None]) -> None:
+        self.path, self.report = path, report
+        self.started = self.epoch_started = self.last_report = time.monotonic()
+        self.first_step = 0
+        self.validated = False
+        self.means: dict[str, float] = {}
+        self._sums: dict[str, Tensor | float] = {}
+        self._batches = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums since the last row, which a resumed run continues."""
+        return {"sums": {name: float(value) for name, value in self._sums.items()}, "batches": self._batches}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from the sums of a checkpoint."""
+        self._sums, self._batches = dict(state_dict["sums"]), state_dict["batches"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the step from which the remaining time is estimated."""
+        self.first_step = trainer.global_step
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock of the epoch."""
+        self.epoch_started = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add the metrics of a batch, on their device, and print a line if the last one is long ago."""
+        self._batches += 1
+        for name, value in trainer.callback_metrics.items():
+            if name.startswith("train/"):
+                self._sums[name] = self._sums.get(name, 0) + value.detach().float()
+        now = time.monotonic()
+        if trainer.is_global_zero and now - self.last_report > self.INTERVAL:
+            self.last_report = now
+            loss = self._sums.get("train/loss")
+            shown = f"  train/loss {float(loss) / self._batches:.4g}" if loss is not None else ""
+            self.report(f"step {trainer.global_step}{shown}{self._remaining_time(trainer)}")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write a row if the validation is in the middle of an epoch."""
+        self.validated = True
+        if not trainer.is_last_batch and not trainer.sanity_checking:
+            self.on_train_epoch_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write a row with everything logged since the previous one, and print it."""
+        now = time.monotonic()
+        if self._batches:
+            self.means = {name: float(value) / self._batches for name, value in self._sums.items()}
+            self._sums, self._batches = {}, 0
+        if not trainer.is_global_zero:
+            return
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items()} | self.means
+        metrics = {n: logged[n] for n in sorted(logged) if self.validated or not n.startswith("val/")}
+        self.validated = False
+        row = {
+            "epoch": trainer.current_epoch,
+            "step": trainer.global_step,
+            "seconds": round(now - self.epoch_started, 2),
+            **metrics,
+        }
+        _append_row(self.path, row)
+        self.last_report = now
+        shown = "  ".join(f"{n} {v:.4g}" for n, v in metrics.items() if _is_shown(n))
+        progress = f"step {trainer.global_step}"
+        if trainer.max_epochs is not None and trainer.max_epochs > 0:
+            progress = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        self.report(f"{progress}  {shown}{self._remaining_time(trainer)}")
+
+    def _remaining_time(self, trainer: Trainer) -> str:
+        """Return an estimate of the remaining time, from the time that the steps took so far."""
+        steps = trainer.estimated_stepping_batches
+        done = trainer.global_step - self.first_step
+        if steps == float("inf") or done < 1:
+            return ""
+        remaining = (time.monotonic() - self.started) / done * (steps - trainer.global_step)
+        return f"  ({max(remaining, 0):.0f} s left)"
+
+
+def _append_row(path: Path, row: dict[str, Any]) -> None:
+    """Append a row to a CSV file, whose later rows, of a run that was resumed from before, are dropped."""
+    rows: list[dict[str, Any]] = []
+    if path.exists():
+        with open(path, newline="") as file:
+            rows = [old for old in csv.DictReader(file) if int(old["step"]) <= row["step"]]
+    if rows and int(rows[-1]["step"]) == row["step"]:  # a validation at the very end of an epoch
+        row = {**rows.pop(), **row}
+    rows.append(row)
+    names = list(dict.fromkeys(name for r in rows for name in r))
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _is_shown(name: str) -> bool:
+    return name.count("/") == 1 and (name == "train/loss" or name.startswith("val/"))

@@ -1,4 +1,4 @@
-"""Several processes for one command, started by Lightning: on one machine, many, or by SLURM."""
+"""Devices, and several processes for one command, started by Lightning or by SLURM."""
 
 import os
 from collections.abc import Callable
@@ -12,23 +12,23 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from bua.detectors.extract import ProcessGroup
 from bua.errors import InputError
 
-#: Processes wait so long for each other: one may be packing tens of gigabytes meanwhile.
-PATIENCE = timedelta(days=7)
+#: How long processes wait for each other: one may be packing tens of gigabytes meanwhile.
+TIMEOUT = timedelta(days=7)
 
 
 def run_distributed(
     function: Callable[[ProcessGroup, str], Any], *, device: str, devices: int, num_nodes: int
 ) -> Any:
-    """Call a function in every process of a team and return what it returns here.
+    """Call a function in every process of a group, and return what it returns in this one.
 
     Args:
-        function: takes the team and the name of the device of this process.
-        device: ``cpu`` or ``cuda``.
-        devices: processes on each machine.
-        num_nodes: machines.
+        function: Takes the process group and the name of the device of this process.
+        device: Kind of device: "cpu" or "cuda".
+        devices: Number of processes on each machine.
+        num_nodes: Number of machines.
 
     Raises:
-        InputError: there are not so many devices, or a process of the team was lost.
+        InputError: If there are not as many devices, or a process of the group is lost.
     """
     for key, value in (("devices", devices), ("num_nodes", num_nodes)):
         if not isinstance(value, int) or value < 1:
@@ -37,31 +37,47 @@ def run_distributed(
         return function(ProcessGroup(), device)
     kind = device.split(":")[0]
     try:
-        strategy = DDPStrategy(timeout=PATIENCE)
+        strategy = DDPStrategy(timeout=TIMEOUT)
         fabric = Fabric(accelerator=kind, devices=devices, num_nodes=num_nodes, strategy=strategy)
         fabric.launch()
     except (RuntimeError, ValueError, MisconfigurationException) as error:
-        said = " ".join(str(error).split())
-        raise InputError(f"trainer.devices={devices} trainer.num_nodes={num_nodes}: {said}") from None
-    here = str(fabric.device)
+        reason = " ".join(str(error).split())
+        raise InputError(f"trainer.devices={devices} trainer.num_nodes={num_nodes}: {reason}") from None
 
-    def share(mine: Any) -> list[Any]:
+    def all_gather(value: Any) -> list[Any]:
         import torch.distributed as dist
 
-        every: list[Any] = [None] * fabric.world_size
+        values: list[Any] = [None] * fabric.world_size
         try:
-            dist.all_gather_object(every, mine)
+            dist.all_gather_object(values, value)
         except RuntimeError:
-            raise InputError("another process of this command was lost; run it again to go on") from None
-        return every
+            raise InputError("another process of this command was lost; run it again to continue") from None
+        return values
 
-    return function(ProcessGroup(fabric.global_rank, fabric.world_size, share), here)
+    return function(ProcessGroup(fabric.global_rank, fabric.world_size, all_gather), str(fabric.device))
 
 
 def rank() -> int:
-    """Return 0 in the first of the processes that Lightning or SLURM started, and above in the others."""
+    """Return 0 in the first of the processes that Lightning or SLURM started, and more in the others."""
     if "SLURM_NTASKS" in os.environ and "SLURM_PROCID" in os.environ:
         return int(os.environ["SLURM_PROCID"])
     if "RANK" in os.environ:
         return int(os.environ["RANK"])
     return int(os.environ.get("LOCAL_RANK", 0)) + 1000 * int(os.environ.get("NODE_RANK", 0))
+
+
+def resolve_device(name: str) -> str:
+    """Return the name of a device; "auto" is a GPU if there is one, and the CPU otherwise.
+
+    Raises:
+        InputError: If torch has no such device on this machine.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device={name}: {str(error).splitlines()[0]}; cpu always exists") from None
+    return name

@@ -1,4 +1,4 @@
-"""Building objects from configurations: the one place that may, from an allow-list of modules."""
+"""Building objects from configurations, from an allow-list of modules."""
 
 import functools
 import importlib
@@ -12,26 +12,29 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from bua.errors import InputError
 
-#: What a configuration may name in ``_target_``; everything else is refused before it is imported.
+#: Prefixes that ``_target_`` may have; everything else is refused before it is imported.
 ALLOWED = ("bua.", "torch.optim.", "pytorch_lightning.", "torchmetrics.")
 
 
 def instantiate(config: Any, *, allowed: tuple[str, ...] = ALLOWED, **values: Any) -> Any:
-    """Build what ``config`` describes, with ``values`` as further keyword arguments.
+    """Build the object that a configuration describes.
+
+    Args:
+        config: Configuration with ``_target_``; nested ones are built, too.
+        allowed: Prefixes of the modules whose classes may be built. Default: ``ALLOWED``.
+        values: Further keyword arguments, which are passed as they are.
 
     Raises:
-        InputError: a ``_target_`` is not a class that a module of the allow-list defines, or it
-            refuses its arguments.
+        InputError: If a ``_target_`` is not a class that an allowed module defines, or refuses its
+            arguments.
     """
     plain = OmegaConf.create(to_plain(config))
-    for key, target in targets(plain):
+    for key, target in find_targets(plain):
         if not is_allowed(target, allowed):
-            raise InputError(
-                f"{key}: {target} may not be built; a class below {', '.join(allowed)} is needed"
-            )
+            raise InputError(f"{key}: {target} may not be built; must be a class of {', '.join(allowed)}")
     try:
         factory = hydra.utils.instantiate(plain, _partial_=True, _convert_="all")
-    except InstantiationException as error:  # of something inside; what it said is behind Hydra's own words
+    except InstantiationException as error:  # a nested object; the cause says what was wrong
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from None
         key = str(error).rpartition("full_key: ")[2] if "full_key: " in str(error) else plain["_target_"]
@@ -39,19 +42,19 @@ def instantiate(config: Any, *, allowed: tuple[str, ...] = ALLOWED, **values: An
     if plain.get("_partial_"):
         return functools.partial(factory, **values)
     try:
-        # The values never become configuration: what they hold is not to be built.
+        # the values never become part of the configuration, so nothing in them is built
         return factory(**values)
     except InputError:
         raise
     except (TypeError, ValueError, MisconfigurationException) as error:
-        raise InputError(f"{plain['_target_']} does not take what it was given: {error}") from error
+        raise InputError(f"{plain['_target_']} refuses its arguments: {error}") from error
 
 
 def is_allowed(target: str, allowed: tuple[str, ...]) -> bool:
-    """Say whether a dotted name is a class that an allowed module defines.
+    """Return whether a dotted name is a class that an allowed module defines.
 
-    A name that merely begins like one is not enough: it could reach another library through what
-    an allowed module imported.
+    A name that merely begins like one does not suffice: it could reach another library through what an
+    allowed module imported.
     """
     module, _, name = target.rpartition(".")
     if not f"{module}.".startswith(allowed):
@@ -63,8 +66,8 @@ def is_allowed(target: str, allowed: tuple[str, ...]) -> bool:
     return inspect.isclass(found) and f"{found.__module__}.".startswith(allowed)
 
 
-def targets(config: Any, key: str = "") -> list[tuple[str, str]]:
-    """Return every ``_target_`` in a configuration with its key."""
+def find_targets(config: Any, key: str = "") -> list[tuple[str, str]]:
+    """Return the key and the value of every ``_target_`` in a configuration."""
     if isinstance(config, ListConfig | list):
         pairs = [(f"{key}[{n}]", value) for n, value in enumerate(config)]
     elif isinstance(config, DictConfig | dict):
@@ -72,11 +75,11 @@ def targets(config: Any, key: str = "") -> list[tuple[str, str]]:
     else:
         return []
     here = [(name, str(value)) for name, value in pairs if name.split(".")[-1] == "_target_"]
-    return here + [found for name, value in pairs for found in targets(value, name)]
+    return here + [found for name, value in pairs for found in find_targets(value, name)]
 
 
 def to_plain(config: Any) -> Any:
-    """Return a configuration as dictionaries, lists and values, everything resolved."""
+    """Return a configuration as dictionaries, lists and values, with all interpolations resolved."""
     if isinstance(config, DictConfig | ListConfig):
         return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     return config

@@ -1,6 +1,5 @@
-"""Where a result comes from."""
+"""The provenance of a result: code, versions, machine, seed and files."""
 
-import hashlib
 import os
 import platform
 import subprocess
@@ -11,18 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from bua import __version__
+from bua.io.hashing import file_sha256
 from bua.store.reader import FeatureStore
 
 
-def sha256(path: Path | str) -> str:
-    """Return the sha256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def provenance(sources: Mapping[str, str], seed: int) -> dict[str, Any]:
-    """Return where a result comes from: code, versions, machine, seed and hashes of the files read."""
-    import torch  # here, because scoring needs the hashes and not torch
+    """Return the provenance of a result.
+
+    Args:
+        sources: Files that were read, by role.
+        seed: Seed of the random numbers.
+
+    Returns:
+        Plain values: git commit, versions of packages, hardware, seed, and hashes of the files.
+    """
+    import torch  # imported here, as scoring needs the hashes but not torch
 
     packages = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "h5py", "nltk")
     return {
@@ -44,14 +46,14 @@ def provenance(sources: Mapping[str, str], seed: int) -> dict[str, Any]:
 
 
 def _hashes(path: Path) -> dict[str, Any]:
-    """Return the hash of a file; of a feature file those of its columns, which it holds already."""
+    """Return the hash of a file, or of a feature store the hashes of its columns, which it holds."""
     if path.suffix == ".h5":
         return {"columns": dict(FeatureStore(path).metadata.sha256)}
-    return {"sha256": sha256(path)}
+    return {"sha256": file_sha256(path)}
 
 
 def _git() -> dict[str, Any] | None:
-    """Return commit and cleanness of the checkout that bua runs from, if it is one."""
+    """Return the commit of the checkout that bua runs from, if it is one, and whether it is clean."""
     here = Path(__file__).parents[2]
     if not (here / ".git").exists():
         return None

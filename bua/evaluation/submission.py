@@ -1,36 +1,48 @@
-"""Files for the servers that score test splits: in their format, under their name, checked.
+"""Submission files for the servers that score test splits: in their format, under their name, checked.
 
-The VQA challenge (EvalAI, challenge 830) takes one JSON list with an answer to every question of
-test2015, in the phase test-dev, too; COCO's caption server one with a caption of every image of a split.
+The VQA challenge (EvalAI, challenge 830) takes one JSON list with an answer to every question of test2015,
+in the phase test-dev, too. COCO's caption server takes one with a caption of every image of a split.
 """
 
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from bua.data.captions.files import read_caption_file
+from bua.data.predictions import check_complete, check_known, read_predictions
+from bua.data.vqa.files import read_questions
 from bua.errors import InputError
-from bua.store.reader import ImageId
+from bua.evaluation.vqa import read_answer_vocabulary
+from bua.io.files import read_json
+from bua.structures.annotations import ImageId
+from bua.text.answers import normalize
 
-#: Questions of VQA v2's test2015.
+log = logging.getLogger(__name__)
+
+#: Number of questions of VQA v2's test2015.
 TEST2015 = 447_793
 
 
 class ServerFormat(NamedTuple):
-    """What a server wants.
+    """What a server expects.
 
     Attributes:
-        key: the field of the id.
-        value: the field of the text.
-        noun: what an id names.
-        file_name: the official name of a file, of ``{subset}`` and ``{name}`` of the method.
-        subsets: of the data set, by the names of their splits here.
+        key: Field of the id.
+        value: Field of the text.
+        noun: What an id names.
+        source: Key of the file that lists what must be predicted.
+        file_name: Official name of a file, with ``{subset}`` and the ``{name}`` of the method.
+        subsets: Official names of the subsets, by the names of their splits here.
     """
 
     key: str
     value: str
     noun: str
+    source: str
     file_name: str
     subsets: Mapping[str, str]
 
@@ -40,6 +52,7 @@ SERVER_FORMATS = {
         "question_id",
         "answer",
         "question",
+        "questions",
         "v2_OpenEnded_mscoco_{subset}_{name}_results.json",
         {"val": "val2014", "test-dev": "test-dev2015", "test-std": "test2015"},
     ),
@@ -47,46 +60,146 @@ SERVER_FORMATS = {
         "image_id",
         "caption",
         "image",
+        "images",
         "captions_{subset}_{name}_results.json",
         {"val": "val2014", "test": "test2014"},
     ),
 }
 
 
-def official_file(board: ServerFormat, out: str, split: str | None, name: str | None) -> Path:
-    """Return the file to write: ``out`` itself, or the official name in it if it is a folder.
+@dataclass(frozen=True)
+class Submission:
+    """A checked submission.
 
-    A folder is one that is there, or ends in a slash, or is given with a split and has no ending.
+    Attributes:
+        path: File to write.
+        text: Its content.
+        count: Number of predictions.
+        warnings: What is allowed but may be a mistake, a line each.
+    """
+
+    path: Path
+    text: str
+    count: int
+    warnings: list[str]
+
+
+def prepare_submission(
+    task: str,
+    predictions_path: str,
+    source: str,
+    out: str,
+    *,
+    split: str | None = None,
+    name: str | None = None,
+    answers: str | None = None,
+) -> Submission:
+    """Check predictions and return the submission; nothing is written.
+
+    Args:
+        task: "vqa" or "caption".
+        predictions_path: File of predictions in the official format.
+        source: File of the questions or images that must be predicted.
+        out: File to write, or folder in which it gets its official name.
+        split: Split, for the official name. Default: none.
+        name: Name of the method, for the official name. Default: "bua".
+        answers: Run or list of answers; predictions outside it are counted. Default: none.
 
     Raises:
-        InputError: there is no such split, or the name of the file needs one; a file has a name already.
+        InputError: If predictions are missing or have no reference, an id is not an integer, or the split
+            does not exist.
     """
-    if split is not None and split not in board.subsets:
-        raise InputError(f"split={split}: {', '.join(board.subsets)} is needed")
+    server = SERVER_FORMATS[task]
+    path = official_path(server, out, split, name)
+    predictions = read_predictions(predictions_path, server.key, server.value)
+    if task == "caption":
+        ids = list(read_caption_file(source, captions=False).captions)
+    else:
+        ids = [question.question_id for question in read_questions(source)]
+        if split is not None:
+            _check_subset(source, split, server.subsets[split], len(ids))
+    known = dict.fromkeys(ids)
+    check_known(predictions, known, server.noun, predictions_path, source)
+    check_complete(predictions, known, server.noun, predictions_path, source)
+    text = official_text(server, predictions, ids, source)
+    return Submission(path, text, len(ids), _warnings(server, predictions, answers))
+
+
+def official_path(server: ServerFormat, out: str, split: str | None, name: str | None) -> Path:
+    """Return the file to write: ``out`` itself, or the official name in it if it is a folder.
+
+    A folder exists, or ends in a slash, or is given with a split and has no ending.
+
+    Raises:
+        InputError: If the split does not exist or is missing from the name, or ``out`` is a file although a
+            name is given.
+    """
+    if split is not None and split not in server.subsets:
+        raise InputError(f"split={split}: must be one of {', '.join(server.subsets)}")
     path = Path(out)
     if not (out.endswith("/") or path.is_dir() or (split is not None and not path.suffix)):
         if name is not None:
-            raise InputError(f"name={name}: out={out} is the name of the file; give a folder")
+            raise InputError(f"name={name}: out={out} is the name of a file; give a folder")
         return path
     name = "bua" if name is None else name
     if split is None:
-        raise InputError(f"{out} is a folder: give split={'|'.join(board.subsets)} for the name of the file")
+        raise InputError(f"out={out}: is a folder; give split={'|'.join(server.subsets)} for the file name")
     if not re.fullmatch(r"[\w.-]+", name):
-        raise InputError(f"name={name}: letters, digits, _, - and . are needed, it is part of a file name")
-    return path / board.file_name.format(subset=board.subsets[split], name=name)
+        raise InputError(
+            f"name={name}: must consist of letters, digits, _, - and ., as it is part of the file name"
+        )
+    return path / server.file_name.format(subset=server.subsets[split], name=name)
 
 
 def official_text(
-    board: ServerFormat, results: Mapping[ImageId, str], ids: Sequence[ImageId], path: Path | str
+    server: ServerFormat, predictions: Mapping[ImageId, str], ids: Sequence[ImageId], source: Path | str
 ) -> str:
-    """Return the JSON list of predictions, in the order of ``ids``, which they are about exactly.
+    """Return the JSON list of predictions in the order of ``ids``.
+
+    Args:
+        server: What the server expects.
+        predictions: Predictions by id, one for each of ``ids``.
+        ids: Ids in the order of the file.
+        source: File of the ids, for messages.
 
     Raises:
-        InputError: an id is not a whole number, as the servers want them; ``path`` is named.
+        InputError: If an id is not an integer, as the servers require.
     """
-    wrong = [i for i in ids if type(i) is not int]
-    if wrong:
+    invalid = [i for i in ids if type(i) is not int]
+    if invalid:
         raise InputError(
-            f"{path}: {board.noun} {wrong[0]!r} is not named by a whole number ({len(wrong)} of {len(ids)})"
+            f"{source}: {server.noun} id {invalid[0]!r} is not an integer ({len(invalid)} of {len(ids)})"
         )
-    return json.dumps([{board.key: i, board.value: results[i]} for i in ids], allow_nan=False)
+    return json.dumps([{server.key: i, server.value: predictions[i]} for i in ids], allow_nan=False)
+
+
+def _check_subset(source: str, split: str, subset: str, questions: int) -> None:
+    """Compare the split with the subset that the file of questions names, and warn of too few questions.
+
+    Raises:
+        InputError: If one is of a test split and the other is not.
+    """
+    content = read_json(source)
+    named = str(content.get("data_subtype", "")) if isinstance(content, dict) else ""
+    if named and named.startswith("test") != subset.startswith("test"):
+        raise InputError(f"split={split}: {source} has the questions of {named}")
+    if subset.startswith("test") and questions != TEST2015:
+        log.warning(
+            f"{source}: {questions} questions{named and f' of {named}'}; the server expects an answer to each "
+            f"of the {TEST2015} of test2015, in the phase test-dev, too"
+        )
+
+
+def _warnings(
+    server: ServerFormat, predictions: Mapping[ImageId, str], answers: str | None
+) -> list[str]:
+    """Return what is allowed but may be a mistake."""
+    lines = []
+    if empty := sum(not text.strip() for text in predictions.values()):
+        lines.append(f"{empty} {server.value}s are empty")
+    if answers is not None:
+        known = set(read_answer_vocabulary(answers).answers)
+        unknown = [text for text in predictions.values() if normalize(text) not in known]
+        example = f", such as {unknown[0]!r}" if unknown else ""
+        lines.append(f"{len(unknown)} {server.value}s are not in {answers}{example}")
+    return lines

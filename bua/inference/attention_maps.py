@@ -1,4 +1,7 @@
-"""Where a captioner looks while it is made to say given captions, and a VQA model to answer."""
+"""Attention over regions for reference captions and for questions, beside the objects they name.
+
+Shapes: K regions, M objects.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -8,27 +11,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bua.data.batch import pad_captions
+from bua.data.captions.dataset import pad_captions
 from bua.data.captions.files import CaptionFile
-from bua.data.vqa.files.plain_values import Question
 from bua.errors import InputError
 from bua.inference.outputs import VQAPrediction, merge_subword_attention
 from bua.inference.predictor import Predictor
-from bua.io.json_file import read_json
+from bua.io.files import read_json
 from bua.metrics.grounding import AttendedWord
-from bua.store.reader import FeatureStore, ImageId
+from bua.store.reader import FeatureStore
+from bua.structures.annotations import ImageId, Question
 
-#: For every caption of an image: position and boxes of each word that names something.
-Named = dict[ImageId, list[list[tuple[int, NDArray[np.float32]]]]]
+#: Of every caption of an image: position of each word that names objects, and their boxes (M, 4).
+NamedObjects = dict[ImageId, list[list[tuple[int, NDArray[np.float32]]]]]
 
 
-def read_groundings(path: Path | str) -> Named:
+def read_groundings(path: Path | str) -> NamedObjects:
     """Read the boxes that the words of captions name, as ``bua scenes`` writes them.
 
     Raises:
-        InputError: the file is broken.
+        InputError: If the file is broken.
     """
-    named: Named = {}
+    named: NamedObjects = {}
     try:
         for record in read_json(path):
             words = [(int(w["position"]), np.array(w["boxes"], np.float32)) for w in record["words"]]
@@ -40,36 +43,42 @@ def read_groundings(path: Path | str) -> Named:
 
 @torch.no_grad()
 def word_attention(
-    trained: Predictor, store: FeatureStore, captions: CaptionFile, named: Named
+    predictor: Predictor, store: FeatureStore, captions: CaptionFile, named: NamedObjects
 ) -> Iterator[AttendedWord]:
-    """Say the reference captions and yield, for each word with a box, where it looked.
+    """Force a captioner to generate reference captions, and yield the attention of words that name objects.
+
+    Args:
+        predictor: Captioner.
+        store: Feature store of the images.
+        captions: Reference captions.
+        named: Objects that their words name.
 
     Yields:
-        Weights (K,), the regions' boxes (K, 4) and the boxes that the word names (M, 4).
+        Attention (K,), boxes of the regions (K, 4), and boxes of the named objects (M, 4), in pixels.
     """
-    model: Any = trained.model
+    model: Any = predictor.model
     for image_id, texts in captions.captions.items():
-        encoded = [trained.vocabulary.encode(text) for text in texts]
+        encoded = [predictor.vocabulary.encode(text) for text in texts]
         longest = max(map(len, encoded))
         words = pad_captions([encoded], longest)
-        memory = model.encode(trained.region_input.load(store, [image_id]))
-        state, weights = model.start(memory, len(texts)), []
+        memory = model.encode(predictor.region_input.load(store, [image_id]))
+        state, steps = model.init_state(memory, len(texts)), []
         for t in range(longest):
-            _, looked, state = model.step(words[:, :, t], memory, state)
-            weights.append(looked[0])
-        boxes, every = np.asarray(store[image_id].boxes), torch.stack(weights, 1).numpy()
-        for n, nouns in enumerate(named[image_id]):
-            lengths = [length for _, length in trained.vocabulary.spoken(encoded[n])]
-            looked = merge_subword_attention(every[n], lengths)
-            for position, wanted in nouns:
-                yield looked[position], boxes, wanted
+            _, step_weights, state = model.step(words[:, :, t], memory, state)
+            steps.append(step_weights[0])
+        boxes, weights = np.asarray(store[image_id].boxes), torch.stack(steps, 1).numpy()
+        for n, objects in enumerate(named[image_id]):
+            lengths = [length for _, length in predictor.vocabulary.decode_with_lengths(encoded[n])]
+            attention = merge_subword_attention(weights[n], lengths)
+            for position, object_boxes in objects:
+                yield attention[position], boxes, object_boxes
 
 
 def read_question_groundings(path: Path | str) -> dict[int, NDArray[np.float32]]:
-    """Read the boxes of what questions are about, by question id, as ``bua scenes`` writes them.
+    """Read the boxes (M, 4) of what questions are about, by question id, as ``bua scenes`` writes them.
 
     Raises:
-        InputError: the file is broken.
+        InputError: If the file is broken.
     """
     try:
         return {
@@ -82,16 +91,22 @@ def read_question_groundings(path: Path | str) -> dict[int, NDArray[np.float32]]
 
 def question_attention(
     questions: Iterable[Question],
-    answers: Iterable[VQAPrediction],
+    predictions: Iterable[VQAPrediction],
     store: FeatureStore,
     named: Mapping[Any, NDArray[np.float32]],
 ) -> Iterator[AttendedWord]:
-    """Yield, for each question that is about something, where the model that answered it looked.
+    """Yield the attention of answers to questions that are about objects.
+
+    Args:
+        questions: Questions.
+        predictions: The answer to each question.
+        store: Feature store of the images.
+        named: Boxes (M, 4) of the objects that each question is about, by question id.
 
     Yields:
-        Weights (K,), the regions' boxes (K, 4) and the boxes of what the question is about (M, 4).
+        Attention (K,), boxes of the regions (K, 4), and boxes of the objects (M, 4), in pixels.
     """
-    for question, answer in zip(questions, answers, strict=True):
+    for question, prediction in zip(questions, predictions, strict=True):
         boxes = named[question.question_id]
         if len(boxes):
-            yield answer.weights, np.asarray(store[question.image_id].boxes), boxes
+            yield prediction.weights, np.asarray(store[question.image_id].boxes), boxes

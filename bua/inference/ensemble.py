@@ -1,96 +1,194 @@
-"""Several VQA models that answer together: the mean of their scores.
+"""Ensembles: several models that predict together, each with its own features.
 
-Shapes: B questions, C answers, K regions.
+Captioners average the probabilities of every word, VQA models the scores of every answer.
+
+Shapes: B images or questions, C answers, K regions.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bua.data.batch import RegionInput
-from bua.errors import InputError
-from bua.inference.outputs import VQAPrediction
-from bua.inference.predictor import Predictor
-from bua.store.reader import FeatureStore, ImageId
+from bua.data.region_input import RegionInput
+from bua.decode import Automaton, Decoder
+from bua.errors import InputError, check_number
+from bua.inference.captioning import CaptionPredictor, caption_together
+from bua.inference.outputs import CaptionCandidate, CaptionOutput, VQAPrediction
+from bua.inference.predictor import Image, Predictor
+from bua.inference.vqa import VQAPredictor
+from bua.store.reader import FeatureStore
+from bua.structures.annotations import ImageId
 from bua.structures.region_batch import RegionBatch
+from bua.structures.regions import Regions
 
 
-class Member(NamedTuple):
-    """One model of several.
+@dataclass(frozen=True)
+class StoredImages:
+    """Images in a feature store.
 
     Attributes:
-        trained: the model.
-        store: the regions that it looks at.
-        images: under which id the store has an image, where that is not the image's own.
-        share: of its scores in the mean.
+        store: Feature store.
+        ids: Ids in the store by the ids of the images.
     """
 
-    trained: Predictor
     store: FeatureStore
-    images: Mapping[ImageId, ImageId]
-    share: float
+    ids: Mapping[ImageId, ImageId]
 
-    def stored(self, image_ids: Iterable[ImageId]) -> list[ImageId]:
-        """Return the ids that images have in the store."""
-        return [self.images.get(image_id, image_id) for image_id in image_ids]
+    def __getitem__(self, image_id: ImageId) -> Regions:
+        """Return the regions of an image."""
+        return self.store[self.ids[image_id]]
 
 
-class VQAEnsemble:
-    """VQA models with the same answers, in any order, and each with its own words and features.
+class Ensemble:
+    """One model or several that predict together.
 
     Args:
-        members: the first says how answers are written.
+        predictors: Captioners of one vocabulary, or VQA models of the same answers in any order.
+        weights: Weight of each model, a number above 0. Default: equal.
 
     Raises:
-        InputError: one is no VQA model, or its answers are not those of the first.
+        InputError: If models differ in kind, vocabulary or answers, or the weights are invalid.
     """
 
-    def __init__(self, members: Sequence[Member]) -> None:
-        self.members = members
-        self._orders = [_order(members[0].trained, member.trained) for member in members]
+    def __init__(self, predictors: Sequence[Predictor], weights: Sequence[float] | None = None) -> None:
+        self.predictors = list(predictors)
+        self.first = self.predictors[0]
+        self.weights = check_weights(weights, len(self.predictors))
+        for other in self.predictors[1:]:
+            if type(other) is not type(self.first):
+                raise InputError(
+                    f"{other.source}: this model {other.does}, but {self.first.source} {self.first.does}; an "
+                    "ensemble needs models of one kind"
+                )
+        if isinstance(self.first, VQAPredictor):
+            models = [p for p in self.predictors if isinstance(p, VQAPredictor)]
+            self._orders = [_answer_order(self.first, model) for model in models]
+            return
+        for other in self.predictors[1:]:
+            if other.vocabulary != self.first.vocabulary:
+                raise InputError(f"{other.source}: its vocabulary is not that of {self.first.source}")
 
-    def answer(
-        self, image_ids: Sequence[ImageId], questions: Sequence[str], *, candidates: int = 1
-    ) -> list[VQAPrediction]:
-        """Answer questions about images, as one batch.
+    def caption(self, image: Image | Regions, *, decoder: Decoder | None = None) -> CaptionOutput:
+        """Describe one image; see ``CaptionPredictor.caption``.
 
-        Where all look at the same regions, where they looked is the mean, otherwise it is that of the first.
+        Raises:
+            InputError: If a model was trained on features of another detector than the first.
         """
-        total, every = sum(member.share for member in self.members), []
+        for other in self.predictors[1:]:
+            if self.first.feature_difference(other.record["features"]):
+                raise InputError(
+                    f"{other.source}: was trained on features of another detector than {self.first.source}, "
+                    "but an image is given to one detector; give each model its features (caption_batch)"
+                )
+        regions = self.first.detect(image)
+        batches = [predictor.to_batch(regions) for predictor in self.predictors]
+        return CaptionOutput(self.caption_batch(batches, decoder=decoder)[0], regions)
+
+    def caption_batch(
+        self,
+        regions: Sequence[RegionBatch],
+        *,
+        decoder: Decoder | None = None,
+        automaton: Automaton | None = None,
+    ) -> list[list[CaptionCandidate]]:
+        """Describe a batch of images; see ``CaptionPredictor.caption_batch``.
+
+        Args:
+            regions: Regions of the images, one batch for each model.
+            decoder: Search, whose rules may name words. Default: beam search with five beams.
+            automaton: Constraints of each image, for a beam search. Default: none.
+        """
+        captioners = [p for p in self.predictors if isinstance(p, CaptionPredictor)]
+        if not captioners:
+            self.first.refuse("captions")
+        return caption_together(
+            captioners, list(regions), weights=self.weights, decoder=decoder, automaton=automaton
+        )
+
+    def answer_batch(
+        self, regions: Sequence[RegionBatch], questions: Sequence[str], *, candidates: int = 1
+    ) -> list[VQAPrediction]:
+        """Answer a batch of questions with the weighted mean of the models' scores.
+
+        The attention is the weighted mean where all models attend to the same regions, and otherwise that
+        of the first.
+
+        Args:
+            regions: Regions of the image of each question, one batch for each model.
+            questions: Questions in words.
+            candidates: Number of answers to each. Default: 1.
+        """
+        models = [p for p in self.predictors if isinstance(p, VQAPredictor)]
+        if not models:
+            self.first.refuse("answers questions")
+        total, attention = sum(self.weights), []
         scores: Tensor | float = 0.0
-        read: dict[tuple[str, RegionInput], RegionBatch] = {}  # by all that look at the same
-        for member, order in zip(self.members, self._orders, strict=True):
-            key = str(member.store.path), member.trained.region_input
-            if key not in read:
-                read[key] = member.trained.region_input.load(member.store, member.stored(image_ids))
-            found, weights = member.trained.scores(read[key], questions)
-            scores = scores + found.cpu()[:, order] * (member.share / total)
-            every.append(weights)
+        for model, batch, order, weight in zip(models, regions, self._orders, self.weights, strict=True):
+            model_scores, weights = model.scores(batch, questions)
+            scores = scores + model_scores.cpu()[:, order] * (weight / total)
+            attention.append(weights)
         assert isinstance(scores, Tensor)
-        shares = [member.share for member in self.members]
-        if all(member.store is self.members[0].store for member in self.members):
-            looked = [np.average(looks, axis=0, weights=shares) for looks in zip(*every, strict=True)]
+        if all(torch.equal(batch.boxes, regions[0].boxes) for batch in regions):
+            mean = [np.average(w, axis=0, weights=self.weights) for w in zip(*attention, strict=True)]
         else:
-            looked = every[0]
-        return self.members[0].trained.answered(scores, looked, candidates)
+            mean = attention[0]
+        return models[0].predictions(scores, mean, candidates)
+
+    def read_regions(
+        self, images: Sequence[StoredImages], image_ids: Iterable[ImageId]
+    ) -> list[RegionBatch]:
+        """Read the regions of a batch of images for each model, once for models that share them.
+
+        Args:
+            images: Images in the store of each model.
+            image_ids: Ids of the images.
+        """
+        ids = list(image_ids)
+        read: dict[tuple[Any, ...], RegionBatch] = {}
+        batches = []
+        for predictor, stored in zip(self.predictors, images, strict=True):
+            key = self._key(predictor.region_input, stored, ids)
+            if key not in read:
+                read[key] = predictor.region_input.load(stored.store, [stored.ids[i] for i in ids])
+            batches.append(read[key])
+        return batches
+
+    @staticmethod
+    def _key(region_input: RegionInput, stored: StoredImages, ids: Sequence[ImageId]) -> tuple[Any, ...]:
+        return str(stored.store.path), region_input, tuple(stored.ids[i] for i in ids)
 
 
-def _order(first: Predictor, other: Predictor) -> Tensor:
-    """Return where ``other`` has each answer of ``first``."""
-    if first.answers is None or other.answers is None:
+def check_weights(weights: Any, count: int) -> list[float]:
+    """Return the weight of each of ``count`` models, equal ones by default.
+
+    Raises:
+        InputError: If the weights are not as many numbers above 0.
+    """
+    if weights is None:
+        return [1.0] * count
+    if not isinstance(weights, Sequence) or isinstance(weights, str) or len(weights) != count:
+        raise InputError(f"ensemble_weights={weights}: must be a list of {count} numbers, one a model")
+    try:
+        for weight in weights:
+            check_number("a weight", weight, without=0)
+    except ValueError as error:
+        raise InputError(f"ensemble_weights={weights}: {error}") from None
+    return list(weights)
+
+
+def _answer_order(first: VQAPredictor, other: VQAPredictor) -> Tensor:
+    """Return the index in ``other`` of each answer of ``first``."""
+    index = {answer: n for n, answer in enumerate(other.answers.answers)}
+    missing = [answer for answer in first.answers.answers if answer not in index]
+    if missing or len(index) != len(first.answers):
+        extra = sorted(index.keys() - set(first.answers.answers))
+        difference = f"it lacks {missing[0]!r}" if missing else f"it also has {extra[0]!r}"
         raise InputError(
-            f"{(first if first.answers is None else other).source}: this model answers no questions"
+            f"{other.source}: its {len(index):,} answers are not the {len(first.answers):,} of "
+            f"{first.source}: {difference}; an ensemble needs the same answers"
         )
-    place = {answer: n for n, answer in enumerate(other.answers.answers)}
-    lost = [answer for answer in first.answers.answers if answer not in place]
-    if lost or len(place) != len(first.answers):
-        extra = sorted(place.keys() - set(first.answers.answers))
-        which = f"it lacks {lost[0]!r}" if lost else f"it has {extra[0]!r} besides"
-        raise InputError(
-            f"{other.source}: its {len(place):,} answers are not the {len(first.answers):,} of "
-            f"{first.source}: {which}; models answer together over the same answers"
-        )
-    return torch.tensor([place[answer] for answer in first.answers.answers])
+    return torch.tensor([index[answer] for answer in first.answers.answers])

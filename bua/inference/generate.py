@@ -1,4 +1,4 @@
-"""Making captioners say something: a model, its regions and a search put together.
+"""Generating captions: captioners, the regions of a batch, and a search.
 
 Shapes: B images, N sequences an image, V words, K regions.
 """
@@ -24,15 +24,15 @@ Search = TypeVar("Search", BeamSearch, DiverseBeamSearch, Sampling, Decoder)
 
 
 def make_step_function(model: Captioner[Any, Any], regions: RegionBatch) -> tuple[StepFunction, Any]:
-    """Encode regions and return the step function of a captioner over them, and its first state."""
+    """Encode regions, and return the step function of a captioner over them and its initial state."""
     memory = model.encode(regions)
-    stepping = model.stepping(memory)
+    model_step = model.make_step(memory)
 
     def step(words: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
-        logits, weights, state = stepping(words, state)
+        logits, weights, state = model_step(words, state)
         return logits.float().log_softmax(-1), weights, state
 
-    return step, model.start(memory, 1)
+    return step, model.init_state(memory, 1)
 
 
 @torch.no_grad()
@@ -40,48 +40,51 @@ def generate(
     models: Sequence[Captioner[Any, Any]],
     regions: Sequence[RegionBatch],
     decoder: Decoder,
-    shares: Sequence[float] | None = None,
-    **more: Any,
+    weights: Sequence[float] | None = None,
+    **kwargs: Any,
 ) -> Hypotheses:
-    """Caption a batch of images by one captioner, or by several together.
+    """Caption a batch of images with one captioner or an ensemble.
 
     Args:
-        models: captioners over one vocabulary, in eval mode.
-        regions: of the images, as each captioner looks at them.
-        decoder: the search; its rules are over the indices of words.
-        shares: of each model in the mean of their probabilities; equal ones by default.
-        more: further arguments of the search, as ``automaton``.
+        models: Captioners of one vocabulary, in eval mode.
+        regions: Regions of the images, one batch for each captioner.
+        decoder: Search whose rules are in word indices.
+        weights: Weight of each model in the mean of their probabilities. Default: equal.
+        kwargs: Further arguments of the search, such as ``automaton``.
     """
     parts = [make_step_function(model, batch) for model, batch in zip(models, regions, strict=True)]
     step, state = parts[0]
     if len(parts) > 1:
-        alike = all(torch.equal(batch.boxes, regions[0].boxes) for batch in regions)
-        step = ensemble([one for one, _ in parts], shares, same_regions=alike)
-        state = tuple(first for _, first in parts)
+        same_regions = all(torch.equal(batch.boxes, regions[0].boxes) for batch in regions)
+        step = ensemble([step for step, _ in parts], weights, same_regions=same_regions)
+        state = tuple(state for _, state in parts)
     features = regions[0].features
-    return decoder(step, state, images=len(features), device=features.device, **more)
+    return decoder(step, state, images=len(features), device=features.device, **kwargs)
 
 
 @cache
-def _report(line: str) -> None:
+def _warn_once(line: str) -> None:
     log.warning(line)
 
 
 def resolve_rule_words(decoder: Search, vocabulary: Vocabulary) -> Search:
-    """Return a search whose rules are over the indices of a vocabulary, from one that names words.
+    """Return a copy of a search whose rules are in the word indices of a vocabulary.
 
-    Words that the vocabulary lacks are told, once a process.
+    Words that the vocabulary lacks are reported once a process.
+
+    Args:
+        decoder: Search whose rules may name words.
+        vocabulary: Vocabulary of the captioner.
 
     Raises:
-        InputError: the vocabulary is of pieces of words, and a rule is about whole ones.
+        InputError: If the vocabulary consists of subwords and a rule is about whole words.
     """
     rules = decoder.rules
-    if vocabulary.pieces and (rules.of_words() or not rules.allow_repeat or rules.no_repeat_ngram_size):
+    if vocabulary.subword_model and (rules.name_words() or not rules.allow_repeat or rules.no_repeat_ngram_size):
         raise InputError(
-            "rules.allow_repeat, again, ngram, banned and endings are over words; the model says pieces"
+            "the rules allow_repeat, repeatable_words, no_repeat_ngram_size, bad_words and bad_endings are "
+            "about words, but the model generates subwords"
         )
-    for rule, words in decoder.rules.unheard(vocabulary.index).items():
-        _report(
-            f"rules.{rule}: the vocabulary lacks {', '.join(map(str, words))}: there the rule does nothing"
-        )
-    return replace(decoder, rules=decoder.rules.indexed(vocabulary.index))
+    for rule, words in rules.unknown_words(vocabulary.index).items():
+        _warn_once(f"rules.{rule}: has no effect for {', '.join(map(str, words))}, which the vocabulary lacks")
+    return replace(decoder, rules=rules.to_indices(vocabulary.index))

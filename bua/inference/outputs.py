@@ -1,4 +1,4 @@
-"""What a trained model says: captions and answers, with where it looked.
+"""What predictors return: captions and answers with the attention behind them.
 
 Shapes: K regions, T words.
 """
@@ -14,14 +14,14 @@ from bua.structures.regions import Regions
 
 @dataclass(frozen=True)
 class CaptionCandidate:
-    """One thing that can be said of an image.
+    """One caption that a search found.
 
     Attributes:
-        text: the caption.
-        words: its words.
-        log_prob: sum of the log-probabilities of its words and its end.
-        weights: (T, K), how much each word looked at each region; the mean of its pieces where a word
-            was said in pieces.
+        text: The caption.
+        words: Words of the caption.
+        log_prob: Sum of the log-probabilities of its words and its end token.
+        weights: Attention of each word over the regions, shape (T, K); the mean over the subwords where a
+            word was generated in several.
     """
 
     text: str
@@ -32,11 +32,11 @@ class CaptionCandidate:
 
 @dataclass(frozen=True)
 class CaptionOutput:
-    """What was said of one image.
+    """The captions of one image.
 
     Attributes:
-        candidates: all that the search found, best first.
-        regions: the regions.
+        candidates: All captions that the search found, best first.
+        regions: Regions of the image.
     """
 
     candidates: list[CaptionCandidate]
@@ -49,17 +49,17 @@ class CaptionOutput:
 
     @property
     def words(self) -> list[str]:
-        """Its words."""
+        """Words of the best caption."""
         return self.candidates[0].words
 
     @property
     def log_prob(self) -> float:
-        """Sum of the log-probabilities of its words and its end."""
+        """Sum of the log-probabilities of the words of the best caption and its end token."""
         return self.candidates[0].log_prob
 
     @property
     def weights(self) -> NDArray[np.float32]:
-        """(T, K), how much each of its words looked at each region."""
+        """Attention of each word of the best caption over the regions, shape (T, K)."""
         return self.candidates[0].weights
 
 
@@ -68,8 +68,8 @@ class VQAPrediction:
     """The answer to one question.
 
     Attributes:
-        candidates: the best answers with their scores, 0 to 1, best first.
-        weights: (K,), how much each region was looked at.
+        candidates: The best answers with their scores, 0 to 1, best first.
+        weights: Attention over the regions, shape (K,).
     """
 
     candidates: list[tuple[str, float]]
@@ -82,23 +82,29 @@ class VQAPrediction:
 
     @property
     def score(self) -> float:
-        """Its score, 0 to 1."""
+        """Score of the best answer, 0 to 1."""
         return self.candidates[0][1]
 
 
 @dataclass(frozen=True)
 class VQAOutput(VQAPrediction):
-    """The answer to one question about one image, and the image's regions."""
+    """The answer to one question about one image.
+
+    Attributes:
+        regions: Regions of the image.
+    """
 
     regions: Regions
 
 
-def merge_subword_attention(weights: NDArray[np.float32], lengths: Sequence[int]) -> NDArray[np.float32]:
-    """Return how much each word looked at each region, as the mean of its pieces.
+def merge_subword_attention(
+    weights: NDArray[np.float32], lengths: Sequence[int]
+) -> NDArray[np.float32]:
+    """Return the attention of each word as the mean over its subwords, shape (len(lengths), K).
 
     Args:
-        weights: (T, K) or more steps, of the pieces.
-        lengths: of how many pieces each word is made.
+        weights: Attention of the subwords, shape (T, K); rows after the last word are ignored.
+        lengths: Number of subwords of each word.
     """
     if not lengths:
         return weights[:0]

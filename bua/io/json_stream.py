@@ -1,4 +1,4 @@
-"""Reading a long JSON file piece by piece, so that a file of a gigabyte needs a few megabytes."""
+"""Stream long JSON files, so that reading a gigabyte takes a few megabytes of memory."""
 
 import json
 import re
@@ -9,170 +9,172 @@ from typing import Any, TextIO
 from bua.errors import InputError
 
 CHUNK = 1 << 22  # characters
-_SPACE = re.compile(r"[ \t\n\r]*")
-#: What may stand behind a whole element.
-_ENDS = frozenset(" \t\n\r,]}:")
+_WHITESPACE = re.compile(r"[ \t\n\r]*")
+#: Characters that may follow a complete value.
+_DELIMITERS = frozenset(" \t\n\r,]}:")
 _DECODER = json.JSONDecoder()
 
 
 def elements(path: Path, chunk: int = CHUNK) -> Iterator[Any]:
-    """Give the elements of the list that a JSON file is, in their order.
+    """Yield the elements of a JSON file that is a list, in order.
 
     Args:
-        path: a JSON file, UTF-8.
-        chunk: characters read at once.
+        path: JSON file, UTF-8.
+        chunk: Number of characters to read at once.
 
     Raises:
-        InputError: there is no such file, or it is not a list in JSON; the place is named.
+        InputError: If the file does not exist or is not a JSON list; the position is named.
     """
     yield from _read(path, chunk, lambda reader: reader.elements())
 
 
 def members(path: Path, chunk: int = CHUNK) -> Iterator[tuple[str | None, Any]]:
-    """Give the members of the object that a JSON file is, with their names; of lists, every element.
+    """Yield the (name, value) members of a JSON file that is an object.
 
-    The elements of a list that is the whole file have no name, which is ``None``.
+    Members that are lists are yielded element by element. If the file is a list, its elements are
+    yielded with ``None`` as their name.
 
     Args:
-        path: a JSON file, UTF-8.
-        chunk: characters read at once.
+        path: JSON file, UTF-8.
+        chunk: Number of characters to read at once.
 
     Raises:
-        InputError: there is no such file, or it is neither a list nor an object in JSON; the place is named.
+        InputError: If the file does not exist or is neither a JSON list nor an object; the position is
+            named.
     """
     yield from _read(path, chunk, lambda reader: reader.members())
 
 
-def _read(path: Path, chunk: int, pieces: Callable[["_Reader"], Iterator[Any]]) -> Iterator[Any]:
+def _read(path: Path, chunk: int, parse: Callable[["_Reader"], Iterator[Any]]) -> Iterator[Any]:
     try:
         with open(path, encoding="utf-8-sig") as file:
-            yield from pieces(_Reader(path, file, chunk))
+            yield from parse(_Reader(path, file, chunk))
     except FileNotFoundError:
-        packed = path.with_name(f"{path.name}.zip")
-        hint = f"; unpack {packed.name}" if packed.exists() else ""
-        raise InputError(f"{path}: there is no such file{hint}") from None
+        archive = path.with_name(f"{path.name}.zip")
+        hint = f"; unpack {archive.name}" if archive.exists() else ""
+        raise InputError(f"{path}: file does not exist{hint}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     except RecursionError:
-        raise InputError(f"{path}: not JSON: nested too deeply") from None
+        raise InputError(f"{path}: not valid JSON: nested too deeply") from None
     except InputError:
         raise
-    except ValueError as error:  # a number of thousands of digits
-        raise InputError(f"{path}: not JSON: {error}") from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise InputError(f"{path}: not valid JSON: {error}") from None
 
 
 class _Reader:
-    """A window on the text of a file: what was decoded leaves it, what is needed is read into it."""
+    """A sliding window over the text of a file: decoded text is dropped, more is read when needed."""
 
     def __init__(self, path: Path, file: TextIO, chunk: int) -> None:
         self.path, self.file, self.chunk = path, file, chunk
-        self.text, self.at = "", 0
-        self.before = 0  # characters that have left the window
-        self.count = 0  # elements given
+        self.text, self.position = "", 0
+        self.dropped = 0  # characters before the window
+        self.count = 0  # elements decoded of the current list
 
     def elements(self) -> Iterator[Any]:
-        """Give every element of a file that is a list."""
-        if self.next_mark() != "[":
-            raise self.wrong("a list was expected")
+        """Yield the elements of a file that is a list."""
+        if self.peek() != "[":
+            raise self.error("expected a list")
         yield from self.list_items()
-        self.end("list")
+        self.check_end("list")
 
     def members(self) -> Iterator[tuple[str | None, Any]]:
-        """Give every element of a file that is a list, or every member of one that is an object."""
-        mark = self.next_mark()
-        if mark == "[":
+        """Yield the elements of a file that is a list, or the members of one that is an object."""
+        first = self.peek()
+        if first == "[":
             for element in self.list_items():
                 yield None, element
-            self.end("list")
-        elif mark == "{":
+            self.check_end("list")
+        elif first == "{":
             yield from self.object_items()
-            self.end("object")
+            self.check_end("object")
         else:
-            raise self.wrong("a list or an object was expected")
+            raise self.error("expected a list or an object")
 
     def list_items(self) -> Iterator[Any]:
-        """Give every element of the list that begins here."""
+        """Yield the elements of the list that starts here."""
         for _ in self.items("]", "list"):
             yield self.value()
             self.count += 1
 
     def object_items(self) -> Iterator[tuple[str | None, Any]]:
-        """Give every member of the object that begins here, a list element by element."""
+        """Yield the members of the object that starts here, lists element by element."""
         for _ in self.items("}", "object"):
-            if self.next_mark() != '"':
-                raise self.wrong("a name in quotes was expected")
+            if self.peek() != '"':
+                raise self.error("expected a name in quotes")
             name = self.value()
-            if self.next_mark() != ":":
-                raise self.wrong("a colon was expected")
-            self.at += 1
-            if self.next_mark() == "[":
+            if self.peek() != ":":
+                raise self.error("expected a colon")
+            self.position += 1
+            if self.peek() == "[":
                 self.count = 0
                 for element in self.list_items():
                     yield name, element
             else:
                 yield name, self.value()
 
-    def items(self, last: str, what: str) -> Iterator[None]:
-        """Stop before every item of a list or an object that begins here, and go behind its end."""
-        self.at += 1
-        if self.next_mark() == last:
-            self.at += 1
+    def items(self, closing: str, kind: str) -> Iterator[None]:
+        """Yield before every item of the list or object that starts here, and move past its end."""
+        self.position += 1
+        if self.peek() == closing:
+            self.position += 1
             return
         while True:
             yield
-            mark = self.next_mark()
-            if mark not in (",", last):
-                raise self.wrong(f"a comma or the end of the {what} was expected")
-            self.at += 1
-            if mark == last:
+            following = self.peek()
+            if following not in (",", closing):
+                raise self.error(f"expected a comma or the end of the {kind}")
+            self.position += 1
+            if following == closing:
                 return
 
-    def end(self, what: str) -> None:
-        """Go to the end of the file."""
-        if more := self.next_mark():
-            hint = "; it looks like JSON lines, one document is needed" if more in "{[" else ""
-            raise self.wrong(f"there is more after the end of the {what}{hint}")
+    def check_end(self, kind: str) -> None:
+        """Raise ``InputError`` unless only whitespace is left in the file."""
+        if extra := self.peek():
+            hint = "; this looks like JSON lines, expected one document" if extra in "{[" else ""
+            raise self.error(f"unexpected data after the end of the {kind}{hint}")
 
     def read(self) -> bool:
-        """Read on, at least as much as the window holds already; say whether there was more."""
-        self.before += self.at
-        self.text, self.at = self.text[self.at :], 0
+        """Read at least as much as the window holds; return whether there was more to read."""
+        self.dropped += self.position
+        self.text, self.position = self.text[self.position :], 0
         more = self.file.read(max(self.chunk, len(self.text)))
         self.text += more
         return bool(more)
 
-    def next_mark(self) -> str:
-        """Return the next character that is not white space, or nothing at the end of the file."""
+    def peek(self) -> str:
+        """Skip whitespace and return the next character, or "" at the end of the file."""
         while True:
-            space = _SPACE.match(self.text, self.at)
-            self.at = space.end() if space else self.at
-            if self.at < len(self.text):
-                return self.text[self.at]
+            whitespace = _WHITESPACE.match(self.text, self.position)
+            self.position = whitespace.end() if whitespace else self.position
+            if self.position < len(self.text):
+                return self.text[self.position]
             if not self.read():
                 return ""
 
     def value(self) -> Any:
-        """Decode the value that begins at the next mark."""
-        self.next_mark()
+        """Decode the next value."""
+        self.peek()
         while True:
             try:
-                value, end = _DECODER.raw_decode(self.text, self.at)
+                value, end = _DECODER.raw_decode(self.text, self.position)
             except json.JSONDecodeError as error:
                 if not self.read():
-                    self.at = error.pos - (len(error.doc) - len(self.text))
-                    raise self.wrong(error.msg) from None
+                    self.position = error.pos - (len(error.doc) - len(self.text))
+                    raise self.error(error.msg) from None
                 continue
-            behind = len(self.text) - end
-            if self.text[end : end + 1] not in _ENDS and self.read():  # a number may go on
+            remaining = len(self.text) - end
+            if self.text[end : end + 1] not in _DELIMITERS and self.read():  # a number may continue
                 continue
-            self.at = len(self.text) - behind
+            self.position = len(self.text) - remaining
             return value
 
-    def wrong(self, what: str) -> InputError:
-        """Return the error for the present place."""
-        ends = self.at >= len(self.text) and not self.file.read(1)
-        place = "the file ends there" if ends else f"there is {self.text[self.at : self.at + 20]!r}"
+    def error(self, problem: str) -> InputError:
+        """Return the error for a problem at the current position."""
+        at_end = self.position >= len(self.text) and not self.file.read(1)
+        found = "the end of the file" if at_end else repr(self.text[self.position : self.position + 20])
         return InputError(
-            f"{self.path}: not JSON: {what} at character {self.before + self.at} "
-            f"(entry {self.count} of the list), {place}"
+            f"{self.path}: not valid JSON: {problem} at character {self.dropped + self.position} "
+            f"(element {self.count} of the list), found {found}"
         )

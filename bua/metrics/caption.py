@@ -1,7 +1,7 @@
-"""Caption metrics with the official numbers: BLEU, METEOR, ROUGE-L, CIDEr.
+"""Caption metrics with the official numbers: BLEU, METEOR, ROUGE-L, CIDEr, SPICE.
 
-The scorers are pycocoevalcap's, which are those of the COCO evaluation server; what the server
-calls CIDEr is CIDEr-D with document frequencies from the references that are scored.
+The scorers are those of pycocoevalcap, as on the COCO evaluation server. What the server calls CIDEr is
+CIDEr-D with document frequencies from the references of the scored images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,9 @@ from bua.metrics.java import METEOR_JAR, PTB_JAR, jar_sha1, java_version, meteor
 from bua.metrics.spice import SPICE_JAR, spice
 from bua.text.tokenize import ptb_like
 
-METRICS = ("bleu", "meteor", "rouge", "cider")
-#: Those, and one whose models must be got first.
-KNOWN = (*METRICS, "spice")
+DEFAULT_METRICS = ("bleu", "meteor", "rouge", "cider")
+#: SPICE is not a default, since its models must be downloaded first.
+ALL_METRICS = (*DEFAULT_METRICS, "spice")
 TOKENIZERS = ("ptb", "python")
 
 
@@ -26,67 +26,87 @@ def caption_scores(
     predictions: Mapping[Any, str],
     references: Mapping[Any, Sequence[str]],
     *,
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str] = DEFAULT_METRICS,
     tokenizer: str = "ptb",
 ) -> dict[str, float]:
-    """Score one caption an image against its references.
+    """Score one caption per image against its references.
 
     Args:
-        predictions: raw captions by image id.
-        references: raw references by image id; only images with a prediction are scored.
-        metrics: some of ``KNOWN``.
-        tokenizer: "ptb" (the official one, Java) or "python" (nearly the same, without Java).
+        predictions: Raw caption by image id.
+        references: Raw references by image id; only images with a prediction are scored.
+        metrics: Subset of ``ALL_METRICS``.
+        tokenizer: "ptb" (official, requires Java) or "python" (nearly the same, without Java).
 
     Returns:
-        ``BLEU-1`` to ``BLEU-4``, ``METEOR``, ``ROUGE-L``, ``SPICE`` as fractions and ``CIDEr`` around 1.
+        ``BLEU-1`` to ``BLEU-4``, ``METEOR``, ``ROUGE-L`` and ``SPICE`` from 0 to 1, and ``CIDEr``, which
+        is usually around 1.
 
     Raises:
-        InputError: there is nothing to score, an image has no references, or Java is missing.
+        InputError: If there are no predictions, an image has no references, a metric or the tokenizer
+            is unknown, or Java is missing.
     """
-    unknown = [name for name in metrics if name not in KNOWN]
+    unknown = [name for name in metrics if name not in ALL_METRICS]
     if unknown:
-        raise InputError(f"there is no metric {unknown[0]!r}; there is {', '.join(KNOWN)}")
+        raise InputError(f"unknown metric {unknown[0]!r}, expected one of {', '.join(ALL_METRICS)}")
     if not predictions:
-        raise InputError("there are no predictions to score")
+        raise InputError("no predictions to score")
     for image_id in predictions:
         if not references.get(image_id):
-            raise InputError(f"image {image_id!r} was predicted but has no references")
-    hypotheses, truth = tokenized(predictions, references, tokenizer)
+            raise InputError(f"image {image_id!r} has a prediction but no references")
+    hypotheses, references = tokenize_pairs(predictions, references, tokenizer)
     scores: dict[str, float] = {}
     if "bleu" in metrics:
-        values, _ = Bleu(4).compute_score(truth, hypotheses, verbose=0)
+        values, _ = Bleu(4).compute_score(references, hypotheses, verbose=0)
         scores |= {f"BLEU-{n}": float(value) for n, value in enumerate(values, 1)}
     if "meteor" in metrics:
-        said = [hypotheses[i][0] for i in hypotheses]
-        scores["METEOR"] = meteor(said, [truth[i] for i in hypotheses])
+        captions = [hypotheses[i][0] for i in hypotheses]
+        scores["METEOR"] = meteor(captions, [references[i] for i in hypotheses])
     if "rouge" in metrics:
-        scores["ROUGE-L"] = float(Rouge().compute_score(truth, hypotheses)[0])
+        scores["ROUGE-L"] = float(Rouge().compute_score(references, hypotheses)[0])
     if "cider" in metrics:
-        scores["CIDEr"] = float(Cider().compute_score(truth, hypotheses)[0])
+        scores["CIDEr"] = float(Cider().compute_score(references, hypotheses)[0])
     if "spice" in metrics:
-        scores["SPICE"] = spice([hypotheses[i][0] for i in hypotheses], [truth[i] for i in hypotheses])
+        scores["SPICE"] = spice([hypotheses[i][0] for i in hypotheses], [references[i] for i in hypotheses])
     return scores
 
 
-def tokenized(
+def tokenize_pairs(
     predictions: Mapping[Any, str], references: Mapping[Any, Sequence[str]], tokenizer: str
 ) -> tuple[dict[Any, list[str]], dict[Any, list[str]]]:
-    """Tokenise predictions and their references, each as a text with single spaces, in lists by id."""
+    """Tokenize predictions and their references.
+
+    Args:
+        predictions: Raw caption by image id.
+        references: Raw references by image id.
+        tokenizer: "ptb" or "python".
+
+    Returns:
+        Predictions and references by image id, each a list of texts with tokens separated by spaces.
+
+    Raises:
+        InputError: If the tokenizer is unknown, or if Java is missing.
+    """
     if tokenizer not in TOKENIZERS:
-        raise InputError(f"there is no tokenizer {tokenizer!r}; there is {', '.join(TOKENIZERS)}")
+        raise InputError(f"unknown tokenizer {tokenizer!r}, expected one of {', '.join(TOKENIZERS)}")
     counts = [(image_id, len(references[image_id])) for image_id in predictions]
-    flat = [*predictions.values(), *(r for i, _ in counts for r in references[i])]
-    done = ptb_tokenize(flat) if tokenizer == "ptb" else [" ".join(ptb_like(text)) for text in flat]
-    hypotheses = {image_id: [done[n]] for n, image_id in enumerate(predictions)}
-    truth, at = {}, len(predictions)
+    texts = [*predictions.values(), *(r for i, _ in counts for r in references[i])]
+    tokenized = ptb_tokenize(texts) if tokenizer == "ptb" else [" ".join(ptb_like(text)) for text in texts]
+    hypotheses = {image_id: [tokenized[n]] for n, image_id in enumerate(predictions)}
+    tokenized_references, start = {}, len(predictions)
     for image_id, count in counts:
-        truth[image_id] = done[at : at + count]
-        at += count
-    return hypotheses, truth
+        tokenized_references[image_id] = tokenized[start : start + count]
+        start += count
+    return hypotheses, tokenized_references
 
 
 def signature(metrics: Sequence[str], tokenizer: str, images: int) -> dict[str, Any]:
-    """Return what decides the numbers besides the captions."""
+    """Return the settings that the scores depend on, for reporting.
+
+    Args:
+        metrics: Computed metrics.
+        tokenizer: "ptb" or "python".
+        images: Number of scored images.
+    """
     needs_java = tokenizer == "ptb" or "meteor" in metrics or "spice" in metrics
     return {
         "metrics": list(metrics),

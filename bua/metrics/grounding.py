@@ -1,10 +1,13 @@
-"""Does attention look at what is named?
+"""Measure attention grounding: does a model attend to the objects that its words name?
 
-The region that was looked at most is compared with the boxes of the things that a word names, or that a
-question is about, in two ways: it overlaps one of them with an intersection over union of at least 0.5;
-or its middle lies in one of them, the pointing game (Zhang et al. 2016, "Top-down Neural Attention by
-Excitation Backprop", section 4.1), which cells of a grid can win, too. Of several regions looked at
-alike, each counts for its share, so that equal weights score what chance does.
+The region with the largest attention weight is compared with the boxes of the objects that a word
+names, or that a question is about, in two ways: by overlap, with an intersection over union (IoU) of at
+least 0.5; and by the pointing game (Zhang et al. 2016, "Top-down Neural Attention by Excitation
+Backprop", section 4.1), where the center of the region must lie in one of the boxes, which also suits
+grid cells. If several regions share the largest weight, the score is their mean, so that uniform
+attention scores exactly as chance does.
+
+Shapes: K regions of the image, M object boxes.
 """
 
 from collections.abc import Iterable
@@ -13,63 +16,82 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-#: Weights (K,), the boxes of the regions (K, 4) and those that are named (M, 4).
+#: Attention of one word or question: weights over the regions (K,), boxes of the regions (K, 4) and
+#: boxes of the objects (M, 4).
 AttendedWord = tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]
 
 
 class Grounding(NamedTuple):
-    """Shares of the looks that were right.
+    """Grounding scores, means over words or questions.
 
     Attributes:
-        share: the region most looked at overlaps what is named.
-        chance: the same of a region chosen at random.
-        pointed: its middle lies in what is named.
-        pointed_chance: the same of a region chosen at random.
-        mass: of the weights of all regions, so much is on those whose middle lies in what is named.
-        looks: how many there are.
+        iou_accuracy: Fraction for which the most attended region overlaps an object.
+        iou_chance: The same for a region chosen at random.
+        pointing_accuracy: Fraction for which the center of the most attended region lies in an object.
+        pointing_chance: The same for a region chosen at random.
+        attention_mass: Attention on the regions whose centers lie in an object, 0 to 1.
+        num_samples: Number of words or questions.
     """
 
-    share: float
-    chance: float
-    pointed: float
-    pointed_chance: float
-    mass: float
-    looks: int
+    iou_accuracy: float
+    iou_chance: float
+    pointing_accuracy: float
+    pointing_chance: float
+    attention_mass: float
+    num_samples: int
 
 
 def iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return intersection over union of boxes (N, 4) and (M, 4), x1 y1 x2 y2, as (N, M)."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    inside = (high - low).clip(min=0).prod(-1).astype(np.float64)
-    area_a, area_b = ((x[:, 2:] - x[:, :2]).clip(min=0).prod(-1) for x in (a, b))
-    union = area_a[:, None] + area_b[None, :] - inside
-    shares: NDArray[np.float64] = np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
-    return shares
-
-
-def inside(regions: NDArray[np.floating], named: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Say whether the middle of each region (K, 4) lies in any of the boxes (M, 4)."""
-    middles = (regions[:, None, :2] + regions[:, None, 2:]) / 2
-    within = (middles >= named[None, :, :2]) & (middles <= named[None, :, 2:])
-    found: NDArray[np.bool_] = np.any(np.all(within, axis=-1), axis=1)
-    return found
-
-
-def grounding(looks: Iterable[AttendedWord], threshold: float = 0.5) -> Grounding:
-    """Measure how often what is named is looked at.
+    """Return the intersection over union of all pairs of boxes.
 
     Args:
-        looks: one for every word or question that names something.
-        threshold: intersection over union from which a region overlaps what is named.
+        a: Boxes as x1 y1 x2 y2, shape (N, 4).
+        b: Boxes as x1 y1 x2 y2, shape (M, 4).
+
+    Returns:
+        Shape (N, M).
+    """
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    intersection = (high - low).clip(min=0).prod(-1).astype(np.float64)
+    area_a, area_b = ((x[:, 2:] - x[:, :2]).clip(min=0).prod(-1) for x in (a, b))
+    union = area_a[:, None] + area_b[None, :] - intersection
+    ratios: NDArray[np.float64] = np.divide(
+        intersection, union, out=np.zeros_like(intersection), where=union > 0
+    )
+    return ratios
+
+
+def center_inside(regions: NDArray[np.floating], objects: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Return whether the center of each region (K, 4) lies in any of the object boxes (M, 4)."""
+    centers = (regions[:, None, :2] + regions[:, None, 2:]) / 2
+    within = (centers >= objects[None, :, :2]) & (centers <= objects[None, :, 2:])
+    result: NDArray[np.bool_] = np.any(np.all(within, axis=-1), axis=1)
+    return result
+
+
+def grounding(attended: Iterable[AttendedWord], threshold: float = 0.5) -> Grounding:
+    """Compute the grounding scores of attended words or questions.
+
+    Args:
+        attended: Attention of every word that names an object, or of every question.
+        threshold: Minimum IoU at which a region overlaps an object.
     """
     rows = []
-    for weights, regions, named in looks:
-        overlaps, holds = iou(regions, named).max(1) >= threshold, inside(regions, named)
-        most = weights == weights.max()
-        mass = float(weights @ holds / weights.sum())
-        rows.append((overlaps[most].mean(), overlaps.mean(), holds[most].mean(), holds.mean(), mass))
+    for weights, regions, objects in attended:
+        overlaps, inside = iou(regions, objects).max(1) >= threshold, center_inside(regions, objects)
+        most_attended = weights == weights.max()
+        mass = float(weights @ inside / weights.sum())
+        rows.append(
+            (
+                overlaps[most_attended].mean(),
+                overlaps.mean(),
+                inside[most_attended].mean(),
+                inside.mean(),
+                mass,
+            )
+        )
     if not rows:
         return Grounding(0.0, 0.0, 0.0, 0.0, 0.0, 0)
-    share, chance, pointed, pointed_chance, mass = np.mean(rows, axis=0).tolist()
-    return Grounding(share, chance, pointed, pointed_chance, mass, len(rows))
+    iou_accuracy, iou_chance, pointing_accuracy, pointing_chance, mass = np.mean(rows, axis=0).tolist()
+    return Grounding(iou_accuracy, iou_chance, pointing_accuracy, pointing_chance, mass, len(rows))

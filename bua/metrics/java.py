@@ -1,6 +1,7 @@
-"""The two Java programs of the official caption evaluation, run so that they cannot go wrong silently.
+"""Run the PTB tokenizer and METEOR, the Java programs of the official caption evaluation.
 
-The jars are those that pycocoevalcap ships, which are those of the COCO evaluation server.
+The jars are those in pycocoevalcap, as on the COCO evaluation server. Failures and truncated output are
+raised as errors.
 """
 
 import contextlib
@@ -20,59 +21,72 @@ from bua.text.tokenize import PTB_PUNCTUATION
 
 PTB_JAR = "tokenizer/stanford-corenlp-3.4.1.jar"
 METEOR_JAR = "meteor/meteor-1.5.jar"
-#: So that texts are read and numbers written alike everywhere.
-FLAGS = ("-Dfile.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US")
+#: Make encoding and number format independent of the locale.
+JAVA_FLAGS = ("-Dfile.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US")
 
 
-def jar(name: str) -> Path:
-    """Return the path of a jar by its place in pycocoevalcap."""
+def jar_path(name: str) -> Path:
+    """Return the path of a jar given by its path within pycocoevalcap."""
     return Path(str(files("pycocoevalcap") / name))
 
 
-def java() -> str:
-    """Return the Java program.
+def find_java() -> str:
+    """Return the path of the ``java`` executable.
 
     Raises:
-        InputError: there is none on the path.
+        InputError: If Java is not on the PATH.
     """
-    found = shutil.which("java")
-    if found is None:
+    path = shutil.which("java")
+    if path is None:
         raise InputError(
-            "Java was not found; install a Java runtime, or give tokenizer=python and leave METEOR "
-            "out of metrics=[...]"
+            "Java was not found; install a Java runtime, or set tokenizer=python and omit meteor from "
+            "metrics=[...]"
         )
-    return found
+    return path
 
 
 def java_version() -> str | None:
-    """Return the first line of ``java -version``, or nothing without Java."""
-    found = shutil.which("java")
-    if found is None:
+    """Return the version line of ``java -version``, or ``None`` without Java."""
+    path = shutil.which("java")
+    if path is None:
         return None
-    done = subprocess.run([found, "-version"], capture_output=True, text=True, timeout=60, check=False)
-    return next((line for line in done.stderr.splitlines() if "version" in line), None)
+    result = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=60, check=False)
+    return next((line for line in result.stderr.splitlines() if "version" in line), None)
 
 
 def jar_sha1(name: str) -> str:
-    """Return the sha1 of a jar, which signatures carry."""
-    return hashlib.sha1(jar(name).read_bytes(), usedforsecurity=False).hexdigest()
+    """Return the SHA-1 of a jar, which is part of signatures."""
+    return hashlib.sha1(jar_path(name).read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def ptb_tokenize(captions: Sequence[str], timeout: float = 600) -> list[str]:
-    """Tokenise as the COCO evaluation does: Penn Treebank, lower case, without punctuation.
+    """Tokenize captions as the COCO evaluation does: Penn Treebank, lowercase, without punctuation.
+
+    Args:
+        captions: Raw captions.
+        timeout: Time limit in seconds.
+
+    Returns:
+        Tokens of each caption, separated by spaces.
 
     Raises:
-        InputError: Java is missing, fails, or returns another number of lines than it was given.
+        InputError: If Java is missing or fails, or does not return one line per caption.
     """
     if not captions:
         return []
     lines = [" ".join(caption.split()) for caption in captions]
-    command = [java(), *FLAGS, "-cp", str(jar(PTB_JAR)), "edu.stanford.nlp.process.PTBTokenizer"]
+    command = [
+        find_java(),
+        *JAVA_FLAGS,
+        "-cp",
+        str(jar_path(PTB_JAR)),
+        "edu.stanford.nlp.process.PTBTokenizer",
+    ]
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".txt") as file:
         file.write("\n".join(lines) + "\n")
         file.flush()
         try:
-            done = subprocess.run(
+            result = subprocess.run(
                 [*command, "-preserveLines", "-lowerCase", file.name],
                 capture_output=True,
                 text=True,
@@ -82,33 +96,33 @@ def ptb_tokenize(captions: Sequence[str], timeout: float = 600) -> list[str]:
             )
         except subprocess.TimeoutExpired:
             raise InputError(f"the PTB tokenizer did not finish within {timeout:.0f} s") from None
-    out = done.stdout.split("\n")[:-1]
-    if done.returncode or len(out) != len(lines):
-        said = (done.stderr or done.stdout).strip().splitlines()
+    out = result.stdout.split("\n")[:-1]
+    if result.returncode or len(out) != len(lines):
+        output = (result.stderr or result.stdout).strip().splitlines()
         raise InputError(
-            f"the PTB tokenizer failed: {len(out)} lines for {len(lines)} captions; Java said: "
-            f"{said[0] if said else 'nothing'}"
+            f"the PTB tokenizer failed: {len(out)} lines for {len(lines)} captions; output of Java: "
+            f"{output[0] if output else 'none'}"
         )
     return [" ".join(w for w in line.rstrip().split(" ") if w not in PTB_PUNCTUATION) for line in out]
 
 
 def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]], timeout: float = 900) -> float:
-    """Return METEOR 1.5 of a corpus, aggregated as the official evaluation does.
+    """Return the corpus score of METEOR 1.5, aggregated as in the official evaluation.
 
     Args:
-        hypotheses: one tokenised caption an image.
-        references: the tokenised references of each.
-        timeout: seconds after which the program is ended.
+        hypotheses: Tokenized caption of each image.
+        references: Tokenized references of each image.
+        timeout: Time limit in seconds.
 
     Raises:
-        InputError: Java is missing, or the program fails or does not end in time.
+        InputError: If Java is missing, or if the program fails or exceeds the time limit.
     """
     command = [
-        java(),
+        find_java(),
         "-Xmx2G",
-        *FLAGS,
+        *JAVA_FLAGS,
         "-jar",
-        str(jar(METEOR_JAR)),
+        str(jar_path(METEOR_JAR)),
         "-",
         "-",
         "-stdio",
@@ -116,7 +130,7 @@ def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]], timeo
         "en",
         "-norm",
     ]
-    asked = [_score_line(h, r) for h, r in zip(hypotheses, references, strict=True)]
+    lines = [_score_line(h, r) for h, r in zip(hypotheses, references, strict=True)]
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -126,15 +140,15 @@ def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]], timeo
         encoding="utf-8",
         start_new_session=True,
     )
-    watch = threading.Timer(timeout, _end, [process])
-    watch.start()
+    watchdog = threading.Timer(timeout, _kill, [process])
+    watchdog.start()
     try:
-        return _converse(process, asked)
+        return _request_scores(process, lines)
     except (OSError, ValueError):
-        raise InputError("METEOR failed or ran out of time; leave it out of metrics=[...]") from None
+        raise InputError("METEOR failed or exceeded the time limit; omit meteor from metrics=[...]") from None
     finally:
-        watch.cancel()
-        _end(process)
+        watchdog.cancel()
+        _kill(process)
         process.wait()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
@@ -142,23 +156,23 @@ def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]], timeo
                     pipe.close()
 
 
-def _converse(process: "subprocess.Popen[str]", asked: Sequence[str]) -> float:
-    """Get the statistics of every caption, then the score of all of them together."""
+def _request_scores(process: "subprocess.Popen[str]", lines: Sequence[str]) -> float:
+    """Request the statistics of every caption, then the score of the corpus."""
     assert process.stdin is not None
     assert process.stdout is not None
     stats = []
-    for line in asked:
+    for line in lines:
         process.stdin.write(line)
         process.stdin.flush()
         stats.append(process.stdout.readline().strip())
     process.stdin.write("EVAL ||| " + " ||| ".join(stats) + "\n")
     process.stdin.flush()
-    for _ in asked:  # one score a caption, then that of the corpus
+    for _ in lines:  # one score per caption, then that of the corpus
         process.stdout.readline()
     return float(process.stdout.readline())
 
 
-def _end(process: "subprocess.Popen[str]") -> None:
+def _kill(process: "subprocess.Popen[str]") -> None:
     """Kill a process and its children."""
     with contextlib.suppress(OSError):
         os.killpg(process.pid, signal.SIGKILL)

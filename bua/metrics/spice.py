@@ -1,8 +1,8 @@
-"""SPICE (Anderson et al. 2016), by its authors' program, where its language models are.
+"""SPICE (Anderson et al. 2016), computed by its authors' Java program.
 
-The program comes with pycocoevalcap; the models of Stanford CoreNLP 3.6.0 that it reads do not, and are
-never downloaded here. They are looked for in the folder that ``BUA_SPICE`` names, else where pycocoevalcap
-puts them.
+The program is part of pycocoevalcap. The Stanford CoreNLP 3.6.0 models that it requires are not, and are
+never downloaded here: they are read from the folder in the environment variable ``BUA_SPICE``, by
+default from where pycocoevalcap puts them.
 """
 
 import json
@@ -14,69 +14,71 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bua.errors import InputError
-from bua.metrics.java import FLAGS, jar, java
+from bua.metrics.java import JAVA_FLAGS, find_java, jar_path
 
 SPICE_JAR = "spice/spice-1.0.jar"
 MAIN = "edu.anu.spice.SpiceScorer"
 MODELS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
-#: What the program reflects on, which Java from 16 on must be told.
-OPENED = ("java.lang", "java.math", "java.net", "java.text", "java.util", "java.util.concurrent")
+#: Packages that the program accesses by reflection, which Java 16 and later must allow explicitly.
+OPEN_PACKAGES = ("java.lang", "java.math", "java.net", "java.text", "java.util", "java.util.concurrent")
 
 
 def models_folder() -> Path:
-    """Return where the language models are looked for."""
-    return Path(os.environ.get("BUA_SPICE", jar(SPICE_JAR).parent / "lib"))
+    """Return the folder of the language models."""
+    return Path(os.environ.get("BUA_SPICE", jar_path(SPICE_JAR).parent / "lib"))
 
 
 def spice_missing() -> str | None:
-    """Say what SPICE lacks on this machine; nothing if it can be computed."""
-    lost = [name for name in MODELS if not (models_folder() / name).is_file()]
-    if lost:
+    """Return what SPICE lacks on this machine, or ``None`` if its models are present."""
+    missing = [name for name in MODELS if not (models_folder() / name).is_file()]
+    if missing:
         return (
-            f"{lost[0]} is not in {models_folder()}; unpack Stanford CoreNLP 3.6.0 there, or name its folder "
-            "as BUA_SPICE"
+            f"{missing[0]} is not in {models_folder()}; unpack Stanford CoreNLP 3.6.0 there, or set "
+            "BUA_SPICE to its folder"
         )
     return None
 
 
 def spice(hypotheses: Sequence[str], references: Sequence[Sequence[str]], timeout: float = 3600) -> float:
-    """Return the mean F score of scene graphs; 0 for a caption that has none.
+    """Return SPICE, the mean F-score of the scene graphs; captions without a scene graph score 0.
 
     Args:
-        hypotheses: one tokenised caption an image.
-        references: the tokenised references of each.
-        timeout: seconds after which the program is ended.
+        hypotheses: Tokenized caption of each image.
+        references: Tokenized references of each image.
+        timeout: Time limit in seconds.
 
     Raises:
-        InputError: Java or the models are missing, or the program fails or does not end in time.
+        InputError: If Java or the models are missing, or if the program fails or exceeds the time limit.
     """
     if missing := spice_missing():
-        raise InputError(f"spice: {missing}, or leave it out of metrics=[...]")
-    asked = [
-        {"image_id": n, "test": said, "refs": list(truth)}
-        for n, (said, truth) in enumerate(zip(hypotheses, references, strict=True))
+        raise InputError(f"spice: {missing}, or omit it from metrics=[...]")
+    images = [
+        {"image_id": n, "test": caption, "refs": list(captions)}
+        for n, (caption, captions) in enumerate(zip(hypotheses, references, strict=True))
     ]
-    program = jar(SPICE_JAR)
+    program = jar_path(SPICE_JAR)
     jars = [program, *sorted(program.parent.glob("lib/*.jar")), *(models_folder() / name for name in MODELS)]
     with tempfile.TemporaryDirectory() as folder:
-        given, out = Path(folder) / "captions.json", Path(folder) / "scores.json"
-        given.write_text(json.dumps(asked), encoding="utf-8")
+        source, out = Path(folder) / "captions.json", Path(folder) / "scores.json"
+        source.write_text(json.dumps(images), encoding="utf-8")
         command = [
-            java(),
+            find_java(),
             "-Xmx8G",
-            *FLAGS,
-            *(f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in OPENED),
+            *JAVA_FLAGS,
+            *(f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in OPEN_PACKAGES),
         ]
-        command += ["-cp", os.pathsep.join(map(str, jars)), MAIN, str(given), "-out", str(out), "-silent"]
+        command += ["-cp", os.pathsep.join(map(str, jars)), MAIN, str(source), "-out", str(out), "-silent"]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+            result = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
         except subprocess.TimeoutExpired:
             raise InputError(f"SPICE did not finish within {timeout:.0f} s") from None
         try:
             scores = [float(image["scores"]["All"]["f"]) for image in json.loads(out.read_text())]
         except (OSError, ValueError, KeyError, TypeError):
             scores = []
-    if done.returncode or len(scores) != len(asked):
-        said = next(iter((done.stderr or done.stdout).strip().splitlines()), "nothing")
-        raise InputError(f"SPICE failed: {len(scores)} scores for {len(asked)} captions; Java said: {said}")
+    if result.returncode or len(scores) != len(images):
+        output = next(iter((result.stderr or result.stdout).strip().splitlines()), "none")
+        raise InputError(
+            f"SPICE failed: {len(scores)} scores for {len(images)} captions; output of Java: {output}"
+        )
     return math.fsum(score for score in scores if math.isfinite(score)) / max(len(scores), 1)

@@ -1,153 +1,174 @@
 """The official VQA v2 accuracy.
 
-Source: the challenge's evaluation code as of 2021. In words: an answer counts min(1, others who
-gave it / 3), averaged over leaving out each annotator. Whether answers are brought to their normal
-form first depends on the rule:
+Source: the evaluation code of the challenge as of 2021. The accuracy of an answer is
+min(1, number of other annotators who gave it / 3), averaged over leaving out each annotator. The rule
+decides which texts are normalized before they are compared:
 
 ``official``
-    As of 2021: all annotators' answers and the prediction are normalised, unless the annotators
-    all agree; then the raw texts are compared.
+    As of 2021: the prediction and all annotators' answers are normalized, unless all annotators agree,
+    in which case the raw texts are compared.
 ``legacy``
-    Before 2021: the prediction is always normalised; the annotators' answers stand as they wrote them,
-    spaces at the edges included, but lose punctuation where they do not all agree.
+    Before 2021: the prediction is always normalized. The annotators' answers are kept as written,
+    surrounding spaces included, but without punctuation if they do not all agree.
 ``always``
-    Everything is always normalised, as several later evaluations do.
+    Everything is always normalized, as in several later evaluations.
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from functools import reduce
 from operator import add
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
+from bua.structures.annotations import VQAAnnotation
 from bua.text.answers import clean, normalize, remove_punctuation
 
 RULES = ("official", "legacy", "always")
-#: Of a question: a number, or a text in some data sets.
-Id = TypeVar("Id", bound=Hashable)
+#: Type of a question id: an integer, or a string in some data sets.
+IdT = TypeVar("IdT", bound=Hashable)
 Percentages = dict[str, float | dict[str, float]]
-
-
-class VQAAnnotation(NamedTuple):
-    """What the annotations say of one question; ``most_frequent`` is VQA's multiple_choice_answer."""
-
-    answers: Sequence[str]
-    answer_type: str
-    question_type: str
-    most_frequent: str
 
 
 def question_accuracy(prediction: str, answers: Sequence[str], rule: str = "official") -> float:
     """Return the accuracy of one answer, 0 to 1.
 
-    Annotators are told apart by their position, so that answers without ``answer_id`` count rightly,
-    and there may be any number of them: the mean over leaving out each is taken as it is for ten. A
-    single annotator cannot be left out: then the accuracy is whether the two agree in their normal
-    forms, whatever the rule, as soft targets have it.
+    Annotators are identified by their position, so that answers without ``answer_id`` are scored
+    correctly. Their number is arbitrary: the mean over leaving out each is the same as for ten. A single
+    annotator cannot be left out, so the accuracy is then whether the two answers agree after
+    normalization, under every rule, as in the soft targets.
+
+    Args:
+        prediction: Predicted answer.
+        answers: Raw answer of every annotator.
+        rule: One of ``RULES``.
 
     Raises:
-        ValueError: there is no such rule, or there are no answers.
+        ValueError: If the rule is unknown or there are no answers.
     """
-    given, agree = _given(answers, rule)
-    return _agreement(_said(prediction, agree, rule), given)
+    targets, unanimous = _prepare_answers(answers, rule)
+    return _accuracy(_prepare_prediction(prediction, unanimous, rule), targets)
 
 
-def _given(answers: Sequence[str], rule: str) -> tuple[list[str], bool]:
-    """Return the annotators' answers as they are compared, and whether all wrote the same."""
+def _prepare_answers(answers: Sequence[str], rule: str) -> tuple[list[str], bool]:
+    """Return the annotators' answers in the form to compare, and whether all annotators agree."""
     if rule not in RULES:
-        raise ValueError(f"there is no rule {rule!r}; there is {', '.join(RULES)}")
+        raise ValueError(f"unknown rule {rule!r}, expected one of {', '.join(RULES)}")
     if not answers:
         raise ValueError("a question without answers cannot be scored")
     forms = {answer: answer if rule == "legacy" else clean(answer) for answer in set(answers)}
-    agree = len(answers) > 1 and len(set(forms.values())) == 1
-    if rule == "always" or len(answers) == 1 or (rule == "official" and not agree):
+    unanimous = len(answers) > 1 and len(set(forms.values())) == 1
+    if rule == "always" or len(answers) == 1 or (rule == "official" and not unanimous):
         forms = {answer: normalize(text) for answer, text in forms.items()}
-    elif rule == "legacy" and not agree:
+    elif rule == "legacy" and not unanimous:
         forms = {answer: remove_punctuation(text) for answer, text in forms.items()}
-    return [forms[answer] for answer in answers], agree
+    return [forms[answer] for answer in answers], unanimous
 
 
-def _said(prediction: str, agree: bool, rule: str) -> str:
-    """Return the prediction as it is compared with answers of annotators who agree or do not."""
-    return clean(prediction) if rule == "official" and agree else normalize(prediction)
+def _prepare_prediction(prediction: str, unanimous: bool, rule: str) -> str:
+    """Return the prediction in the form to compare with the answers."""
+    return clean(prediction) if rule == "official" and unanimous else normalize(prediction)
 
 
-def _agreement(said: str, given: Sequence[str]) -> float:
-    total, same = len(given), given.count(said)
+def _accuracy(prediction: str, targets: Sequence[str]) -> float:
+    total, matches = len(targets), targets.count(prediction)
     if total == 1:
-        return float(same)
-    without_one, with_all = min(1.0, (same - 1) / 3), min(1.0, same / 3)
-    return _added([without_one if answer == said else with_all for answer in given]) / total
+        return float(matches)
+    without_one, with_all = min(1.0, (matches - 1) / 3), min(1.0, matches / 3)
+    return _sum([without_one if answer == prediction else with_all for answer in targets]) / total
 
 
-def _added(values: Iterable[float]) -> float:
-    """Return a sum, added one by one as in the official code: the last digit of a mean depends on it.
+def _sum(values: Iterable[float]) -> float:
+    """Return the sum, added one by one as in the official code, since rounding depends on it.
 
-    From Python 3.12 on ``sum`` rounds otherwise.
+    From Python 3.12 on, ``sum`` rounds differently.
     """
     return reduce(add, values, 0.0)
 
 
 def question_accuracies(
-    predictions: Mapping[Id, str], questions: Mapping[Id, VQAAnnotation], rule: str = "official"
-) -> dict[Id, float]:
-    """Return the accuracy of the answer to every question, 0 to 1, in the order of the questions."""
-    return {i: question_accuracy(predictions[i], asked.answers, rule) for i, asked in questions.items()}
-
-
-def best_accuracies(
-    answers: Iterable[str], questions: Mapping[Id, VQAAnnotation], rule: str = "official"
-) -> dict[Id, float]:
-    """Return the accuracy that the best answer of a list has on every question: the oracle's bound.
+    predictions: Mapping[IdT, str], questions: Mapping[IdT, VQAAnnotation], rule: str = "official"
+) -> dict[IdT, float]:
+    """Return the accuracy of the predicted answer to every question, 0 to 1.
 
     Args:
-        answers: as a model writes them.
-        questions: the annotations, by id.
-        rule: one of ``RULES``.
+        predictions: Predicted answer by question id, one for every question.
+        questions: Annotations by question id.
+        rule: One of ``RULES``.
+
+    Returns:
+        Accuracy by question id, in the order of ``questions``.
+    """
+    return {
+        question_id: question_accuracy(predictions[question_id], annotation.answers, rule)
+        for question_id, annotation in questions.items()
+    }
+
+
+def oracle_accuracies(
+    answers: Iterable[str], questions: Mapping[IdT, VQAAnnotation], rule: str = "official"
+) -> dict[IdT, float]:
+    """Return the accuracy of the best answer of a vocabulary for every question, an upper bound.
+
+    Args:
+        answers: Answers that a model can predict.
+        questions: Annotations by question id.
+        rule: One of ``RULES``.
     """
     answers = list(answers)
-    forms = {agree: {_said(answer, agree, rule) for answer in answers} for agree in (False, True)}
+    candidates = {
+        unanimous: {_prepare_prediction(answer, unanimous, rule) for answer in answers}
+        for unanimous in (False, True)
+    }
     best = {}
-    for question_id, asked in questions.items():
-        given, agree = _given(asked.answers, rule)
-        best[question_id] = max((_agreement(a, given) for a in forms[agree].intersection(given)), default=0.0)
+    for question_id, annotation in questions.items():
+        targets, unanimous = _prepare_answers(annotation.answers, rule)
+        matching = candidates[unanimous].intersection(targets)
+        best[question_id] = max((_accuracy(answer, targets) for answer in matching), default=0.0)
     return best
 
 
 def vqa_accuracy(
-    predictions: Mapping[Id, str], questions: Mapping[Id, VQAAnnotation], rule: str = "official"
+    predictions: Mapping[IdT, str], questions: Mapping[IdT, VQAAnnotation], rule: str = "official"
 ) -> Percentages:
-    """Return percentages, rounded to two places as the official code does.
+    """Return the official accuracies in percent, rounded to two decimals as in the official code.
 
     Args:
-        predictions: an answer for every question, by id.
-        questions: the annotations, by id.
-        rule: one of ``RULES``.
+        predictions: Predicted answer by question id, one for every question.
+        questions: Annotations by question id.
+        rule: One of ``RULES``.
 
     Returns:
         ``overall``, ``per_answer_type`` and ``per_question_type``.
     """
-    return by_type(question_accuracies(predictions, questions, rule), questions)
+    return accuracy_by_type(question_accuracies(predictions, questions, rule), questions)
 
 
-def by_type(accuracies: Mapping[Id, float], questions: Mapping[Id, VQAAnnotation]) -> Percentages:
-    """Average the accuracies of questions, overall and of each type, as ``vqa_accuracy`` returns them."""
-    by_answer: dict[str, list[float]] = {}
-    by_question: dict[str, list[float]] = {}
+def accuracy_by_type(accuracies: Mapping[IdT, float], questions: Mapping[IdT, VQAAnnotation]) -> Percentages:
+    """Average accuracies over all questions and over each type.
+
+    Args:
+        accuracies: Accuracy by question id, 0 to 1.
+        questions: Annotations by question id.
+
+    Returns:
+        Percentages as from ``vqa_accuracy``.
+    """
+    by_answer_type: dict[str, list[float]] = {}
+    by_question_type: dict[str, list[float]] = {}
     for question_id, accuracy in accuracies.items():
-        asked = questions[question_id]
-        by_answer.setdefault(asked.answer_type, []).append(accuracy)
-        by_question.setdefault(asked.question_type, []).append(accuracy)
+        annotation = questions[question_id]
+        by_answer_type.setdefault(annotation.answer_type, []).append(accuracy)
+        by_question_type.setdefault(annotation.question_type, []).append(accuracy)
     return {
         "overall": percent(list(accuracies.values())),
-        "per_answer_type": {name: percent(values) for name, values in sorted(by_answer.items())},
-        "per_question_type": {name: percent(values) for name, values in sorted(by_question.items())},
+        "per_answer_type": {name: percent(values) for name, values in sorted(by_answer_type.items())},
+        "per_question_type": {name: percent(values) for name, values in sorted(by_question_type.items())},
     }
 
 
 def percent(accuracies: Sequence[float]) -> float:
-    """Return the mean as a percentage with two decimals, halves away from zero; 0 for none."""
+    """Return the mean in percent, rounded half away from zero to two decimals; 0 if there is no value."""
     if not accuracies:
         return 0.0
-    mean = Decimal(100 * _added(accuracies) / len(accuracies))
+    mean = Decimal(100 * _sum(accuracies) / len(accuracies))
     return float(mean.quantize(Decimal("0.01"), ROUND_HALF_UP))

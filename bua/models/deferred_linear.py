@@ -1,8 +1,8 @@
-"""Linear maps that a recurrence applies at every step, with one gradient for all steps.
+"""Linear maps that a recurrence applies at every time step, with one weight gradient for all steps.
 
-Ordinary backpropagation makes a gradient as large as the weight at every step and adds it to the last.
-Here a step keeps its input and the gradient of its output, and the weight's gradient is one product over
-all of them: the same sum, with a fraction of the memory traffic.
+Ordinary backpropagation computes a gradient of the size of the weight at every step and accumulates it.
+Here each step only stores its input and the gradient of its output, and the gradient of the weight is a
+single matrix product over all steps: the same sum for a fraction of the memory traffic.
 """
 
 from collections.abc import Callable
@@ -15,51 +15,56 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-#: The backward pass, the input and the gradient of the output, one of a step.
-Kept = list[tuple[int, Tensor, Tensor]]
+LinearMap = Callable[[Tensor], Tensor]
+#: What the backward pass of each step stores: id of the backward pass, input, gradient of the output.
+StepGradients = list[tuple[int, Tensor, Tensor]]
 
 
-def deferred_linear(weight: Float[Tensor, "O I"]) -> Callable[[Float[Tensor, "*S I"]], Float[Tensor, "*S O"]]:
-    """Return the linear map of a weight, to be applied many times before one backward pass.
+def deferred_linear(weight: Float[Tensor, "O I"]) -> LinearMap:
+    """Return ``x -> weight @ x`` for many applications before one backward pass.
 
-    Second derivatives are not there: asking for them is an error. Mixed precision has its own way with a
-    linear map, and is left to it. What is compiled is what stands between these maps.
+    Second derivatives are not supported and raise an error. Without gradients, under autocast and inside
+    a compiled graph this is ``torch.nn.functional.linear``. A compiled captioner calls the deferred map
+    outside of its graphs: only the operations between such maps are compiled.
+
+    Args:
+        weight: Weight of the map.
     """
-    plain = not (torch.is_grad_enabled() and weight.requires_grad) or weight.is_meta
-    if plain or torch.compiler.is_compiling() or torch.is_autocast_enabled(weight.device.type):
+    no_gradient = not (torch.is_grad_enabled() and weight.requires_grad) or weight.is_meta
+    if no_gradient or torch.compiler.is_compiling() or torch.is_autocast_enabled(weight.device.type):
         return lambda x: F.linear(x, weight)
-    kept: Kept = []
-    shared = _Weight.apply(weight, kept)
+    steps: StepGradients = []
+    shared_weight = _Weight.apply(weight, steps)
 
     def linear(x: Tensor) -> Tensor:
-        out: Tensor = _Linear.apply(x, shared, kept)
+        out: Tensor = _Linear.apply(x, shared_weight, steps)
         return out
 
-    apart: Callable[[Tensor], Tensor] = torch.compiler.disable(linear)  # type: ignore[no-untyped-call]
-    return apart
+    eager: LinearMap = torch.compiler.disable(linear)  # type: ignore[no-untyped-call]
+    return eager
 
 
-def _this_pass() -> int:
-    """Return the number of the backward pass that is running."""
+def _backward_pass_id() -> int:
+    """Return the id of the backward pass that is running."""
     return int(torch._C._current_graph_task_id())
 
 
 class _Weight(Function):
-    """The weight itself; its backward comes when those of all steps have been."""
+    """The weight itself; autograd runs its backward after the backward of every step."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, kept: Kept) -> Tensor:
-        ctx.kept = kept
+    def forward(ctx: Any, weight: Tensor, steps: StepGradients) -> Tensor:
+        ctx.steps = steps
         ctx.set_materialize_grads(False)
         return weight.view_as(weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *_: None) -> tuple[Tensor | None, None]:
-        # another pass may have left its pairs here: one that did not come as far as the weight
-        now = _this_pass()
-        pairs = [(x, gradient) for which, x, gradient in ctx.kept if which == now]
-        ctx.kept.clear()
+        # an earlier pass that stopped before the weight may have left its steps here
+        current = _backward_pass_id()
+        pairs = [(x, gradient) for pass_id, x, gradient in ctx.steps if pass_id == current]
+        ctx.steps.clear()
         if not pairs:
             return None, None
         inputs, gradients = ([part.flatten(0, -2) for part in parts] for parts in zip(*pairs, strict=True))
@@ -67,12 +72,12 @@ class _Weight(Function):
 
 
 class _Linear(Function):
-    """One step; it leaves the gradient of the weight to ``_Weight``."""
+    """The map of one step; it leaves the gradient of the weight to ``_Weight``."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, kept: Kept) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, steps: StepGradients) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.kept = kept
+        ctx.steps = steps
         return F.linear(x, weight)
 
     @staticmethod
@@ -80,5 +85,5 @@ class _Linear(Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None]:
         (gradient,) = gradients
         x, weight = ctx.saved_tensors
-        ctx.kept.append((_this_pass(), x, gradient))
+        ctx.steps.append((_backward_pass_id(), x, gradient))
         return gradient @ weight if ctx.needs_input_grad[0] else None, None, None

@@ -1,4 +1,4 @@
-"""Attention in several heads, and what stands between attentions.
+"""Multi-head attention and the feed-forward network of a Transformer.
 
 Shapes: B images, Q queries, S keys, D model, H heads, E = D / H.
 """
@@ -12,73 +12,83 @@ from torch.nn import functional as F
 from bua.models.attention import masked_softmax
 
 
-class KeysAndValues(NamedTuple):
-    """What is attended, by head."""
+class KeyValues(NamedTuple):
+    """Keys and values of what is attended to, split into heads."""
 
     keys: Float[Tensor, "*M H S E"]
     values: Float[Tensor, "*M H S E"]
 
 
 class MultiHeadAttention(nn.Module):
-    """Scaled dot products in several heads (Vaswani et al. 2017, section 3.2).
+    """Multi-head scaled dot-product attention (Vaswani et al. 2017, section 3.2).
+
+    For queries Q, keys K and values V, each head with its own projections of them ::
+
+        Attention(Q, K, V) = softmax(Q K^T / sqrt(E)) V         (1)
+        MultiHead = Concat(head_1, ..., head_H) W_O
 
     Args:
-        size: of the model, D.
+        size: D.
         heads: H.
-        dropout: of weights.
+        dropout: Dropout of the attention weights.
 
     Raises:
-        ValueError: the size is not a multiple of the number of heads.
+        ValueError: If the size is not a multiple of the number of heads.
     """
 
     def __init__(self, *, size: int, heads: int, dropout: float) -> None:
         super().__init__()
         if size % heads:
-            raise ValueError(f"model_size is {size}, which {heads} heads do not divide")
+            raise ValueError(f"model_size must be a multiple of the {heads} heads, got {size}")
         self.heads, self.dropout = heads, dropout
         self.query = nn.Linear(size, size)
         self.key = nn.Linear(size, size)
         self.value = nn.Linear(size, size)
         self.out = nn.Linear(size, size)
 
-    def attended(self, x: Float[Tensor, "*M S D"]) -> KeysAndValues:
-        """Return keys and values of what is attended."""
-        return KeysAndValues(self._by_head(self.key(x)), self._by_head(self.value(x)))
+    def key_values(self, x: Float[Tensor, "*M S D"]) -> KeyValues:
+        """Return the keys and values of vectors to attend to."""
+        return KeyValues(self._split_heads(self.key(x)), self._split_heads(self.value(x)))
 
     def forward(
-        self, x: Float[Tensor, "B Q D"], there: KeysAndValues, mask: Tensor | None
+        self, x: Float[Tensor, "B Q D"], key_values: KeyValues, mask: Tensor | None
     ) -> Float[Tensor, "B Q D"]:
-        """Attend.
+        """Attend to keys and values.
 
         Args:
-            x: from where.
-            there: (B, H, S, E), to what.
-            mask: for (B, H, Q, S): true where attended, or what is added to scores.
+            x: Vectors that queries are computed from.
+            key_values: Keys and values (B, H, S, E).
+            mask: For (B, H, Q, S), true where a query may attend, or floats that are added to the scores.
         """
-        found = F.scaled_dot_product_attention(
-            self._by_head(self.query(x)),
-            there.keys,
-            there.values,
+        heads = F.scaled_dot_product_attention(
+            self._split_heads(self.query(x)),
+            key_values.keys,
+            key_values.values,
             attn_mask=mask,
             dropout_p=self.dropout if self.training else 0.0,
         )
-        out: Tensor = self.out(found.transpose(-2, -3).flatten(-2))
+        out: Tensor = self.out(heads.transpose(-2, -3).flatten(-2))
         return out
 
-    def weights(
+    def attention_weights(
         self, x: Float[Tensor, "B Q D"], keys: Float[Tensor, "B H S E"], mask: Bool[Tensor, "B S"]
     ) -> Float[Tensor, "B Q S"]:
-        """Return the weights with which ``forward`` attends, as the mean over the heads."""
-        query = self._by_head(self.query(x))
+        """Return the attention weights of ``forward``, averaged over the heads."""
+        query = self._split_heads(self.query(x))
         scores = query @ keys.transpose(-1, -2) / query.shape[-1] ** 0.5
         return masked_softmax(scores, mask[:, None, None]).mean(1)
 
-    def _by_head(self, x: Float[Tensor, "*M Q D"]) -> Float[Tensor, "*M H Q E"]:
+    def _split_heads(self, x: Float[Tensor, "*M Q D"]) -> Float[Tensor, "*M H Q E"]:
         return x.view(*x.shape[:-1], self.heads, -1).transpose(-2, -3)
 
 
 class FeedForward(nn.Sequential):
-    """Two layers with ReLU and dropout between them (Vaswani et al. 2017, section 3.3)."""
+    """A feed-forward network (Vaswani et al. 2017, section 3.3), with dropout between its layers.
+
+    ::
+
+        FFN(x) = max(0, x W_1 + b_1) W_2 + b_2      (2)
+    """
 
     def __init__(self, *, size: int, hidden_size: int, dropout: float) -> None:
         super().__init__(

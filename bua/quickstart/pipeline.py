@@ -1,115 +1,106 @@
-"""``bua quickstart``: the whole way on synthetic scenes, ending in a page."""
+"""All steps on synthetic scenes: images, regions, models, scores, and a report."""
 
 import json
 import logging
-import shlex
 import shutil
 from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
-from hydra.core.hydra_config import HydraConfig
-
 from bua.data.captions.files import read_captions
 from bua.data.scenes.write import SPLITS, write_scenes
-from bua.data.vqa.files.plain_values import read_annotations, read_questions
-from bua.detectors.extract import extract
-from bua.detectors.photo import read_photo
-from bua.detectors.photos import find_photos
-from bua.engine.instantiate import instantiate, to_plain
-from bua.engine.load import load
-from bua.engine.train import train
-from bua.errors import InputError
+from bua.data.vqa.files import read_annotations, read_questions
+from bua.detectors.extract import ExtractionOptions, extract
+from bua.detectors.photo import find_photos, read_photo
+from bua.engine import load, train
+from bua.engine.instantiate import instantiate
 from bua.inference.attention_maps import read_groundings, word_attention
-from bua.inference.predictor import Predictor
-from bua.io.atomic import write_text
+from bua.inference.captioning import CaptionPredictor
+from bua.inference.vqa import VQAPredictor
+from bua.io.files import write_text
 from bua.metrics.caption import caption_scores
 from bua.metrics.grounding import grounding
 from bua.metrics.vqa import vqa_accuracy
 from bua.quickstart.stages import Stage, run_stages
 from bua.store.reader import FeatureStore
+from bua.structures.annotations import ImageId, Question
 from bua.visualize.page import AttendedText, Panel, Row, region_names
 from bua.visualize.report import quickstart_page
 
 log = logging.getLogger(__name__)
 
-#: Experiment of each model, and what it is called in the tables; attention comes first.
+#: What the models are called in the tables, by experiment; attention comes first.
 CAPTIONERS = {"caption_scenes": "Up-Down", "caption_scenes_mean": "mean-pooled regions"}
-ANSWERERS = {
+VQA_MODELS = {
     "vqa_scenes": "Up-Down",
     "vqa_scenes_mean": "mean-pooled regions",
     "vqa_scenes_blind": "question without image",
 }
 PRIOR = "answer prior"
-
-
-def main(config: Any) -> None:
-    """Run every stage that is not done yet."""
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
-    options = {k: v for k, v in to_plain(config).items() if k not in ("out", "workers")}
-    if not config.train or not config.val or not config.test:
-        raise InputError("train, val and test must each be at least 1 picture")
-    command = " ".join(["bua quickstart", *map(shlex.quote, HydraConfig.get().overrides.task)])
-    way = Quickstart(out, options, workers=config.workers, command=command)
-    done = run_stages(way.stages(), out / "quickstart.json", options, command)
-    numbers = done["stages"]["scores"]["result"]
-    log.info("")
-    for split, rows in numbers["captions"].items():
-        for name, row in rows.items():
-            log.info(f"captions  {split:6} {name:24} CIDEr {row['CIDEr']:.3f}{_grounded(row)}")
-    for split, rows in numbers["vqa"].items():
-        for name, row in rows.items():
-            log.info(f"answers   {split:6} {name:24} accuracy {row['overall']:.2f} %")
-    seconds = sum(stage["seconds"] for stage in done["stages"].values())
-    log.info(f"{out / 'report.html'}: open it in a browser ({seconds / 60:.1f} minutes in all)")
-
-
-def _grounded(row: dict[str, Any]) -> str:
-    if row["grounded"] is None:
-        return ""
-    return f", words looking at what they name {row['grounded']:.3f} (by chance {row['chance']:.3f})"
+#: What training each model does, for the log.
+TRAINING = {
+    "caption_scenes": "train a captioner that attends to regions",
+    "caption_scenes_mean": "train the same captioner without attention, for comparison",
+    "vqa_scenes": "train a VQA model that attends to regions",
+    "vqa_scenes_mean": "train the same VQA model without attention, for comparison",
+    "vqa_scenes_blind": "train the same VQA model without the image, for comparison",
+}
+#: Images and questions in a batch of predictions.
+CAPTION_BATCH, QUESTION_BATCH = 100, 500
+#: Images of the report, and questions about each.
+PANELS, QUESTIONS = 12, 4
 
 
 @dataclass(frozen=True)
 class Quickstart:
-    """The stages and the folder they share."""
+    """The stages of the quickstart and their directory.
+
+    Attributes:
+        out: Directory of all results.
+        options: What the results depend on: seed, numbers of images, epochs.
+        num_workers: Number of processes that draw.
+        command: Command line, for messages and the report.
+        compose: Composes a configuration from its name and overrides, as ``hydra.compose`` does.
+    """
 
     out: Path
-    options: dict[str, Any]
-    workers: int
+    options: Mapping[str, Any]
+    num_workers: int
     command: str
+    compose: Callable[[str, list[str]], Any]
 
     @property
     def scenes(self) -> Path:
-        """Folder of the data set."""
+        """Directory of the data set."""
         return self.out / "scenes"
 
     @property
     def features(self) -> Path:
-        """Feature store of all its pictures."""
+        """Path of the feature store of all images."""
         return self.scenes / "regions.h5"
 
-    def stages(self) -> list[Stage]:
-        """Return what is to be done, in order."""
-        models = {**CAPTIONERS, **ANSWERERS}
-        what = {
-            "caption_scenes": "trains a captioner that attends to regions",
-            "caption_scenes_mean": "trains the same without attention, to compare",
-            "vqa_scenes": "trains a model that answers questions by attending to regions",
-            "vqa_scenes_mean": "trains the same without attention, to compare",
-            "vqa_scenes_blind": "trains the same without the picture, to compare",
-        }
-        training = [Stage(name, what[name], lambda name=name: self.train(name)) for name in models]  # type: ignore[misc]
-        return [
-            Stage("scenes", "draws pictures and writes captions, questions and boxes", self.draw),
-            Stage("regions", "finds regions with the detector that ships with bua", self.extract),
-            *training,
-            Stage("scores", "describes and answers the test pictures and scores it all", self.score),
-            Stage("report", "writes the page", self.report),
+    @property
+    def test_splits(self) -> list[str]:
+        """Splits that are not trained on and have images."""
+        return [split for split in ("test", "novel") if self.options[split]]
+
+    def run(self) -> dict[str, Any]:
+        """Run every stage that is not done yet, and return the journal."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        training = [
+            Stage(name, what, lambda name=name: self.train(name))  # type: ignore[misc]
+            for name, what in TRAINING.items()
         ]
+        stages = [
+            Stage("scenes", "draw images and write captions, questions and boxes", self.draw),
+            Stage("regions", "extract regions with the detector that ships with bua", self.extract),
+            *training,
+            Stage("scores", "caption the test images, answer their questions, and score both", self.score),
+            Stage("report", "write the report", self.report),
+        ]
+        return run_stages(stages, self.out / "quickstart.json", self.options, self.command)
 
     def draw(self) -> dict[str, int]:
         """Write the data set."""
@@ -118,31 +109,25 @@ class Quickstart:
             self.scenes,
             seed=self.options["seed"],
             counts=counts,
-            questions=self.options["questions_each"],
-            workers=self.workers,
+            questions=self.options["questions_per_image"],
+            workers=self.num_workers,
             report=lambda line: log.info(f"  {line}"),
         )
         return counts
 
     def extract(self) -> dict[str, float]:
-        """Extract regions of all pictures."""
-        config = compose("extract", ["images=-", "out=-", "device=cpu"])
-        photos = find_photos(self.scenes / "images")
-        done = extract(
-            photos,
-            instantiate(config.detector),
-            self.features,
-            batch_size=config.batch_size,
-            shard_size=500,
-            workers=1,
-            dtype=config.dtype,
-            max_errors=0,
+        """Extract regions of all images."""
+        config = self.compose("extract", ["images=-", "out=-", "device=cpu"])
+        options = ExtractionOptions(
+            batch_size=config.batch_size, shard_size=500, num_workers=1, dtype=config.dtype, max_errors=0
         )
-        log.info(f"  {done.images} pictures, {done.regions / done.images:.1f} regions each")
-        return {"images": done.images, "regions": done.regions}
+        photos = find_photos(self.scenes / "images")
+        result = extract(photos, instantiate(config.detector), self.features, options)
+        log.info(f"  {result.num_images} images, {result.num_regions / result.num_images:.1f} regions each")
+        return {"images": result.num_images, "regions": result.num_regions}
 
     def train(self, experiment: str) -> dict[str, float]:
-        """Train one model, or go on with it."""
+        """Train one model, or resume its training."""
         run = self.out / "runs" / experiment
         resume = (run / "checkpoints" / "last.ckpt").exists()
         if run.exists() and not resume:
@@ -157,85 +142,89 @@ class Quickstart:
         ]
         if self.options["epochs"] is not None:
             overrides.append(f"trainer.max_epochs={self.options['epochs']}")
-        return train(compose("train", overrides), run, overrides)
+        return train(self.compose("train", overrides), overrides)
 
-    def trained(self, experiment: str) -> Predictor:
-        """Load a model that an earlier stage trained."""
-        return load(self.out / "runs" / experiment)
+    def captioner(self, experiment: str) -> CaptionPredictor:
+        """Load a captioner that an earlier stage trained."""
+        predictor = load(self.out / "runs" / experiment)
+        assert isinstance(predictor, CaptionPredictor)
+        return predictor
+
+    def vqa_model(self, experiment: str) -> VQAPredictor:
+        """Load a VQA model that an earlier stage trained."""
+        predictor = load(self.out / "runs" / experiment)
+        assert isinstance(predictor, VQAPredictor)
+        return predictor
 
     def score(self) -> dict[str, Any]:
         """Predict and score the splits that were not trained on."""
         store = FeatureStore(self.features)
-        splits = [split for split in ("test", "novel") if self.options[split]]
-        captioners = {name: self.trained(name) for name in CAPTIONERS}
-        answerers = {name: self.trained(name) for name in ANSWERERS}
+        captioners = {name: self.captioner(name) for name in CAPTIONERS}
+        vqa_models = {name: self.vqa_model(name) for name in VQA_MODELS}
         result: dict[str, Any] = {"captions": {}, "vqa": {}}
-        for split in splits:
+        for split in self.test_splits:
             result["captions"][split] = {
-                CAPTIONERS[name]: self._score_captions(model, store, split, grounded=name == "caption_scenes")
+                CAPTIONERS[name]: self._score_captions(name, model, store, split)
                 for name, model in captioners.items()
             }
             result["vqa"][split] = {
-                ANSWERERS[name]: self._score_answers(model, store, split) for name, model in answerers.items()
+                VQA_MODELS[name]: self._score_answers(name, model, store, split)
+                for name, model in vqa_models.items()
             }
             result["vqa"][split][PRIOR] = self._score_prior(split)
         return result
 
     def _score_captions(
-        self, model: Predictor, store: FeatureStore, split: str, *, grounded: bool
+        self, name: str, model: CaptionPredictor, store: FeatureStore, split: str
     ) -> dict[str, Any]:
         file = read_captions(self.scenes / f"captions_{split}.json")
-        ids = list(file.captions)
-        said: dict[Any, str] = {}
-        for start in range(0, len(ids), 100):
-            part = ids[start : start + 100]
-            texts = [found[0].text for found in model.caption_store(store, part)]
-            said |= dict(zip(part, texts, strict=True))
-        results = [{"image_id": i, "caption": text} for i, text in said.items()]
-        self._save(f"captions_{split}_{_slug(model)}", results)
-        scores = caption_scores(said, file.captions, metrics=("bleu", "rouge", "cider"), tokenizer="python")
-        found = None
-        if grounded:
+        captions: dict[ImageId, str] = {}
+        for ids in _batches(list(file.captions), CAPTION_BATCH):
+            found = model.caption_batch(model.region_input.load(store, ids))
+            captions |= {i: candidates[0].text for i, candidates in zip(ids, found, strict=True)}
+        self._save(f"captions_{split}_{name}", "image_id", "caption", captions)
+        metrics = ("bleu", "rouge", "cider")
+        scores = caption_scores(captions, file.captions, metrics=metrics, tokenizer="python")
+        attended = None
+        if name == next(iter(CAPTIONERS)):
             named = read_groundings(self.scenes / f"groundings_{split}.json")
-            found = grounding(word_attention(model, store, file, named))
+            attended = grounding(word_attention(model, store, file, named))
         return {
             **scores,
-            "grounded": found.share if found else None,
-            "chance": found.chance if found else None,
+            "grounded": attended.iou_accuracy if attended else None,
+            "chance": attended.iou_chance if attended else None,
         }
 
-    def _score_answers(self, model: Predictor, store: FeatureStore, split: str) -> dict[str, Any]:
-        questions = read_questions(self.scenes / f"questions_{split}.json")
-        said: dict[Any, str] = {}
-        for start in range(0, len(questions), 500):
-            part = questions[start : start + 500]
-            found = model.answer_store(store, [q.image_id for q in part], [q.text for q in part])
-            said |= {q.question_id: one.text for q, one in zip(part, found, strict=True)}
-        results = [{"question_id": i, "answer": text} for i, text in said.items()]
-        self._save(f"answers_{split}_{_slug(model)}", results)
-        return vqa_accuracy(said, read_annotations(self.scenes / f"annotations_{split}.json"))
+    def _score_answers(
+        self, name: str, model: VQAPredictor, store: FeatureStore, split: str
+    ) -> dict[str, Any]:
+        answers: dict[Any, str] = {}
+        for batch in _batches(read_questions(self.scenes / f"questions_{split}.json"), QUESTION_BATCH):
+            regions = model.region_input.load(store, [question.image_id for question in batch])
+            found = model.answer_batch(regions, [question.text for question in batch])
+            answers |= {q.question_id: answer.text for q, answer in zip(batch, found, strict=True)}
+        self._save(f"answers_{split}_{name}", "question_id", "answer", answers)
+        return vqa_accuracy(answers, read_annotations(self.scenes / f"annotations_{split}.json"))
 
     def _score_prior(self, split: str) -> dict[str, Any]:
-        """Give the answer that is most frequent in training to every question."""
-        given = read_annotations(self.scenes / "annotations_train.json").values()
-        answer = Counter(asked.most_frequent for asked in given).most_common(1)[0][0]
-        asked = read_annotations(self.scenes / f"annotations_{split}.json")
-        return vqa_accuracy(dict.fromkeys(asked, answer), asked)
+        """Score the most frequent answer of the training data as the answer to every question."""
+        trained = read_annotations(self.scenes / "annotations_train.json").values()
+        answer = Counter(annotation.most_frequent for annotation in trained).most_common(1)[0][0]
+        annotations = read_annotations(self.scenes / f"annotations_{split}.json")
+        return vqa_accuracy(dict.fromkeys(annotations, answer), annotations)
 
-    def _save(self, name: str, results: list[dict[str, Any]]) -> None:
+    def _save(self, name: str, key: str, value: str, predictions: Mapping[Any, str]) -> None:
         folder = self.out / "predictions"
         folder.mkdir(exist_ok=True)
-        write_text(folder / f"{name}.json", json.dumps(results))
+        records = [{key: i, value: text} for i, text in predictions.items()]
+        write_text(folder / f"{name}.json", json.dumps(records))
 
     def report(self) -> str:
-        """Write ``results.json`` and the page."""
+        """Write ``results.json`` and the report."""
         done = json.loads((self.out / "quickstart.json").read_text())
         results = {
-            "data": {
-                "pictures": sum(done["stages"]["scenes"]["result"].values()),
-                **done["stages"]["regions"]["result"],
-            },
-            "options": self.options,
+            "data": done["stages"]["regions"]["result"],
+            "options": dict(self.options),
             **done["stages"]["scores"]["result"],
             "stages": [
                 {"name": name, "seconds": stage["seconds"], "what": stage["what"]}
@@ -244,42 +233,60 @@ class Quickstart:
         }
         write_text(self.out / "results.json", json.dumps(results, indent=1))
         path = self.out / "report.html"
-        write_text(path, quickstart_page(results, self.exhibits(), self.command))
+        write_text(path, quickstart_page(results, list(self.panels()), self.command))
         return str(path)
 
-    def exhibits(self, count: int = 12) -> list[Panel]:
-        """Return pictures of the test splits with captions and questions."""
-        captioner, answerer = self.trained("caption_scenes"), self.trained("vqa_scenes")
+    def panels(self) -> Iterator[Panel]:
+        """Yield test images with their captions, questions and answers."""
+        captioner, vqa_model = self.captioner("caption_scenes"), self.vqa_model("vqa_scenes")
         store = FeatureStore(self.features)
-        splits = [split for split in ("test", "novel") if self.options[split]]
-        shown = []
-        for split in splits:
-            asked = read_questions(self.scenes / f"questions_{split}.json")
-            answers = read_annotations(self.scenes / f"annotations_{split}.json")
-            ids = list(dict.fromkeys(q.image_id for q in asked))[: count // len(splits)]
-            for image_id in ids:
-                questions = [q for q in asked if q.image_id == image_id][:4]
+        for split in self.test_splits:
+            questions = read_questions(self.scenes / f"questions_{split}.json")
+            annotations = read_annotations(self.scenes / f"annotations_{split}.json")
+            image_ids = list(dict.fromkeys(question.image_id for question in questions))
+            for image_id in image_ids[: PANELS // len(self.test_splits)]:
                 regions = store[image_id]
-                said = captioner.caption(regions)
-                pieces = [AttendedText(w, a) for w, a in zip(said.words, said.weights, strict=True)]
-                lines = [Row("caption", pieces)]
-                for question in questions:
-                    answer = answerer.ask(regions, question.text)
-                    truth = answers[question.question_id].most_frequent
-                    remark = f"→ {answer.text}" + ("" if answer.text == truth else f" (annotators: {truth})")
-                    lines.append(Row("question", [AttendedText(question.text, answer.weights)], remark))
+                caption = captioner.caption(regions)
+                words = zip(caption.words, caption.weights, strict=True)
+                rows = [Row("caption", [AttendedText(word, weights) for word, weights in words])]
+                for question in [q for q in questions if q.image_id == image_id][:QUESTIONS]:
+                    rows.append(_question_row(vqa_model, regions, question, annotations))
                 metadata = store.metadata
                 names = region_names(regions, metadata.class_names, metadata.attribute_names)
-                title = f"{split} {image_id}"
-                shown.append(Panel(title, self._photo(int(image_id)), regions, names, lines))
-        return shown
-
-    def _photo(self, image_id: int) -> Any:
-        return read_photo(self.scenes / "images" / f"{image_id:012d}.jpg")
+                photo = read_photo(self.scenes / "images" / f"{int(image_id):012d}.jpg")
+                yield Panel(f"{split} {image_id}", photo, regions, names, rows)
 
 
-def _slug(model: Predictor) -> str:
-    return Path(model.source).name
+def _question_row(
+    model: VQAPredictor, regions: Any, question: Question, annotations: Mapping[Any, Any]
+) -> Row:
+    output = model.ask(regions, question.text)
+    truth = annotations[question.question_id].most_frequent
+    remark = f"→ {output.text}" + ("" if output.text == truth else f" (annotators: {truth})")
+    return Row("question", [AttendedText(question.text, output.weights)], remark)
+
+
+def describe_results(done: Mapping[str, Any], out: Path) -> Iterator[str]:
+    """Yield lines about the scores and the report, from the journal of a quickstart."""
+    scores = done["stages"]["scores"]["result"]
+    yield ""
+    for split, rows in scores["captions"].items():
+        for name, row in rows.items():
+            attended = ""
+            if row["grounded"] is not None:
+                attended = f", words that attend to what they name {row['grounded']:.3f}"
+                attended += f" (by chance {row['chance']:.3f})"
+            yield f"captions  {split:6} {name:24} CIDEr {row['CIDEr']:.3f}{attended}"
+    for split, rows in scores["vqa"].items():
+        for name, row in rows.items():
+            yield f"answers   {split:6} {name:24} accuracy {row['overall']:.2f} %"
+    seconds = sum(stage["seconds"] for stage in done["stages"].values())
+    yield f"{out / 'report.html'}: open it in a browser ({seconds / 60:.1f} minutes in all)"
+
+
+def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def _quoted(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Stages of a long command: each is told, timed, done once, and named when it fails."""
+"""Stages of a long command: each is announced, timed, done once, and named when it fails."""
 
 import json
 import logging
@@ -10,15 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from bua.errors import InputError
-from bua.io.atomic import write_text
-from bua.io.json_file import read_json
+from bua.io.files import read_json, write_text
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: a name, what it does in a sentence, and the function that does it."""
+    """One stage.
+
+    Attributes:
+        name: Name of the stage.
+        what: What it does, for the log.
+        run: Function that does it and returns plain values.
+    """
 
     name: str
     what: str
@@ -28,45 +33,45 @@ class Stage:
 def run_stages(
     stages: list[Stage], journal: Path, options: Mapping[str, Any], command: str
 ) -> dict[str, Any]:
-    """Run the stages that ``journal`` does not say are done, and return what each gave.
+    """Run the stages that are not done yet, and return the content of the journal.
 
     Args:
-        stages: in order.
-        journal: JSON file that remembers what is done.
-        options: what decides the results; a journal with other options is refused.
-        command: the command to start again.
+        stages: Stages in order.
+        journal: JSON file that remembers what is done and what each stage returned.
+        options: What the results depend on; a journal of other options is refused.
+        command: Command that continues after a failure.
 
     Raises:
-        InputError: a stage failed; it is named, and the same command continues from it.
+        InputError: If a stage fails, which the message names, or the journal is of other options.
     """
     done: dict[str, Any] = {"options": dict(options), "stages": {}}
     if journal.exists():
         done = read_json(journal)
         if done["options"] != dict(options):
             raise InputError(
-                f"{journal.parent}: begun with other options ({done['options']}); give another out"
+                f"{journal.parent}: was begun with other options ({done['options']}); give another out"
             )
     for number, stage in enumerate(stages, 1):
         head = f"[{number}/{len(stages)}] {stage.name}"
         if stage.name in done["stages"]:
-            log.info(f"{head}: done before")
+            log.info(f"{head}: already done")
             continue
         log.info(f"{head}: {stage.what}")
         started = time.monotonic()
-        result = _guarded(stage, head, command)
+        result = _run(stage, head, command)
         seconds = time.monotonic() - started
         done["stages"][stage.name] = {"seconds": round(seconds, 1), "what": stage.what, "result": result}
         write_text(journal, json.dumps(done, indent=1))
-        follows = f"; next: {stages[number].name}" if number < len(stages) else ""
-        log.info(f"{head}: took {seconds:.0f} s{follows}")
+        following = f"; next: {stages[number].name}" if number < len(stages) else ""
+        log.info(f"{head}: took {seconds:.0f} s{following}")
     return done
 
 
-def _guarded(stage: Stage, head: str, command: str) -> Any:
+def _run(stage: Stage, head: str, command: str) -> Any:
     try:
         return stage.run()
     except Exception as error:
         if os.environ.get("BUA_TRACEBACK"):
             raise
         reason = str(error) or type(error).__name__
-        raise InputError(f"stage {head} failed: {reason}; {command} goes on from there") from error
+        raise InputError(f"stage {head} failed: {reason}; {command} continues there") from error

@@ -1,8 +1,9 @@
-"""The feature store: regions of many images in one HDF5 file."""
+"""The feature store: the region features of many images in one HDF5 file."""
 
-from bua.store.reader import FeatureStore, ImageId, PaddedRegions
+from bua.store.reader import FeatureStore, PaddedRegions
 from bua.store.schema import StoreMetadata
 from bua.store.writer import StoreWriter
+from bua.structures.annotations import ImageId
 from bua.structures.regions import Regions
 
 __all__ = ["StoreMetadata", "FeatureStore", "ImageId", "PaddedRegions", "Regions", "StoreWriter"]

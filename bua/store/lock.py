@@ -1,4 +1,4 @@
-"""One writer at a time: locks that the system releases when a process ends, however it ends."""
+"""File locks that allow one writer at a time; the system releases them when a process ends or is killed."""
 
 import fcntl
 import os
@@ -8,58 +8,73 @@ from typing import IO
 
 from bua.errors import InputError
 
-#: Locks that this process holds. A forked child inherits them, and would go on holding them for
-#: seconds after this process was killed; so it lets go at once.
-_held: set[IO[str]] = set()
+#: Locks held by this process. A forked child inherits them and would keep them for seconds after this
+#: process was killed, so it closes them at once.
+_held_locks: set[IO[str]] = set()
 
 
-def _let_go() -> None:
-    while _held:
-        _held.pop().close()
+def _close_inherited_locks() -> None:
+    while _held_locks:
+        _held_locks.pop().close()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_close_inherited_locks)
 
 
-def lock_file(out: Path, rank: int) -> Path:
-    """Return the lock of one of the processes that write ``out`` together."""
+def lock_path(out: Path, rank: int) -> Path:
+    """Return the path of the lock of one process among those that write ``out`` together.
+
+    Args:
+        out: File that the processes write.
+        rank: Rank of the process; each rank has a lock of its own.
+    """
     return out.with_name(f"{out.name}.lock" if rank == 0 else f"{out.name}.rank{rank:02d}.lock")
 
 
-def take(path: Path, out: Path) -> IO[str]:
-    """Take a lock; closing the file gives it back.
+def acquire_lock(path: Path, out: Path) -> IO[str]:
+    """Acquire a lock and write the process id and host into it.
+
+    Args:
+        path: Lock file, created if it does not exist.
+        out: File that the lock protects, named in messages.
+
+    Returns:
+        The open lock file; closing it releases the lock.
 
     Raises:
-        InputError: another process holds it, which is named.
+        InputError: If another process holds the lock; the message names that process.
     """
-    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - open as long as the lock is held
+    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - stays open as long as the lock is held
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
-            raise BlockingIOError  # the writer before us was just putting its lock away
+            raise BlockingIOError  # the previous writer has just removed its lock
     except BlockingIOError:
         file.seek(0)
         holder = file.read().strip() or "another process"
         file.close()
-        raise InputError(f"{out}: {holder} is writing it") from None
+        raise InputError(f"{out}: is being written by {holder}") from None
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}")
     file.flush()
-    _held.add(file)
+    _held_locks.add(file)
     return file
 
 
-def give_back(file: IO[str]) -> None:
-    """Remove a lock that this process holds."""
+def release_lock(file: IO[str]) -> None:
+    """Release a lock of this process and remove its file."""
     Path(file.name).unlink(missing_ok=True)
-    _held.discard(file)
+    _held_locks.discard(file)
     file.close()
 
 
-def require_alone(out: Path) -> None:
-    """Raise ``InputError`` while a process of an earlier team is still alive; remove what is dead.
+def clear_stale_locks(out: Path) -> None:
+    """Remove the locks that earlier processes of other ranks left behind.
 
-    A team whose first process was killed may have others that have not noticed yet.
+    If rank 0 of an earlier run was killed, its other ranks may still be alive for a while.
+
+    Raises:
+        InputError: If one of those processes is still alive.
     """
     for path in sorted(out.parent.glob(f"{out.name}.rank*.lock")):
-        give_back(take(path, out))
+        release_lock(acquire_lock(path, out))

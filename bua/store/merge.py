@@ -1,4 +1,4 @@
-"""Joining stores of one detector into one."""
+"""Merge stores with features of the same detector into one."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -11,15 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
-from bua.store.alike import same_regions
 from bua.store.check import check_store
-from bua.store.reader import FeatureStore, ImageId
-from bua.store.writer import StoreWriter, write_file
+from bua.store.reader import FeatureStore
+from bua.store.store_file import write_store_file
+from bua.store.writer import StoreWriter
+from bua.structures.annotations import ImageId
 
 
 @dataclass(frozen=True)
 class MergeResult:
-    """How it went: images and regions of the result, and images that were in several stores alike."""
+    """Summary of a merge.
+
+    Attributes:
+        images: Number of images in the merged store.
+        regions: Number of regions in the merged store.
+        repeated: Number of images that further stores contained as well, with equal regions.
+    """
 
     images: int
     regions: int
@@ -27,29 +34,29 @@ class MergeResult:
 
 
 def merge_stores(paths: Sequence[Path], out: Path) -> MergeResult:
-    """Write the images of several stores into one, in the order given; inputs are checked first.
+    """Check several stores and write their images into one, in the order of ``paths``.
 
-    An image may be in several stores if its contents are the same in all.
+    An image may be in several stores if its regions are equal in all of them.
 
     Args:
-        paths: the stores, two or more.
-        out: the store to make; it appears only when it is whole.
+        paths: Stores to merge, two or more.
+        out: Store to create; it appears only once it is complete.
 
     Raises:
-        InputError: they are not of one detector with the same names, types and columns; an image
-            differs; one is damaged; ``out`` is there already.
+        InputError: If the stores differ in detector, names, types or columns, an image differs between
+            them, one of them is damaged, or ``out`` already exists.
     """
     if len(paths) < 2 or len(set(paths)) < len(paths):
-        raise InputError("files=...: two or more different files are needed")
+        raise InputError("files=...: must name two or more different files")
     if out.exists():
-        raise InputError(f"{out}: is there already; delete it or give another out")
+        raise InputError(f"{out}: already exists; delete it or choose another out=")
     stores = [FeatureStore(path) for path in paths]
     for store in stores[1:]:
-        _require_like(store, stores[0])
+        _check_compatible(store, stores[0])
     for path in paths:
         if problems := check_store(path):
             raise InputError(problems[0])
-    home, repeated = _homes(stores)
+    store_of, repeated = _assign_images(stores)
     first = stores[0][stores[0].image_ids[0]]
     metadata = replace(
         stores[0].metadata,
@@ -59,54 +66,60 @@ def merge_stores(paths: Sequence[Path], out: Path) -> MergeResult:
     )
 
     def gather(name: str) -> Iterator[NDArray[np.generic]]:
-        return (store[image].arrays()[name] for image, store in home.items())
+        return (store[image].arrays()[name] for image, store in store_of.items())
 
-    sizes = [store[image].size for image, store in home.items()]
-    counts = [len(store[image]) for image, store in home.items()]
+    sizes = [store[image].size for image, store in store_of.items()]
+    counts = [len(store[image]) for image, store in store_of.items()]
     with StoreWriter(out, metadata, first.features.dtype.name) as writer:
         if writer.shards:
-            raise InputError(f"{writer.folder}: an unfinished run lies there; finish it or give another out")
-        write_file(
+            raise InputError(
+                f"{writer.folder}: belongs to an unfinished run; finish it or choose another out="
+            )
+        write_store_file(
             out,
             metadata,
-            ids=list(home),
+            ids=list(store_of),
             sizes=sizes,
             counts=counts,
             columns={name: gather(name) for name in first.arrays()},
             dtype=first.features.dtype,
         )
         shutil.rmtree(writer.folder)
-    return MergeResult(len(home), sum(counts), repeated)
+    return MergeResult(len(store_of), sum(counts), repeated)
 
 
-def _require_like(store: FeatureStore, first: FeatureStore) -> None:
-    """Raise ``InputError`` naming both files unless their features may stand in one."""
-    kinds: dict[str, Callable[[FeatureStore], Any]] = {
-        "features of another detector": lambda s: s.metadata.identity,
-        "other class names": lambda s: s.metadata.class_names,
-        "other attribute names": lambda s: s.metadata.attribute_names,
-        "another grid": lambda s: s.metadata.grid,
-        "features of another width": lambda s: s.feature_size,
-        "other columns or types": lambda s: {k: v.dtype for k, v in s[s.image_ids[0]].arrays().items()},
-        "ids of another kind": lambda s: type(s.image_ids[0]),
+def _check_compatible(store: FeatureStore, first: FeatureStore) -> None:
+    """Raise ``InputError`` naming both files unless their features may be in one store."""
+    properties: dict[str, Callable[[FeatureStore], Any]] = {
+        "detector or its configuration differs": lambda s: s.metadata.identity,
+        "class names differ": lambda s: s.metadata.class_names,
+        "attribute names differ": lambda s: s.metadata.attribute_names,
+        "grid differs": lambda s: s.metadata.grid,
+        "feature size differs": lambda s: s.feature_size,
+        "columns or dtypes differ": lambda s: {k: v.dtype for k, v in s[s.image_ids[0]].arrays().items()},
+        "type of image ids differs": lambda s: type(s.image_ids[0]),
     }
-    for what, of in kinds.items():
-        if of(store) != of(first):
-            raise InputError(f"{store.path}: {what} than {first.path}; they cannot be joined")
+    for difference, get in properties.items():
+        if get(store) != get(first):
+            raise InputError(f"{store.path}: {difference} from {first.path}; the stores cannot be merged")
 
 
-def _homes(stores: Sequence[FeatureStore]) -> tuple[dict[ImageId, FeatureStore], int]:
-    """Return the store of each image, the first that has it, and how many others have them too."""
-    home: dict[ImageId, FeatureStore] = {}
+def _assign_images(stores: Sequence[FeatureStore]) -> tuple[dict[ImageId, FeatureStore], int]:
+    """Return the first store with each image, and the number of further copies of images.
+
+    Raises:
+        InputError: If the regions of an image differ between two stores.
+    """
+    store_of: dict[ImageId, FeatureStore] = {}
     repeated = 0
     for store in stores:
         for image in store:
-            if image not in home:
-                home[image] = store
+            if image not in store_of:
+                store_of[image] = store
                 continue
-            if not same_regions(store[image], home[image][image]):
+            if not store[image].equals(store_of[image][image]):
                 raise InputError(
-                    f"{store.path}: image {image!r} is in {home[image].path} too, with other contents"
+                    f"{store.path}: image {image!r} has other regions than in {store_of[image].path}"
                 )
             repeated += 1
-    return home, repeated
+    return store_of, repeated

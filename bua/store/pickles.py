@@ -1,9 +1,9 @@
-"""Reading pickles and torch files that others made, without running anything in them.
+"""Read pickles and torch files from untrusted sources without executing anything in them.
 
 =====================  ==========================================================================
-``read_pickled(path)`` a pickle or a torch file, told apart by content
+``read_pickled(path)`` a pickle or a torch file, recognized by its content
 ``load_pickle``        a pickle of plain values and numpy arrays
-``load_torch``         what ``torch.save`` wrote, tensors as numpy arrays, without importing torch
+``load_torch``         a file of ``torch.save``, tensors as numpy arrays, without importing torch
 =====================  ==========================================================================
 """
 
@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
-from bua.store.unpickle import STORAGES, RefusedError, Unpickler
+from bua.store.unpickle import STORAGES, SafeUnpickler, UnsafePickleError
 
-#: What ``torch.save`` wrote at the head of a file before version 1.6.
+#: First value that ``torch.save`` wrote to a file before version 1.6.
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_ZIP = b"PK\x03\x04"
-#: What reading a broken pickle may raise.
-_BROKEN = (
+_ZIP_MAGIC = b"PK\x03\x04"
+#: Errors that reading a damaged pickle may raise.
+_READ_ERRORS = (
     *(ArithmeticError, AttributeError, EOFError, ImportError, LookupError, MemoryError, OSError),
     *(RuntimeError, TypeError, UnpicklingError, ValueError, zipfile.BadZipFile),
 )
@@ -32,61 +32,66 @@ _BROKEN = (
 def read_pickled(path: Path | str, encoding: str = "latin1") -> Any:
     """Return the content of a pickle or of a torch file; see ``load_pickle`` and ``load_torch``.
 
+    Args:
+        path: File to read.
+        encoding: Encoding of strings that Python 2 wrote.
+
     Raises:
-        InputError: there is no such file, it is damaged, or it holds more than plain values.
+        InputError: If the file does not exist, is damaged, or holds more than plain values and arrays.
     """
     path = Path(path)
     with _open(path) as file:
         head = file.read(32)
         file.seek(0)
-        torch = head.startswith(_ZIP) or _is_legacy(head)
-        return load_torch(file, path) if torch else load_pickle(file, path, encoding)
+        is_torch = head.startswith(_ZIP_MAGIC) or _is_legacy(head)
+        return load_torch(file, path) if is_torch else load_pickle(file, path, encoding)
 
 
 def load_pickle(file: IO[bytes], name: Path | str, encoding: str = "latin1") -> Any:
     """Read one pickle from an open file.
 
     Args:
-        file: at the first byte of the pickle; it is left behind the last.
-        name: of the file, for messages.
-        encoding: of the texts that Python 2 wrote.
+        file: Open file, positioned at the first byte of the pickle; afterwards it is after the last.
+        name: Name of the file, for messages.
+        encoding: Encoding of strings that Python 2 wrote.
 
     Returns:
-        Numbers, texts, bytes, ``None``, lists, tuples, sets, dictionaries, numpy scalars and arrays
-        (of objects too) of these.
+        Numbers, strings, bytes, ``None``, and lists, tuples, sets, dictionaries, numpy scalars and
+        arrays of these, including object arrays.
 
     Raises:
-        InputError: it is damaged, or it asks for anything else, which is named and not run.
+        InputError: If the pickle is damaged, or needs any other function or class, which is named and
+            not called.
     """
     try:
-        return Unpickler(file, encoding).load()
-    except RefusedError as error:
-        _refuse(name, error)
-    except _BROKEN as error:
-        _damaged(name, error)
+        return SafeUnpickler(file, encoding).load()
+    except UnsafePickleError as error:
+        _raise_unsafe(name, error)
+    except _READ_ERRORS as error:
+        _raise_damaged(name, error)
 
 
 def load_torch(file: IO[bytes], name: Path | str) -> Any:
-    """Read what ``torch.save`` wrote, of the zip kind (since 1.6) or of the older one.
+    """Read a file of ``torch.save``, in the zip format (since version 1.6) or the legacy format.
 
     Args:
-        file: open for reading bytes, seekable.
-        name: of the file, for messages.
+        file: Seekable file, open for reading bytes.
+        name: Name of the file, for messages.
 
     Returns:
-        The value, with every tensor as a numpy array of its own; bfloat16 as float32.
+        The saved value, with every tensor as a separate numpy array; bfloat16 as float32.
 
     Raises:
-        InputError: it is damaged, or it holds more than tensors and plain values.
+        InputError: If the file is damaged, or holds more than tensors and plain values.
     """
     try:
         head = file.read(4)
         file.seek(0)
-        return _load_zip(file) if head == _ZIP else _load_legacy(file)
-    except RefusedError as error:
-        _refuse(name, error)
-    except _BROKEN as error:
-        _damaged(name, error)
+        return _load_zip(file) if head == _ZIP_MAGIC else _load_legacy(file)
+    except UnsafePickleError as error:
+        _raise_unsafe(name, error)
+    except _READ_ERRORS as error:
+        _raise_damaged(name, error)
 
 
 def _load_zip(file: IO[bytes]) -> Any:
@@ -94,52 +99,55 @@ def _load_zip(file: IO[bytes]) -> Any:
         names = archive.namelist()
         root = next((n.removesuffix("data.pkl") for n in names if n.endswith("data.pkl")), None)
         if root is None:
-            raise ValueError("a zip file without data.pkl, not one of torch.save")
-        if f"{root}byteorder" in names and _member(archive, f"{root}byteorder") != b"little":
+            raise ValueError("a zip file without data.pkl, not written by torch.save")
+        if f"{root}byteorder" in names and _read_member(archive, f"{root}byteorder") != b"little":
             raise ValueError("written on a big-endian machine")
-        kept: dict[tuple[str, str], NDArray[Any]] = {}
+        storages: dict[tuple[str, str], NDArray[Any]] = {}
 
         def storage(kind: str, key: str, count: int) -> NDArray[Any]:
-            if (kind, key) not in kept:
-                kept[kind, key] = _elements(kind, _member(archive, f"{root}data/{key}"), count)
-            return kept[kind, key]
+            if (kind, key) not in storages:
+                storages[kind, key] = _read_elements(kind, _read_member(archive, f"{root}data/{key}"), count)
+            return storages[kind, key]
 
-        return Unpickler(io.BytesIO(_member(archive, f"{root}data.pkl")), storage=storage).load()
+        return SafeUnpickler(io.BytesIO(_read_member(archive, f"{root}data.pkl")), storage=storage).load()
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     info = archive.getinfo(name)
     if info.compress_type != zipfile.ZIP_STORED:  # torch.save compresses nothing
-        raise RefusedError("compressed data, which torch.save never writes")
+        raise UnsafePickleError("compressed data, which torch.save never writes")
     return archive.read(info)
 
 
 def _load_legacy(file: IO[bytes]) -> Any:
-    """The value comes before its storages: it is read once to pass over it, and once with them."""
-    magic, version, system = (Unpickler(file).load() for _ in range(3))
+    """Read the legacy format, in which the pickled value precedes the storages of its tensors.
+
+    The value is unpickled twice: once to find its storages and the end of the pickle, and once with them.
+    """
+    magic, version, system = (SafeUnpickler(file).load() for _ in range(3))
     if magic != LEGACY_MAGIC or version != 1001 or not system.get("little_endian", True):
-        raise ValueError("an unknown version of the older kind of torch file")
+        raise ValueError("an unknown version of the legacy torch format")
     start = file.tell()
     kinds: dict[str, tuple[str, int]] = {}
 
-    def note(kind: str, key: str, count: int) -> None:
+    def record(kind: str, key: str, count: int) -> None:
         kinds[key] = (kind, count)
 
-    Unpickler(file, storage=note).load()
-    kept = {}
-    for key in Unpickler(file).load():
+    SafeUnpickler(file, storage=record).load()
+    storages = {}
+    for key in SafeUnpickler(file).load():
         kind, count = kinds[key]
         written = int.from_bytes(file.read(8), "little")
         if written != count:
-            raise ValueError(f"{written} elements of storage {key}, {count} are needed")
-        kept[key] = _elements(kind, file.read(count * STORAGES[kind].itemsize), count)
+            raise ValueError(f"storage {key} must have {count} elements, got {written}")
+        storages[key] = _read_elements(kind, file.read(count * STORAGES[kind].itemsize), count)
     file.seek(start)
-    return Unpickler(file, storage=lambda kind, key, count: kept[key]).load()
+    return SafeUnpickler(file, storage=lambda kind, key, count: storages[key]).load()
 
 
-def _elements(kind: str, content: bytes, count: int) -> NDArray[Any]:
+def _read_elements(kind: str, content: bytes, count: int) -> NDArray[Any]:
     if len(content) < count * STORAGES[kind].itemsize:
-        raise EOFError(f"{len(content)} bytes for {count} elements")
+        raise EOFError(f"only {len(content)} bytes for {count} elements")
     values: NDArray[Any] = np.frombuffer(content, STORAGES[kind], count)
     if kind == "BFloat16Storage":
         values = (values.astype(np.uint32) << 16).view(np.float32)
@@ -157,12 +165,12 @@ def _open(path: Path) -> IO[bytes]:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _refuse(name: Path | str, error: Exception) -> NoReturn:
+def _raise_unsafe(name: Path | str, error: Exception) -> NoReturn:
     raise InputError(
-        f"{name}: holds {error}; only plain values and arrays are read, nothing else is run"
+        f"{name}: contains {error}; only plain values and arrays are read, nothing else is executed"
     ) from None
 
 
-def _damaged(name: Path | str, error: BaseException) -> NoReturn:
-    text = str(error) or type(error).__name__
-    raise InputError(f"{name}: not readable ({text:.200})") from None
+def _raise_damaged(name: Path | str, error: BaseException) -> NoReturn:
+    reason = str(error) or type(error).__name__
+    raise InputError(f"{name}: not readable ({reason:.200})") from None

@@ -1,4 +1,4 @@
-"""The file format ``bua-regions``, version 1, and what a file of it must satisfy to be opened.
+"""The file format ``bua-regions``, version 1, and the checks that a file must pass to be opened.
 
 ::
 
@@ -11,10 +11,10 @@
     attribute_id      (R,) int32                  attribute_score (float32)
 
 File attributes: ``format``, ``version``, ``detector``, ``configuration`` (JSON), ``weights_sha256``,
-``class_names`` and ``attribute_names`` (JSON), ``versions`` (JSON), ``created``, ``sha256`` (JSON,
-of the bytes of every dataset with one row a region), ``origin`` (JSON, may be missing: what the file
-was made from), and ``grid`` where the rows are a grid. The seal before the first byte of HDF5
-(``bua.store.checksum``) may be missing too.
+``class_names`` and ``attribute_names`` (JSON), ``versions`` (JSON), ``created``, ``sha256`` (JSON, the
+hash of every dataset with one row per region), ``origin`` (JSON, optional, the files that an imported or
+merged store was made from), and ``grid`` if the regions of every image form a grid. The checksum header
+before the first byte of HDF5 (``bua.store.checksum``) is optional as well.
 """
 
 import json
@@ -32,30 +32,30 @@ from bua.public_names import to_public
 from bua.structures.regions import OPTIONAL
 
 FORMAT, VERSION = "bua-regions", 1
-#: Datasets with one row a region: the types each may have.
+#: Datasets with one row per region, and the types that each may have.
 COLUMNS: dict[str, tuple[type, ...]] = {
     "features": (np.float16, np.float32),
     "boxes": (np.float32,),
     **{name: (kind,) for name, kind in OPTIONAL.items()},
 }
-_JSON = ("configuration", "class_names", "attribute_names", "versions", "sha256", "origin")
+_JSON_ATTRIBUTES = ("configuration", "class_names", "attribute_names", "versions", "sha256", "origin")
 
 
 @dataclass(frozen=True)
 class StoreMetadata:
-    """What a store says of its origin.
+    """The metadata of a store, kept in its file attributes.
 
     Attributes:
-        detector: name of the detector.
-        configuration: plain values: selection rule, colour order, resizing.
-        weights_sha256: of the detector's weights.
-        class_names: background not counted.
-        attribute_names: "no attribute" not counted.
-        versions: of bua, torch and torchvision.
-        created: time in ISO 8601.
-        grid: height and width where the rows of an image are a grid.
-        sha256: of the bytes of each column of a finished file.
-        origin: plain values: the files that it was made from, where it was not extracted.
+        detector: Name of the detector.
+        configuration: Configuration of the detector as plain values: selection rule, color order, resizing.
+        weights_sha256: SHA-256 of the detector's weights.
+        class_names: Names of the classes, without the background.
+        attribute_names: Names of the attributes, without "no attribute".
+        versions: Versions of bua, torch and torchvision.
+        created: Time of creation in ISO 8601.
+        grid: Rows and columns of the grid that the regions of every image form, if they do.
+        sha256: SHA-256 of each column, in a finished file.
+        origin: Plain values that describe the files that an imported or merged store was made from.
     """
 
     detector: str
@@ -71,7 +71,7 @@ class StoreMetadata:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must be equal for two files to hold features of the same detector; plain values."""
+        """Return what identifies the detector as plain values; features of equal identity are compatible."""
         identity: dict[str, Any] = json.loads(
             json.dumps(
                 {
@@ -84,9 +84,9 @@ class StoreMetadata:
         return identity
 
     def attributes(self) -> dict[str, Any]:
-        """Return the file attributes."""
+        """Return the values of the file attributes by name."""
         values: dict[str, Any] = {
-            name: json.dumps(value, sort_keys=True) if name in _JSON else value
+            name: json.dumps(value, sort_keys=True) if name in _JSON_ATTRIBUTES else value
             for name, value in vars(self).items()
             if value is not None
         }
@@ -97,14 +97,19 @@ def read_metadata(file: h5py.File, path: Path) -> StoreMetadata:
     """Return the attributes of an open file.
 
     Raises:
-        InputError: it is not of this format and version, or an attribute is missing or broken.
+        InputError: If the file is of another format or version, or an attribute is missing or invalid.
     """
     if file.attrs.get("format") != FORMAT:
-        raise InputError(f"{path}: not a feature file of format {FORMAT}; bua extract makes one")
+        raise InputError(f"{path}: not a feature file of format {FORMAT}; create one with bua extract")
     if file.attrs.get("version") != VERSION:
-        raise InputError(f"{path}: version {file.attrs.get('version')} of {FORMAT}; {VERSION} is read")
+        raise InputError(
+            f"{path}: version of {FORMAT} must be {VERSION}, got version {file.attrs.get('version')}"
+        )
     try:
-        values = {n: json.loads(file.attrs.get(n, "{}") if n == "origin" else file.attrs[n]) for n in _JSON}
+        values = {
+            n: json.loads(file.attrs.get(n, "{}") if n == "origin" else file.attrs[n])
+            for n in _JSON_ATTRIBUTES
+        }
         return StoreMetadata(
             detector=str(file.attrs["detector"]),
             configuration=to_public(values["configuration"]),
@@ -118,57 +123,67 @@ def read_metadata(file: h5py.File, path: Path) -> StoreMetadata:
             origin=values["origin"],
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: a file attribute is missing or broken ({error})") from None
+        raise InputError(f"{path}: a file attribute is missing or invalid ({error})") from None
 
 
 def check_structure(file: h5py.File, path: Path) -> None:
-    """Refuse what could read other files, other memory than is stored, or the wrong rows.
+    """Reject files that could read other files, more data than is stored, or the wrong rows.
 
     Raises:
-        InputError: a link that is not hard, external or virtual data, a type or shape that the
-            format does not have, more rows than are stored.
+        InputError: If the file has a soft or external link, external or virtual data, a type or shape
+            that the format does not allow, or declares more rows than are stored.
     """
-    found: dict[str, h5py.Dataset] = {}
+    datasets: dict[str, h5py.Dataset] = {}
     for name in file:
         if type(file.get(name, getlink=True)) is not h5py.HardLink:
-            raise InputError(f"{path}: {name} is a link to elsewhere; it is not followed")
-        dataset = found[name] = file[name]
+            raise InputError(f"{path}: {name} is a link; links are not followed")
+        dataset = datasets[name] = file[name]
         if not isinstance(dataset, h5py.Dataset):
-            raise InputError(f"{path}: {name} is a group; {FORMAT} has none")
+            raise InputError(f"{path}: {name} is a group; {FORMAT} has only datasets")
         if dataset.external or dataset.is_virtual:
-            raise InputError(f"{path}: {name} keeps its data in another file; it is not read")
+            raise InputError(f"{path}: {name} stores its data in another file, which is not read")
         if dataset.dtype.hasobject and name != "image_id":
-            raise InputError(f"{path}: {name} has type {dataset.dtype}")
-        stored, claimed = dataset.id.get_storage_size(), dataset.nbytes
-        if claimed and (stored == 0 or (dataset.chunks is None and claimed > stored)):
-            raise InputError(f"{path}: {name} claims {dataset.shape}, more than the file stores")
+            raise InputError(f"{path}: {name} has type {dataset.dtype}, which {FORMAT} does not allow")
+        stored, declared = dataset.id.get_storage_size(), dataset.nbytes
+        if declared and (stored == 0 or (dataset.chunks is None and declared > stored)):
+            raise InputError(f"{path}: {name} has shape {dataset.shape}, more than the file stores")
     for name in ("image_id", "rows", "size", "features", "boxes"):
-        if name not in found:
-            raise InputError(f"{path}: there is no dataset {name}")
-    there = {name: dataset.shape for name, dataset in found.items()}
-    count, regions = len(found["image_id"]), len(found["boxes"])
+        if name not in datasets:
+            raise InputError(f"{path}: dataset {name} is missing")
+    shapes = {name: dataset.shape for name, dataset in datasets.items()}
+    count, regions = len(datasets["image_id"]), len(datasets["boxes"])
     if count > regions:
         raise InputError(f"{path}: {count} images cannot own {regions} regions; each needs at least one")
-    if len(there["features"]) != 2:
-        raise InputError(f"{path}: features is {there['features']}, two dimensions are needed")
-    shapes = {"image_id": (count,), "rows": (count, 2), "size": (count, 2)}
-    shapes |= {"features": (regions, there["features"][1]), "boxes": (regions, 4)}
-    shapes |= {name: (regions,) for name in OPTIONAL if name in found}
-    for name, shape in shapes.items():
-        if there[name] != shape:
-            raise InputError(f"{path}: {name} is {there[name]}, {shape} is needed")
-    for name, kinds in {**COLUMNS, "rows": (np.int64,), "size": (np.int32,)}.items():
-        if name in found and (kind := found[name].dtype) not in [np.dtype(each) for each in kinds]:
-            raise InputError(f"{path}: {name} has type {kind}")
+    if len(shapes["features"]) != 2:
+        raise InputError(f"{path}: features must have two dimensions, got shape {shapes['features']}")
+    expected = {"image_id": (count,), "rows": (count, 2), "size": (count, 2)}
+    expected |= {"features": (regions, shapes["features"][1]), "boxes": (regions, 4)}
+    expected |= {name: (regions,) for name in OPTIONAL if name in datasets}
+    for name, shape in expected.items():
+        if shapes[name] != shape:
+            raise InputError(f"{path}: {name} must have shape {shape}, got {shapes[name]}")
+    for name, types in {**COLUMNS, "rows": (np.int64,), "size": (np.int32,)}.items():
+        allowed = [np.dtype(kind) for kind in types]
+        if name in datasets and (dtype := datasets[name].dtype) not in allowed:
+            raise InputError(f"{path}: {name} must be {' or '.join(map(str, allowed))}, got {dtype}")
 
 
 def check_rows(rows: NDArray[np.int64], regions: int, path: Path) -> None:
-    """Raise ``InputError`` unless every image owns at least one row and all rows are there."""
+    """Check that every image owns at least one row, and no row belongs to two images.
+
+    Args:
+        rows: First row of each image and the row after its last, shape (N, 2).
+        regions: Number of rows in the columns.
+        path: Store, named in messages.
+
+    Raises:
+        InputError: If a range is empty or leaves the columns, or two ranges overlap.
+    """
     start, stop = rows[:, 0], rows[:, 1]
     if len(rows) and (start.min() < 0 or stop.max() > regions or (stop <= start).any()):
         bad = int(np.flatnonzero((start < 0) | (stop > regions) | (stop <= start))[0])
         raise InputError(
-            f"{path}: rows[{bad}] is {rows[bad].tolist()}; a range within 0 to {regions} is needed"
+            f"{path}: rows[{bad}] must be a range between 0 and {regions}, got {rows[bad].tolist()}"
         )
     order = np.argsort(start, kind="stable")
     if (start[order][1:] < stop[order][:-1]).any():

@@ -1,4 +1,4 @@
-"""What a model sees of the regions of a batch of images.
+"""Regions of a batch of images, the input of all models.
 
 Shapes: B images, K regions (padded), D region features.
 """
@@ -11,13 +11,13 @@ from torch import Tensor
 
 
 class RegionBatch(NamedTuple):
-    """The regions of several images side by side.
+    """Regions of a batch of images, padded to the largest number of regions.
 
     Attributes:
-        features: zeros where there is no region.
-        mask: true where there is one; every image has at least one.
-        boxes: corners x1 y1 x2 y2 as shares of the image's width and height, zeros where there is
-            no region.
+        features: Region features; zeros on padding.
+        mask: True where a region is real, false on padding; every image has at least one region.
+        boxes: Corners x1 y1 x2 y2 relative to the width and height of the image, from 0 to 1; zeros on
+            padding.
     """
 
     features: Float[Tensor, "B K D"]
@@ -25,6 +25,6 @@ class RegionBatch(NamedTuple):
     boxes: Float[Tensor, "B K 4"]
 
     def to(self, device: torch.device | str) -> "RegionBatch":
-        """Return the same on another device; a GPU copies it meanwhile, where its memory is pinned."""
-        meanwhile = torch.device(device).type == "cuda"
-        return RegionBatch(*(tensor.to(device, non_blocking=meanwhile) for tensor in self))
+        """Return the batch on another device; the copy to a GPU is asynchronous if memory is pinned."""
+        non_blocking = torch.device(device).type == "cuda"
+        return RegionBatch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self))

@@ -4,6 +4,7 @@ Shapes: K regions of the image, D numbers a feature.
 """
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,21 @@ class Regions:
         """Return every array that is present, by its name in the store."""
         named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "size"}
         return {name: array for name, array in named.items() if array is not None}
+
+    def equals(self, other: "Regions") -> bool:
+        """Return whether both have the same image size, the same arrays and equal numbers in them.
+
+        Features of different types are compared in the coarser one, so that a float16 copy of float32
+        features is equal to them.
+        """
+        arrays, other_arrays = self.arrays(), other.arrays()
+        if self.size != other.size or arrays.keys() != other_arrays.keys():
+            return False
+        dtype: Any = min(self.features.dtype, other.features.dtype, key=lambda dtype: dtype.itemsize)
+        with np.errstate(over="ignore"):
+            arrays["features"] = self.features.astype(dtype)
+            other_arrays["features"] = other.features.astype(dtype)
+        return all(np.array_equal(arrays[name], other_arrays[name]) for name in arrays)
 
     def check(self, image_id: int | str) -> None:
         """Raise ``InputError`` naming ``image_id`` unless shapes agree and numbers are finite."""

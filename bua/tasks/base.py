@@ -1,4 +1,4 @@
-"""What every task does the same way: its optimiser, its schedule and what its checkpoints carry."""
+"""What all tasks share: optimizer, learning rate schedule, and the content of checkpoints."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -15,18 +15,18 @@ from bua.errors import InputError
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 SchedulerFactory = Callable[..., LRScheduler]
-#: Steps between looks at the loss: each waits for the device.
-LOOKED_AT = 20
+#: Steps between checks that the loss is finite; each check waits for the device.
+CHECK_EVERY_N_STEPS = 20
 
 
 class BaseTask(LightningModule):
-    """A model, how it is optimised, and the plain values from which it can be built again.
+    """A model, how it is optimized, and the plain values from which it can be built again.
 
     Args:
-        optimizer: makes the optimiser from parameters.
-        scheduler: makes the schedule from the optimiser, and from ``total_steps`` and
-            ``steps_per_epoch`` if it takes them; stepped every batch.
-        record: plain values that every checkpoint carries under ``bua``.
+        optimizer: Makes the optimizer from parameter groups.
+        scheduler: Makes the schedule from the optimizer, and from ``total_steps`` and ``steps_per_epoch``
+            if it takes them; stepped after every batch. ``None`` for a constant learning rate.
+        record: Plain values that every checkpoint carries under ``bua``.
     """
 
     def __init__(
@@ -38,84 +38,86 @@ class BaseTask(LightningModule):
     ) -> None:
         super().__init__()
         self._optimizer, self._scheduler, self._record = optimizer, scheduler, dict(record)
-        self._rng: Mapping[str, Tensor] | None = None
+        self._rng_state: Mapping[str, Tensor] | None = None
         self._last_loss: Tensor | None = None
 
     def save(self, folder: Path) -> None:
-        """Write what people may want to see of the task into the run directory: nothing here."""
+        """Write files about the task to a run directory; none by default."""
 
     def configure_optimizers(self) -> Any:
-        """Optimise everything that has a gradient, at the rate that its module asks for.
+        """Optimize all parameters that require a gradient, at the learning rate that their module asks for.
 
         Raises:
-            InputError: the schedule gives everything one rate, and a module asks for another.
+            InputError: If the schedule sets one learning rate for all parameters, and a module asks for
+                another.
         """
-        factors, groups = rates(self), dict[float, list[Tensor]]()
+        multipliers, groups = lr_multipliers(self), dict[float, list[Tensor]]()
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
-                groups.setdefault(factors.get(name, 1.0), []).append(parameter)
+                groups.setdefault(multipliers.get(name, 1.0), []).append(parameter)
         optimizer = self._optimizer([{"params": group} for group in groups.values()])
-        for group, factor in zip(optimizer.param_groups, groups, strict=True):
-            group["lr"] *= factor
+        for group, multiplier in zip(optimizer.param_groups, groups, strict=True):
+            group["lr"] *= multiplier
         if self._scheduler is None:
             return optimizer
-        asked = [group["lr"] for group in optimizer.param_groups]
-        schedule = self._scheduler(optimizer, **self._known_to(self._scheduler))
-        begun = [group["initial_lr"] for group in optimizer.param_groups]
-        if len(set(asked)) > 1 and begun != asked:
+        requested = [group["lr"] for group in optimizer.param_groups]
+        scheduler = self._scheduler(optimizer, **self._schedule_length(self._scheduler))
+        initial = [group["initial_lr"] for group in optimizer.param_groups]
+        if len(set(requested)) > 1 and initial != requested:
             raise InputError(
-                f"{type(schedule).__name__} gives all parameters one rate, and this model asks for "
-                f"{', '.join(map(str, groups))} times the rate; choose another scheduler"
+                f"{type(scheduler).__name__} sets one learning rate for all parameters, but this model asks "
+                f"for {', '.join(map(str, groups))} times the rate; choose another scheduler"
             )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _known_to(self, scheduler: SchedulerFactory) -> dict[str, int]:
-        """Return the steps of the training and of an epoch, for a schedule that asks for them."""
-        asked, known = inspect.signature(scheduler).parameters, dict[str, int]()
-        if "total_steps" in asked:
-            known["total_steps"] = int(self.trainer.estimated_stepping_batches)
-        if "steps_per_epoch" in asked:
-            _ = self.trainer.estimated_stepping_batches  # makes the loaders, of which steps are counted
+    def _schedule_length(self, scheduler: SchedulerFactory) -> dict[str, int]:
+        """Return the steps of the training and of an epoch, for a schedule that takes them."""
+        parameters, length = inspect.signature(scheduler).parameters, dict[str, int]()
+        if "total_steps" in parameters:
+            length["total_steps"] = int(self.trainer.estimated_stepping_batches)
+        if "steps_per_epoch" in parameters:
+            _ = self.trainer.estimated_stepping_batches  # sets up the loaders, whose batches are counted
             batches = int(self.trainer.num_training_batches)
-            known["steps_per_epoch"] = -(-batches // self.trainer.accumulate_grad_batches)
-        return known
+            length["steps_per_epoch"] = -(-batches // self.trainer.accumulate_grad_batches)
+        return length
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the record, as plain values, and the state of the random numbers.
+        """Add the record, as plain values, and the state of the random number generators.
 
         Raises:
-            InputError: the last loss or a weight is no number: an earlier checkpoint stays as it is.
+            InputError: If the last loss or a weight is not finite, so that an earlier checkpoint is kept.
         """
         self._check_loss()
         broken = (name for name, weight in self.named_parameters() if not bool(weight.isfinite().all()))
         if name := next(broken, None):
-            raise InputError(f"{name} holds values that are no numbers {self._advice()}")
+            raise InputError(f"{name} is not finite {self._advice()}")
         checkpoint["bua"] = self._record
-        checkpoint["rng"] = _random_state()
+        checkpoint["rng"] = _rng_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the state of the random numbers until the first batch asks for it."""
-        self._rng = checkpoint.get("rng")
+        """Keep the state of the random number generators until the first batch."""
+        self._rng_state = checkpoint.get("rng")
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Go on with the random numbers (dropout) of the run that was saved."""
-        if self._rng is not None:
-            _restore_random_state(self._rng)
-            self._rng = None
+        """Continue with the random numbers (dropout) of the checkpoint, if training resumes."""
+        if self._rng_state is not None:
+            _restore_rng_state(self._rng_state)
+            self._rng_state = None
 
     def on_before_backward(self, loss: Tensor) -> None:
-        """Keep the loss, to be looked at."""
+        """Keep the loss for the next check."""
         self._last_loss = loss.detach()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Stop a training whose loss is no number any more.
+        """Stop a training whose loss is not finite.
 
-        It is looked at every ``LOOKED_AT`` steps, at the end of an epoch, and before anything is saved.
+        The loss is checked every ``CHECK_EVERY_N_STEPS`` steps, at the end of an epoch, and before a
+        checkpoint is saved.
 
         Raises:
-            InputError: it is not.
+            InputError: If the loss is not finite.
         """
-        if self.trainer.global_step % LOOKED_AT == 0 or self.trainer.is_last_batch:
+        if self.trainer.global_step % CHECK_EVERY_N_STEPS == 0 or self.trainer.is_last_batch:
             self._check_loss()
 
     def _check_loss(self) -> None:
@@ -124,24 +126,24 @@ class BaseTask(LightningModule):
 
     def _advice(self) -> str:
         step = self.trainer.global_step
-        return f"at step {step}: a lower optimizer.lr, or trainer.gradient_clip_val, may help"
+        return f"at step {step}: try a lower optimizer.lr, or trainer.gradient_clip_val"
 
 
-def rates(model: nn.Module) -> dict[str, float]:
-    """Return what learning rates are multiplied with, by parameter: ``rates`` of the modules inside."""
+def lr_multipliers(model: nn.Module) -> dict[str, float]:
+    """Return the factors of the learning rate by parameter, from ``lr_multipliers`` of the submodules."""
     return {
         f"{name}.{parameter}".lstrip("."): factor
         for name, module in model.named_modules()
-        for parameter, factor in getattr(module, "rates", {}).items()
+        for parameter, factor in getattr(module, "lr_multipliers", {}).items()
     }
 
 
-def _random_state() -> dict[str, Tensor]:
+def _rng_state() -> dict[str, Tensor]:
     state = {"cpu": torch.get_rng_state()}
     return state | ({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
 
 
-def _restore_random_state(state: Mapping[str, Tensor]) -> None:
+def _restore_rng_state(state: Mapping[str, Tensor]) -> None:
     torch.set_rng_state(state["cpu"].cpu())
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"].cpu())

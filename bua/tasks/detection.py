@@ -1,40 +1,35 @@
 """Training a detector of objects and attributes."""
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from bua.data.detection.dataset import Example
 from bua.detectors.detection_evaluator import DetectionEvaluator
-from bua.detectors.frozen_detector import Proposer
 from bua.tasks.base import BaseTask
-
-Batch = list[tuple[Tensor, dict[str, Tensor], int]]
-
-
-class DetectionModel(Proposer, Protocol):
-    """A detector that learns: ``PyramidRCNN`` or ``C4RCNN``."""
-
-    def losses(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Return the losses by name."""
 
 
 class DetectionTask(BaseTask):
-    """Faster R-CNN's losses in training, precision of the detections in validation.
+    """The losses of Faster R-CNN in training, average precision in validation.
 
     Args:
-        model: the detector, a ``DetectionModel``.
-        evaluation: ``coco`` or ``genome``: whose numbers validation gives.
-        kwargs: of ``BaseTask``.
+        model: Detector with the methods ``losses(images, targets)``, which returns losses by name, and
+            ``propose``: ``PyramidRCNN`` or ``C4RCNN``.
+        evaluation: Whose average precision validation computes: "coco" or "genome".
+        kwargs: Arguments of ``BaseTask``.
+
+    Raises:
+        ValueError: If the evaluation does not exist.
     """
 
-    def __init__(self, model: nn.Module, *, evaluation: str = "coco", **kwargs: Any) -> None:
+    def __init__(self, model: Any, *, evaluation: str = "coco", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.model: Any = model
+        self.model = model
         self.evaluation = evaluation
-        self.precision = DetectionEvaluator(model, evaluation)  # type: ignore[arg-type]
+        self.evaluator = DetectionEvaluator(self.model, evaluation)
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
+    def training_step(self, batch: list[Example], _: int) -> Tensor:
         """Return the sum of the losses."""
         losses = self.model.losses([image for image, *_ in batch], [target for _, target, _ in batch])
         loss = torch.stack([*losses.values()]).sum()
@@ -45,14 +40,14 @@ class DetectionTask(BaseTask):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the detections of the last validation."""
-        self.precision = DetectionEvaluator(self.model, self.evaluation)
+        self.evaluator = DetectionEvaluator(self.model, self.evaluation)
 
-    def validation_step(self, batch: Batch, _: int) -> None:
-        """Collect detections and truth."""
+    def validation_step(self, batch: list[Example], _: int) -> None:
+        """Collect detections and annotations."""
         for image, target, image_id in batch:
-            self.precision.add(image, target, image_id)
+            self.evaluator.update(image, target, image_id)
 
     def on_validation_epoch_end(self) -> None:
         """Log the average precisions."""
-        for name, value in self.precision.result().items():
+        for name, value in self.evaluator.compute().items():
             self.log(f"val/{name}", value, prog_bar=name == "AP50")

@@ -1,4 +1,4 @@
-"""What a model knows before training: vectors of words, and of images of answers."""
+"""Initializing embeddings with vectors of words, and of images of answers."""
 
 import logging
 import zipfile
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from bua.errors import InputError
@@ -16,25 +17,26 @@ from bua.text.vectors import mean_vectors, read_vectors
 from bua.text.vocabulary import SPECIAL
 
 log = logging.getLogger(__name__)
-#: What words without a vector begin as.
-MISSING = ("zeros", "random")
+#: How words without a vector may be initialized.
+MISSING_WORDS = ("zeros", "random")
 
 
 def init_word_embeddings(
     model: nn.Module, path: str, words: Sequence[str], answers: Sequence[str], missing: str
 ) -> None:
-    """Give a model word vectors; to its answers, too, if its classifier has a stream of text.
+    """Initialize the word embedding of a VQA model, and the text stream of its classifier if it has one.
 
     Args:
-        model: has a question encoder.
-        path: vectors as text, a word a line.
-        words: of questions, in the order of their indices.
-        answers: normal forms, in the order of their indices; an answer is the mean of its words.
-        missing: what a word without a vector begins as: zeros (hengyuan-hu), or random, as the encoder
-            made it. An answer without one stays random.
+        model: VQA model with a question encoder.
+        path: Text file of word vectors, a word a line.
+        words: Words of questions, in the order of their indices.
+        answers: Normal forms of the answers, in the order of their indices; the vector of an answer is the
+            mean over its words.
+        missing: How words without a vector are initialized: "zeros" (hengyuan-hu), or "random" as the
+            encoder does it. Answers without a vector stay random.
 
     Raises:
-        InputError: the file cannot be read, is of another width, or none of the words is in it.
+        InputError: If the file cannot be read, has vectors of another size, or has none of the words.
     """
     encoder, classifier = model.encoder, getattr(model, "classifier", None)
     assert isinstance(encoder, QuestionEncoder)
@@ -43,31 +45,31 @@ def init_word_embeddings(
     vectors = read_vectors(path, {*words, *(word for text in texts for word in text)}, size)
     rows, known = mean_vectors([[] if word in SPECIAL else [word] for word in words], vectors, size)
     if not known.any():
-        raise InputError(f"{path}: none of the {len(words)} words of the questions is in it")
+        raise InputError(f"{path}: has none of the {len(words)} words of the questions")
     if missing == "random":
         rows[~known] = encoder.word.weight.detach().numpy()[~known]
-    encoder.begin(torch.from_numpy(rows))
+    encoder.init_vectors(torch.from_numpy(rows))
     total = len(words) - len(SPECIAL)
-    log.info(f"{path}: {known.sum():,} of {total:,} words have a vector, the others begin as {missing}")
+    log.info(f"{path}: {known.sum():,} of {total:,} words have a vector, the others are {missing}")
     if isinstance(classifier, TwoStreamClassifier):
         rows, known = mean_vectors(texts, vectors, size)
-        classifier.begin("text", torch.from_numpy(rows), torch.from_numpy(known))
-        log.info(f"{path}: {known.sum():,} of {len(texts):,} answers have one, the others stay random")
+        classifier.init_vectors("text", torch.from_numpy(rows), torch.from_numpy(known))
+        log.info(f"{path}: {known.sum():,} of {len(texts):,} answers have a vector, the others stay random")
 
 
 def init_caption_embeddings(model: nn.Module, path: str, words: Sequence[str]) -> None:
-    """Give a captioner word vectors.
+    """Initialize the word embedding of a captioner.
 
-    Words without one, among them the special words, begin at random with mean and deviation of those that
-    have one: where vectors say words, too, a smaller one could never be said.
+    Words without a vector, among them the special words, are drawn with the mean and standard deviation of
+    the known vectors: where vectors also score words, a word of a smaller vector could never be generated.
 
     Args:
-        model: has an embedding ``word``.
-        path: vectors as text, a word a line.
-        words: in the order of their indices.
+        model: Captioner with an embedding ``word``.
+        path: Text file of word vectors, a word a line.
+        words: Words in the order of their indices.
 
     Raises:
-        InputError: the file cannot be read, is of another width, or none of the words is in it.
+        InputError: If the file cannot be read, has vectors of another size, or has none of the words.
     """
     embedding = model.word
     assert isinstance(embedding, nn.Embedding)
@@ -75,33 +77,42 @@ def init_caption_embeddings(model: nn.Module, path: str, words: Sequence[str]) -
     texts = [[] if word in SPECIAL else [word] for word in words]
     rows, known = map(torch.from_numpy, mean_vectors(texts, vectors, embedding.embedding_dim))
     if not known.any():
-        raise InputError(f"{path}: none of the {len(words)} words of the captions is in it")
-    missing = int((~known).sum())
-    rows[~known] = rows[known].mean(0) + rows[known].std(0, correction=0) * torch.randn(
-        missing, rows.shape[1]
-    )
+        raise InputError(f"{path}: has none of the {len(words)} words of the captions")
+    noise = torch.randn(int((~known).sum()), rows.shape[1])
+    rows[~known] = rows[known].mean(0) + rows[known].std(0, correction=0) * noise
     with torch.no_grad():
         embedding.weight.copy_(rows)
     total = len(words) - len(SPECIAL)
-    log.info(f"{path}: {int(known.sum()):,} of {total:,} words have a vector, the others begin at random")
+    log.info(f"{path}: {int(known.sum()):,} of {total:,} words have a vector, the others are random")
 
 
 def init_answer_embeddings(model: nn.Module, path: str, answers: Sequence[str]) -> None:
-    """Give the classifier's stream of images what images say of answers.
+    """Initialize the image stream of a classifier with vectors of images of the answers.
 
     Args:
-        model: has a classifier of two streams.
-        path: an .npz file with one vector an answer, under the answer's normal form.
-        answers: normal forms, in the order of their indices; one that is not in the file stays random.
+        model: VQA model with a two-stream classifier.
+        path: File ``.npz`` with a vector for each answer, under its normal form.
+        answers: Normal forms of the answers, in the order of their indices; one that is not in the file
+            stays random.
 
     Raises:
-        InputError: the model has no such stream, the file cannot be read, is of another width, or holds
-            none of the answers.
+        InputError: If the model has no such stream, or the file cannot be read, has vectors of another
+            size, or has none of the answers.
     """
     classifier = getattr(model, "classifier", None)
     if not isinstance(classifier, TwoStreamClassifier):
-        raise InputError(f"objective.answer_images={path}: only model=updown_teney has a stream of images")
-    size = classifier.image.in_features
+        raise InputError(f"objective.answer_images={path}: only model=updown_teney has an image stream")
+    rows, known = _read_answer_vectors(path, answers, classifier.image.in_features)
+    if not known.any():
+        raise InputError(f"{path}: has none of the {len(answers):,} answers")
+    classifier.init_vectors("image", torch.from_numpy(rows), torch.from_numpy(known))
+    log.info(f"{path}: {known.sum():,} of {len(answers):,} answers have a vector, the others stay random")
+
+
+def _read_answer_vectors(
+    path: str, answers: Sequence[str], size: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return a row of ``size`` numbers for each answer, and which answers are in the file."""
     rows, known = np.zeros((len(answers), size), np.float32), np.zeros(len(answers), np.bool_)
     try:
         with np.load(Path(path), allow_pickle=False) as file:
@@ -110,17 +121,14 @@ def init_answer_embeddings(model: nn.Module, path: str, answers: Sequence[str]) 
                     vector = file[answer]
                     if vector.shape != (size,) or not np.isfinite(vector).all():
                         raise InputError(
-                            f"{path}: {answer!r} is {vector.shape}; {size} finite numbers are needed "
-                            "(model.image_size)"
+                            f"{path}: {answer!r} must be {size} finite numbers (model.image_size), not "
+                            f"{vector.shape}"
                         )
                     rows[n], known[n] = vector, True
     except InputError:
         raise
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
+        raise InputError(f"{path}: file does not exist") from None
     except (OSError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not an .npz file of vectors ({error})") from None
-    if not known.any():
-        raise InputError(f"{path}: none of the {len(answers):,} answers is in it")
-    classifier.begin("image", torch.from_numpy(rows), torch.from_numpy(known))
-    log.info(f"{path}: {known.sum():,} of {len(answers):,} answers have a vector, the others stay random")
+    return rows, known

@@ -1,4 +1,7 @@
-"""Training a VQA model on soft targets, validated by the official accuracy."""
+"""Training a VQA model on soft targets, validated by the official accuracy.
+
+Shapes: B questions, C answers.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,27 +10,28 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bua.data.batch import VQABatch
+from bua.data.vqa.dataset import VQABatch
 from bua.errors import InputError
 from bua.tasks.base import BaseTask
-from bua.tasks.embeddings import MISSING, init_answer_embeddings, init_word_embeddings
+from bua.tasks.embeddings import MISSING_WORDS, init_answer_embeddings, init_word_embeddings
 from bua.tasks.losses import AnswerLoss
 
 
 class VQATask(BaseTask):
-    """Soft targets: the score of each answer is what it would have earned.
+    """Soft targets: the target of an answer is the accuracy that it would score.
 
     Args:
-        model: a VQA model.
-        answer_types: names of the types of answers, by the numbers that batches have for them.
-        loss: of scores.
-        word_vectors: a file of word vectors to begin with, or nothing.
-        missing_words: what words without a vector begin as: zeros or random.
-        answer_images: a file of vectors of images of answers to begin with, or nothing.
-        kwargs: of ``BaseTask``.
+        model: VQA model.
+        answer_types: Names of the answer types, in the order of their indices in batches.
+        loss: Loss of the scores. Default: summed over answers, averaged over questions.
+        word_vectors: File of word vectors to initialize the embeddings with. Default: none.
+        missing_words: How words without a vector are initialized: "zeros" or "random".
+        answer_images: File of vectors of images of the answers to initialize the classifier with. Default:
+            none.
+        kwargs: Arguments of ``BaseTask``.
 
     Raises:
-        InputError: a file cannot be read or does not fit the model.
+        InputError: If a file cannot be read or does not fit the model, or ``missing_words`` does not exist.
     """
 
     def __init__(
@@ -44,44 +48,46 @@ class VQATask(BaseTask):
         super().__init__(**kwargs)
         self.model, self.answer_types = model, answer_types
         self._loss = loss or AnswerLoss()
-        if missing_words not in MISSING:
-            raise InputError(f"objective.missing_words={missing_words}: {', '.join(MISSING)}")
+        if missing_words not in MISSING_WORDS:
+            raise InputError(
+                f"objective.missing_words={missing_words}: must be one of {', '.join(MISSING_WORDS)}"
+            )
         if word_vectors is not None:
-            words, said = self._record["vocabulary"]["words"], self._record["answers"]["answers"]
-            init_word_embeddings(model, word_vectors, words, said, missing_words)
+            words, answers = self._record["vocabulary"]["words"], self._record["answers"]["answers"]
+            init_word_embeddings(model, word_vectors, words, answers, missing_words)
         if answer_images is not None:
             init_answer_embeddings(model, answer_images, self._record["answers"]["answers"])
 
     def training_step(self, batch: VQABatch, _: int) -> Tensor:
-        """Return the loss."""
-        loss, _scores = self.loss(batch)
+        """Return the loss of a batch."""
+        loss, _logits = self.loss(batch)
         self.log("train/loss", loss, batch_size=len(batch.question_id))
         return loss
 
     def loss(self, batch: VQABatch) -> tuple[Tensor, Tensor]:
-        """Return the loss and the logits (B, C)."""
+        """Return the loss of a batch and its logits (B, C)."""
         logits, _ = self.model(batch.regions, batch.words)
         return self._loss(logits, batch.targets), logits
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the answers of the last validation."""
+        """Reset the sums of accuracies and the numbers of questions of each answer type."""
         self.tally = np.zeros((len(self.answer_types), 2))
 
     def validation_step(self, batch: VQABatch, _: int) -> None:
         """Answer every question."""
         loss, logits = self.loss(batch)
         self.log("val/loss", loss, batch_size=len(batch.question_id), sync_dist=True)
-        assert batch.marks is not None
-        types, counted = batch.marks.types, batch.marks.counted
-        accuracy = batch.marks.of(logits.argmax(1).cpu().numpy())
+        assert batch.answer_targets is not None
+        types, counted = batch.answer_targets.types, batch.answer_targets.counted
+        accuracy = batch.answer_targets.score(logits.argmax(1).cpu().numpy())
         for column, values in enumerate((accuracy * counted, counted)):
             self.tally[:, column] += np.bincount(types, values, minlength=len(self.tally))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the accuracy in percent, overall and by type of answer, of the questions of all processes."""
-        shares = torch.from_numpy(self.tally).float().to(self.device)
-        right, count = self.trainer.strategy.reduce(shares, reduce_op="sum").double().T
-        self.log("val/accuracy", 100 * right.sum() / count.sum())
+        """Log the accuracy in percent, overall and by answer type, over the questions of all processes."""
+        tally = torch.from_numpy(self.tally).float().to(self.device)
+        correct, count = self.trainer.strategy.reduce(tally, reduce_op="sum").double().T
+        self.log("val/accuracy", 100 * correct.sum() / count.sum())
         for n, name in enumerate(self.answer_types):
-            if count[n]:  # of a part of the questions, as of a limited validation, a type may be missing
-                self.log(f"val/accuracy/{name}", 100 * right[n] / count[n])
+            if count[n]:  # a limited validation may lack a type
+                self.log(f"val/accuracy/{name}", 100 * correct[n] / count[n])

@@ -1,4 +1,4 @@
-"""Text: tokenisers, vocabularies of words and of answers."""
+"""Tokenizers, and the vocabularies of words and of answers."""
 
 from bua.text.answers import AnswerVocabulary, normalize
 from bua.text.tokenize import TOKENIZERS

@@ -1,6 +1,6 @@
-"""Answers of visual question answering: their normal form and the list that a model chooses from.
+"""Normalize VQA answers, and hold the list of answers that a model chooses from.
 
-The normal form is that of the official evaluation (VQA v2, vqaEval.py as of 2021), with its quirks.
+Normalization follows the official VQA v2 evaluation (``vqaEval.py`` as of 2021), quirks included.
 """
 
 import functools
@@ -16,7 +16,7 @@ from bua.errors import InputError
 from bua.text.answer_lists import read_answer_list
 from bua.text.contractions import CONTRACTIONS
 
-#: What an answer that n of several annotators gave is worth as a target, by the name of the rule.
+#: Soft target score of an answer that n of N annotators gave, by the name of the rule.
 SOFT_SCORES: dict[str, Callable[[int, int], float]] = {
     "official": lambda n, total: (n * min(1, (n - 1) / 3) + (total - n) * min(1, n / 3)) / total,
     "third": lambda n, total: min(1, n / 3),
@@ -30,131 +30,147 @@ _NUMBERS = {
     )
 } | {"none": "0"}
 _ARTICLES = frozenset(["a", "an", "the"])
-_MARKS = ';/[]"{}()=+\\_-><@`,?!'
+_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _DIGIT_COMMA = re.compile(r"\d,\d")
-#: A full stop that no digit follows; the official look-behind is mistyped and never matches.
+#: A period that is not followed by a digit; the official look-behind is mistyped and never matches.
 _PERIOD = re.compile(r"(?!<=\d)(\.)(?!\d)")
-_MOST_PERIODS = int(re.UNICODE)  # the official code gives the flag as the count: 32
+_MAX_PERIODS = int(re.UNICODE)  # the official code passes the flag as the count: 32
 
 
 def clean(answer: str) -> str:
-    """Turn line breaks and tabs into spaces and strip: what the evaluation does to every answer."""
+    """Replace line breaks and tabs by spaces and strip, as the evaluation does with every answer."""
     return answer.replace("\n", " ").replace("\t", " ").strip()
 
 
 def remove_punctuation(answer: str) -> str:
-    """Delete or replace punctuation as the evaluation's ``processPunctuation`` does."""
+    """Delete punctuation or replace it by spaces, as ``processPunctuation`` of the evaluation does."""
     out = answer
-    comma = _DIGIT_COMMA.search(answer) is not None
-    for mark in _MARKS:
-        apart = f"{mark} " in answer or f" {mark}" in answer
-        out = out.replace(mark, "" if apart or comma else " ")
-    return _PERIOD.sub("", out, count=_MOST_PERIODS)
+    has_digit_comma = _DIGIT_COMMA.search(answer) is not None
+    for mark in _PUNCTUATION:
+        next_to_space = f"{mark} " in answer or f" {mark}" in answer
+        out = out.replace(mark, "" if next_to_space or has_digit_comma else " ")
+    return _PERIOD.sub("", out, count=_MAX_PERIODS)
 
 
-def unify_words(answer: str) -> str:
-    """Lower-case, write numbers as digits, drop articles, restore apostrophes of contractions."""
+def normalize_words(answer: str) -> str:
+    """Lowercase, write number words as digits, drop articles and restore apostrophes of contractions."""
     words = (_NUMBERS.get(word, word) for word in answer.lower().split())
     return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
 
-@functools.lru_cache(maxsize=2**17)  # millions of answers are a hundred thousand different ones
+@functools.lru_cache(maxsize=2**17)  # the millions of answers have about a hundred thousand distinct texts
 def normalize(answer: str) -> str:
-    """Return the normal form of an answer; it may be empty."""
-    return unify_words(remove_punctuation(clean(answer)))
+    """Return the normalized answer, which may be empty."""
+    return normalize_words(remove_punctuation(clean(answer)))
 
 
 class AnswerVocabulary:
-    """The answers that a model chooses from.
+    """The answers that a VQA model chooses from.
 
     Args:
-        answers: normal forms, in the order of their indices.
-        surface: for each, how it is written in predictions: its most frequent raw form. The
-            evaluation compares raw forms where all annotators agree, so this can only gain.
-        counted: these forms were counted; they are not only how the list of others has them.
+        answers: Normalized answers in the order of their indices.
+        surface_forms: Text to predict for each answer, usually its most frequent raw form. The
+            evaluation compares raw texts where all annotators agree, so this can only raise accuracy.
+        forms_counted: Whether the surface forms were counted in annotations; if not, they are the
+            texts of a published answer list.
 
     Raises:
-        InputError: an answer comes twice, is no text, or is not written in one form of its own.
+        InputError: If an answer is duplicated or not a string, or if a surface form does not
+            normalize to its answer.
     """
 
-    def __init__(self, answers: Sequence[str], surface: Sequence[str], *, counted: bool = True) -> None:
-        self.answers, self.surface, self._counted = tuple(answers), tuple(surface), counted
-        if len(self.surface) != len(self.answers):
+    def __init__(
+        self, answers: Sequence[str], surface_forms: Sequence[str], *, forms_counted: bool = True
+    ) -> None:
+        self.answers, self.surface_forms = tuple(answers), tuple(surface_forms)
+        self._forms_counted = forms_counted
+        if len(self.surface_forms) != len(self.answers):
             raise InputError(
-                f"there are {len(self.surface):,} forms of {len(self.answers):,} answers, not one of each"
+                f"{len(self.answers):,} answers have {len(self.surface_forms):,} surface forms, "
+                "expected one for each"
             )
-        for answer, form in zip(self.answers, self.surface, strict=True):
+        for answer, form in zip(self.answers, self.surface_forms, strict=True):
             if not (isinstance(answer, str) and isinstance(form, str)):
-                raise InputError(f"the answer {answer!r:.80}, written as {form!r:.80}: texts are needed")
+                raise InputError(
+                    f"answer {answer!r:.80} and its surface form {form!r:.80} must both be strings"
+                )
             if normalize(form) != answer != form:
-                raise InputError(f"{form!r:.80} is not a form of the answer {answer!r:.80}")
+                raise InputError(f"surface form {form!r:.80} does not normalize to answer {answer!r:.80}")
         self._index = {answer: n for n, answer in enumerate(self.answers)}
         if len(self._index) != len(self.answers):
-            raise InputError(f"{Counter(self.answers).most_common(1)[0][0]!r} is in the answers twice")
+            raise InputError(f"answer {Counter(self.answers).most_common(1)[0][0]!r} is duplicated")
 
     @classmethod
-    def count(
+    def from_questions(
         cls,
         questions: Iterable[tuple[str, Sequence[str]]],
         *,
         min_count: int,
         keep_empty: bool,
     ) -> "AnswerVocabulary":
-        """Take answers that are the most frequent one of at least ``min_count`` questions.
+        """Build a vocabulary of the answers that are most frequent for at least ``min_count`` questions.
 
-        Answers are brought to their normal form before they are counted. They stand in the order of
-        their counts, the largest first, and those of one count in the order of their texts.
+        Answers are normalized before they are counted. They are ordered by decreasing count, ties
+        alphabetically.
 
         Args:
-            questions: for each, its most frequent answer and all its answers.
-            min_count: 9 is usual: the 3,129 answers of VQA v2 train and val, the empty one among them.
-            keep_empty: keep the empty answer, to which pure articles normalise.
+            questions: Most frequent answer and all answers of each question.
+            min_count: Minimum number of questions. The usual value of 9 gives the 3,129 answers of
+                VQA v2 train and val, including the empty one.
+            keep_empty: Whether to keep the empty answer, to which bare articles normalize.
         """
-        chosen: Counter[str] = Counter()
-        written: Counter[str] = Counter()
-        for most_frequent, answers in questions:
-            chosen[most_frequent] += 1
-            written.update(answers)
+        most_frequent: Counter[str] = Counter()
+        raw_counts: Counter[str] = Counter()
+        for answer, answers in questions:
+            most_frequent[answer] += 1
+            raw_counts.update(answers)
         counts: Counter[str] = Counter()
-        for text, n in chosen.items():
+        for text, n in most_frequent.items():
             counts[normalize(text)] += n
         kept = [a for a, n in counts.items() if n >= min_count and (a or keep_empty)]
         kept.sort(key=lambda answer: (-counts[answer], answer))
-        return cls(kept, _usual_forms(kept, written, kept))
+        return cls(kept, _surface_forms(kept, raw_counts, kept))
 
-    def written_as(self, texts: Iterable[str]) -> "AnswerVocabulary":
-        """Return the same answers written as annotators usually write them, if nobody has counted that yet.
+    def with_surface_forms_from(self, texts: Iterable[str]) -> "AnswerVocabulary":
+        """Return the same answers with their most frequent forms in ``texts``, unless already counted.
 
-        It is so in lists of other projects; an answer that is in no text stays as it is.
+        The forms of published answer lists are not counted. An answer that does not occur in
+        ``texts`` keeps its surface form.
+
+        Args:
+            texts: Raw answers of annotators.
         """
-        if self._counted:
+        if self._forms_counted:
             return self
-        return AnswerVocabulary(self.answers, _usual_forms(self.answers, Counter(texts), self.surface))
+        return AnswerVocabulary(
+            self.answers, _surface_forms(self.answers, Counter(texts), self.surface_forms)
+        )
 
     def __len__(self) -> int:
         return len(self.answers)
 
     def index(self, answer: str) -> int | None:
-        """Return the index of an answer in its normal form, ``None`` if it is not in the list."""
+        """Return the index of a normalized answer, or ``None`` if it is not in the vocabulary."""
         return self._index.get(answer)
 
     def soft_scores(self, answers: Sequence[str], rule: str = "official") -> dict[int, float]:
-        """Return index and score of every answer in the list that an annotator gave.
+        """Return the soft target scores of the annotators' answers, by index in the vocabulary.
 
         Args:
-            answers: of all annotators, as they wrote them.
-            rule: with n of N annotators who gave the answer,
-                ``official``: the official accuracy of giving it, min(1, others who agree / 3) averaged
-                over leaving out each annotator: 0.3, 0.6, 0.9, 1 of ten;
+            answers: Raw answer of every annotator.
+            rule: Score of an answer that n of N annotators gave.
+                ``official``: expected accuracy of predicting it, min(1, other annotators who agree / 3)
+                averaged over leaving out each annotator: 0.3, 0.6, 0.9, 1 for 1, 2, 3, 4 of ten;
                 ``third``: min(1, n / 3);
-                ``tenth``: n / N, a tenth for each of ten.
-                What a single annotator says is worth 1 by every rule: nobody else could agree.
+                ``tenth``: n / N.
+                The answer of a single annotator scores 1 under every rule, since there is nobody
+                else to agree.
 
         Raises:
-            ValueError: there is no such rule.
+            ValueError: If the rule is unknown.
         """
         if rule not in SOFT_SCORES:
-            raise ValueError(f"there is no rule {rule!r}; there is {', '.join(SOFT_SCORES)}")
+            raise ValueError(f"unknown rule {rule!r}, expected one of {', '.join(SOFT_SCORES)}")
         total, score = len(answers), SOFT_SCORES[rule]
         return {
             self._index[answer]: score(n, total) if total > 1 else 1.0
@@ -164,57 +180,78 @@ class AnswerVocabulary:
 
     @property
     def sha256(self) -> str:
-        """Hash of the answers in their order."""
+        """SHA-256 of the answers in the order of their indices."""
         return hashlib.sha256(json.dumps(self.answers, ensure_ascii=True).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values that ``from_dict`` reads."""
-        return {"answers": list(self.answers), "surface": list(self.surface), "sha256": self.sha256}
+        """Return the vocabulary as plain values for ``from_dict``."""
+        return {"answers": list(self.answers), "surface": list(self.surface_forms), "sha256": self.sha256}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], source: str = "answers") -> "AnswerVocabulary":
-        """Read what ``to_dict`` returned; raise ``InputError`` if it was changed since."""
-        answers, surface = content.get("answers"), content.get("surface")
-        if not (isinstance(answers, list) and isinstance(surface, list)):
-            raise InputError(f"{source}: not a list of answers with their surface forms")
+        """Rebuild a vocabulary from the result of ``to_dict``.
+
+        Args:
+            content: Plain values.
+            source: Where they come from, for error messages.
+
+        Raises:
+            InputError: If ``content`` is not an answer vocabulary, or does not match its hash.
+        """
+        answers, surface_forms = content.get("answers"), content.get("surface")
+        if not (isinstance(answers, list) and isinstance(surface_forms, list)):
+            raise InputError(f'{source}: not an answer vocabulary, expected lists "answers" and "surface"')
         try:
-            vocabulary = cls(answers, surface)
+            vocabulary = cls(answers, surface_forms)
         except InputError as error:
             raise InputError(f"{source}: {error}") from None
         if vocabulary.sha256 != content.get("sha256"):
-            raise InputError(f"{source}: the answers do not have the hash written with them")
+            raise InputError(
+                f"{source}: the hash of the answers is {vocabulary.sha256}, but {content.get('sha256')} "
+                "was stored with them"
+            )
         return vocabulary
 
     @classmethod
     def load(cls, path: Path | str) -> "AnswerVocabulary":
-        """Read a list of answers, ours or another project's: see ``bua.text.answer_lists``.
+        """Read a vocabulary or a published answer list, see ``bua.text.answer_lists``.
 
-        The order is kept. Answers of others are matched by their normal form and written as they stand.
+        The order is kept. The texts of a published list are the surface forms, and their normalized
+        forms are the answers.
 
         Raises:
-            InputError: the file is no list of answers, or two of them have the same normal form.
+            InputError: If the file is not an answer list, or if two answers normalize to the same text.
         """
         content = read_answer_list(path)
         if isinstance(content, Mapping):
             return cls.from_dict(content, str(path))
-        first: dict[str, str] = {}
+        first_form: dict[str, str] = {}
         for text in content:
-            other = first.setdefault(normalize(text), text)
+            other = first_form.setdefault(normalize(text), text)
             if other is not text:
-                raise InputError(f"{path}: {other!r} and {text!r} are one answer, {normalize(text)!r}")
-        return cls(list(first), content, counted=False)
+                raise InputError(
+                    f"{path}: {other!r} and {text!r} are the same answer, both normalize to "
+                    f"{normalize(text)!r}"
+                )
+        return cls(list(first_form), content, forms_counted=False)
 
 
-def _usual_forms(answers: Sequence[str], written: Mapping[str, int], otherwise: Sequence[str]) -> list[str]:
-    """Return how each answer is usually written: the most frequent text of its normal form.
+def _surface_forms(
+    answers: Sequence[str], raw_counts: Mapping[str, int], defaults: Sequence[str]
+) -> list[str]:
+    """Return the most frequent raw form of each answer.
 
-    Of several the first by text; the form given ``otherwise`` where nobody wrote the answer.
+    Args:
+        answers: Normalized answers.
+        raw_counts: Number of occurrences of each raw answer; of equally frequent forms, the
+            alphabetically first is taken.
+        defaults: Surface forms of answers that do not occur.
     """
     forms: dict[str, Counter[str]] = {answer: Counter() for answer in answers}
-    for text, n in written.items():
+    for text, n in raw_counts.items():
         if normalize(text) in forms:
             forms[normalize(text)][clean(text)] += n
     return [
-        min(found.items(), key=lambda form: (-form[1], form[0]))[0] if found else other
-        for found, other in zip(forms.values(), otherwise, strict=True)
+        min(counts.items(), key=lambda form: (-form[1], form[0]))[0] if counts else default
+        for counts, default in zip(forms.values(), defaults, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Contractions that the official VQA evaluation restores."""
+"""Contractions whose apostrophes the official VQA evaluation restores."""
 
 _FORMS = """
     ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't
@@ -14,11 +14,11 @@ _FORMS = """
 
 
 def _without_one_apostrophe(form: str) -> list[str]:
-    return [form[:n] + form[n + 1 :] for n, mark in enumerate(form) if mark == "'"]
+    return [form[:n] + form[n + 1 :] for n, character in enumerate(form) if character == "'"]
 
 
-#: What is written -> what it becomes: any one apostrophe of a form may be missing. The last entry
-#: is the wrong way round in the official table, and so here.
-CONTRACTIONS = {written: form for form in _FORMS.split() for written in _without_one_apostrophe(form)} | {
+#: Misspelling -> contraction: any one apostrophe of a contraction may be missing. The last entry is
+#: reversed in the official table, and therefore here as well.
+CONTRACTIONS = {text: form for form in _FORMS.split() for text in _without_one_apostrophe(form)} | {
     "somebody'd": "somebodyd"
 }

@@ -1,4 +1,4 @@
-"""Pieces of words by SentencePiece, as VirTex has them (Desai and Johnson 2021, section 3)."""
+"""Subword tokenization by SentencePiece, as in VirTex (Desai and Johnson 2021, section 3)."""
 
 import importlib
 import io
@@ -11,46 +11,46 @@ from typing import Any
 
 from bua.errors import InputError
 
-#: Pieces that begin a word begin with it.
+#: First character of the subwords that begin a word.
 WORD_START = "\u2581"
 
 
 class SubwordModel:
-    """Splits texts into pieces of words by a SentencePiece model.
+    """Splits text into subwords by a SentencePiece model.
 
     Args:
-        model: of SentencePiece, as the bytes of its file.
-        source: what to name in errors.
+        serialized: Content of a SentencePiece model file.
+        source: Where the model comes from, for error messages.
 
     Raises:
-        InputError: it is no such model, or SentencePiece is not installed.
+        InputError: If this is not a SentencePiece model, or if SentencePiece is not installed.
     """
 
-    def __init__(self, model: bytes, source: str = "vocabulary") -> None:
-        self.model, self._processor = model, _library().SentencePieceProcessor()
+    def __init__(self, serialized: bytes, source: str = "vocabulary") -> None:
+        self.serialized, self._processor = serialized, _library().SentencePieceProcessor()
         try:
-            self._processor.LoadFromSerializedProto(model)
+            self._processor.LoadFromSerializedProto(serialized)
         except RuntimeError:
-            raise InputError(f"{source}: not a model of SentencePiece") from None
+            raise InputError(f"{source}: not a SentencePiece model") from None
 
     @classmethod
-    def learn(cls, texts: Iterable[str], size: int) -> "SubwordModel":
-        """Learn byte-pair encoding of all characters of some texts.
+    def train(cls, texts: Iterable[str], size: int) -> "SubwordModel":
+        """Train byte-pair encoding that covers all characters of the texts.
 
         Args:
-            texts: captions.
-            size: so many pieces.
+            texts: Captions.
+            size: Number of subwords.
 
         Raises:
-            InputError: the texts have too few characters, or too many, for so many pieces.
+            InputError: If the texts have too few or too many characters for this number of subwords.
         """
-        written = io.BytesIO()
+        buffer = io.BytesIO()
         try:
             _library().SentencePieceTrainer.train(
-                sentence_iterator=map(plain, texts),
-                model_writer=written,
+                sentence_iterator=map(lowercase_and_strip_accents, texts),
+                model_writer=buffer,
                 model_type="bpe",
-                vocab_size=size + 1,  # the unknown piece is one of them
+                vocab_size=size + 1,  # includes the unknown token
                 character_coverage=1.0,
                 bos_id=-1,
                 eos_id=-1,
@@ -58,17 +58,17 @@ class SubwordModel:
             )
         except RuntimeError as error:
             raise InputError(
-                f"these captions do not make {size:,} pieces of words{_limit(str(error))}; set "
-                "data.vocabulary.size, which counts four special ones too"
+                f"cannot make {size:,} subwords from these captions{_limit(str(error))}; change "
+                "data.vocabulary.size, which includes the four special tokens"
             ) from None
-        return cls(written.getvalue())
+        return cls(buffer.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> "SubwordModel":
-        """Read a model file of SentencePiece.
+        """Read a SentencePiece model file.
 
         Raises:
-            InputError: there is no such file, or it is no such model.
+            InputError: If the file does not exist or is not a SentencePiece model.
         """
         try:
             return cls(path.read_bytes(), str(path))
@@ -76,42 +76,42 @@ class SubwordModel:
             raise InputError(f"{path}: {error.strerror}") from None
 
     @cached_property
-    def words(self) -> list[str]:
-        """The pieces that texts are made of, in the order of their indices."""
+    def subwords(self) -> list[str]:
+        """Subwords in the order of their indices, without control tokens and the unknown token."""
         sp = self._processor
-        numbers = range(sp.GetPieceSize())
-        return [sp.IdToPiece(n) for n in numbers if not sp.IsControl(n) and not sp.IsUnknown(n)]
+        indices = range(sp.GetPieceSize())
+        return [sp.IdToPiece(n) for n in indices if not sp.IsControl(n) and not sp.IsUnknown(n)]
 
-    def split(self, text: str) -> list[str]:
-        """Return the pieces of a text; characters that the model does not know stand as they are."""
-        pieces: list[str] = self._processor.EncodeAsPieces(plain(text))
-        return pieces
-
-
-def plain(text: str) -> str:
-    """Lower-case, and take accents from letters."""
-    marked = unicodedata.normalize("NFKD", text.lower())
-    return "".join(sign for sign in marked if not unicodedata.combining(sign))
+    def tokenize(self, text: str) -> list[str]:
+        """Return the subwords of a text; characters that the model does not know are kept."""
+        subwords: list[str] = self._processor.EncodeAsPieces(lowercase_and_strip_accents(text))
+        return subwords
 
 
-def joined(pieces: Iterable[str]) -> list[tuple[str, int]]:
-    """Return the words that pieces make, and of how many pieces each is made."""
+def lowercase_and_strip_accents(text: str) -> str:
+    """Return a text in lower case and without accents."""
+    decomposed = unicodedata.normalize("NFKD", text.lower())
+    return "".join(character for character in decomposed if not unicodedata.combining(character))
+
+
+def join_subwords(subwords: Iterable[str]) -> list[tuple[str, int]]:
+    """Return the words that subwords form, each with its number of subwords."""
     words: list[tuple[str, int]] = []
-    for piece in pieces:
+    for subword in subwords:
         word, count = words.pop() if words else ("", 0)
-        if piece.startswith(WORD_START) and word:
+        if subword.startswith(WORD_START) and word:
             words.append((word, count))
             word, count = "", 0
-        words.append((word + piece.removeprefix(WORD_START), count + 1))
+        words.append((word + subword.removeprefix(WORD_START), count + 1))
     return words if not words or words[-1][0] else words[:-1]
 
 
 def _limit(error: str) -> str:
-    """Say in words which number of pieces SentencePiece would take."""
-    if most := re.search(r"value <= (\d+)", error):
-        return f" but {int(most[1]) - 1:,} at most"
-    if least := re.search(r"required_chars\. \d+ vs (\d+)", error):
-        return f" but {int(least[1]) - 1:,} at least, one for each of their characters"
+    """Return the limit that an error message of SentencePiece names, in terms of ``size``."""
+    if maximum := re.search(r"value <= (\d+)", error):
+        return f", at most {int(maximum[1]) - 1:,}"
+    if minimum := re.search(r"required_chars\. \d+ vs (\d+)", error):
+        return f", at least {int(minimum[1]) - 1:,} (one for each character)"
     return f" ({error})"
 
 
@@ -120,5 +120,5 @@ def _library() -> Any:
         return importlib.import_module("sentencepiece")
     except ImportError:
         raise InputError(
-            "tokenizer sentencepiece needs SentencePiece: pip install 'bua[sentencepiece]'"
+            "tokenizer sentencepiece requires SentencePiece: pip install 'bua[sentencepiece]'"
         ) from None

@@ -1,9 +1,9 @@
-"""How captions and questions become words: the rules of published systems, by name.
+"""Tokenizers of published captioning and VQA systems, by name.
 
-Sources: neuraltalk2's preparation of COCO ("karpathy"), the Up-Down captioner as released
-("caffe"), the Penn Treebank rules of the COCO caption evaluation ("ptb_like", by nltk, without
-Java), the captioner of nocaps ("nltk"), Meshed-Memory Transformer ("spacy"), and the tokeniser of
-the widely copied Up-Down VQA code ("vqa").
+Sources: neuraltalk2's preparation of COCO ("karpathy"), the released Up-Down captioner ("caffe"),
+the Penn Treebank rules of the COCO caption evaluation ("ptb_like", by nltk, without Java), the
+nocaps baseline ("nltk"), Meshed-Memory Transformer ("spacy"), and the widely copied Up-Down VQA code
+("vqa").
 """
 
 import functools
@@ -19,13 +19,13 @@ from bua.errors import InputError
 
 Tokenizer = Callable[[str], list[str]]
 
-#: What the COCO caption evaluation removes after tokenising.
+#: Tokens that the COCO caption evaluation removes after tokenization.
 PTB_PUNCTUATION = frozenset(
     ["''", "'", "``", "`", "-lrb-", "-rrb-", "-lcb-", "-rcb-", ".", "?", "!", ",", ":", "-", "--", "...", ";"]
 )
-#: What nocaps' baseline removes: the same, but that brackets stand as they are written.
+#: Tokens that the nocaps baseline removes: the same, but with brackets as they are written.
 _NLTK_PUNCTUATION = frozenset({mark for mark in PTB_PUNCTUATION if not mark.endswith("b-")} | set("(){}"))
-#: What Meshed-Memory Transformer removes; its names of brackets are in capitals and never found.
+#: Tokens that Meshed-Memory Transformer removes; its bracket names are in capitals and never match.
 _SPACY_PUNCTUATION = frozenset({mark for mark in PTB_PUNCTUATION if not mark.endswith("b-")} | {".."})
 _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "{": "-lcb-", "}": "-rcb-", "[": "-lsb-", "]": "-rsb-"}
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -33,67 +33,67 @@ _treebank = NLTKWordTokenizer()
 
 
 def karpathy(text: str) -> list[str]:
-    """Lower-case, delete ASCII punctuation, split at white space."""
+    """Lowercase, delete ASCII punctuation and split at whitespace."""
     return text.lower().translate(_NO_PUNCTUATION).split()
 
 
 def caffe(text: str) -> list[str]:
-    """Lower-case, split at the edges of words, keep punctuation but for a full stop at the end.
+    """Lowercase, split at word boundaries and keep punctuation, except for a period at the end.
 
-    A run of punctuation is split into its characters unless it is a run of full stops.
+    A run of punctuation is split into its characters unless it is a run of periods.
     """
     words: list[str] = []
-    for piece in re.split(r"(\W+)", text.lower()):
-        for run in piece.split():
-            mark = not re.search(r"\w", run) and set(run) != {"."}
-            words.extend(run if mark else [run])
+    for part in re.split(r"(\W+)", text.lower()):
+        for run in part.split():
+            is_punctuation = not re.search(r"\w", run) and set(run) != {"."}
+            words.extend(run if is_punctuation else [run])
     return words[:-1] if words and words[-1] == "." else words
 
 
 def ptb_like(text: str) -> list[str]:
-    """Split as the Penn Treebank does, lower-case, drop the punctuation that COCO's scorer drops.
+    """Split by the Penn Treebank rules, lowercase and drop the punctuation that COCO's scorer drops.
 
-    An approximation of Stanford's tokeniser that needs no Java: equal on ordinary captions, not on
-    every bracket and abbreviation.
+    This approximates Stanford's tokenizer without Java. It agrees on ordinary captions, but not on all
+    brackets and abbreviations.
     """
     words = (_BRACKETS.get(word, word.lower()) for word in _treebank.tokenize(" ".join(text.split())))
     return [word for word in words if word not in PTB_PUNCTUATION]
 
 
 def nltk(text: str) -> list[str]:
-    """Lower-case, split as nltk's ``word_tokenize`` does, drop punctuation and round and curly brackets.
+    """Lowercase, split as nltk's ``word_tokenize`` does, drop punctuation and round and curly brackets.
 
-    ``word_tokenize`` first splits a text into sentences, for which it needs the data of punkt; here
-    the text is split as one sentence. The only difference is the full stop at the end of a sentence
-    that another one follows: it stays on its word ("a cat. a dog" has the word "cat."). Of the 25,014
-    captions of COCO's val2017, 24 have such a full stop.
+    ``word_tokenize`` first splits a text into sentences, which requires the punkt data; here the text
+    is treated as one sentence. The only difference is that the period of a sentence that is followed
+    by another one stays with its word ("a cat. a dog" contains the word "cat."). This concerns 24 of
+    the 25,014 captions of COCO val2017.
     """
     return [word for word in _treebank.tokenize(text.lower().strip()) if word not in _NLTK_PUNCTUATION]
 
 
 def spacy(text: str) -> list[str]:
-    """Lower-case, split by spaCy's rules for English, drop most punctuation; brackets stay.
+    """Lowercase, split by spaCy's rules for English and drop most punctuation, but not brackets.
 
     Raises:
-        InputError: spaCy is not installed.
+        InputError: If spaCy is not installed.
     """
-    words = (token.text for token in _english()(" ".join(text.lower().split())))
+    words = (token.text for token in _spacy_tokenizer()(" ".join(text.lower().split())))
     return [word for word in words if word not in _SPACY_PUNCTUATION]
 
 
 @functools.cache
-def _english() -> Callable[[str], Any]:
-    """Return spaCy's tokeniser, which needs none of its models."""
+def _spacy_tokenizer() -> Callable[[str], Any]:
+    """Return spaCy's rule-based English tokenizer, which requires no trained model."""
     try:
         english = importlib.import_module("spacy").blank("en")
     except ImportError:
-        raise InputError("tokenizer spacy needs spaCy: pip install 'bua[spacy]'") from None
-    rule: Callable[[str], Any] = english.tokenizer
-    return rule
+        raise InputError("tokenizer spacy requires spaCy: pip install 'bua[spacy]'") from None
+    tokenizer: Callable[[str], Any] = english.tokenizer
+    return tokenizer
 
 
 def vqa(text: str) -> list[str]:
-    """Lower-case, delete commas and question marks, set the genitive apart, split at white space."""
+    """Lowercase, delete commas and question marks, split off "'s" and split at whitespace."""
     return text.lower().replace(",", "").replace("?", "").replace("'s", " 's").split()
 
 

@@ -1,6 +1,6 @@
-"""Word vectors in the text format of GloVe and fastText: a word and its numbers, one word a line.
+"""Read word vectors in the text format of GloVe and fastText, which has one word per line.
 
-The files hold millions of words; only those that are wanted are kept.
+The files hold millions of words; only the requested ones are kept in memory.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -15,56 +15,56 @@ Vectors = Mapping[str, NDArray[np.float32]]
 
 
 def read_vectors(path: Path | str, words: Collection[str], size: int) -> Vectors:
-    """Return the vectors of some words, as far as there are any.
+    """Return the vectors of the requested words that the file contains.
 
-    A word that comes twice has its first vector. Tokens with spaces in them, as glove.840B has, are
-    passed over. A first line of two whole numbers is fastText's heading.
+    Of a duplicate word the first vector is taken. Tokens that contain spaces, as in glove.840B, are
+    skipped, and so is the header of fastText, a first line of two integers.
 
     Args:
-        path: the file.
-        words: that are wanted.
-        size: numbers a word that are needed.
+        path: Text file.
+        words: Words to look up.
+        size: Expected dimension of the vectors.
 
     Raises:
-        InputError: the file cannot be read, or a line is not a word and so many numbers.
+        InputError: If the file cannot be read, or if a line is not a word with ``size`` numbers.
     """
-    wanted, found = frozenset(words), dict[str, NDArray[np.float32]]()
+    requested, vectors = frozenset(words), dict[str, NDArray[np.float32]]()
     try:
         with open(path, encoding="utf-8", newline="\n") as file:
             for number, line in enumerate(file, 1):
                 line = line.rstrip()
-                if not (number == 1 and _is_heading(line)):
-                    _take(line, wanted, size, found, f"{path}:{number}")
+                if not (number == 1 and _is_header(line)):
+                    _read_line(line, requested, size, vectors, f"{path}:{number}")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: word vectors cannot be read ({error})") from None
-    return found
+    return vectors
 
 
-def _take(
-    line: str, wanted: frozenset[str], size: int, found: dict[str, NDArray[np.float32]], where: str
+def _read_line(
+    line: str, requested: frozenset[str], size: int, vectors: dict[str, NDArray[np.float32]], place: str
 ) -> None:
-    """Keep the vector of a line if its word is wanted."""
+    """Add the vector of a line to ``vectors`` if its word is requested."""
     word, _, rest = line.partition(" ")
     count = rest.count(" ") + 1 if rest else 0
-    if count > size:  # a token with spaces, unless there are numbers behind its first part
-        behind = rest.split(" ")[: count - size]
-        if not all(_is_number(part) for part in behind):
+    if count > size:  # a token with spaces, unless all of the extra fields are numbers
+        extra = rest.split(" ")[: count - size]
+        if not all(_is_number(field) for field in extra):
             return
     if count != size:
-        raise InputError(f"{where}: {word!r} has {count} numbers; a vector of {size} is needed")
-    if word in wanted and word not in found:
+        raise InputError(f"{place}: {word!r} has {count} numbers, expected {size}")
+    if word in requested and word not in vectors:
         try:
             vector = np.array(rest.split(" "), np.float32)
         except ValueError:
-            raise InputError(f"{where}: what stands behind {word!r} is not {size} numbers") from None
+            raise InputError(f"{place}: {word!r} is not followed by {size} numbers") from None
         if not np.isfinite(vector).all():
-            raise InputError(f"{where}: the vector of {word!r} has numbers that are not finite")
-        found[word] = vector
+            raise InputError(f"{place}: the vector of {word!r} is not finite")
+        vectors[word] = vector
 
 
-def _is_heading(line: str) -> bool:
-    parts = line.split(" ")
-    return len(parts) == 2 and all(part.isdecimal() for part in parts)
+def _is_header(line: str) -> bool:
+    fields = line.split(" ")
+    return len(fields) == 2 and all(field.isdecimal() for field in fields)
 
 
 def _is_number(text: str) -> bool:
@@ -78,14 +78,21 @@ def _is_number(text: str) -> bool:
 def mean_vectors(
     texts: Sequence[Sequence[str]], vectors: Vectors, size: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return for each text the mean of the vectors of its words, and which texts have any.
+    """Return the mean word vector of each text, ignoring words without a vector.
 
-    Words without a vector are left out of the mean.
+    Args:
+        texts: Words of each text.
+        vectors: Vector of each known word, shape (size,).
+        size: Dimension of the vectors.
+
+    Returns:
+        Means, shape (texts, size), zeros where no word has a vector; and a mask of the texts that have
+        at least one, shape (texts,).
     """
-    rows = np.zeros((len(texts), size), np.float32)
+    means = np.zeros((len(texts), size), np.float32)
     known = np.zeros(len(texts), np.bool_)
     for n, text in enumerate(texts):
-        have = [vectors[word] for word in text if word in vectors]
-        if have:
-            rows[n], known[n] = np.mean(have, 0), True
-    return rows, known
+        found = [vectors[word] for word in text if word in vectors]
+        if found:
+            means[n], known[n] = np.mean(found, 0), True
+    return means, known

@@ -1,4 +1,4 @@
-"""Style and script of the attention pages; plain text, so that a page needs nothing else."""
+"""Style sheet and script of the attention pages, as text that every page contains."""
 
 STYLE = """
 :root { --ink: #1d2430; --soft: #5d6878; --line: #d9dee6; --paper: #fbfbf9; --hot: #d1495b; }
@@ -20,56 +20,56 @@ th:first-child, td:first-child { text-align: left; }
 th { font-weight: 600; color: var(--soft); font-size: 14px; }
 tr.best td { font-weight: 700; }
 .gallery { display: grid; gap: 22px; grid-template-columns: repeat(auto-fill, minmax(330px, 1fr)); }
-.exhibit { margin: 0; border: 1px solid var(--line); border-radius: 10px; overflow: hidden; }
+.panel { margin: 0; border: 1px solid var(--line); border-radius: 10px; overflow: hidden; }
 .picture { position: relative; background: #8883; }
 .picture img { display: block; width: 100%; }
 .picture svg { position: absolute; inset: 0; width: 100%; height: 100%; }
 .box rect { fill: none; stroke: #fff; stroke-opacity: .45; stroke-width: 1;
   vector-effect: non-scaling-stroke; }
-.looking .box rect { stroke-opacity: 0; }
-.looking .box.on rect { stroke: #ffb000; stroke-opacity: 1; stroke-width: 2.5; fill: #ffb000; }
+.attending .box rect { stroke-opacity: 0; }
+.attending .box.on rect { stroke: #ffb000; stroke-opacity: 1; stroke-width: 2.5; fill: #ffb000; }
 figcaption { padding: 10px 14px 6px; font-size: 15px; }
 figcaption p { margin: 4px 0; }
 .label { color: var(--soft); font-size: 13px; display: inline-block; min-width: 5.2em; }
 .remark { color: var(--soft); font-size: 13px; }
 .word { cursor: pointer; border-bottom: 2px dotted var(--line); }
 .word:hover, .word:focus { outline: none; background: #ffb00040; border-color: #ffb000; }
-.seen { min-height: 1.5em; color: var(--soft); font-size: 13px; }
+.attended { min-height: 1.5em; color: var(--soft); font-size: 13px; }
 code { background: #8882; padding: 1px 5px; border-radius: 4px; }
 """
 
 SCRIPT = """
 'use strict';
 function clear(figure) {
-  figure.classList.remove('looking');
+  figure.classList.remove('attending');
   figure.querySelectorAll('.box.on').forEach(box => {
     box.classList.remove('on');
     box.firstElementChild.style.fillOpacity = '';
     box.firstElementChild.style.strokeOpacity = '';
   });
-  figure.querySelector('.seen').textContent = '\\u00a0';
+  figure.querySelector('.attended').textContent = '\\u00a0';
 }
 function show(word) {
-  const figure = word.closest('.exhibit');
+  const figure = word.closest('.panel');
   clear(figure);
-  figure.classList.add('looking');
-  const names = JSON.parse(figure.dataset.names), told = [];
+  figure.classList.add('attending');
+  const names = JSON.parse(figure.dataset.names), parts = [];
   const weights = Object.entries(JSON.parse(word.dataset.weights)).sort((a, b) => b[1] - a[1]);
   for (const [n, weight] of weights) {
     const box = figure.querySelector('.box[data-n="' + n + '"]');
     box.classList.add('on');
     box.firstElementChild.style.fillOpacity = (0.3 * weight).toFixed(3);
     box.firstElementChild.style.strokeOpacity = Math.min(1, 0.15 + weight).toFixed(3);
-    if (told.length < 3) told.push(names[n] + ' ' + Math.round(100 * weight) + ' %');
+    if (parts.length < 3) parts.push(names[n] + ' ' + Math.round(100 * weight) + ' %');
   }
-  const text = word.textContent + ': ' + told.join(', ');
-  figure.querySelector('.seen').textContent = word.dataset.diffuse ? text + ' (no single region)' : text;
+  const text = word.textContent + ': ' + parts.join(', ');
+  figure.querySelector('.attended').textContent = word.dataset.diffuse ? text + ' (no single region)' : text;
 }
 document.querySelectorAll('.word').forEach(word => {
   word.addEventListener('mouseenter', () => show(word));
   word.addEventListener('focus', () => show(word));
   word.addEventListener('click', () => show(word));
-  word.addEventListener('mouseleave', () => clear(word.closest('.exhibit')));
-  word.addEventListener('blur', () => clear(word.closest('.exhibit')));
+  word.addEventListener('mouseleave', () => clear(word.closest('.panel')));
+  word.addEventListener('blur', () => clear(word.closest('.panel')));
 });
 """

@@ -1,12 +1,12 @@
-"""Learning rates of the captioning study: python -m experiments.captioning.rates OUT [JOBS]."""
+"""Compare learning rates for the captioning study: python -m experiments.captioning.rates OUT [JOBS]."""
 
 import sys
 from pathlib import Path
 
 from experiments.captioning.run import PRECISION
-from experiments.rates import try_rates
+from experiments.rates import compare_rates
 
-TRIED = {
+RATES = {
     "updown": [1e-3, 2e-3, 4e-3],
     "updown_caffe": [1e-3, 2e-3, 4e-3],
     "att2in": [1e-3, 2e-3, 4e-3],
@@ -16,11 +16,11 @@ TRIED = {
 }
 
 
-def training(model: str) -> list[str]:
-    """Return what a captioner is trained with."""
+def overrides(model: str) -> list[str]:
+    """Return the overrides of ``bua train`` for a captioner."""
     return ["experiment=caption_scenes", f"model={model}_small", PRECISION]
 
 
 if __name__ == "__main__":
     jobs = int(sys.argv[2]) if len(sys.argv) > 2 else 1
-    try_rates(Path(sys.argv[1]).resolve(), Path(__file__).parent, TRIED, training, 8, "val/CIDEr", jobs)
+    compare_rates(Path(sys.argv[1]).resolve(), Path(__file__).parent, RATES, overrides, 8, "val/CIDEr", jobs)

@@ -1,4 +1,4 @@
-"""The README's commands on real photographs: python experiments/real/run.py DATA OUT."""
+"""Run the commands of the README on real images: python experiments/real/run.py DATA OUT."""
 
 import json
 import shlex
@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from bua.data.vqa.files.plain_values import read_annotations
+from bua.data.vqa.files import read_annotations
 from bua.metrics.vqa import vqa_accuracy
 
 COMMANDS = """
@@ -31,7 +31,7 @@ ask run={out}/vqa images={coco}/images/000000000790.jpg "question=what is this?"
 
 
 def main(data: Path, out: Path) -> None:
-    """Run every command and write ``results.json`` beside this file."""
+    """Run every command and write ``results.json`` to this folder."""
     coco, vqa = data / "coco_mini", data / "vqa_v2_mini"
     out.mkdir(parents=True, exist_ok=True)
     ids = [image["id"] for image in json.loads((coco / "captions.json").read_text())["images"]]
@@ -41,14 +41,14 @@ def main(data: Path, out: Path) -> None:
         words = shlex.split(line.format(coco=coco, vqa=vqa, out=out))
         print("bua", *words, flush=True)
         subprocess.run([sys.executable, "-m", "bua", *words], check=True)
-    given = read_annotations(vqa / "annotations_train.json").values()
-    answer = Counter(asked.most_frequent for asked in given).most_common(1)[0][0]
-    asked = read_annotations(vqa / "annotations_val.json")
+    train_annotations = read_annotations(vqa / "annotations_train.json").values()
+    answer = Counter(one.most_frequent for one in train_annotations).most_common(1)[0][0]
+    val_annotations = read_annotations(vqa / "annotations_val.json")
     results = {
         "train_captions": json.loads((out / "train.json").read_text())["scores"],
         "test_captions": json.loads((out / "test.json").read_text())["scores"],
         "vqa": json.loads((out / "vqa.json").read_text()),
-        "vqa_prior": vqa_accuracy(dict.fromkeys(asked, answer), asked),
+        "vqa_prior": vqa_accuracy(dict.fromkeys(val_annotations, answer), val_annotations),
     }
     if results["train_captions"]["CIDEr"] <= 1.0:
         raise SystemExit(f"the training captions are not reproduced: {results['train_captions']}")

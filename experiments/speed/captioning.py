@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from bua.data.batch import CaptionBatch
 from pycocoevalcap.cider.cider_scorer import CiderScorer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bua.data.batch import CaptionBatch
 from bua.decode import BeamSearch, Rules, Sampling, greedy
 from bua.inference.generate import make_step_function
-from bua.metrics.reward import cider_d, document_frequencies, pad, prepare
-from bua.models.captioners.base import Captioner, LstmWeights
+from bua.metrics.reward import cider_d, document_frequencies, pad_captions, prepare_references
+from bua.models.captioners.base import Captioner
+from bua.models.captioners.recurrent import LstmWeights
 from bua.models.captioners.updown import UpDownCaptioner
 from bua.structures.region_batch import RegionBatch
 from bua.tasks.losses import LossReduction
@@ -151,13 +152,13 @@ class Ending(nn.Module):
         self.said = 0
         return self.m.encode(regions)
 
-    def start(self, memory: Any, sequences: int) -> Any:
+    def init_state(self, memory: Any, sequences: int) -> Any:
         """Return the state before the first word."""
-        return self.m.start(memory, sequences)
+        return self.m.init_state(memory, sequences)
 
-    def stepping(self, memory: Any) -> Callable[[Tensor, Any], tuple[Tensor, Tensor, Any]]:
+    def make_step(self, memory: Any) -> Callable[[Tensor, Any], tuple[Tensor, Tensor, Any]]:
         """Return a step that says the end with more and more certainty."""
-        step = self.m.stepping(memory)
+        step = self.m.make_step(memory)
 
         def reading(words: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
             logits, weights, state = step(words, state)
@@ -275,8 +276,8 @@ def rewards(seconds: Timer) -> Row:
     references = [[caption(12) for _ in range(5)] for _ in range(5000)]
     said = [[caption(11) for _ in range(5)] for _ in range(100)]
     table = document_frequencies(references, WORDS)
-    words, lengths = (part.unflatten(0, (100, 5)) for part in pad([c for image in said for c in image]))
-    theirs = [part.unflatten(0, (100, 5)) for part in pad([c for image in references[:100] for c in image])]
+    words, lengths = (part.unflatten(0, (100, 5)) for part in pad_captions([c for image in said for c in image]))
+    theirs = [part.unflatten(0, (100, 5)) for part in pad_captions([c for image in references[:100] for c in image])]
 
     def text(words: list[int]) -> str:
         return " ".join(f"w{word}" for word in words)
@@ -288,7 +289,7 @@ def rewards(seconds: Timer) -> Row:
                 one += (text(words), [text(words) for words in truth])
         one.compute_score()
 
-    ratio = seconds(scorer, 5) / seconds(lambda: cider_d(words, lengths, prepare(*theirs, table)), 50)
+    ratio = seconds(scorer, 5) / seconds(lambda: cider_d(words, lengths, prepare_references(*theirs, table)), 50)
     return {
         "what": "CIDEr-D rewards of 500 captions of 100 images, the n-grams of the references being counted "
         "anew as in training, against pycocoevalcap's scorer",
@@ -323,7 +324,7 @@ def self_critical(model: Captioner[Any, Any], regions: RegionBatch) -> tuple[Sel
     ).to(device)
     task.log = lambda *_, **__: None  # there is no trainer
     task.on_fit_start()
-    flat = pad([[*vocabulary.encode(text), EOS] for image in images for text in captions[image]])
+    flat = pad_captions([[*vocabulary.encode(text), EOS] for image in images for text in captions[image]])
     words, lengths = (part.unflatten(0, (len(images), 5)).to(device) for part in flat)
     return task, CaptionBatch(
         image_id=list(images),

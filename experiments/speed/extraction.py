@@ -7,8 +7,8 @@ import tempfile
 from itertools import cycle, islice
 from pathlib import Path
 
-from bua.detectors.extract import extract
-from bua.detectors.photos import find_photos
+from bua.detectors.extract import ExtractionOptions, extract
+from bua.detectors.photo import find_photos
 from bua.detectors.pyramid import PyramidDetector
 from bua.detectors.selection import Selection
 
@@ -34,20 +34,15 @@ def extraction_share(data: Path) -> dict[str, str]:
         out = Path(folder)
         rule = Selection(min_regions=10, max_regions=100, threshold=0.2, nms_iou=0.3, pixel=1)
         detector = PyramidDetector(name="scenes_fpn", weights=None, selection=rule)
-        done = extract(
-            find_photos(linked(photographs(data), 500, out / "photographs")),
-            detector,
-            out / "f.h5",
-            batch_size=16,
-            shard_size=2000,
-            workers=1,
-            dtype="float16",
-            max_errors=0,
+        options = ExtractionOptions(
+            batch_size=16, shard_size=2000, num_workers=1, dtype="float16", max_errors=0
         )
-    outside = 1 - done.detecting / done.seconds
+        photos = find_photos(linked(photographs(data), 500, out / "photographs"))
+        result = extract(photos, detector, out / "f.h5", options)
+    outside = 1 - result.detector_seconds / result.seconds
     return {
         "what": "extraction of 500 photographs with the small detector: time outside of the detector",
-        "value": f"{outside:.1%} (at {done.new / done.seconds:.0f} images/s)",
+        "value": f"{outside:.1%} (at {result.num_processed / result.seconds:.0f} images/s)",
         "wanted": "10 % at most",
     }
 

@@ -12,8 +12,8 @@ from compiled import WAYS, compared
 from questions import loading
 
 from bua.detectors.c4.model import C4RCNN
+from bua.detectors.detector import FrozenDetector
 from bua.detectors.fpn import TorchvisionRCNN
-from bua.detectors.frozen_detector import FrozenDetector
 from bua.detectors.resize import Resize
 from bua.detectors.selection import Selection
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bua.store.formats.import_store import ImportOptions, import_store
-from bua.store.formats.item import Source
+from bua.store.formats.source import Source
 
 #: The columns of LXMERT's TSV, and the types of those in base64.
 COLUMNS = {

@@ -90,7 +90,7 @@ def configured(**sections: dict[str, Any]) -> DictConfig:
     """Return the configuration of a training of ``updown_hu`` in its published size."""
     with initialize_config_module("bua.conf", version_base="1.3"):
         config = compose(
-            "train", ["objective=answer", "data=questions", "model=updown_hu", "optimizer=adamax"]
+            "train", ["objective=vqa", "data=vqa", "model=updown_hu", "optimizer=adamax"]
         )
     return cast(DictConfig, OmegaConf.merge(config, sections))
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from bua.engine.load import read_checkpoint
+from bua.engine.loading import read_checkpoint
 from tests.cli.test_mistakes import said
 from tests.helpers.captioners import captioners, ran, rewarded, training
 
@@ -74,9 +74,9 @@ def test_a_run_without_a_schedule_for_its_length_can_be_made_longer(runs, scenes
 
 @pytest.mark.slow
 def test_frequencies_of_a_run_serve_another_of_the_same_captions_only(runs, scenes, tmp_path, capfd) -> None:
-    table = f"objective.frequencies={runs}/scst/document_frequencies.npz"
+    table = f"objective.document_frequencies={runs}/scst/document_frequencies.npz"
     ran(*rewarded(scenes, tmp_path / "a", runs / "xe", table))
-    line = said(capfd, *rewarded(scenes, tmp_path / "b", runs / "xe", table, "objective.reward.end=false"))
+    line = said(capfd, *rewarded(scenes, tmp_path / "b", runs / "xe", table, "objective.reward.include_eos=false"))
     assert "document_frequencies.npz: document frequencies of end=True" in line
 
 
@@ -88,7 +88,7 @@ def test_other_words_or_another_model_cannot_be_the_start(runs, scenes, tmp_path
     line = said(capfd, *rewarded(scenes, tmp_path / "b", runs / "mean"))
     assert "its model is MeanPooledCaptioner, from which UpDownCaptioner cannot start" in line
     line = said(capfd, *training(scenes, tmp_path / "c", "objective=self_critical"))
-    assert "start is needed: give start=..." in line
+    assert "start must be given: init_from=..." in line
 
 
 @pytest.mark.slow

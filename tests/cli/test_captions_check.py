@@ -8,7 +8,7 @@ import pytest
 from bua.cli import main
 from bua.text import Vocabulary
 from tests.cli.test_mistakes import said
-from tests.conftest import regions, write_store
+from tests.helpers.stores import regions, write_store
 from tests.data.test_caption_data import IDS, NAMES, karpathy_file
 from tests.data.test_caption_files import written
 
@@ -27,7 +27,7 @@ def test_a_sound_file_is_summed_up(capfd, tmp_path) -> None:
     assert out.out.splitlines() == [
         f"{path}: Karpathy's splits, 6 images, 6 captions, 14 words; {splits}",
         f"{path}: 1 captions have more than 3 words and are cut in training",
-        f"{path}: 42.86% of the words (6) are unknown, the most frequent restval (1), val (1), test (1), "
+        f"{path}: 42.86% of the words (6) are unknown, most frequently restval (1), val (1), test (1), "
         "zebra (1), far (1)",
         "vocabulary (karpathy, at least 2 times in the captions): 6 words with the four special ones",
         f"{path}: sound",
@@ -58,7 +58,7 @@ def test_images_that_would_be_one_of_the_store_are_a_problem_of_the_command(capf
     path.write_text(json.dumps(content))
     words = ["captions", "check", f"file={path}", f"features={features}", "image_key=file_name"]
     assert main(words) == 2
-    line = f"bua captions check: {features}: its image 'x' would be two images of {path}: 10 and 11\n"
+    line = f"bua captions check: {features}: image 'x' matches two images of {path}: 10 and 11\n"
     assert capfd.readouterr().err == line
 
 
@@ -68,7 +68,7 @@ def test_a_vocabulary_that_cannot_be_made_hides_no_problem_of_the_captions(capfd
     assert main(words) == 2
     first, last = capfd.readouterr().err.splitlines()
     assert first == f"{path}: image 2 has no captions"
-    assert last.startswith("bua captions check: there is no tokenizer 'best'")
+    assert last.startswith("bua captions check: unknown tokenizer 'best'")
 
 
 def test_a_caption_without_a_word_is_a_problem_of_the_command(capfd, tmp_path) -> None:
@@ -96,8 +96,8 @@ def test_presets_and_ready_vocabularies_can_be_asked_about(capfd, tmp_path) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["check", "file=/c.json"], "/c.json: there is no such file"),
-        (["check"], "file is needed: give file=..."),
+        (["check", "file=/c.json"], "/c.json: file does not exist"),
+        (["check"], "file must be given: file=..."),
         (["check", "file=c.json", "vocabulary=best"], "there is no vocabulary=best; there is aoa, "),
         (["check", "file=c.json", "splits=val"], "it has no splits (plain object), so val is not one"),
         (["check", "file=c.json", "image_key=path", "features=f.h5"], "image_key=path: id or file_name"),
@@ -131,8 +131,8 @@ def test_a_file_of_karpathy_goes_from_training_to_scores(scenes, tmp_path, capfd
             about = {"imgid": len(images), "filename": image["file_name"], "split": split}
             images.append(about | {"sentences": [{"raw": text} for text in raw]})
     path = written(tmp_path, {"images": images, "dataset": "flickr8k"}, "dataset_flickr8k.json")
-    common = [f"karpathy={path}", f"data.features={scenes}/regions.h5", "trainer.max_epochs=1"]
-    more = ["model=updown_small", "vocabulary=small", "data.workers=0", f"out={tmp_path}/run"]
+    common = [f"captions={path}", f"data.features={scenes}/regions.h5", "trainer.max_epochs=1"]
+    more = ["model=updown_small", "vocabulary=small", "data.num_workers=0", f"out={tmp_path}/run"]
     assert main(["train", "data=captions_karpathy", *common, *more]) == 2
     assert "it has no split 'restval'; it has train (24 images)" in capfd.readouterr().err
     assert main(["train", "data=captions_flickr", *common, *more, "data.image_key=id"]) == 2

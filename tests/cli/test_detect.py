@@ -15,15 +15,15 @@ def test_detect_writes_what_the_pictures_of_scenes_show(scenes, tmp_path, bua) -
     (tmp_path / "list.txt").write_text("\n".join([*names[:3], "none.jpg"]))
     done = bua("detect", f"images={tmp_path}/list.txt", f"root={scenes}/images", f"out={tmp_path}/out")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("none.jpg: there is no such file") == 1
+    assert done.stderr.count("none.jpg: file does not exist") == 1
     found = json.loads((tmp_path / "out/detections.json").read_text())
     assert [record["file"].split("/")[-1] for record in found] == names[:3]
     assert "3 photographs" in done.stdout
     for record in found:
-        assert {tag["name"] for tag in record["tags"]} == {thing["class"] for thing in record["things"]}
-        for thing in record["things"]:
-            assert thing["label"].endswith(thing["class"])
-            x1, y1, x2, y2 = thing["box"]
+        assert {tag["name"] for tag in record["tags"]} == {one["class"] for one in record["objects"]}
+        for one in record["objects"]:
+            assert one["label"].endswith(one["class"])
+            x1, y1, x2, y2 = one["box"]
             assert 0 <= x1 < x2 <= record["width"]
             assert 0 <= y1 < y2 <= record["height"]
     pictures = sorted((tmp_path / "out/pictures").iterdir())
@@ -44,7 +44,7 @@ def test_detect_shows_the_regions_of_a_store(scenes, tmp_path, bua) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out/detections.json").read_text())
     assert len(found) == 46
-    assert {thing["class"] for record in found for thing in record["things"]} == {"thing", "stuff"}
+    assert {one["class"] for record in found for one in record["objects"]} == {"thing", "stuff"}
 
 
 def test_a_detector_without_names_is_refused(tmp_path, capfd) -> None:

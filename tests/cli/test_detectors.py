@@ -9,8 +9,8 @@ from PIL import Image
 from bua.cli import main
 from bua.store import FeatureStore
 from tests.cli.test_mistakes import said
-from tests.detectors.test_fpn import file
 from tests.helpers.detector_releases import WRITERS, random_model
+from tests.helpers.detectors import save_torchvision_detector
 
 TINY = ["model.resize.side=64", "model.resize.longest=107", "trainer.limit_val_batches=2"]
 
@@ -19,7 +19,7 @@ TINY = ["model.resize.side=64", "model.resize.longest=107", "trainer.limit_val_b
 def test_the_papers_detector_from_visual_genome_files_to_regions(scenes, tmp_path, capfd) -> None:
     """Scenes in Visual Genome format, a few steps, precision of objects and attributes, regions."""
     code = main(
-        ["genome", f"source={scenes}/genome", f"out={tmp_path}/genome", "val=8", "test=8", "count=all"]
+        ["prepare-vg", f"source={scenes}/genome", f"out={tmp_path}/genome", "val=8", "test=8", "count=all"]
     )
     assert code == 0, capfd.readouterr().err
     code = main(
@@ -34,7 +34,7 @@ def test_the_papers_detector_from_visual_genome_files_to_regions(scenes, tmp_pat
             *TINY,
             "trainer.max_steps=3",
             "trainer.val_check_interval=3",
-            "data.workers=0",
+            "data.num_workers=0",
         ]
     )
     assert code == 0, capfd.readouterr().err
@@ -44,7 +44,7 @@ def test_the_papers_detector_from_visual_genome_files_to_regions(scenes, tmp_pat
     )
     shipped = tmp_path / "own.safetensors"
     instances = f"instances={tmp_path}/genome/instances_val.json"
-    code = main(["ship", f"run={tmp_path}/run", f"out={shipped}", instances, f"images={scenes}"])
+    code = main(["export-detector", f"run={tmp_path}/run", f"out={shipped}", instances, f"images={scenes}"])
     assert code == 0, capfd.readouterr().err
     small = ["detector.side=64", "detector.longest=107"]
     code = main(
@@ -95,7 +95,7 @@ def test_a_torchvision_detector_learns_from_coco_instances_of_real_photographs(
             "train",
             "experiment=detector_instances",
             f"instances={coco}/instances.json",
-            "data.workers=0",
+            "data.num_workers=0",
             f"val_instances={coco}/instances.json",
             f"images={coco}/images",
             f"out={tmp_path}/run",
@@ -148,7 +148,7 @@ def test_grid_and_fpn_features_lie_in_the_same_kind_of_store(scenes, tmp_path, c
     from torchvision.models import resnet18
 
     torch.save(resnet18(weights=None).state_dict(), tmp_path / "resnet18.pth")
-    _, mobile = file("fpn_mobilenet", tmp_path)
+    _, mobile = save_torchvision_detector("fpn_mobilenet", tmp_path)
     common = [f"images={scenes}/images"]
     code = main(
         [
@@ -186,7 +186,7 @@ def test_grid_and_fpn_features_lie_in_the_same_kind_of_store(scenes, tmp_path, c
     ("arguments", "message"),
     [
         (["detector=vg_c4"], "detector=vg_c4 has no weights of its own: give weights=FILE"),
-        (["detector=vg_c4", "weights=nowhere.pth"], "nowhere.pth: there is no such file of weights"),
+        (["detector=vg_c4", "weights=nowhere.pth"], "nowhere.pth: file does not exist of weights"),
         (["detector=vg_c4", "weights=Makefile"], "Makefile: not weights of the vg_c4 detector"),
         (["detector=fpn_r50", "weights=README.md"], "README.md: a damaged file, or not one of tensors alone"),
         (["boxes=nowhere.json"], "nowhere.json"),

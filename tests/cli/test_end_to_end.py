@@ -1,6 +1,5 @@
 """Whole ways through the commands: synthetic scenes, and real photographs in a short form."""
 
-import html.parser
 import json
 import shutil
 import subprocess
@@ -15,53 +14,29 @@ import yaml
 
 import bua
 from bua.cli import main
-from bua.engine.load import read_checkpoint
+from bua.engine.loading import read_checkpoint
 from bua.errors import InputError
 from bua.quickstart.stages import Stage, run_stages
 from bua.store import FeatureStore
+from tests.helpers.pages import parse_page
 
 
 def ran(*arguments: object) -> None:
     assert main([str(a) for a in arguments]) == 0
 
 
-class Parser(html.parser.HTMLParser):
-    """Collects what a page loads from elsewhere, its words and its tags."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.elsewhere, self.words, self.text, self.open = [], [], [], []
-
-    def handle_starttag(self, tag, attrs) -> None:
-        given = dict(attrs)
-        for key in ("src", "href", "action"):
-            if key in given and not given[key].startswith("data:"):
-                self.elsewhere.append(given[key])
-        if given.get("class") == "word":
-            self.words.append(json.loads(given["data-weights"]))
-
-    def handle_data(self, data) -> None:
-        self.text.append(data)
-
-
-def parsed(path: Path) -> Parser:
-    parser = Parser()
-    parser.feed(path.read_text())
-    return parser
-
-
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory) -> Path:
     """A quickstart in its smallest form."""
     out = tmp_path_factory.mktemp("quick") / "out"
-    ran("quickstart", f"out={out}", "train=30", "val=6", "test=8", "novel=6", "epochs=1", "workers=1")
+    ran("quickstart", f"out={out}", "train=30", "val=6", "test=8", "novel=6", "epochs=1", "num_workers=1")
     return out
 
 
 @pytest.mark.slow
 def test_quickstart_ends_in_a_page_that_needs_nothing_else(quick) -> None:
-    page = parsed(quick / "report.html")
-    assert page.elsewhere == []
+    page = parse_page(quick / "report.html")
+    assert page.external == []
     assert len(page.words) >= 12
     assert all(0 <= w <= 1 for word in page.words for w in word.values())
     text = " ".join(page.text)
@@ -72,7 +47,7 @@ def test_quickstart_ends_in_a_page_that_needs_nothing_else(quick) -> None:
 @pytest.mark.slow
 def test_quickstart_started_again_does_nothing_twice(quick, capfd) -> None:
     before = (quick / "scenes" / "regions.h5").stat().st_mtime_ns
-    ran("quickstart", f"out={quick}", "train=30", "val=6", "test=8", "novel=6", "epochs=1", "workers=1")
+    ran("quickstart", f"out={quick}", "train=30", "val=6", "test=8", "novel=6", "epochs=1", "num_workers=1")
     assert capfd.readouterr().out.count("done before") == 9
     assert (quick / "scenes" / "regions.h5").stat().st_mtime_ns == before
 
@@ -147,7 +122,7 @@ def test_a_photograph_can_be_described_and_asked_about(quick, tmp_path, capfd) -
     photo = next(iter(sorted((quick / "scenes/images").iterdir())))
     ran("caption", f"run={quick}/runs/caption_scenes", f"images={photo}", f"html={tmp_path}/c.html")
     assert photo.name in capfd.readouterr().out
-    assert parsed(tmp_path / "c.html").elsewhere == []
+    assert parse_page(tmp_path / "c.html").external == []
     ran(
         "ask",
         f"run={quick}/runs/vqa_scenes",
@@ -155,7 +130,7 @@ def test_a_photograph_can_be_described_and_asked_about(quick, tmp_path, capfd) -
         'question="Is there a <b>cat</b>, or not?"',
         f"html={tmp_path}/a.html",
     )
-    assert "Is there a <b>cat</b>, or not?" in " ".join(parsed(tmp_path / "a.html").text)
+    assert "Is there a <b>cat</b>, or not?" in " ".join(parse_page(tmp_path / "a.html").text)
     capfd.readouterr()
     ran("ask", f"run={quick}/runs/vqa_scenes", f"images={photo}", "question=what", "json=true")
     answer = json.loads(capfd.readouterr().out)[0]

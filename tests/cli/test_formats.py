@@ -8,7 +8,15 @@ import pytest
 from bua.cli import main
 from bua.store import FeatureStore
 from bua.store.formats import FORMATS
-from tests.helpers.foreign_formats import ATTRIBUTES, CLASSES, grid_sample, same, sample, sizes_json, write
+from tests.helpers.foreign_formats import (
+    ATTRIBUTES,
+    CLASSES,
+    identical,
+    sample_grid,
+    sample_regions,
+    write_sizes,
+    write_store,
+)
 
 GRID = "grid_feats_pth"
 
@@ -26,23 +34,23 @@ def vocabulary(tmp_path) -> list[str]:
 
 @pytest.mark.parametrize("name", sorted(FORMATS))
 def test_every_format_goes_out_and_in_by_command(name: str, tmp_path, vocabulary, capfd) -> None:
-    images = {n: grid_sample((2, 3), n) if name == GRID else sample(6, n) for n in (3, 1, 2)}
-    store = write(tmp_path / "a.h5", images)
-    sizes = sizes_json(tmp_path / "sizes.json", images)
+    images = {n: sample_grid((2, 3), n) if name == GRID else sample_regions(6, n) for n in (3, 1, 2)}
+    store = write_store(tmp_path / "a.h5", images)
+    sizes = write_sizes(tmp_path / "sizes.json", images)
     assert run("features", "export", f"format={name}", f"file={store}", f"out={tmp_path}/f.tsv") == 0
     said = capfd.readouterr()
     assert f"f.tsv: 3 images, 18 regions as {name}" in said.out
     assert all(line.startswith("bua features export: ") for line in said.err.splitlines())
-    more = [f"images={sizes}"] if not FORMATS[name].sizes else []
+    more = [f"images={sizes}"] if not FORMATS[name].has_sizes else []
     source = f"source={tmp_path}/f.tsv"
     assert (
         run("features", "import", f"format={name}", source, f"out={tmp_path}/b.h5", *vocabulary, *more) == 0
     )
-    assert "b.h5: 3 images, 18 regions (6.0 an image) at " in capfd.readouterr().out
+    assert "b.h5: 3 images, 18 regions (6.0 per image) at " in capfd.readouterr().out
     back = FeatureStore(tmp_path / "b.h5")
-    assert all(same(back[n], images[n], FORMATS[name].columns) for n in images)
+    assert all(identical(back[n], images[n], FORMATS[name].columns) for n in images)
     assert run("features", "check", f"file={tmp_path}/b.h5") == 0
-    assert capfd.readouterr().out.strip() == f"{tmp_path}/b.h5: sound"
+    assert capfd.readouterr().out.strip() == f"{tmp_path}/b.h5: valid"
 
 
 def test_formats_are_listed() -> None:
@@ -60,30 +68,45 @@ def said(capfd, *arguments: object) -> str:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["import", "format=tsv", "source=x", "out=y"], "format=tsv: there is pa_tsv, lxmert_tsv, mil_npz,"),
-        (["export", "format=tsv", "file=x", "out=y"], "format=tsv: there is pa_tsv, lxmert_tsv, mil_npz,"),
-        (["import", "format=pa_tsv", "out=y"], "source is needed: give source=..."),
-        (["import", "format=pa_tsv", "source=/no.tsv", "out=y"], "/no.tsv: there is no such file"),
-        (["import", "format=pa_tsv", "source=x", "out=y", "dtype=int8"], "dtype=int8: float16 or float32"),
-        (["import", "format=pa_tsv", "source=x", "out=y", "ids=roman"], "ids=roman: auto, number or text"),
+        (
+            ["import", "format=tsv", "source=x", "out=y"],
+            "format=tsv: must be one of pa_tsv, lxmert_tsv, mil_npz,",
+        ),
+        (
+            ["export", "format=tsv", "file=x", "out=y"],
+            "format=tsv: must be one of pa_tsv, lxmert_tsv, mil_npz,",
+        ),
+        (["import", "format=pa_tsv", "out=y"], "source must be given: source=..."),
+        (["import", "format=pa_tsv", "source=/no.tsv", "out=y"], "/no.tsv: file does not exist"),
+        (
+            ["import", "format=pa_tsv", "source=x", "out=y", "dtype=int8"],
+            "dtype=int8: must be float16 or float32",
+        ),
+        (
+            ["import", "format=pa_tsv", "source=x", "out=y", "ids=roman"],
+            "ids=roman: must be auto, number or text",
+        ),
         (
             ["import", "format=m2_hdf5", "source=x", "out=y", "background=2"],
-            "background=2: none, first or last",
+            "background=2: must be none, first or last",
         ),
         (
             ["import", "format=pa_tsv", "source=x", "out=y", "classes=/no.txt"],
-            "/no.txt: there is no such file",
+            "/no.txt: file does not exist",
         ),
         (
             ["import", "format=pa_tsv", "source=x", "out=y", "images=/no.json"],
-            "/no.json: there is no such file",
+            "/no.json: file does not exist",
         ),
         (["import", "format=pa_tsv", "sorce=x", "out=y"], "no key 'sorce'; did you mean 'source'?"),
-        (["import", "format=pa_tsv", "source=x", "out=y", "shard_size=0"], "shard_size=0: a whole number"),
-        (["export", "format=pa_tsv", "file=/no.h5", "out=y"], "/no.h5: there is no such file"),
-        (["merge", "files=a.h5", "out=y"], "files=a.h5: a list is needed: files=[a.h5,b.h5]"),
-        (["merge", "files=[a.h5]", "out=y"], "two or more different files are needed"),
-        (["merge", "files=[/a.h5,/b.h5]", "out=y"], "/a.h5: there is no such file"),
+        (
+            ["import", "format=pa_tsv", "source=x", "out=y", "shard_size=0"],
+            "shard_size=0: must be an integer",
+        ),
+        (["export", "format=pa_tsv", "file=/no.h5", "out=y"], "/no.h5: file does not exist"),
+        (["merge", "files=a.h5", "out=y"], "files=a.h5: must be a list such as files=[a.h5,b.h5]"),
+        (["merge", "files=[a.h5]", "out=y"], "must name two or more different files"),
+        (["merge", "files=[/a.h5,/b.h5]", "out=y"], "/a.h5: file does not exist"),
     ],
 )
 def test_mistakes_are_told_in_one_line(words, message, capfd, tmp_path, monkeypatch) -> None:
@@ -93,7 +116,7 @@ def test_mistakes_are_told_in_one_line(words, message, capfd, tmp_path, monkeypa
 
 
 def test_what_is_left_out_is_told_and_listed(tmp_path, capfd, vocabulary) -> None:
-    store = write(tmp_path / "a.h5", {n: sample(2, n) for n in range(14)})
+    store = write_store(tmp_path / "a.h5", {n: sample_regions(2, n) for n in range(14)})
     run("features", "export", "format=pa_tsv", f"file={store}", f"out={tmp_path}/f.tsv")
     lines = (tmp_path / "f.tsv").read_text().splitlines()
     cut = [line if n < 2 else line[:-40] for n, line in enumerate(lines)]
@@ -104,28 +127,28 @@ def test_what_is_left_out_is_told_and_listed(tmp_path, capfd, vocabulary) -> Non
     out, err = capfd.readouterr()
     errors = err.splitlines()
     assert len(errors) == 12
-    assert errors[0].startswith("bua features import: left out: f.tsv line 3: features ")
+    assert errors[0].startswith("bua features import: dropped f.tsv line 3: features ")
     assert errors[-2:] == [
         "bua features import: 2 more",
-        f"bua features import: 12 images were left out: {tmp_path}/b.import.json",
+        f"bua features import: 12 images were dropped, see {tmp_path}/b.import.json",
     ]
     assert "b.h5: 2 images, 4 regions" in out
     assert len(json.loads((tmp_path / "b.import.json").read_text())["dropped"]) == 12
     assert run(*command) == 0
-    assert "2 images, 4 regions (2.0 an image), as before" in capfd.readouterr().out
+    assert "2 images, 4 regions (2.0 per image), already imported" in capfd.readouterr().out
     assert "more than max_errors=1" in said(capfd, *command[:-1], f"out={tmp_path}/c.h5", "max_errors=1")
 
 
 def test_what_was_put_right_is_counted(tmp_path, capfd) -> None:
-    store = write(tmp_path / "a.h5", {n: sample(1, n, width=1) for n in range(3)})
+    store = write_store(tmp_path / "a.h5", {n: sample_regions(1, n, width=1) for n in range(3)})
     run("features", "export", "format=pa_tsv", f"file={store}", f"out={tmp_path}/f.tsv")
     (tmp_path / "f.tsv").write_text((tmp_path / "f.tsv").read_text().replace("=", ""))
     run("features", "import", "format=pa_tsv", f"source={tmp_path}/f.tsv", f"out={tmp_path}/b.h5")
-    assert "3 images: base64 without its padding" in capfd.readouterr().out
+    assert "3 images: base64 without padding" in capfd.readouterr().out
 
 
 def test_classes_and_boxes_can_be_told_to_be_left_out_or_whole(tmp_path, capfd) -> None:
-    store = write(tmp_path / "a.h5", {1: sample(2)})
+    store = write_store(tmp_path / "a.h5", {1: sample_regions(2)})
     run("features", "export", "format=mil_npz", f"file={store}", f"out={tmp_path}/f")
     words = [
         "classes=none",
@@ -140,12 +163,12 @@ def test_classes_and_boxes_can_be_told_to_be_left_out_or_whole(tmp_path, capfd) 
     )
     found = FeatureStore(tmp_path / "b.h5")
     assert set(found[1].arrays()) == {"features", "boxes"}
-    assert (found.about.detector, found.about.weights_sha256) == ("caffe", "0" * 64)
+    assert (found.metadata.detector, found.metadata.weights_sha256) == ("caffe", "0" * 64)
     assert found[1].features.dtype == "float16"
     run("features", "export", "format=m2_hdf5", f"file={store}", f"out={tmp_path}/m.h5")
     with h5py.File(tmp_path / "m.h5", "r+") as file:
         del file["1_boxes"]
-    sizes = sizes_json(tmp_path / "s.json", {1: sample(2)})
+    sizes = write_sizes(tmp_path / "s.json", {1: sample_regions(2)})
     words = [f"images={sizes}", "boxes=whole"]
     assert (
         run("features", "import", "format=m2_hdf5", f"source={tmp_path}/m.h5", f"out={tmp_path}/c.h5", *words)
@@ -155,15 +178,15 @@ def test_classes_and_boxes_can_be_told_to_be_left_out_or_whole(tmp_path, capfd) 
 
 
 def test_stores_are_joined_by_command(tmp_path, capfd) -> None:
-    write(tmp_path / "a.h5", {1: sample(2, 1), 2: sample(2, 2)})
-    write(tmp_path / "b.h5", {2: sample(2, 2), 3: sample(3, 3)})
+    write_store(tmp_path / "a.h5", {1: sample_regions(2, 1), 2: sample_regions(2, 2)})
+    write_store(tmp_path / "b.h5", {2: sample_regions(2, 2), 3: sample_regions(3, 3)})
     assert run("features", "merge", f"files=[{tmp_path}/a.h5,{tmp_path}/b.h5]", f"out={tmp_path}/c.h5") == 0
-    assert "c.h5: 3 images, 7 regions, 1 were in several files" in capfd.readouterr().out
+    assert "c.h5: 3 images, 7 regions, 1 duplicates skipped" in capfd.readouterr().out
     assert run("features", "check", f"file={tmp_path}/c.h5") == 0
 
 
 def test_damage_is_told_by_check_in_lines_and_exit_code(tmp_path, capfd) -> None:
-    path = write(tmp_path / "a.h5", {1: sample(2)})
+    path = write_store(tmp_path / "a.h5", {1: sample_regions(2)})
     content = bytearray(path.read_bytes())
     content[-9] ^= 1
     path.write_bytes(content)
@@ -173,10 +196,10 @@ def test_damage_is_told_by_check_in_lines_and_exit_code(tmp_path, capfd) -> None
 
 
 def test_a_file_without_a_seal_is_sound_as_far_as_can_be_told(tmp_path, capfd) -> None:
-    path = write(tmp_path / "a.h5", {1: sample(2)})
+    path = write_store(tmp_path / "a.h5", {1: sample_regions(2)})
     with h5py.File(path) as source, h5py.File(tmp_path / "old.h5", "w") as out:
         out.attrs.update(dict(source.attrs))
         for name in source:
             source.copy(name, out)
     assert run("features", "check", f"file={tmp_path}/old.h5") == 0
-    assert "sound; without a seal" in capfd.readouterr().out
+    assert "valid; without a checksum header" in capfd.readouterr().out

@@ -13,7 +13,7 @@ import torch
 
 from bua.cli import main
 from bua.cli.usage import COMMANDS
-from bua.engine.load import difference
+from bua.engine.checkpoints import describe_difference
 
 
 def said(capfd, *arguments: object) -> str:
@@ -32,8 +32,8 @@ def said(capfd, *arguments: object) -> str:
     [
         (["fly"], "there is no command 'fly'"),
         (["extract", "imagse=x", "out=y"], "no key 'imagse'; did you mean 'images'?"),
-        (["extract", "out=y"], "images is needed: give images=..."),
-        (["extract", "images=/nowhere", "out=y"], "/nowhere: there is no such file or folder"),
+        (["extract", "out=y"], "images must be given: images=..."),
+        (["extract", "images=/nowhere", "out=y"], "/nowhere: file does not exist or folder"),
         (
             ["extract", "images=.", "out=y", "detector=yolo"],
             "no detector=yolo; there is fpn_mobilenet, fpn_r50",
@@ -46,25 +46,25 @@ def said(capfd, *arguments: object) -> str:
         (["train", "experiment=best"], "no experiment=best; there is"),
         (["train", "experiment=caption_scenes", "model.hiden_size=3"], "did you mean 'model.hidden_size'?"),
         (["train", "scheduler=null"], "scheduler=null: a group takes the name of one of its options"),
-        (["train", "experiment=caption_scenes"], "scenes is needed: give scenes=..."),
+        (["train", "experiment=caption_scenes"], "scenes must be given: scenes=..."),
         (["predict", "run=/nowhere", "out=p.json"], "/nowhere: neither a checkpoint nor a run directory"),
         (["caption", "run=/nowhere", "images=x.jpg"], "/nowhere: neither a checkpoint nor a run"),
-        (["ask", "run=/nowhere", "images=x.jpg"], "question is needed: give question=..."),
+        (["ask", "run=/nowhere", "images=x.jpg"], "question must be given: question=..."),
         (["extract", "images=.", "out=y", "batch_size=0"], "batch_size=0: must be an integer of at least 1"),
-        (["extract", "images=.", "out=y", "workers=-1"], "workers=-1: must be an integer of at least 0"),
+        (["extract", "images=.", "out=y", "num_workers=-1"], "num_workers=-1: must be an integer of at least 0"),
         (["extract", "images=.", "out=y", "device=gpu"], "device=gpu: "),
         (
             ["caption", "run=r", "images=x.jpg", "decode.beam_size=two"],
             "decode.beam_size=two: must be an integer of at least 1",
         ),
-        (["extract", "images=photo (1).jpg", "out=y"], "photo (1).jpg: there is no such file"),
+        (["extract", "images=photo (1).jpg", "out=y"], "photo (1).jpg: file does not exist"),
         (["scenes", "out=s", "train=-2"], "train=-2: must be an integer of at least 0"),
         (["quickstart", "out=q", "val=0"], "train, val and test must each be at least 1"),
         (["score", "task=poem", "predictions=p"], "task=poem: caption or vqa"),
-        (["score", "task=caption", "predictions=/p.json"], "/p.json: there is no such file"),
-        (["features", "info", "file=/f.h5"], "/f.h5: there is no such file"),
-        (["features", "check", "file=/f.h5"], "/f.h5: there is no such file"),
-        (["ship", "run=/nowhere", "out=w", "instances=i", "images=j"], "/nowhere: neither a checkpoint"),
+        (["score", "task=caption", "predictions=/p.json"], "/p.json: file does not exist"),
+        (["features", "info", "file=/f.h5"], "/f.h5: file does not exist"),
+        (["features", "check", "file=/f.h5"], "/f.h5: file does not exist"),
+        (["export-detector", "run=/nowhere", "out=w", "instances=i", "images=j"], "/nowhere: neither a checkpoint"),
     ],
 )
 def test_mistake_is_told_in_one_line(arguments, message, capfd, tmp_path, monkeypatch) -> None:
@@ -77,9 +77,9 @@ PREDICTIONS = {
     "an object": ({"image_id": 1}, "a JSON list of"),
     "an entry without caption": ([{"image_id": 1}], "entry 0 is not an object with"),
     "a caption that is a number": ([{"image_id": 1, "caption": 3}], "entry 0"),
-    "an id twice": ([{"image_id": 1, "caption": "a"}] * 2, "image_id 1 comes twice"),
+    "an id twice": ([{"image_id": 1, "caption": "a"}] * 2, "image_id 1 is duplicated"),
     "an id that is not there": ([{"image_id": 9, "caption": "a"}], "image 9 is not in"),
-    "nothing": ([], "there are no predictions"),
+    "nothing": ([], "holds no predictions"),
 }
 
 
@@ -162,7 +162,7 @@ def test_features_of_another_detector_are_refused(run, scenes, capfd, tmp_path) 
     capfd.readouterr()
     line = said(capfd, "predict", f"run={run}", f"features={tmp_path}/o.h5", f"out={tmp_path}/p.json")
     assert "features of another detector" in line
-    assert "any_features=true" in line
+    assert "allow_other_features=true" in line
     assert not (tmp_path / "p.json").exists()
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from bua.cli import main
-from bua.engine.load import load, read_checkpoint
+from bua.engine.loading import load, read_checkpoint
 from bua.store import FeatureStore, Regions
 from bua.tasks.embeddings import init_caption_embeddings
 from bua.text.vocabulary import BOS, SPECIAL
-from tests.conftest import ABOUT, write_store
+from tests.helpers.stores import METADATA, write_store
 
 SIZES = ["model.word_size=8", "model.hidden_size=12", "model.attention_size=6", "trainer.accelerator=cpu"]
 TEXTS = ["a dog runs on the grass", "two dogs sleep on the grass", "a dog on a bed"]
@@ -40,7 +40,7 @@ def folder(tmp_path_factory) -> Path:
         )
         for n in range(6)
     }
-    write_store(folder / "f.h5", images, replace(ABOUT, class_names=("dog", "emu")))
+    write_store(folder / "f.h5", images, replace(METADATA, class_names=("dog", "emu")))
     captions = {str(n): [TEXTS[n % 3], TEXTS[(n + 1) % 3]] for n in range(6)}
     (folder / "c.json").write_text(json.dumps(captions))
     words = {word for text in TEXTS for word in text.split()} - {"the"} | {"emu", "emus"}
@@ -56,7 +56,7 @@ def run(folder) -> Path:
     assert main(["captions", "constraints", *common, "most=2"]) == 0
     given = [f"{key}={folder}/c.json" for key in ("train", "val")] + [f"features={folder}/f.h5"]
     given += [f"vectors={folder}/vectors.txt", f"words={folder}/names.txt", f"out={folder}/run"]
-    short = ["data.vocabulary.min_count=1", "data.batch_size=2", "trainer.max_steps=3", "data.workers=0"]
+    short = ["data.vocabulary.min_count=1", "data.batch_size=2", "trainer.max_steps=3", "data.num_workers=0"]
     short += ["trainer.val_check_interval=1", "data.vocabulary.tokenizer=karpathy"]
     assert main(["train", "experiment=updown_nocaps_cbs_xe", *given, *SIZES, *short]) == 0
     return folder / "run"
@@ -92,7 +92,7 @@ def test_a_word_that_no_caption_has_is_said_like_the_one_whose_vector_is_near(ru
     trained, store = load(run), FeatureStore(folder / "f.h5")
     words = trained.vocabulary.words
     memory = trained.model.encode(trained.region_input.load(store, store.image_ids))
-    state = trained.model.start(memory, 1)
+    state = trained.model.init_state(memory, 1)
     with torch.no_grad():
         logits, _, _ = trained.model.step(torch.full((6, 1), BOS), memory, state)
     emu, dog, others = (
@@ -126,7 +126,7 @@ def test_a_run_goes_on_without_its_vectors_and_knows_which_they_were(folder, tmp
     vectors.write_bytes((folder / "vectors.txt").read_bytes())
     given = [f"{key}={folder}/c.json" for key in ("train", "val")] + [f"features={folder}/f.h5"]
     given += [f"vectors={vectors}", f"words={folder}/names.txt", f"out={tmp_path}/run=1", *SIZES]
-    short = ["data.vocabulary.min_count=1", "data.batch_size=2", "data.workers=0"]
+    short = ["data.vocabulary.min_count=1", "data.batch_size=2", "data.num_workers=0"]
     short += ["trainer.val_check_interval=1"]
     command = ["train", "experiment=updown_nocaps_cbs_xe", *given, *short]
     assert main([*command, "trainer.max_steps=1"]) == 0
@@ -141,13 +141,13 @@ def test_a_run_goes_on_without_its_vectors_and_knows_which_they_were(folder, tmp
     [
         ("data.vocabulary.file=v.json", "file=v.json says which words are known"),
         ("data.vocabulary.tokenizer=sentencepiece", "tokenizer sentencepiece needs a number of pieces"),
-        ("model.word_size=9", "vectors.txt:1: 'a' has 8 numbers; a vector of 9 is needed"),
-        ("words=none.txt", "none.txt: there is no such file"),
+        ("model.word_size=9", "vectors.txt:1: 'a' has 8 numbers, expected 9"),
+        ("words=none.txt", "none.txt: file does not exist"),
     ],
 )
 def test_words_that_cannot_be_added_are_one_line(word: str, said: str, folder, tmp_path, capfd) -> None:
     given = [f"{key}={folder}/c.json" for key in ("train", "val")] + [f"features={folder}/f.h5"]
     given += [f"vectors={folder}/vectors.txt", f"words={folder}/c.json", f"out={tmp_path}/run"]
-    short = ["data.vocabulary.min_count=1", "trainer.max_steps=1", "data.workers=0"]
+    short = ["data.vocabulary.min_count=1", "trainer.max_steps=1", "data.num_workers=0"]
     assert main(["train", "experiment=updown_nocaps_cbs_xe", *given, *SIZES, *short, word]) == 2
     assert said in capfd.readouterr().err.strip().splitlines()[-1]

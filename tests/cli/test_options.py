@@ -54,7 +54,7 @@ REWARDS = [
     (["objective.reward.cider_d=abc"], "cider_d must be a number of at least 0, got abc"),
     (["objective.reward.bleu_4=-1"], "bleu_4 must be a number of at least 0, got -1"),
     (["objective.reward.cider_d=0"], "rewards are for nothing"),
-    (["objective.reward.end=perhaps"], "end must be true or false, got perhaps"),
+    (["objective.reward.include_eos=perhaps"], "end must be true or false, got perhaps"),
     (["objective.reward=null"], "reward is None; a Reward is needed"),
     (["objective.sampler.top_p=2"], "top_p must be a number above 0 and at most 1, got 2"),
     (["objective.sampler.num_samples=1"], "sampler.width of at least 2"),
@@ -63,28 +63,28 @@ REWARDS = [
     (["objective.baseline=[mean]"], "no baseline ['mean']"),
 ]
 CROSS_ENTROPY = [
-    (["objective.normaliser.scale=null"], "scale of a loss must be a number above 0, got None"),
-    (["objective.normaliser.per=batch"], "a loss per 'batch'"),
-    (["objective.normaliser.per=[word]"], "a loss per ['word']"),
-    (["objective.normaliser=null"], "normaliser is None"),
+    (["objective.reduction.scale=null"], "scale of a loss must be a number above 0, got None"),
+    (["objective.reduction.per=batch"], "a loss per 'batch'"),
+    (["objective.reduction.per=[word]"], "a loss per ['word']"),
+    (["objective.reduction=null"], "normaliser is None"),
     (
         ["objective.label_smoothing=abc"],
         "label_smoothing must be a number of at least 0 and below 1, got abc",
     ),
     (["objective.label_smoothing=1"], "label_smoothing is 1"),
     (["objective.ignore_unknown=1"], "ignore_unknown must be true or false, got 1"),
-    (["objective.sampling.most=2"], "most must be a number of at least 0 and at most 1, got 2"),
-    (["objective.sampling.every=0.5"], "every must be an integer of at least 1, got 0.5"),
+    (["objective.sampling.max_prob=2"], "most must be a number of at least 0 and at most 1, got 2"),
+    (["objective.sampling.every_n_epochs=0.5"], "every must be an integer of at least 1, got 0.5"),
     (["objective.sampling=null"], "sampling is None"),
     (["objective.decoder.beam_size=2.5"], "width must be an integer of at least 1, got 2.5"),
     (["objective.decoder=null"], "decoder is None; a BeamSearch or"),
     (["data.geometry=abc"], "geometry must be a number above 0, got abc"),
     (["data.geometry=[1]"], "geometry must be a number above 0, got [1]"),
     (["data.geometry=inf"], "geometry must be a number above 0, got inf"),
-    (["data.workers=-1"], "workers must be an integer of at least 0, got -1"),
+    (["data.num_workers=-1"], "workers must be an integer of at least 0, got -1"),
     (["data.batch_size=0"], "batch_size=0: must be an integer of at least 1"),
     (["data.max_length=0"], "max_words=0: must be an integer of at least 1"),
-    (["data.captions_each=0"], "captions_each=0: must be an integer of at least 1"),
+    (["data.captions_per_image=0"], "captions_per_image=0: must be an integer of at least 1"),
 ]
 ANSWERS = [
     (["ema=x"], "ema=x: a number between 0 and 1"),
@@ -93,8 +93,8 @@ ANSWERS = [
     (["save_every=0"], "save_every=0: a number of steps"),
     (["data.geometry=x"], "geometry must be a number above 0, got x"),
     (["data.geometry=nan"], "geometry must be a number above 0, got nan"),
-    (["data.workers=-1"], "workers must be an integer of at least 0, got -1"),
-    (["data.min_count=0"], "min_count must be an integer of at least 1, got 0"),
+    (["data.num_workers=-1"], "workers must be an integer of at least 0, got -1"),
+    (["data.questions.min_count=0"], "min_count must be an integer of at least 1, got 0"),
     (["objective.missing_words=foo"], "objective.missing_words=foo: zeros, random"),
     (["model=ban_small", "model.glimpses=0"], "glimpses must be an integer of at least 1, got 0"),
 ]
@@ -124,7 +124,7 @@ def test_a_reward_that_means_nothing_is_told_in_one_line(
 ) -> None:
     capfd.readouterr()
     common = ["train", "experiment=caption_scenes", f"scenes={scenes}", f"out={tmp_path}/r", *SIZES]
-    more = ["objective=self_critical", f"start={run}", "scheduler=constant"]
+    more = ["objective=self_critical", f"init_from={run}", "scheduler=constant"]
     assert message in said(capfd, *common, *more, *wrong)
 
 

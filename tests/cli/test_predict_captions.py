@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from bua.engine.loading import load
 
 from bua.decode import BeamSearch, Rules
-from bua.detectors.extract import extract
-from bua.detectors.photos import find_photos
+from bua.detectors.extract import ExtractionOptions, extract
+from bua.detectors.photo import find_photos
 from bua.detectors.random_detector import RandomDetector
-from bua.engine.load import load
 from bua.errors import InputError
 from bua.inference.predictor import Predictor
 from bua.store import FeatureStore, StoreMetadata, StoreWriter
 from tests.cli.test_mistakes import said
-from tests.conftest import regions, write_store
+from tests.helpers.stores import regions, write_store
 from tests.helpers.captioners import captioners, ran, training
 from tests.helpers.parity import ROOT
 
@@ -60,14 +60,14 @@ def test_draws_are_the_same_with_the_same_seed(runs, tmp_path) -> None:
 @pytest.mark.slow
 def test_an_ensemble_of_different_models_predicts(runs, tmp_path) -> None:
     common = ["predict", f"run={runs}/scst", "split=val", "decode.rules.min_length=4", "n_best=2"]
-    ran(*common, f"others=[{runs}/mean]", f"out={tmp_path}/both.json")
-    ran(*common, f"others=[{runs}/scst]", f"out={tmp_path}/twice.json")
+    ran(*common, f"ensemble=[{runs}/mean]", f"out={tmp_path}/both.json")
+    ran(*common, f"ensemble=[{runs}/scst]", f"out={tmp_path}/twice.json")
     ran(*common, f"out={tmp_path}/one.json")
     both, twice, one = (
         [c for found in json.loads((tmp_path / f"{name}.json").read_text()) for c in found["candidates"]]
         for name in ("both", "twice", "one")
     )
-    ran(*common, f"others=[{runs}/mean]", "shares=[1,1e-6]", f"out={tmp_path}/nearly.json")
+    ran(*common, f"ensemble=[{runs}/mean]", "ensemble_weights=[1,1e-6]", f"out={tmp_path}/nearly.json")
     nearly = json.loads((tmp_path / "nearly.json").read_text())
     assert [c["caption"] for found in nearly for c in found["candidates"]] == [c["caption"] for c in one]
     assert [c["caption"] for c in twice] == [c["caption"] for c in one]
@@ -80,8 +80,8 @@ def test_an_ensemble_of_different_models_predicts(runs, tmp_path) -> None:
 def test_shares_that_are_not_those_of_the_models_are_one_line(shares, runs, tmp_path, capfd) -> None:
     capfd.readouterr()
     common = ["predict", f"run={runs}/scst", "split=val", f"out={tmp_path}/p.json"]
-    assert "shares=" in said(capfd, *common, f"others=[{runs}/mean]", f"shares={shares}")
-    assert "shares=[1, 2]: a list of 1 numbers is needed" in said(capfd, *common, "shares=[1,2]")
+    assert "ensemble_weights=" in said(capfd, *common, f"ensemble=[{runs}/mean]", f"ensemble_weights={shares}")
+    assert "ensemble_weights=[1, 2]: a list of 1 numbers is needed" in said(capfd, *common, "ensemble_weights=[1,2]")
 
 
 def test_the_regions_of_every_word_are_written_when_asked_for(runs, tmp_path) -> None:
@@ -138,7 +138,7 @@ def test_mixed_precision_predicts_nearly_the_same(runs, tmp_path, capfd) -> None
 def test_models_of_other_words_are_no_ensemble(runs, scenes, tmp_path, capfd) -> None:
     ran(*training(scenes, tmp_path / "few", "data.vocabulary.min_count=9", "model.attention_size=6"))
     capfd.readouterr()
-    line = said(capfd, "predict", f"run={runs}/xe", f"others=[{tmp_path}/few]", "out=p.json")
+    line = said(capfd, "predict", f"run={runs}/xe", f"ensemble=[{tmp_path}/few]", "out=p.json")
     assert "few: its vocabulary is not that of" in line
 
 
@@ -147,11 +147,11 @@ def test_captioners_that_look_at_different_regions_are_an_ensemble(runs, scenes,
     """One of them has boxes behind its features; the other looks at another detector's regions."""
     ran(*training(scenes, tmp_path / "boxes", "data.geometry=3"))
     detector = RandomDetector(feature_size=7, min_regions=3, max_regions=7, seed=1)
-    more = {"batch_size": 8, "shard_size": 20, "workers": 0, "dtype": "float16", "max_errors": 0}
-    extract(find_photos(scenes / "images"), detector, tmp_path / "other.h5", **more)
+    options = ExtractionOptions(batch_size=8, shard_size=20, num_workers=0, dtype="float16", max_errors=0)
+    extract(find_photos(scenes / "images"), detector, tmp_path / "other.h5", options)
     ran(*training(scenes, tmp_path / "other", f"features={tmp_path}/other.h5"))
     common = ["predict", f"run={runs}/xe", "split=val", "attention=1"]
-    ran(*common, f"others=[{tmp_path}/boxes,{tmp_path}/other]", f"out={tmp_path}/p.json")
+    ran(*common, f"ensemble=[{tmp_path}/boxes,{tmp_path}/other]", f"out={tmp_path}/p.json")
     found = json.loads((tmp_path / "p.json").read_text())
     store = FeatureStore(scenes / "regions.h5")
     for one in found:
@@ -162,7 +162,7 @@ def test_captioners_that_look_at_different_regions_are_an_ensemble(runs, scenes,
     together = load(runs / "xe").with_others(members)
     ids = [one["image_id"] for one in found]
     looks = [(store, ids), (FeatureStore(tmp_path / "other.h5"), ids)]
-    again = together.caption_store(store, ids, others=looks)
+    again = together.caption_store(store, ids, ensemble=looks)
     assert [said[0].text for said in again] == [one["caption"] for one in found]
     with pytest.raises(InputError, match="features of another detector"):
         together.caption(scenes / "images" / sorted(p.name for p in (scenes / "images").iterdir())[0])
@@ -178,7 +178,7 @@ def test_an_image_that_another_captioner_cannot_see_is_one_line(runs, scenes, tm
     config = yaml.safe_load((tmp_path / "mean/config.yaml").read_text())
     config["data"]["features"] = str(tmp_path / "few.h5")
     (tmp_path / "mean/config.yaml").write_text(yaml.safe_dump(config))
-    line = said(capfd, "predict", f"run={runs}/xe", f"others=[{tmp_path}/mean]", f"out={tmp_path}/p.json")
+    line = said(capfd, "predict", f"run={runs}/xe", f"ensemble=[{tmp_path}/mean]", f"out={tmp_path}/p.json")
     assert f"few.h5: {tmp_path}/mean needs image" in line
 
 
@@ -224,7 +224,7 @@ def test_features_of_another_width_are_one_line_even_where_any_are_taken(runs, t
     path = write_store(tmp_path / "wide.h5", {1: regions(3, 9)})
     for more in ([], ["n_best=2"]):
         line = said(
-            capfd, "predict", f"run={runs}/xe", f"features={path}", "any_features=true", "out=p.json", *more
+            capfd, "predict", f"run={runs}/xe", f"features={path}", "allow_other_features=true", "out=p.json", *more
         )
         assert f"wide.h5: regions of 9 numbers; {runs}/xe looks at 12" in line
 
@@ -238,7 +238,7 @@ def test_constraints_are_said_and_those_without_words_told(runs, scenes, tmp_pat
     common = ["predict", f"run={runs}/scst", "split=val", f"out={tmp_path}/p.json"]
     ran(*common, f"constraints={tmp_path}/c.json")
     told = capfd.readouterr()
-    assert "c.json: 1 constraints are left out: the vocabulary lacks zeppelin" in told.err + told.out
+    assert "c.json: 1 constraints are ignored: the vocabulary lacks zeppelin" in told.err + told.out
     found = json.loads((tmp_path / "p.json").read_text())
     words = {str(one["image_id"]): one["caption"].split() for one in found}
     assert {"tree", "ball"} <= set(words[first])
@@ -265,7 +265,7 @@ def test_a_search_under_constraints_steps_no_more_places_than_one_without(
     places = []
 
     def caption_store(trained, store, images, *, decoder, automaton, **more):
-        places.append((len(images), automaton.states))
+        places.append((len(images), automaton.num_states))
         return plain(trained, store, images, decoder=decoder, automaton=automaton)
 
     plain = Predictor.caption_store

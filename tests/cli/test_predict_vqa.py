@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bua.cli import main
-from bua.engine.load import find_checkpoint, read_checkpoint
+from bua.engine.loading import find_checkpoint, read_checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -20,9 +20,9 @@ def ran(*arguments: object) -> None:
 def runs(scenes, tmp_path_factory) -> list[Path]:
     """Two models of different kinds with the same answers."""
     out = tmp_path_factory.mktemp("runs")
-    common = [f"scenes={scenes}", "trainer.max_epochs=1", "data.min_answer_count=2", "data.batch_size=32"]
+    common = [f"scenes={scenes}", "trainer.max_epochs=1", "data.answers.min_count=2", "data.batch_size=32"]
     ran("train", "experiment=vqa_scenes", *common, f"out={out}/one")
-    ran("train", "experiment=vqa_scenes_blind", *common, f"out={out}/two", "data.padding=end")
+    ran("train", "experiment=vqa_scenes_blind", *common, f"out={out}/two", "data.questions.padding=end")
     return [out / "one", out / "two"]
 
 
@@ -70,7 +70,7 @@ def test_together_the_score_is_the_mean_by_shares(runs, tmp_path) -> None:
         return [{c["answer"]: c["score"] for c in record["candidates"]} for record in records]
 
     alone = [scores(predicted(order, tmp_path / "p.json", *options)) for order in (runs, runs[::-1])]
-    both = scores(predicted(runs, tmp_path / "p.json", *options, f"others=[{runs[1]}]", "shares=[3,1]"))
+    both = scores(predicted(runs, tmp_path / "p.json", *options, f"ensemble=[{runs[1]}]", "ensemble_weights=[3,1]"))
     for one, two, mean in zip(*alone, both, strict=True):
         assert mean.keys() == one.keys() == two.keys()
         for answer, score in mean.items():
@@ -78,14 +78,14 @@ def test_together_the_score_is_the_mean_by_shares(runs, tmp_path) -> None:
 
 
 MISTAKES = {
-    "shares=[1,2,3]": "shares=[1, 2, 3]: a list of 2 numbers is needed, one a model",
-    "shares=0.5": "shares=0.5: a list of 2 numbers is needed, one a model",
-    "shares=[1,inf]": "shares=[1, inf]: a share must be a number above 0, got inf",
-    "shares=[true,1]": "shares=[True, 1]: a share must be a number above 0, got True",
-    "shares=[0,1]": "shares=[0, 1]: a share must be a number above 0, got 0",
+    "ensemble_weights=[1,2,3]": "ensemble_weights=[1, 2, 3]: a list of 2 numbers is needed, one a model",
+    "ensemble_weights=0.5": "ensemble_weights=0.5: a list of 2 numbers is needed, one a model",
+    "ensemble_weights=[1,inf]": "ensemble_weights=[1, inf]: a share must be a number above 0, got inf",
+    "ensemble_weights=[true,1]": "ensemble_weights=[True, 1]: a share must be a number above 0, got True",
+    "ensemble_weights=[0,1]": "ensemble_weights=[0, 1]: a share must be a number above 0, got 0",
     "split=features": "split=features: a run has train and val; give questions=FILE for others",
     "split=test": "split=test: a run has train and val; give questions=FILE for others",
-    "others=runs/two": "others=runs/two: a list of runs is needed: others=[runs/two]",
+    "ensemble=runs/two": "ensemble=runs/two: a list of runs is needed: ensemble=[runs/two]",
 }
 
 
@@ -102,7 +102,7 @@ def test_there_are_mistakes() -> None:
 
 @pytest.mark.parametrize("word", MISTAKES)
 def test_options_that_mean_nothing_are_one_line(word: str, runs, tmp_path, capsys) -> None:
-    words = ["predict", f"run={runs[0]}", f"out={tmp_path}/p.json", f"others=[{runs[1]}]", word]
+    words = ["predict", f"run={runs[0]}", f"out={tmp_path}/p.json", f"ensemble=[{runs[1]}]", word]
     assert main(words) == 2
     assert capsys.readouterr().err.splitlines() == [f"bua predict: {MISTAKES[word]}"]
     assert not (tmp_path / "p.json").exists()
@@ -127,8 +127,8 @@ def test_a_run_that_starts_from_another_keeps_its_words_whatever_vectors_are_giv
     vectors.write_text(
         "".join(f"{word} {' '.join(['0.5'] * 100)}\n" for word in ("the", "is", "how", "many"))
     )
-    options = [f"scenes={scenes}", "trainer.max_epochs=1", "data.min_answer_count=2", "data.batch_size=32"]
-    options += [f"start={runs[0]}", "optimizer.lr=1e-12", f"objective.word_vectors={vectors}"]
+    options = [f"scenes={scenes}", "trainer.max_epochs=1", "data.answers.min_count=2", "data.batch_size=32"]
+    options += [f"init_from={runs[0]}", "optimizer.lr=1e-12", f"objective.word_vectors={vectors}"]
     ran("train", "experiment=vqa_scenes", *options, f"out={tmp_path}/three")
     before, after = (read_checkpoint(find_checkpoint(run))[1] for run in (runs[0], tmp_path / "three"))
     torch.testing.assert_close(after["encoder.word.weight"], before["encoder.word.weight"])

@@ -1,4 +1,4 @@
-"""``bua genome`` on the scenes: what a user sees, and one line for every mistake."""
+"""``bua prepare-vg`` on the scenes: its output, and one line for every mistake."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.cli.test_mistakes import said
 
 
 def karpathy_file(path: Path, scenes: Path) -> Path:
-    """Write the splits of the scenes as Karpathy's file has them."""
+    """Write the splits of the scenes in the format of Karpathy's file."""
     images = [
         {"cocoid": image["id"], "split": split, "filepath": "val2014"}
         for split in ("train", "val", "test")
@@ -23,48 +23,48 @@ def karpathy_file(path: Path, scenes: Path) -> Path:
 def test_scenes_are_prepared_and_the_detector_data_load(scenes, tmp_path, capfd) -> None:
     karpathy = karpathy_file(tmp_path / "dataset coco (1).json", scenes)
     code = main(
-        ["genome", f"source={scenes}/genome", f"out={tmp_path}/o", f"karpathy={karpathy}"]
+        ["prepare-vg", f"source={scenes}/genome", f"out={tmp_path}/o", f"captions={karpathy}"]
         + [f"images={scenes}", "val=8", "test=8", "count=all"]
     )
     captured = capfd.readouterr()
     assert (code, captured.err) == (0, "")
     assert "46 images: 30 train, 8 val, 8 test" in captured.out
-    assert "14 classes and 13 attributes are known" in captured.out
+    assert "vocabularies of 14 classes and 13 attributes" in captured.out
     for split in ("train", "val", "test"):
-        listed = json.loads((tmp_path / "o" / f"instances_{split}.json").read_text())
-        assert f"{split}: {len(listed['images'])} of" in captured.out
+        instances = json.loads((tmp_path / "o" / f"instances_{split}.json").read_text())
+        assert f"{split}: {len(instances['images'])} of" in captured.out
     for split in ("val", "test"):
         ids = {i["id"] for i in json.loads((scenes / f"captions_{split}.json").read_text())["images"]}
         assert ids == set(json.loads((tmp_path / "o" / "splits.json").read_text())[split])
     report = json.loads((tmp_path / "o" / "report.json").read_text())
-    assert set(report["sources"]) == {"images", "objects", "attributes", "karpathy"}
+    assert set(report["sources"]) == {"images", "objects", "attributes", "captions"}
     assert report["origins"]["train"] == {"not Karpathy's": 6, "val2014": 24}
-    made = {"objects_vocab.txt", "attributes_vocab.txt", "splits.json", "report.json"}
+    others = {"objects_vocab.txt", "attributes_vocab.txt", "splits.json", "report.json"}
     assert {p.name for p in (tmp_path / "o").iterdir()} - {
         f"instances_{split}.json" for split in ("train", "val", "test")
-    } == made
+    } == others
 
 
-def test_without_karpathy_it_is_said_that_nothing_keeps_caption_images_out(scenes, tmp_path, capfd) -> None:
-    assert main(["genome", f"source={scenes}/genome", f"out={tmp_path}", "val=8", "test=8"]) == 0
+def test_without_karpathy_a_warning_names_the_caption_evaluation(scenes, tmp_path, capfd) -> None:
+    assert main(["prepare-vg", f"source={scenes}/genome", f"out={tmp_path}", "val=8", "test=8"]) == 0
     [line] = capfd.readouterr().err.strip().splitlines()
-    assert "without karpathy=dataset_coco.json nothing keeps the images of caption evaluation" in line
+    assert "without captions=dataset_coco.json, images of the caption evaluation may be used" in line
 
 
-def test_missing_photographs_are_told_and_counted(scenes, tmp_path, capfd) -> None:
+def test_missing_photographs_are_reported_and_counted(scenes, tmp_path, capfd) -> None:
     (tmp_path / "photos").mkdir()
     for path in sorted((scenes / "images").iterdir())[:20]:
         (tmp_path / "photos" / path.name).symlink_to(path)
-    arguments = ["genome", f"source={scenes}/genome", f"images={tmp_path}/photos", f"out={tmp_path}/o"]
+    arguments = ["prepare-vg", f"source={scenes}/genome", f"images={tmp_path}/photos", f"out={tmp_path}/o"]
     assert main([*arguments, "val=8", "test=8"]) == 0
     lines = capfd.readouterr().err.strip().splitlines()
-    assert "there is no photograph 000001000020.jpg" in lines[1]
-    assert "26 images are left out" in lines[-1]
+    assert "photograph 000001000020.jpg does not exist" in lines[1]
+    assert "26 images are skipped" in lines[-1]
     assert len(lines) == 1 + 10 + 1
 
 
-def broken(folder: Path, scenes: Path, name: str, change) -> Path:
-    """Copy the official files of the scenes, one of them changed."""
+def copy_with(folder: Path, scenes: Path, name: str, change) -> Path:
+    """Copy the official files of the scenes, and change one of them."""
     folder.mkdir()
     for path in (scenes / "genome").iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
@@ -84,19 +84,19 @@ def edit(change):
 
 
 MISTAKES = {
-    "no attributes": ("attributes.json", Path.unlink, "attributes.json: there is no such file"),
-    "no objects": ("scene_graphs.json", Path.unlink, "there is neither scene_graphs.json nor objects.json"),
-    "cut short": (
+    "no attributes": ("attributes.json", Path.unlink, "attributes.json: file does not exist"),
+    "no objects": ("scene_graphs.json", Path.unlink, "contains neither scene_graphs.json nor objects.json"),
+    "truncated": (
         "scene_graphs.json",
         lambda path: path.write_text(path.read_text()[:5000]),
-        "scene_graphs.json: not JSON: ",
+        "scene_graphs.json: not valid JSON: ",
     ),
     "no names": (
         "scene_graphs.json",
         edit(lambda content: content[0]["objects"][0].update(names=[])),
         "scene_graphs.json: image 1000000, object 10000000: names is []",
     ),
-    "a box as text": (
+    "a string in a box": (
         "scene_graphs.json",
         edit(lambda content: content[0]["objects"][0].update(w="30")),
         "image 1000000, object 10000000: x, y, w, h are",
@@ -104,18 +104,18 @@ MISTAKES = {
     "no coco ids": (
         "image_data.json",
         edit(lambda content: [image.update(coco_id=None) for image in content]),
-        "image_data.json: no image has a coco_id, so karpathy=... can keep none of them out",
+        "image_data.json: no image has a coco_id, so captions=... cannot keep any out",
     ),
 }
 
 
 @pytest.mark.parametrize("name", sorted(MISTAKES))
-def test_broken_files_end_in_one_line(name: str, scenes, tmp_path, capfd) -> None:
+def test_invalid_files_end_in_one_line(name: str, scenes, tmp_path, capfd) -> None:
     file, change, message = MISTAKES[name]
-    source = broken(tmp_path / "s", scenes, file, change)
+    source = copy_with(tmp_path / "s", scenes, file, change)
     karpathy = karpathy_file(tmp_path / "k.json", scenes)
-    arguments = [f"source={source}", f"out={tmp_path}/o", f"karpathy={karpathy}", "val=8", "test=8"]
-    assert message in said(capfd, "genome", *arguments)
+    arguments = [f"source={source}", f"out={tmp_path}/o", f"captions={karpathy}", "val=8", "test=8"]
+    assert message in said(capfd, "prepare-vg", *arguments)
     assert not (tmp_path / "o" / "report.json").exists()
 
 
@@ -126,17 +126,20 @@ def test_mistakes_are_listed() -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("karpathy=captions_val.json", "captions_val.json: images[0] (id 2000000): cocoid is None, a whole"),
-        ("objects=empty.txt", "empty.txt: there are no names in it"),
-        ("attributes=none.txt", "none.txt: there is no such file"),
-        ("images=nowhere", "nowhere: there is no such folder"),
+        (
+            "captions=captions_val.json",
+            "captions_val.json: images[0] (id 2000000): cocoid is None, expected",
+        ),
+        ("objects=empty.txt", "empty.txt: contains no names"),
+        ("attributes=none.txt", "none.txt: file does not exist"),
+        ("images=nowhere", "nowhere: folder does not exist"),
         ("val=-1", "val=-1: must be an integer of at least 0"),
         ("top_objects=0", "top_objects=0: must be an integer of at least 1"),
-        ("most_attributes=many", "most_attributes=many: must be an integer of at least 1"),
-        ("test=5000", "test=5000: of 46 images none is left to train on"),
-        ("count=most", "count=most: first or all is needed"),
-        ("source=nowhere", "nowhere/image_data.json: there is no such file"),
-        ("karpaty=k.json", "did you mean 'karpathy'?"),
+        ("max_attributes=many", "max_attributes=many: must be an integer of at least 1"),
+        ("test=5000", "test=5000: none of the 46 images is left for training"),
+        ("count=most", "count=most: must be first or all"),
+        ("source=nowhere", "nowhere/image_data.json: file does not exist"),
+        ("captons=k.json", "did you mean 'captions'?"),
     ],
 )
 def test_wrong_options_end_in_one_line(option, message, scenes, tmp_path, capfd, monkeypatch) -> None:
@@ -144,7 +147,7 @@ def test_wrong_options_end_in_one_line(option, message, scenes, tmp_path, capfd,
     (tmp_path / "captions_val.json").write_bytes((scenes / "captions_val.json").read_bytes())
     (tmp_path / "empty.txt").touch()
     karpathy = karpathy_file(tmp_path / "k.json", scenes)
-    options = {"source": f"{scenes}/genome", "out": "o", "karpathy": str(karpathy), "val": "8", "test": "8"}
+    options = {"source": f"{scenes}/genome", "out": "o", "captions": str(karpathy), "val": "8", "test": "8"}
     key, _, value = option.partition("=")
     arguments = [f"{k}={v}" for k, v in (options | {key: value}).items()]
-    assert message in said(capfd, "genome", *arguments)
+    assert message in said(capfd, "prepare-vg", *arguments)

@@ -3,7 +3,7 @@
 import json
 
 from bua.cli import main
-from tests.conftest import regions, write_store
+from tests.helpers.stores import regions, write_store
 from tests.data.test_vqa_files import GQA, VIZWIZ, VQA, VQA_ANSWERS, written
 
 
@@ -33,7 +33,7 @@ def test_what_may_be_meant_is_remarked(capfd, tmp_path) -> None:
     assert main(["questions", "check", f"file={written(tmp_path, 'q.json', content)}"]) == 0
     assert "1 questions have neither 10 answers nor one" in capfd.readouterr().out
     assert main(["questions", "check", f"file={written(tmp_path, 'q.json', VQA)}"]) == 0
-    assert "there are no answers; the file is of use for prediction alone" in capfd.readouterr().out
+    assert "there are no answers; the file can only be used for prediction" in capfd.readouterr().out
 
 
 def test_every_problem_has_a_line_and_the_command_fails(capfd, tmp_path) -> None:
@@ -42,7 +42,7 @@ def test_every_problem_has_a_line_and_the_command_fails(capfd, tmp_path) -> None
     path = written(tmp_path, "q.json", [VIZWIZ[0], VIZWIZ[0], bare, {"image": "c.jpg", "question": ""}, 3])
     assert main(["questions", "check", f"file={path}", f"features={features}"]) == 2
     assert capfd.readouterr().err.splitlines() == [
-        f"{path}: question VizWiz_train_00000000.jpg comes twice",
+        f"{path}: question VizWiz_train_00000000.jpg is duplicated",
         f"{path}: question c.jpg is empty",
         f"{path}: entry[4] is not an object",
         f"{path}: question b.jpg of {path} has no annotation",
@@ -57,7 +57,7 @@ def test_images_that_would_be_one_of_the_store_are_a_problem_of_the_command(capf
     assert main(["questions", "check", f"file={path}", f"features={features}"]) == 2
     assert capfd.readouterr().err.splitlines() == [
         f"{path}: image c.jpg has no regions in {features}",
-        f"bua questions check: {features}: its image '12.jpg' would be two images of {path}: 'a/12.jpg' and "
+        f"bua questions check: {features}: image '12.jpg' matches two images of {path}: 'a/12.jpg' and "
         "'b/12.jpg'",
     ]
 
@@ -72,23 +72,23 @@ def test_a_run_does_not_go_on_with_other_answers(scenes, capfd, tmp_path) -> Non
         "model.word_size=8",
         "model.hidden_size=8",
         "data.batch_size=32",
-        "data.padding=end",
+        "data.questions.padding=end",
     ]
-    assert main([*run, "data.min_answer_count=3"]) == 0
+    assert main([*run, "data.answers.min_count=3"]) == 0
     told = capfd.readouterr().out
     assert f"{scenes}/questions_train.json: VQA v2, " in told
     assert " with none of the " in told
     other = json.loads((tmp_path / "run/answers.json").read_text())
-    assert main([*run, "data.min_answer_count=4", "resume=true"]) == 2
+    assert main([*run, "data.answers.min_count=4", "resume=true"]) == 2
     assert "answers is not that of the run; resume with the same options" in capfd.readouterr().err
     again = [word for word in run if not word.startswith("out=")]
-    assert main([*again, "data.min_answer_count=4", f"out={tmp_path}/new", f"start={tmp_path}/run"]) == 2
+    assert main([*again, "data.answers.min_count=4", f"out={tmp_path}/new", f"init_from={tmp_path}/run"]) == 2
     line = capfd.readouterr().err.strip().splitlines()[-1]
     few = len(json.loads((tmp_path / "run/answers.json").read_text())["answers"])
     assert f"its list of answers is not that of these data (answers: {few}, not " in line
     assert line.endswith("it cannot be the start")
-    listed = f"data.answers={tmp_path}/run/answers.json"
-    assert main([*again, listed, f"out={tmp_path}/third", f"start={tmp_path}/run"]) == 0
+    listed = f"data.answers.file={tmp_path}/run/answers.json"
+    assert main([*again, listed, f"out={tmp_path}/third", f"init_from={tmp_path}/run"]) == 0
     assert json.loads((tmp_path / "third/answers.json").read_text()) == other
     assert main(["predict", f"run={tmp_path}/third", f"out={tmp_path}/p.json"]) == 0
     predicted = {p["answer"] for p in json.loads((tmp_path / "p.json").read_text())}

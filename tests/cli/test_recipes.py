@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from bua.cli import main
-from bua.engine.load import read_checkpoint
+from bua.engine.loading import read_checkpoint
 from bua.store import Regions
-from tests.conftest import write_store
+from tests.helpers.stores import write_store
 from tests.helpers.parity import ROOT
 from tests.test_conf import composed
 
@@ -87,7 +87,7 @@ def begin(name: str, files: Path, scenes: Path, out: Path, *more: str, small: bo
         "trainer.accelerator=cpu",
         "data.batch_size=2",
     ]
-    length += ["data.workers=0", "trainer.check_val_every_n_epoch=1", "++trainer.val_check_interval=1.0"]
+    length += ["data.num_workers=0", "trainer.check_val_every_n_epoch=1", "++trainer.val_check_interval=1.0"]
     assert main(["train", f"experiment={name}", f"out={out}", *keys, *sizes, *length, *more]) == 0
     _, state = read_checkpoint(out / "checkpoints/best.ckpt")
     assert all(value.isfinite().all() for value in state.values())
@@ -110,7 +110,7 @@ def test_a_recipe_can_be_started(name: str, files, scenes, tmp_path) -> None:
     more = []
     if name in REWARDS:
         begin(before(name), files, scenes, tmp_path / "xe")
-        more = [f"start={tmp_path}/xe"]
+        more = [f"init_from={tmp_path}/xe"]
     begin(name, files, scenes, tmp_path / "r", *more)
 
 
@@ -119,5 +119,5 @@ def test_a_recipe_that_ends_within_an_epoch_is_validated(files, scenes, tmp_path
     begin("updown_caffe_xe", files, scenes, tmp_path / "xe")
     length = ["trainer.limit_train_batches=1.0", "trainer.max_epochs=-1", "trainer.max_steps=1"]
     length += ["trainer.check_val_every_n_epoch=null", "++trainer.val_check_interval=1", "data.batch_size=1"]
-    begin("updown_caffe_scst", files, scenes, tmp_path / "r", f"start={tmp_path}/xe", *length)
+    begin("updown_caffe_scst", files, scenes, tmp_path / "r", f"init_from={tmp_path}/xe", *length)
     assert "val/CIDEr" in (tmp_path / "r/metrics.csv").read_text()

@@ -187,7 +187,7 @@ EVERY = [entry(i) for i in ASKED]
 FAULTS = {
     "missing": (EVERY[1:], "1 of the 4 questions of", "the first is 10"),
     "extra": ([*EVERY, entry(5), entry(6)], "question 5 is not in", "2 of the 6 predictions"),
-    "twice": ([*EVERY, EVERY[0]], "question_id 10 comes twice", "1 of 5 entries"),
+    "twice": ([*EVERY, EVERY[0]], "question_id 10 is duplicated", "1 of 5 entries"),
     "numbers as texts": ([entry(str(i)) for i in ASKED], "question '10'", "without quotes"),
     "truth values": ([*EVERY, entry(True)], '"question_id" is True', "1 of 5 entries"),
     "answers that are numbers": ([entry(i, 2) for i in ASKED], '"answer" is 2', "4 of 4 entries"),
@@ -220,7 +220,7 @@ def test_without_annotations_nothing_can_be_scored(files, tmp_path, capfd) -> No
     ("more", "message"),
     [
         ({"pairs": [[1, 2]]}, "pairs.json: of none of the 1 pairs both questions were scored"),
-        ({"answers": {"a1": 1}}, "answers.json: no answer has index 0"),
+        ({"answers": {"a1": 1}}, "answers.json: index 0 is missing"),
     ],
 )
 def test_faulty_pairs_and_answers_are_named(more, message, files, tmp_path, capfd) -> None:

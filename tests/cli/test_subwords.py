@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bua.cli import main
-from bua.engine.load import load
+from bua.engine.loading import load
 from bua.store import FeatureStore
 from bua.text.vocabulary import BOS
 
@@ -38,7 +38,7 @@ def test_predictions_have_whole_words_with_the_attention_of_each(run, scenes, tm
 
 
 def test_rewards_on_pieces_are_refused_in_one_line(run, scenes, tmp_path, capfd) -> None:
-    command = ["experiment=caption_scenes", f"scenes={scenes}", f"out={tmp_path}/run", f"start={run}"]
+    command = ["experiment=caption_scenes", f"scenes={scenes}", f"out={tmp_path}/run", f"init_from={run}"]
     words = ["vocabulary=virtex", "data.vocabulary.size=60", "data.max_length=40"]
     assert main(["train", *command, *SMALL, *words, "objective=self_critical"]) == 2
     assert "rewards compare whole words" in capfd.readouterr().err.strip().splitlines()[-1]
@@ -56,7 +56,7 @@ def test_words_of_scenes_look_where_their_pieces_look_in_the_mean(run, scenes) -
     image_id, texts = next(iter(file.captions.items()))
     encoded = trained.vocabulary.encode(texts[0])
     memory = trained.model.encode(trained.region_input.load(store, [image_id]))
-    state, steps = trained.model.start(memory, 1), []
+    state, steps = trained.model.init_state(memory, 1), []
     for index in [BOS, *encoded][: len(encoded)]:
         with torch.no_grad():
             _, weights, state = trained.model.step(torch.tensor([[index]]), memory, state)
@@ -71,7 +71,7 @@ def test_words_of_scenes_look_where_their_pieces_look_in_the_mean(run, scenes) -
         assert len(weights) == len(boxes)
 
 
-@pytest.mark.parametrize("word", ["decode=caffe", "decode=tidy", "decode.rules.bad_words=[on]"])
+@pytest.mark.parametrize("word", ["decode=caffe", "decode=no_repeat", "decode.rules.bad_words=[on]"])
 def test_rules_about_words_are_refused_in_one_line(word: str, run, tmp_path, capfd) -> None:
     assert main(["predict", f"run={run}", f"out={tmp_path}/p.json", word]) == 2
     assert "are over words; the model says pieces" in capfd.readouterr().err.strip().splitlines()[-1]

@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning import Trainer
 
 from bua.cli import main
-from bua.engine.load import read_checkpoint
+from bua.engine.loading import read_checkpoint
 from bua.tasks.detection import DetectionTask
 from bua.tasks.vqa import VQATask
 
@@ -188,7 +188,7 @@ def test_an_error_that_is_not_about_sizes_is_not_said_to_be(scenes, tmp_path, mo
 
 
 def test_options_that_are_refused_leave_nothing_that_is_in_the_way(scenes, tmp_path, capfd) -> None:
-    wrong = ["ema=0", "start=nowhere", "data.batch_size=0", "monitor=val/x trainer.precision=half"]
+    wrong = ["ema=0", "init_from=nowhere", "data.batch_size=0", "monitor=val/x trainer.precision=half"]
     for change in wrong:
         assert main(words(scenes, tmp_path / "r", *change.split())) == 2
         assert not (tmp_path / "r/status.json").exists()
@@ -229,14 +229,14 @@ def test_a_run_does_not_go_on_with_other_gradients(scenes, tmp_path, capfd, chan
 
 def test_a_start_of_another_model_is_told_by_name(scenes, tmp_path, capfd) -> None:
     assert main(words(scenes, tmp_path / "a", "trainer.max_steps=1", "model=question_only_small")) == 0
-    assert main(words(scenes, tmp_path / "b", f"start={tmp_path}/a")) == 2
+    assert main(words(scenes, tmp_path / "b", f"init_from={tmp_path}/a")) == 2
     line = capfd.readouterr().err.strip()
     assert "its model is QuestionOnlyVQAModel, from which UpDownVQAModel cannot start" in line
     assert len(line) < 300
     shutil.rmtree(tmp_path / "a")
     counter = "model.counter={_target_:bua.models.vqa.counting.Counter,objects:10}"
     assert main(words(scenes, tmp_path / "a", "trainer.max_steps=1", counter)) == 0
-    assert main(words(scenes, tmp_path / "b", f"start={tmp_path}/a")) == 2
+    assert main(words(scenes, tmp_path / "b", f"init_from={tmp_path}/a")) == 2
     line = capfd.readouterr().err.strip()
     assert "its weights do not fit the model: counter:" in line
     assert len(line) < 400

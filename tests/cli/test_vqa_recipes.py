@@ -47,12 +47,12 @@ def vqa(scenes, tmp_path_factory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_recipe_trains_and_its_model_answers(name: str, vqa, scenes, tmp_path) -> None:
-    given = [f"experiment={name}", f"features={scenes}/regions.h5", f"vqa={vqa}", f"glove={vqa}/glove.txt"]
-    little = ["model.word_size=4", "data.min_answer_count=1", "trainer.max_epochs=2", "data.workers=0"]
+    given = [f"experiment={name}", f"features={scenes}/regions.h5", f"questions={vqa}", f"word_vectors={vqa}/glove.txt"]
+    little = ["model.word_size=4", "data.answers.min_count=1", "trainer.max_epochs=2", "data.num_workers=0"]
     assert main(["train", *given, *little, *SMALL[name], f"out={tmp_path}/run"]) == 0
     model = bua.load(tmp_path / "run")
     store = FeatureStore(scenes / "regions.h5")
     answer = model.ask(store[store.image_ids[0]], "what is there?")
-    assert answer.text in model.answers.surface
+    assert answer.text in model.answers.surface_forms
     assert answer.weights.sum() == pytest.approx(1, abs=1e-4)
     assert all(torch.isfinite(value).all() for value in model.model.state_dict().values())

@@ -6,19 +6,19 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from bua.data.captions.images import match_caption_images
 from hydra import compose, initialize_config_module
 
 from bua.data.captions.files import read_captions
-from bua.data.captions.files.stored import stored_ids
-from bua.data.captions.vocabulary import COUNTED, VocabularyOptions
+from bua.data.captions.vocabulary import COUNT_FROM, VocabularyOptions
 from bua.engine.instantiate import instantiate
 from bua.errors import InputError
 from bua.store.reader import FeatureStore
 from bua.text import EOS, TOKENIZERS, Vocabulary
-from tests.conftest import regions, write_store
 from tests.data.test_caption_files import SENTENCE, written
-from tests.data.test_data import caption_data
+from tests.helpers.data import caption_data
 from tests.helpers.parity import ROOT
+from tests.helpers.stores import regions, write_store
 
 SPLITS = ["train", "train", "restval", "val", "test"]
 PRESETS = sorted(path.stem for path in (ROOT / "conf/vocabulary").glob("*.yaml"))
@@ -58,25 +58,25 @@ def test_one_file_can_hold_both_splits(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("counted", "words"),
+    ("count_from", "words"),
     [
         ("train", {"a", "train", "restval"}),
         ("train_val", {"a", "train", "restval", "val"}),
         ("all", {"a", "train", "restval", "val", "test"}),
     ],
 )
-def test_words_are_counted_where_a_rule_says(counted: str, words: set[str], tmp_path) -> None:
-    assert set(karpathy_data(tmp_path, IDS, counted=counted).vocabulary.words[4:]) == words
-    assert counted in COUNTED
+def test_words_are_counted_where_a_rule_says(count_from: str, words: set[str], tmp_path) -> None:
+    assert set(karpathy_data(tmp_path, IDS, count_from=count_from).vocabulary.words[4:]) == words
+    assert count_from in COUNT_FROM
 
 
 def test_an_image_in_train_and_val_is_counted_once(scenes) -> None:
     file = read_captions(scenes / "captions_val.json")
-    rule = VocabularyOptions(tokenizer="karpathy", min_count=40, counted="train_val")
-    alone = VocabularyOptions(tokenizer="karpathy", min_count=40, counted="train")
+    rule = VocabularyOptions(tokenizer="karpathy", min_count=40, count_from="train_val")
+    alone = VocabularyOptions(tokenizer="karpathy", min_count=40, count_from="train")
     again = file.select(file.captions)
-    assert rule.vocabulary(file, again, [file]) == alone.vocabulary(file, again, [file])
-    assert len(alone.vocabulary(file, again, [file])) > 4
+    assert rule.build(file, again, [file]) == alone.build(file, again, [file])
+    assert len(alone.build(file, again, [file])) > 4
 
 
 def test_images_without_captions_are_left_out_and_counted_once(tmp_path, caplog) -> None:
@@ -105,7 +105,7 @@ def test_captions_without_a_word_are_left_out_with_a_line(tmp_path, caplog) -> N
 def test_nothing_to_train_on_is_named(tmp_path, scenes) -> None:
     images = json.loads((scenes / "captions_val.json").read_text())["images"]
     path = written(tmp_path, {"images": images})
-    with pytest.raises(InputError, match=r"file.json: there are no captions in it"):
+    with pytest.raises(InputError, match=r"file.json: holds no captions"):
         caption_data(scenes, val=str(path))
 
 
@@ -130,11 +130,11 @@ def test_a_file_name_that_is_a_number_may_be_one_in_the_store(tmp_path) -> None:
     path = written(tmp_path, [{"image_id": 1, "image": "1000092795.jpg", "caption": "a"}])
     store = FeatureStore(write_store(tmp_path / "f.h5", {1000092795: regions(2)}))
     file = read_captions(path)
-    assert stored_ids(file, [1], store, "file_name") == {1: 1000092795}
+    assert match_caption_images(file, [1], store, "file_name") == {1: 1000092795}
 
 
 def test_a_store_that_names_images_otherwise_is_told_with_the_key_to_give(tmp_path) -> None:
-    with pytest.raises(InputError, match=r"f.h5: names images otherwise .*: '0_a' is its image 10 .*=file"):
+    with pytest.raises(InputError, match=r"f.h5: does not name images by the id .*: its '0_a' is image 10 .*=file"):
         karpathy_data(tmp_path, NAMES[3])
     (tmp_path / "f.h5").unlink()
     with pytest.raises(InputError, match=r"f.h5: names images otherwise .*: 10 is its image 10 .*=id"):
@@ -146,24 +146,24 @@ def test_a_store_that_names_images_otherwise_is_told_with_the_key_to_give(tmp_pa
     with pytest.raises(InputError, match=r"f.h5: 1 of the 3 images .* first is 'photos/2_a.jpg'; extract"):
         karpathy_data(tmp_path, NAMES[3][:2], image_key="file_name")
     with pytest.raises(InputError, match=r"image_key=name: id or file_name is needed"):
-        stored_ids(read_captions(written(tmp_path, {"1": "a"})), [1], FeatureStore(tmp_path / "f.h5"), "name")
+        match_caption_images(read_captions(written(tmp_path, {"1": "a"})), [1], FeatureStore(tmp_path / "f.h5"), "name")
 
 
 def test_two_images_cannot_be_one_of_the_store(tmp_path) -> None:
     path = written(tmp_path, [{"image": "a/x.jpg", "caption": "a"}, {"image": "b/x.jpg", "caption": "b"}])
     store = FeatureStore(write_store(tmp_path / "f.h5", {"x.jpg": regions(2)}))
     file = read_captions(path)
-    with pytest.raises(InputError, match=r"'x.jpg' would be two images of .*: 'a/x.jpg' and 'b/x.jpg'"):
-        stored_ids(file, list(file.captions), store, "file_name")
+    with pytest.raises(InputError, match=r"'x.jpg' matches two images of .*: 'a/x.jpg' and 'b/x.jpg'"):
+        match_caption_images(file, list(file.captions), store, "file_name")
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"counted": "test"}, "data.vocabulary.counted=test: train, train_val, all is needed"),
+        ({"count_from": "test"}, "data.vocabulary.count_from=test: must be one of train, train_val, all"),
         ({"min_count": 0}, "data.vocabulary.min_count=0: must be an integer of at least 1"),
         ({"min_count": "five"}, "data.vocabulary.min_count=five: must be an integer of at least 1"),
-        ({"tokenizer": "poet"}, "there is no tokenizer 'poet'; there is karpathy, "),
+        ({"tokenizer": "poet"}, "unknown tokenizer 'poet', expected one of karpathy, "),
         (
             {"min_count": 1000},
             r"no word is known \(karpathy, at least 1000 times .*smaller data.voc",
@@ -178,7 +178,7 @@ def test_a_wrong_rule_is_named(wrong, message: str, scenes) -> None:
 def test_a_vocabulary_can_be_given(scenes, tmp_path) -> None:
     given = Vocabulary(["cat", "dog"], "caffe")
     given.save(tmp_path / "v.json")
-    rule = VocabularyOptions(tokenizer="vqa", min_count=9, counted="all", file=str(tmp_path / "v.json"))
+    rule = VocabularyOptions(tokenizer="vqa", min_count=9, count_from="all", file=str(tmp_path / "v.json"))
     data = caption_data(scenes, vocabulary=rule)
     assert data.vocabulary == given
     assert data.sources["vocabulary"] == str(tmp_path / "v.json")
@@ -209,8 +209,8 @@ def test_preset_keeps_exactly_the_words_that_occur_often_enough(name: str, share
     train["annotations"] = [a for a in content["annotations"] if a["image_id"] in ids]
     val["annotations"] = [a for a in content["annotations"] if a["image_id"] not in ids]
     files = [read_captions(written(tmp_path, part, f"{n}.json")) for n, part in enumerate((train, val))]
-    vocabulary = rule.vocabulary(*files, files)
-    counted = train["annotations"] if rule.counted == "train" else content["annotations"]
+    vocabulary = rule.build(*files, files)
+    counted = train["annotations"] if rule.count_from == "train" else content["annotations"]
     counts = Counter(word for a in counted for word in TOKENIZERS[rule.tokenizer](a["caption"]))
     assert set(vocabulary.words[4:]) == {word for word, n in counts.items() if n >= rule.min_count}
     assert len(vocabulary) > 100
@@ -228,7 +228,7 @@ def test_the_preset_of_x_modaler_takes_its_list_as_it_is(scenes, tmp_path) -> No
     with initialize_config_module("bua.conf", version_base="1.3"):
         rule = instantiate(compose("train", ["data=captions", *words]).data.vocabulary)
     file = read_captions(scenes / "captions_val.json")
-    assert rule.vocabulary(file, file, [file]).words[4:] == ("zebra", "a", "cat")
+    assert rule.build(file, file, [file]).words[4:] == ("zebra", "a", "cat")
 
 
 def words_read(data, epoch: int) -> dict[object, list[list[int]]]:
@@ -238,12 +238,12 @@ def words_read(data, epoch: int) -> dict[object, list[list[int]]]:
     return {i: w.tolist() for batch in loader for i, w in zip(batch.image_id, batch.words, strict=True)}
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_captions_are_drawn_anew_in_every_epoch_and_the_same_again(workers, scenes) -> None:
-    data = caption_data(scenes, captions_each=2, workers=workers)
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_captions_are_drawn_anew_in_every_epoch_and_the_same_again(num_workers, scenes) -> None:
+    data = caption_data(scenes, captions_per_image=2, num_workers=num_workers)
     every = words_read(caption_data(scenes), 0)
     first, second = words_read(data, 0), words_read(data, 1)
-    assert first == words_read(caption_data(scenes, captions_each=2), 0)
+    assert first == words_read(caption_data(scenes, captions_per_image=2), 0)
     assert first != second
     for image_id, captions in first.items():
         read = [[w for w in words if w] for words in captions]
@@ -254,7 +254,7 @@ def test_captions_are_drawn_anew_in_every_epoch_and_the_same_again(workers, scen
 
 
 def test_an_image_with_fewer_captions_gives_some_twice(tmp_path) -> None:
-    data = karpathy_data(tmp_path, IDS, captions_each=3)
+    data = karpathy_data(tmp_path, IDS, captions_per_image=3)
     for batch in data.train_dataloader():
         assert batch.words.shape[1] == 3
         assert (batch.words == batch.words[:, :1]).all()

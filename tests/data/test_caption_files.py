@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from bua.data.captions.files import read_captions
-from bua.data.captions.files.check import check_captions, count_words, wordless
+from bua.data.captions.files.check import check_captions, describe_words, find_wordless_captions
 from bua.errors import InputError
 from bua.store.reader import FeatureStore
 from bua.text import Vocabulary
-from tests.conftest import regions, write_store
+from tests.helpers.stores import regions, write_store
 
 IMAGE = {"id": 1, "file_name": "a.jpg"}
 CAPTION = {"id": 10, "image_id": 1, "caption": "a cat"}
@@ -29,15 +29,15 @@ def coco(**more: object) -> dict[str, object]:
 
 
 BROKEN = {
-    "no images": ({"images": [], "annotations": []}, "there are no images in it"),
-    "an empty list": ([], "there are no images in it"),
-    "an empty object": ({}, "there are no images in it"),
-    "no list of annotations": (coco(annotations={}), "annotations is {}, a list is needed"),
-    "an image twice": (coco(images=[IMAGE, IMAGE]), "image 1 comes twice"),
-    "a caption twice": (coco(annotations=[CAPTION, CAPTION]), "caption 10 comes twice"),
+    "no images": ({"images": [], "annotations": []}, "holds no images"),
+    "an empty list": ([], "holds no images"),
+    "an empty object": ({}, "holds no images"),
+    "no list of annotations": (coco(annotations={}), "annotations must be a list, not {}"),
+    "an image twice": (coco(images=[IMAGE, IMAGE]), "image 1 is duplicated"),
+    "a caption twice": (coco(annotations=[CAPTION, CAPTION]), "caption 10 is duplicated"),
     "a caption of no image": (
         coco(annotations=[CAPTION, CAPTION | {"id": 11, "image_id": 5}]),
-        "caption 11 is about image 5, which is not in images",
+        "caption 11 refers to image 5, which is not in images",
     ),
     "an empty caption": (coco(annotations=[CAPTION | {"caption": " \n"}]), "caption 10 of image 1 is empty"),
     "a control character": (
@@ -54,36 +54,36 @@ BROKEN = {
     ),
     "a caption that is a number": (
         coco(annotations=[CAPTION | {"caption": 3}]),
-        "annotations[0] (id 10): caption is 3, a text is needed",
+        "annotations[0] (id 10): caption is 3, expected a string",
     ),
     "no caption at all": (
         coco(annotations=[{"id": 10, "image_id": 1}]),
-        "annotations[0] (id 10): caption is None, a text is needed",
+        "annotations[0] (id 10): caption is None, expected a string",
     ),
     "an id that is true": (
         coco(images=[IMAGE, {"id": True, "file_name": "b"}]),
-        "images[1] (id True): id is True, a whole number or a text is needed",
+        "images[1] (id True): id is True, expected an integer or a string",
     ),
     "an image that is no object": (coco(images=[IMAGE, 3]), "images[1] is not an object"),
     "two kinds of ids": (
         coco(images=[IMAGE, {"id": "b"}]),
-        "some image ids are numbers and some are texts, as 'b' is; one kind is needed",
+        "image ids must be all numbers or all texts; 'b' is a text, others are numbers",
     ),
     "an image of two splits": (
         {"images": [SPLIT, SPLIT | {"split": "val", "sentences": []}]},
-        "image 1 comes twice",
+        "image 1 is duplicated",
     ),
     "an image without cocoid among others": (
         {"images": [SPLIT, {k: v for k, v in SPLIT.items() if k != "cocoid"}]},
-        "images[1] (image 0): cocoid is None, a whole number is needed",
+        "images[1] (image 0): cocoid is None, expected an integer",
     ),
     "no split": (
         {"images": [SPLIT, SPLIT | {"cocoid": 2, "split": None}]},
-        "images[1] (image 0): split is None, a text is needed",
+        "images[1] (image 0): split is None, expected a string",
     ),
     "a sentence without text": (
         {"images": [SPLIT | {"sentences": [SENTENCE, {"tokens": ["a"]}]}]},
-        "image 1: sentences[1]: raw is None, a text is needed",
+        "image 1: sentences[1]: raw is None, expected a string",
     ),
     "an empty sentence": (
         {"images": [SPLIT | {"sentences": [SENTENCE | {"raw": ""}]}]},
@@ -91,14 +91,14 @@ BROKEN = {
     ),
     "a sentence of two images": (
         {"images": [SPLIT, SPLIT | {"cocoid": 2}]},
-        "image 2: sentence 7 comes twice",
+        "image 2: sentence 7 is duplicated",
     ),
     "a sentence named by a text": (
         {"images": [SPLIT | {"sentences": [SENTENCE | {"sentid": "7"}]}]},
-        "image 1: sentences[0]: sentid is '7', a whole number is needed",
+        "image 1: sentences[0]: sentid is '7', expected an integer",
     ),
-    "a member twice": ('{"1": "a", "2": "b", "1": "c"}', "image 1 comes twice"),
-    "a number in two forms": ({"1": "a", "01": "c"}, "image 1 comes twice"),
+    "a member twice": ('{"1": "a", "2": "b", "1": "c"}', "image 1 is duplicated"),
+    "a number in two forms": ({"1": "a", "01": "c"}, "image 1 is duplicated"),
     "a member that is a number": (
         {"1": "a", "2": 3},
         "image 2: 3 is neither a caption nor a list of captions",
@@ -107,18 +107,18 @@ BROKEN = {
     "an entry that is no object": (["a cat"], "entry 0 is not an object"),
     "an entry without image": (
         [{"caption": "a"}],
-        'entry 0: an "image_id", or the name of its file as "image", is needed',
+        'entry 0: needs an "image_id", or the name of the image file as "image"',
     ),
     "an entry without caption": (
         [{"image_id": 1}],
-        'entry 0 (image 1): a "caption" or a list of "captions" is needed, not None',
+        'entry 0 (image 1): needs a "caption" or a list of "captions", not None',
     ),
     "an entry with two kinds of captions": (
         [{"image_id": 1, "caption": "a", "captions": ["b"]}],
-        'entry 0 (image 1): one of "caption" and "captions" is needed, not both',
+        'entry 0 (image 1): must have either "caption" or "captions", not both',
     ),
     "an empty entry": ([{"image_id": 1, "caption": "\t"}], "entry 0 of image 1 is empty"),
-    "a list of captions twice": ([{"image": "a.jpg", "captions": ["a"]}] * 2, "image a.jpg comes twice"),
+    "a list of captions twice": ([{"image": "a.jpg", "captions": ["a"]}] * 2, "image a.jpg is duplicated"),
 }
 
 
@@ -149,7 +149,7 @@ OTHERS = [
 @pytest.mark.parametrize("content", OTHERS)
 def test_what_is_no_file_of_captions_is_told_what_would_be(content, tmp_path) -> None:
     for read in (read_captions, check_captions):
-        with pytest.raises(InputError, match=r'file.json: not a file of captions; COCO.s \{"images"'):
+        with pytest.raises(InputError, match=r'file.json: not a caption file; must be COCO.s \{"images"'):
             read(written(tmp_path, content))
 
 
@@ -167,9 +167,9 @@ def test_the_validator_lists_every_mistake_of_a_file(tmp_path) -> None:
     found = check_captions(path, store=FeatureStore(store))
     assert [problem.removeprefix(f"{path}: ") for problem in found.problems] == [
         "images[3] is not an object",
-        "annotations[4] (id 5): image_id is None, a whole number or a text is needed",
-        "caption 3 is about image 9, which is not in images",
-        "caption 2 comes twice",
+        "annotations[4] (id 5): image_id is None, expected an integer or a string",
+        "caption 3 refers to image 9, which is not in images",
+        "caption 2 is duplicated",
         "caption 1 of image 1 is empty",
         "caption 4 of image 1 holds the control character U+0007",
         "image 2 has no captions",
@@ -187,11 +187,11 @@ def test_the_same_caption_twice_is_a_remark(tmp_path) -> None:
 
 def test_words_are_counted(tmp_path) -> None:
     path = written(tmp_path, {"1": ["a cat and a zebra", "."], "2": "a cow"})
-    lines = list(count_words(read_captions(path), Vocabulary(["a", "cat"], "karpathy"), 2))
+    lines = list(describe_words(read_captions(path), Vocabulary(["a", "cat"], "karpathy"), 2))
     assert lines == [
         f"{path}: plain object, 2 images, 3 captions, 7 words",
         f"{path}: 1 captions have more than 2 words and are cut in training",
-        f"{path}: 42.86% of the words (3) are unknown, the most frequent and (1), zebra (1), cow (1)",
+        f"{path}: 42.86% of the words (3) are unknown, most frequently and (1), zebra (1), cow (1)",
     ]
 
 
@@ -200,7 +200,7 @@ def test_words_are_counted(tmp_path) -> None:
 )
 def test_a_caption_of_which_a_tokeniser_makes_no_word_is_a_problem(tokenizer: str, empty, tmp_path) -> None:
     path = written(tmp_path, {"7": ["a cat", *empty], "8": ["a dog !"]})
-    found = list(wordless(read_captions(path), Vocabulary(["a"], tokenizer)))
+    found = list(find_wordless_captions(read_captions(path), Vocabulary(["a"], tokenizer)))
     assert found == [f"{path}: image 7 has the caption {text!r}, which has no word" for text in empty]
 
 
@@ -213,5 +213,5 @@ def test_real_files_are_sound(name: str, shared) -> None:
     assert found.problems == []
     captions = found.file.captions.values()
     assert (len(captions), sum(map(len, captions))) == REAL[name]
-    assert not list(wordless(found.file, Vocabulary([], "karpathy")))
+    assert not list(find_wordless_captions(found.file, Vocabulary([], "karpathy")))
     assert not any("\n" in text for texts in captions for text in texts)

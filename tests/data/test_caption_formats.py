@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.data.captions.files import CaptionFile, read_caption_file, read_captions, read_ids, select_images
+from bua.data.captions.files import CaptionFile, read_caption_file, read_captions, select_images
+from bua.data.image_lookup import read_ids
 from bua.data.captions.files.check import check_captions
-from bua.data.captions.files.entry import find_mistake, normalize_caption
+from bua.data.captions.files.caption_file import find_mistake, normalize_caption
 from bua.errors import InputError
 from bua.text.tokenize import karpathy
 from tests.data.test_caption_files import IMAGE, SENTENCE, SPLIT, coco, written
@@ -169,7 +170,7 @@ def test_splits_choose_images(tmp_path) -> None:
 def test_a_file_with_splits_needs_their_names_or_ids(tmp_path) -> None:
     path = split_file(tmp_path)
     there = r"train \(2 images\), restval \(1 images\), val \(1 images\), test \(1 images\)"
-    with pytest.raises(InputError, match=rf"file.json: name the splits that are meant; it has {there}"):
+    with pytest.raises(InputError, match=rf"file.json: choose among its splits {there}"):
         read_captions(path)
     with pytest.raises(InputError, match=rf"file.json: it has no split 'dev'; it has {there}"):
         read_captions(path, splits=["val", "dev"])
@@ -208,7 +209,7 @@ def test_a_file_of_images_alone_is_read_and_remarked(tmp_path) -> None:
     assert read_captions(path).captions == {1: [], 2: []}
     found = check_captions(path)
     assert found.problems == []
-    assert found.remarks == [f"{path}: no image has captions; the file is of use for prediction alone"]
+    assert found.remarks == [f"{path}: no image has captions; the file can only be used for prediction"]
 
 
 def test_images_are_read_whatever_the_annotations_are(tmp_path) -> None:

@@ -15,7 +15,7 @@ from bua.data.captions.constraints import (
 from bua.errors import InputError
 from bua.text.plural import plural
 from bua.text.vocabulary import Vocabulary
-from tests.conftest import regions
+from tests.helpers.stores import regions
 
 VOCABULARY = Vocabulary(["a", "dog", "dogs", "fire", "hydrant"], "karpathy")
 
@@ -37,9 +37,9 @@ def test_texts_become_phrases_of_known_words(tmp_path) -> None:
 def test_what_has_no_known_words_is_told_and_left_out(tmp_path) -> None:
     found, told = read(tmp_path, {"7": [["hound", "fire dog hound"]]})
     assert found == {"7": [[]]}
-    assert build_automata(found, [7], None).states == 1
+    assert build_automata(found, [7], None).num_states == 1
     assert told == [
-        f"{tmp_path}/c.json: 1 constraints are left out: the vocabulary lacks hound / fire dog hound"
+        f"{tmp_path}/c.json: 1 constraints are ignored: the vocabulary lacks hound / fire dog hound"
     ]
 
 
@@ -74,16 +74,16 @@ def test_classes_come_once_best_first_without_those_left_out() -> None:
         class_score=np.array([0.3, 0.5, 0.9, 0.1, 0.8], np.float32),
     )
     names = ["dog,hound", "bus", "cat", "arm"]
-    found = detected_constraints(some, names, most=2, threshold=0.2, without=["arm"])
+    found = detected_constraints(some, names, max_constraints=2, threshold=0.2, exclude=["arm"])
     assert found == [["dog", "dogs", "hound", "hounds"], ["bus", "buses"]]
     assert (
-        detected_constraints(some, [name.title() for name in names], most=2, threshold=0.2, without=["arm"])[
+        detected_constraints(some, [name.title() for name in names], max_constraints=2, threshold=0.2, exclude=["arm"])[
             1
         ][0]
         == "Bus"
     )
-    assert detected_constraints(some, names, most=1, threshold=0.95, without=[]) == []
-    assert detected_constraints(regions(2), names, most=3, threshold=0.1, without=[]) == []
+    assert detected_constraints(some, names, max_constraints=1, threshold=0.95, exclude=[]) == []
+    assert detected_constraints(regions(2), names, max_constraints=3, threshold=0.1, exclude=[]) == []
 
 
 def test_plurals_are_regular() -> None:
@@ -106,7 +106,7 @@ def test_plurals_of_things_in_photographs_are_those_that_people_write() -> None:
         "children",
         "mice",
         "knives",
-        "retire",
+        "leaves",
         "people",
         "tomatoes",
     ]

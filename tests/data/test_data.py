@@ -5,19 +5,20 @@ import json
 import numpy as np
 import pytest
 import torch
+from bua.data.captions.dataset import pad_captions
+from bua.data.region_input import geometry
+from bua.data.vqa.dataset import PADDING_SIDES, pad_questions
+from bua.data.vqa.files.read import read_annotations, read_question_file, read_questions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.data.batch import PADDINGS, geometry, pad_captions, pad_questions
-from bua.data.captions.datamodule import CaptionDataModule
-from bua.data.captions.files import read_captions, read_ids
-from bua.data.captions.vocabulary import VocabularyOptions
+from bua.data.captions.files import read_captions
+from bua.data.image_lookup import read_ids
 from bua.data.sampler import EpochSampler, ResumableLoader
-from bua.data.vqa.datamodule import VQADataModule
-from bua.data.vqa.files.plain_values import read_annotations, read_questions, read_vqa
 from bua.errors import InputError
 from bua.text import BOS, EOS, PADDING
-from tests.conftest import regions, write_store
+from tests.helpers.data import caption_data, vqa_data
+from tests.helpers.stores import regions, write_store
 
 IMAGE = {"id": 1, "file_name": "a.jpg"}
 CAPTION = {"id": 10, "image_id": 1, "caption": "a cat"}
@@ -38,10 +39,10 @@ def written(tmp_path, content) -> str:
 
 BROKEN_TEXT = {
     "json lines": ('{"a": 1}\n{"a": 2}', "JSON lines"),
-    "cut short": ('{"images": [', "not JSON: .* line 1 column"),
-    "nested too deeply": ("[" * 100_000, "not JSON"),
-    "html": ("<html>", "not JSON"),
-    "empty": ("", "not JSON"),
+    "cut short": ('{"images": [', "not valid JSON: .* line 1 column"),
+    "nested too deeply": ("[" * 100_000, "not valid JSON"),
+    "html": ("<html>", "not valid JSON"),
+    "empty": ("", "not valid JSON"),
 }
 
 
@@ -63,7 +64,7 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path) -> None:
 
 
 BROKEN_VQA = {
-    "a question twice": ([QUESTION, QUESTION], [ANNOTATION], "question 7 comes twice"),
+    "a question twice": ([QUESTION, QUESTION], [ANNOTATION], "question 7 is duplicated"),
     "an empty question": ([QUESTION | {"question": ""}], [ANNOTATION], "question 7 is empty"),
     "an id as text in one file": (
         [QUESTION | {"question_id": "7"}],
@@ -73,7 +74,7 @@ BROKEN_VQA = {
     "an id that is no id": (
         [QUESTION | {"question_id": 7.5}],
         [ANNOTATION],
-        "question_id is 7.5, a whole number",
+        "question_id is 7.5, expected an integer",
     ),
     "no annotation": (
         [QUESTION],
@@ -86,7 +87,7 @@ BROKEN_VQA = {
         [ANNOTATION | {"answers": [{"answer": 3}]}],
         "question 7: answers must be",
     ),
-    "an annotation twice": ([QUESTION], [ANNOTATION, ANNOTATION], "question 7 comes twice"),
+    "an annotation twice": ([QUESTION], [ANNOTATION, ANNOTATION], "question 7 is duplicated"),
 }
 
 
@@ -96,7 +97,7 @@ def test_broken_questions_and_annotations_are_named(name: str, tmp_path) -> None
     (tmp_path / "q.json").write_text(json.dumps({"questions": questions}))
     (tmp_path / "a.json").write_text(json.dumps({"annotations": annotations}))
     with pytest.raises(InputError, match=message):
-        read_vqa(tmp_path / "q.json", tmp_path / "a.json")
+        read_question_file(tmp_path / "q.json", tmp_path / "a.json")
 
 
 def test_broken_files_are_listed() -> None:
@@ -120,7 +121,7 @@ def test_a_list_of_ids_chooses_images_in_its_order(tmp_path) -> None:
         read_captions(path, tmp_path / "ids.txt")
 
 
-@pytest.mark.parametrize(("text", "message"), [("\n", "no image ids"), ("4\n4\n", "image 4 is listed twice")])
+@pytest.mark.parametrize(("text", "message"), [("\n", "no image ids"), ("4\n4\n", "image 4 is duplicated")])
 def test_broken_lists_of_ids_are_named(text, message, tmp_path) -> None:
     (tmp_path / "ids.txt").write_text(text)
     with pytest.raises(InputError, match=f"ids.txt: .*{message}"):
@@ -145,7 +146,7 @@ def test_captions_are_framed_cut_and_padded(captions, most) -> None:
 
 @given(questions=st.lists(WORDS, min_size=1, max_size=5), length=st.integers(1, 9))
 def test_questions_are_cut_and_padded_in_front_or_at_the_end(questions, length) -> None:
-    front, end = (pad_questions(questions, length, padding).tolist() for padding in PADDINGS)
+    front, end = (pad_questions(questions, length, padding).tolist() for padding in PADDING_SIDES)
     for n, words in enumerate(questions):
         kept = words[:length]
         gap = [PADDING] * (length - len(kept))
@@ -158,17 +159,17 @@ def test_geometry_is_a_share_of_width_and_height() -> None:
     torch.testing.assert_close(geometry(boxes, torch.tensor([[50, 100]])), torch.tensor(expected))
 
 
-@given(count=st.integers(1, 40), seed=st.integers(0, 5), epoch=st.integers(0, 5), ranks=st.integers(1, 4))
-def test_the_order_is_a_permutation_that_depends_on_seed_and_epoch_alone(count, seed, epoch, ranks) -> None:
+@given(count=st.integers(1, 40), seed=st.integers(0, 5), epoch=st.integers(0, 5), world_size=st.integers(1, 4))
+def test_the_order_is_a_permutation_that_depends_on_seed_and_epoch_alone(count, seed, epoch, world_size) -> None:
     def order(rank: int) -> list[int]:
-        sampler = EpochSampler(count, seed=seed, rank=rank, ranks=ranks)
+        sampler = EpochSampler(count, seed=seed, rank=rank, world_size=world_size)
         sampler.set_epoch(epoch)
         return list(sampler)
 
-    shares = [order(rank) for rank in range(ranks)]
-    assert {len(share) for share in shares} == {-(-count // ranks)}
+    shares = [order(rank) for rank in range(world_size)]
+    assert {len(share) for share in shares} == {-(-count // world_size)}
     assert {n for share in shares for n in share} == set(range(count))
-    assert shares == [order(rank) for rank in range(ranks)]
+    assert shares == [order(rank) for rank in range(world_size)]
 
 
 def test_epochs_and_seeds_differ() -> None:
@@ -180,13 +181,13 @@ def test_epochs_and_seeds_differ() -> None:
     assert len({tuple(order(s, e)) for s in range(3) for e in range(3)}) == 9
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("given_batches", [0, 1, 3, 4])
-def test_a_loader_goes_on_in_the_middle_of_an_epoch(workers: int, given_batches: int) -> None:
+def test_a_loader_goes_on_in_the_middle_of_an_epoch(num_workers: int, given_batches: int) -> None:
     def loader() -> ResumableLoader:
         sampler = EpochSampler(19, seed=4)
         sampler.set_epoch(2)
-        return ResumableLoader(range(19), sampler=sampler, batch_size=4, num_workers=workers)
+        return ResumableLoader(range(19), sampler=sampler, batch_size=4, num_workers=num_workers)
 
     whole = [batch.tolist() for batch in loader()]
     first = loader()
@@ -206,57 +207,8 @@ def test_an_epoch_that_was_given_whole_is_not_skipped_again() -> None:
 
 def test_another_batch_size_is_not_resumed() -> None:
     loader = ResumableLoader(range(8), sampler=EpochSampler(8, seed=0), batch_size=4)
-    with pytest.raises(ValueError, match="batches of 2, not 4"):
-        loader.load_state_dict({"given": 1, "batch_size": 2})
-
-
-def caption_data(scenes, *, tokenizer="karpathy", min_count=1, counted="train", **more) -> CaptionDataModule:
-    options = {
-        "features": str(scenes / "regions.h5"),
-        "train": str(scenes / "captions_train.json"),
-        "val": str(scenes / "captions_val.json"),
-        "train_splits": [],
-        "val_splits": [],
-        "train_ids": None,
-        "val_ids": None,
-        "image_key": "id",
-        "vocabulary": VocabularyOptions(tokenizer=tokenizer, min_count=min_count, counted=counted),
-        "max_length": 16,
-        "captions_each": None,
-        "geometry": None,
-        "batch_size": 5,
-        "workers": 0,
-        "seed": 0,
-    }
-    return CaptionDataModule(**(options | more))
-
-
-def question_data(scenes, **more) -> VQADataModule:
-    options = {
-        "features": str(scenes / "regions.h5"),
-        "train": str(scenes / "questions_train.json"),
-        "train_annotations": str(scenes / "annotations_train.json"),
-        "val": str(scenes / "questions_val.json"),
-        "val_annotations": str(scenes / "annotations_val.json"),
-        "tokenizer": "vqa",
-        "min_count": 1,
-        "words_of": [],
-        "min_answer_count": 1,
-        "answers_of": "train",
-        "answers": None,
-        "keep_empty": False,
-        "soft_scores": "official",
-        "length": 14,
-        "padding": "front",
-        "genome": None,
-        "genome_images": None,
-        "pairs": None,
-        "geometry": 1.0,
-        "batch_size": 9,
-        "workers": 0,
-        "seed": 0,
-    }
-    return VQADataModule(**(options | more))
+    with pytest.raises(ValueError, match="data.batch_size=2, not 4"):
+        loader.load_state_dict({"yielded": 1, "batch_size": 2})
 
 
 def test_caption_batches_hold_the_regions_of_their_images(scenes) -> None:
@@ -275,7 +227,7 @@ def test_caption_batches_hold_the_regions_of_their_images(scenes) -> None:
 
 
 def test_question_batches_hold_soft_scores(scenes) -> None:
-    data = question_data(scenes)
+    data = vqa_data(scenes)
     batch = next(iter(data.val_dataloader()))
     annotations = read_annotations(scenes / "annotations_val.json")
     for n, question_id in enumerate(batch.question_id):
@@ -288,13 +240,13 @@ def test_question_batches_hold_soft_scores(scenes) -> None:
 def test_an_image_without_features_is_named_before_training(scenes, tmp_path) -> None:
     some = write_store(tmp_path / "few.h5", {1000000: regions(3)})
     with pytest.raises(
-        InputError, match=r"few.h5: 23 of the 24 images of .*captions_train.json have no regions"
+        InputError, match=r"few.h5: 23 of 24 images of .*captions_train.json have no regions"
     ):
         caption_data(scenes, features=str(some))
     with pytest.raises(InputError, match=r"few.h5: .* of .*questions_train.json have no regions"):
-        question_data(scenes, features=str(some))
+        vqa_data(scenes, features=str(some))
 
 
 def test_a_threshold_that_leaves_no_answer_is_named(scenes) -> None:
-    with pytest.raises(InputError, match="smaller data.min_answer_count"):
-        question_data(scenes, min_answer_count=10_000)
+    with pytest.raises(InputError, match="smaller data.answers.min_count"):
+        vqa_data(scenes, min_answer_count=10_000)

@@ -11,7 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.data.detection.dataset import DetectionDataModule, DetectionDataset
+from bua.data.detection.datamodule import DetectionDataModule
+from bua.data.detection.dataset import DetectionDataset
 from bua.errors import InputError
 
 PHOTO = {"id": 7, "file_name": "a.jpg", "width": 20, "height": 10}
@@ -42,9 +43,9 @@ def test_the_real_photographs_of_coco_load_with_their_boxes(shared) -> None:
     what = json.loads((folder / "instances.json").read_text())
     single = [a for a in what["annotations"] if not a["iscrowd"]]
     assert (len(what["images"]), len(what["annotations"])) == (103, 967)
-    assert data.left_out["crowds"] == 14
-    assert data.left_out["boxes outside of their image"] == 0
-    assert len(data) + data.left_out["images without boxes"] == 103
+    assert data.changes["crowds"] == 14
+    assert data.changes["boxes outside of their image"] == 0
+    assert len(data) + data.changes["images without boxes"] == 103
     assert len(data.classes) == 80
     assert data.attributes == ()
     assert sum(len(data[n][1]["labels"]) for n in range(len(data))) == len(single)
@@ -68,7 +69,7 @@ def test_crowds_and_images_without_boxes_are_left_out_and_counted(tmp_path) -> N
     crowd = BOX | {"id": 2, "image_id": 8, "iscrowd": 1}
     data = loaded(tmp_path, content(BOX | {"iscrowd": 0}, crowd, images=images))
     assert [photo.image_id for photo in data.images] == [7]
-    assert data.left_out == {
+    assert data.changes == {
         "boxes outside of their image": 0,
         "boxes cut at its edges": 0,
         "images without boxes": 2,
@@ -94,13 +95,13 @@ def test_boxes_are_cut_at_the_edges_or_left_out_and_counted(boxes, tmp_path_fact
         return
     data = loaded(folder, content(*listed))
     assert data._target(slice(0, len(expected)))["boxes"].tolist() == [cut for cut, _ in expected]
-    assert data.left_out["boxes outside of their image"] == len(boxes) - len(expected)
-    assert data.left_out["boxes cut at its edges"] == sum(moved for _, moved in expected)
+    assert data.changes["boxes outside of their image"] == len(boxes) - len(expected)
+    assert data.changes["boxes cut at its edges"] == sum(moved for _, moved in expected)
 
 
 def test_a_hundredth_of_a_pixel_outside_is_no_mistake(tmp_path) -> None:
     data = loaded(tmp_path, content(BOX | {"bbox": [10.5, 2, 9.51, 3]}))
-    assert data.left_out["boxes cut at its edges"] == 0
+    assert data.changes["boxes cut at its edges"] == 0
     assert data._target(slice(0, 1))["boxes"].tolist() == [[10.5, 2, 20, 5]]
 
 
@@ -129,7 +130,7 @@ def test_a_photograph_of_another_size_than_its_boxes_is_named(scenes, tmp_path) 
     what["images"][0] |= {"width": 200}
     (tmp_path / "i.json").write_text(json.dumps(what))
     data = DetectionDataset(tmp_path / "i.json", scenes / "images", flip=False)
-    with pytest.raises(InputError, match=r"2000000.jpg: is 160 x 160 pixels, but .*i.json says 200 x 160"):
+    with pytest.raises(InputError, match=r"2000000.jpg: has 160 x 160 pixels, but .*i.json says 200 x 160"):
         data[0]
 
 
@@ -137,10 +138,10 @@ def test_a_photograph_of_another_size_than_its_boxes_is_named(scenes, tmp_path) 
     ("change", "message"),
     [
         ({"category_id": 99}, "category 99 is not in categories"),
-        ({"image_id": 99}, "is about image 99, which is not in images"),
+        ({"image_id": 99}, "refers to image 99, which is not in images"),
         ({"attribute_ids": [77]}, "attribute 77 is not in attributes"),
         ({"attribute_ids": [[1]]}, r"attribute \[1\] is not in attributes"),
-        ({"attribute_ids": 1}, "attribute_ids is 1, a list is needed"),
+        ({"attribute_ids": 1}, "attribute_ids must be a list, not 1"),
         ({"bbox": [1, 2]}, r"bbox is \[1, 2\]; the numbers x, y, width and height"),
         ({"bbox": [1, 2, "x", 4]}, "bbox is"),
         ({"bbox": [1, 2, float("nan"), 4]}, "bbox is"),
@@ -158,8 +159,8 @@ def test_broken_boxes_are_named(change, message, scenes, tmp_path) -> None:
         (content(), "no image in it has a box"),
         (content(BOX, images=[PHOTO, PHOTO]), "image 7 is in images twice"),
         (content(BOX, images=[{"id": 7, "file_name": "a"}]), r"images\[0\] \(id 7\): width is None"),
-        (content(BOX, images=[PHOTO | {"id": "7"}]), "id is '7', a whole number is needed"),
-        (content(BOX) | {"categories": [{"id": 3, "name": "a"}] * 2}, "category 3 is listed twice"),
+        (content(BOX, images=[PHOTO | {"id": "7"}]), "id is '7', expected an integer"),
+        (content(BOX) | {"categories": [{"id": 3, "name": "a"}] * 2}, "category 3 is duplicated"),
     ],
 )
 def test_broken_instances_are_named(what, message, tmp_path) -> None:

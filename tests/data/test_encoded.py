@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.data.captions.encoded import EncodedCaptions, encode
+from bua.data.captions.dataset import EncodedCaptions, encode_captions
 from bua.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(["a", "cat", "dog", "on"], "karpathy")
@@ -12,7 +12,7 @@ texts = st.lists(st.sampled_from(["a", "cat", "dog", "on", "zebra", ","]), max_s
 
 @given(st.lists(st.lists(texts, max_size=4), max_size=5))
 def test_each_caption_with_a_word_is_what_the_vocabulary_makes_of_it(images) -> None:
-    spoken, encoded = encode(dict(enumerate(images)), VOCABULARY)
+    spoken, encoded = encode_captions(dict(enumerate(images)), VOCABULARY)
     wanted = {n: [text for text in image if text.strip(" ,")] for n, image in enumerate(images)}
     assert list(spoken.items()) == [(n, image) for n, image in wanted.items() if image]
     assert len(encoded) == len(spoken)

@@ -3,10 +3,10 @@
 import json
 
 import pytest
+from bua.data.vqa.pairs import read_pairs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.data.pairs import read_pairs
 from bua.data.predictions import check_complete, check_known, read_predictions
 from bua.errors import InputError
 
@@ -14,7 +14,7 @@ SOUND = [{"question_id": n, "answer": "yes"} for n in range(4)]
 BROKEN = {
     "an object": ({"results": SOUND}, 'a JSON list of {"question_id", "answer"} is needed'),
     "one prediction": (SOUND[0], 'a JSON list of {"question_id", "answer"} is needed around it'),
-    "nothing": ([], "there are no predictions in it"),
+    "nothing": ([], "holds no predictions"),
     "a number in the list": ([*SOUND, 7], "entry 4 is not an object"),
     "no id": (
         [*SOUND, {"answer": "a"}],
@@ -27,7 +27,7 @@ BROKEN = {
         'entry 1 is not an object with "question_id" and a text "answer": "answer" is 3, a text is needed '
         "(2 of 3 entries are wrong)",
     ),
-    "an id twice": ([*SOUND, *SOUND[2:]], "question_id 2 comes twice (2 of 6 entries are too many)"),
+    "an id twice": ([*SOUND, *SOUND[2:]], "question_id 2 is duplicated (2 of 6 entries are too many)"),
 }
 
 
@@ -56,7 +56,7 @@ def test_json_lines_are_named_and_it_is_said_what_to_do(tmp_path) -> None:
 
 def test_rubbish_behind_a_document_is_not_called_json_lines(tmp_path) -> None:
     (tmp_path / "p.json").write_text("[] x")
-    with pytest.raises(InputError, match=r"not JSON: Extra data at line 1 column 4$"):
+    with pytest.raises(InputError, match=r"not valid JSON: Extra data at line 1 column 4$"):
         read_predictions(tmp_path / "p.json", "question_id", "answer")
 
 

@@ -5,12 +5,12 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from bua.data.region_input import RegionInput
 
-from bua.data.batch import RegionInput
 from bua.errors import InputError
 from bua.store import FeatureStore
 from bua.store.checksum import checksummed_columns
-from tests.conftest import regions, write_store
+from tests.helpers.stores import regions, write_store
 
 
 @pytest.fixture

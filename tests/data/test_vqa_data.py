@@ -9,24 +9,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bua.data.region_input import RegionInput
+from bua.data.vqa.files.read import read_annotations, read_questions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.data.batch import RegionInput
 from bua.data.sampler import shard_indices
 from bua.data.vqa.dataset import VQADataset
 from bua.data.vqa.files import AnnotationList, QuestionFile
-from bua.data.vqa.files.plain_values import read_annotations, read_questions
 from bua.data.vqa.sparse_rows import SparseRows
 from bua.errors import InputError
-from bua.metrics.vqa import VQAAnnotation, question_accuracy, vqa_accuracy
+from bua.metrics.vqa import question_accuracy, vqa_accuracy
 from bua.store.reader import FeatureStore
+from bua.structures.annotations import VQAAnnotation
 from bua.text import UNKNOWN, Vocabulary
 from bua.text.answers import SOFT_SCORES, AnswerVocabulary
 from bua.text.tokenize import vqa
-from tests.conftest import regions, write_store
-from tests.data.test_data import question_data
 from tests.data.test_vqa_files import PICTURES, qa, written
+from tests.helpers.data import vqa_data
+from tests.helpers.stores import regions, write_store
 
 ROWS = st.lists(st.dictionaries(st.integers(0, 6), st.floats(0, 1), max_size=4), max_size=8)
 
@@ -77,7 +78,7 @@ def test_a_batch_knows_the_official_accuracy_of_every_answer(answers, store) -> 
     questions = dataset(store, answers)
     marks = questions.__getitems__(range(len(answers))).marks
     for said in range(len(SAID)):
-        expected = [question_accuracy(SAID.surface[said], given) for given in answers]
+        expected = [question_accuracy(SAID.surface_forms[said], given) for given in answers]
         assert marks.of(np.full(len(answers), said)).tolist() == expected
 
 
@@ -113,7 +114,7 @@ def test_what_fills_up_a_share_is_not_counted(count, ranks, size, store) -> None
         batches.add(-(-len(share) // size))
         for start in range(0, len(share), size):
             batch = questions.__getitems__(share[start : start + size])
-            counted += np.array(batch.question_id)[batch.marks.counted].tolist()
+            counted += np.array(batch.question_id)[batch.answer_targets.counted].tolist()
     assert sorted(counted) == list(range(count))
     assert len(batches) == 1  # nobody waits for a batch that another does not have
 
@@ -156,7 +157,7 @@ def test_a_process_that_was_not_forked_reads_the_same(store) -> None:
 
 
 def both(scenes, **more):
-    return question_data(
+    return vqa_data(
         scenes,
         train=[str(scenes / f"questions_{split}.json") for split in ("train", "val")],
         train_annotations=[str(scenes / f"annotations_{split}.json") for split in ("train", "val")],
@@ -165,7 +166,7 @@ def both(scenes, **more):
 
 
 def test_train_and_val_can_be_trained_on_together(scenes) -> None:
-    alone, together = question_data(scenes), both(scenes)
+    alone, together = vqa_data(scenes), both(scenes)
     assert len(together.train_set) == len(alone.train_set) + len(alone.val_set)
     seen = {i for batch in together.train_dataloader() for i in batch.question_id}
     assert seen == {
@@ -178,15 +179,15 @@ def test_train_and_val_can_be_trained_on_together(scenes) -> None:
 
 def test_files_to_train_on_go_with_as_many_annotations_and_share_no_question(scenes) -> None:
     train = str(scenes / "questions_train.json")
-    with pytest.raises(InputError, match=r"data.train: 2 files of questions and 1 in data.train_annotations"):
-        question_data(scenes, train=[train, train])
+    with pytest.raises(InputError, match=r"data.train: 2 files of questions and 1 in data.train.annotations"):
+        vqa_data(scenes, train=[train, train])
     annotations = [str(scenes / "annotations_train.json")] * 2
     with pytest.raises(
         InputError, match=r"questions_train.json: question \d+ is in .*questions_train.json, too"
     ):
-        question_data(scenes, train=[train, train], train_annotations=annotations)
-    with pytest.raises(InputError, match=r"have no answers; give data.train_annotations=FILE"):
-        question_data(scenes, train_annotations=None)
+        vqa_data(scenes, train=[train, train], train_annotations=annotations)
+    with pytest.raises(InputError, match=r"have no answers; give data.train.annotations=FILE"):
+        vqa_data(scenes, train_annotations=None)
 
 
 def test_a_question_that_is_in_two_files_is_named(scenes, tmp_path) -> None:
@@ -195,7 +196,7 @@ def test_a_question_that_is_in_two_files_is_named(scenes, tmp_path) -> None:
     again["questions"] = again["questions"][3:4]
     second = written(tmp_path, "again.json", again)
     with pytest.raises(InputError, match=rf"again.json: question \d+ is in {train}, too"):
-        question_data(
+        vqa_data(
             scenes, train=[str(train), second], train_annotations=[str(scenes / "annotations_train.json")] * 2
         )
 
@@ -203,23 +204,23 @@ def test_a_question_that_is_in_two_files_is_named(scenes, tmp_path) -> None:
 def test_words_and_answers_can_be_those_of_more_files(scenes, tmp_path) -> None:
     test = {"questions": [{"question_id": 1, "image_id": 1, "question": "Wozu zebra?"}]}
     path = written(tmp_path, "test.json", test)
-    data = question_data(scenes, words_of=[path], answers_of="train_val", min_answer_count=3)
-    assert question_data(scenes).vocabulary.index("wozu") is None
+    data = vqa_data(scenes, extra_files=[path], count_from="train_val", min_answer_count=3)
+    assert vqa_data(scenes).vocabulary.index("wozu") is None
     assert data.vocabulary.words.count("wozu") == 1
     counted = [
         (a.most_frequent, a.answers)
         for split in ("train", "val")
         for a in read_annotations(scenes / f"annotations_{split}.json").values()
     ]
-    expected = AnswerVocabulary.count(counted, min_count=3, keep_empty=False)
+    expected = AnswerVocabulary.from_questions(counted, min_count=3, keep_empty=False)
     assert data.answers.answers == expected.answers
-    assert data.answers.answers != question_data(scenes, min_answer_count=3).answers.answers
+    assert data.answers.answers != vqa_data(scenes, min_answer_count=3).answers.answers
 
 
 def test_a_list_of_answers_is_taken_as_it_is(scenes, tmp_path) -> None:
-    first = question_data(scenes, min_answer_count=3)
+    first = vqa_data(scenes, min_answer_count=3)
     first.save(tmp_path)
-    again = question_data(scenes, answers=str(tmp_path / "answers.json"), min_answer_count=10**6)
+    again = vqa_data(scenes, answers=str(tmp_path / "answers.json"), min_answer_count=10**6)
     assert again.answers.to_dict() == first.answers.to_dict()
     assert again.record == first.record
 
@@ -227,15 +228,15 @@ def test_a_list_of_answers_is_taken_as_it_is(scenes, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("answers_of", "test", "answers_of=test: train, train_val is needed"),
+        ("count_from", "test", "count_from=test: train, train_val is needed"),
         ("soft_scores", "half", "soft_scores=half: official, third, tenth is needed"),
         ("padding", "middle", "padding=middle: front, end is needed"),
-        ("genome", "g.json", "data.genome_images is needed"),
-        ("genome_images", "i.json", "data.genome_images=i.json: data.genome is needed, too"),
+        ("genome", "g.json", "data.visual_genome.images is needed"),
+        ("visual_genome_images", "i.json", "data.visual_genome.images=i.json: data.visual_genome.questions is needed, too"),
         ("geometry", "x", "geometry must be a number above 0, got x"),
         ("geometry", float("nan"), "geometry must be a number above 0, got nan"),
         ("geometry", -1.0, "geometry must be a number above 0, got -1.0"),
-        ("workers", -1, "workers must be an integer of at least 0, got -1"),
+        ("num_workers", -1, "workers must be an integer of at least 0, got -1"),
         ("batch_size", 0, "batch_size must be an integer of at least 1, got 0"),
         ("min_count", 0, "min_count must be an integer of at least 1, got 0"),
         ("min_answer_count", 2.5, "min_answer_count must be an integer of at least 1, got 2.5"),
@@ -244,16 +245,16 @@ def test_a_list_of_answers_is_taken_as_it_is(scenes, tmp_path) -> None:
 )
 def test_options_that_there_are_not_are_named(key, value, message, scenes) -> None:
     with pytest.raises(ValueError, match=message):
-        question_data(scenes, **{key: value})
+        vqa_data(scenes, **{key: value})
 
 
 def test_words_of_a_file_without_questions_are_an_error_and_others_are_counted(scenes, caplog) -> None:
     caplog.set_level("INFO")
     answers = str(scenes / "annotations_val.json")
-    with pytest.raises(InputError, match="annotations_val.json: data.words_of needs questions"):
-        question_data(scenes, words_of=[answers])
+    with pytest.raises(InputError, match="annotations_val.json: data.questions.extra_files needs questions"):
+        vqa_data(scenes, extra_files=[answers])
     asked = str(scenes / "questions_val.json")
-    data = question_data(scenes, words_of=[asked])
+    data = vqa_data(scenes, extra_files=[asked])
     count = len(read_questions(asked))
     assert f"{asked}: the words of {count} questions are counted, too" in caplog.messages
     assert f"{len(data.vocabulary) - 4} words of questions are known" in caplog.messages
@@ -265,9 +266,9 @@ def test_questions_of_genome_are_trained_on_with_a_score_of_1(scenes, tmp_path) 
     content = [{"id": 1, "qas": [qa(11, 1, "Yes."), qa(12, 1, "A unicorn.")]}]
     files = {
         "genome": written(tmp_path, "question_answers.json", content),
-        "genome_images": written(tmp_path, "image_data.json", pictures),
+        "visual_genome_images": written(tmp_path, "image_data.json", pictures),
     }
-    alone, more = question_data(scenes), question_data(scenes, **files)
+    alone, more = vqa_data(scenes), vqa_data(scenes, **files)
     assert len(more.train_set) == len(alone.train_set) + 1
     assert more.answers == alone.answers or more.answers.answers == alone.answers.answers
     batch = more.train_set.__getitems__([len(alone.train_set)])
@@ -284,19 +285,19 @@ def test_a_list_of_answers_that_nobody_gave_is_refused(scenes, tmp_path) -> None
     path.write_text(words)
     line = "questions_train.json: no question is answered with any of the 2 answers, as '0.1 0.2'"
     with pytest.raises(InputError, match=line):
-        question_data(scenes, answers=str(path))
+        vqa_data(scenes, answers=str(path))
 
 
 def test_scores_by_type_are_those_of_the_metric(scenes) -> None:
-    data = question_data(scenes, min_answer_count=2)
+    data = vqa_data(scenes, min_answer_count=2)
     rng = np.random.default_rng(0)
     annotations = read_annotations(scenes / "annotations_val.json")
     said, accuracies, kinds = {}, [], []
     for batch in data.val_dataloader():
         best = rng.integers(0, len(data.answers), len(batch.question_id))
-        said |= {i: data.answers.surface[n] for i, n in zip(batch.question_id, best, strict=True)}
-        accuracies += batch.marks.of(best).tolist()
-        kinds += [data.val_set.types[n] for n in batch.marks.types]
+        said |= {i: data.answers.surface_forms[n] for i, n in zip(batch.question_id, best, strict=True)}
+        accuracies += batch.answer_targets.of(best).tolist()
+        kinds += [data.val_set.types[n] for n in batch.answer_targets.types]
     expected = vqa_accuracy(said, annotations)
     assert 100 * np.mean(accuracies) == pytest.approx(expected["overall"], abs=0.00501)
     for name, value in expected["per_answer_type"].items():
@@ -309,8 +310,8 @@ def test_answers_to_questions_of_both_train_and_val_are_counted_once(scenes, cap
     files = [f"{scenes}/questions_{split}.json" for split in ("train", "val")]
     given = [f"{scenes}/annotations_{split}.json" for split in ("train", "val")]
     both = {"train": files, "train_annotations": given, "min_answer_count": 3}
-    once = question_data(scenes, **both, answers_of="train")
-    assert question_data(scenes, **both, answers_of="train_val").answers.answers == once.answers.answers
+    once = vqa_data(scenes, **both, count_from="train")
+    assert vqa_data(scenes, **both, count_from="train_val").answers.answers == once.answers.answers
     assert re.search(r"questions_val.json: (\d+) of its \1 questions are trained on", caplog.text)
 
 
@@ -322,14 +323,14 @@ def test_a_list_of_normal_forms_is_written_as_annotators_write(scenes, tmp_path)
         answer["answer"] = "T-shirt"
     changed = tmp_path / "a.json"
     changed.write_text(json.dumps(annotations))
-    answers = question_data(scenes, answers=str(path), train_annotations=str(changed)).answers
+    answers = vqa_data(scenes, answers=str(path), train_annotations=str(changed)).answers
     assert answers.answers == ("yes", "t shirt", "2", "never said")
-    assert answers.surface == ("yes", "T-shirt", "2", "never said")
+    assert answers.surface_forms == ("yes", "T-shirt", "2", "never said")
 
 
 def test_unknown_words_and_cut_questions_are_counted(scenes, caplog) -> None:
     with caplog.at_level("INFO"):
-        data = question_data(scenes, length=5, min_count=12)
+        data = vqa_data(scenes, length=5, min_count=12)
     lengths = [
         len(vqa(q["question"])) for q in json.loads((scenes / "questions_val.json").read_text())["questions"]
     ]
@@ -341,8 +342,8 @@ def test_unknown_words_and_cut_questions_are_counted(scenes, caplog) -> None:
 
 def test_a_list_within_a_list_of_files_is_read_as_its_files(scenes) -> None:
     val = str(scenes / "questions_val.json")
-    data = question_data(scenes, words_of=[[val, str(scenes / "questions_test.json")], val])
-    flat = question_data(scenes, words_of=[val, str(scenes / "questions_test.json"), val])
+    data = vqa_data(scenes, extra_files=[[val, str(scenes / "questions_test.json")], val])
+    flat = vqa_data(scenes, extra_files=[val, str(scenes / "questions_test.json"), val])
     assert data.vocabulary == flat.vocabulary
     assert data.sources == flat.sources
 
@@ -354,8 +355,8 @@ def test_pairs_of_several_files_stay_together(scenes, tmp_path, caplog) -> None:
         written(tmp_path, f"{n}.json", [[ids[n], ids[-1 - n]], [ids[n + 5], ids[-6 - n]]]) for n in (0, 1)
     ]
     with pytest.raises(InputError, match=rf"question {ids[0]} is in pairs of two of the files"):
-        question_data(scenes, pairs=[files[0], files[0]], batch_size=4)
-    data = question_data(scenes, pairs=files, batch_size=4)
+        vqa_data(scenes, pairs=[files[0], files[0]], batch_size=4)
+    data = vqa_data(scenes, pairs=files, batch_size=4)
     together = [set(batch.question_id) for batch in data.train_dataloader()]
     for n in (0, 1):
         assert f"{files[n]}: 2 pairs stay together" in caplog.text
@@ -365,7 +366,7 @@ def test_pairs_of_several_files_stay_together(scenes, tmp_path, caplog) -> None:
 
 @pytest.mark.parametrize("order", [(2, 0, 2, 1, 0, 2), (2, 0, 1, 0), (1, 1), (0, 3, 1)])
 def test_questions_about_one_image_have_its_regions_each(order, scenes) -> None:
-    data = question_data(scenes)
+    data = vqa_data(scenes)
     store, images = data.store, [data.store.image_ids[n] for n in order]
     found = data.region_input.load(store, images)
     assert len(found.mask) == len(order)

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bua.data.vqa.files.read import read_questions
 
-from bua.data.vqa.files.plain_values import read_questions
 from bua.store.reader import FeatureStore
-from tests.conftest import write_store
-from tests.data.test_data import question_data
 from tests.data.test_vqa_files import written
+from tests.helpers.data import vqa_data
+from tests.helpers.stores import write_store
 
 
 def other_sets(image: str) -> dict[str, tuple[Any, Any, list[Any], str]]:
@@ -64,11 +64,11 @@ def test_sets_of_other_origin_are_trained_on_and_validated(name: str, scenes, tm
         one = FeatureStore(scenes / "regions.h5")
         more["features"] = str(write_store(tmp_path / "f.h5", {i: one[one.image_ids[0]] for i in ids}))
     files = {"train": path, "train_annotations": annotations, "val": path, "val_annotations": annotations}
-    data = question_data(scenes, **files, **more)
+    data = vqa_data(scenes, **files, **more)
     batch = next(iter(data.val_dataloader()))
     assert batch.question_id == ids
     assert batch.targets.sum(1).tolist() == [1.0] * 8
     assert data.val_set.types == [kind]
     said = np.full(8, data.answers.index("yes"))
-    assert batch.marks.of(said).tolist() == [0.0, 1.0] * 4
+    assert batch.answer_targets.of(said).tolist() == [0.0, 1.0] * 4
     assert next(iter(data.train_dataloader())).targets.sum() == 8

@@ -4,16 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+from bua.data.vqa.files.visual_genome import read_visual_genome
+from bua.data.vqa.pairs import pair_indices
+from bua.data.vqa.files.read import read_annotations, read_questions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.data.vqa.files import AnnotationList, read_file
-from bua.data.vqa.files.genome import read_genome
-from bua.data.vqa.files.pairs import paired_places
-from bua.data.vqa.files.plain_values import read_annotations, read_questions, read_vqa
+from bua.data.vqa.files import AnnotationList, read_question_file
 from bua.errors import InputError
 from bua.io.json_stream import members
-from bua.metrics.vqa import VQAAnnotation
+from bua.structures.annotations import VQAAnnotation
 from bua.text.answers import AnswerVocabulary
 from tests.data.genome.test_source import JSON
 
@@ -98,7 +98,7 @@ def written(tmp_path, name: str, content) -> str:
 def test_a_format_is_told_by_its_keys(name: str, tmp_path) -> None:
     questions, answers, question_id, image_id, answer_type = FORMATS[name]
     path = written(tmp_path, "q.json", questions)
-    file = read_file(path, answers and written(tmp_path, "a.json", answers))
+    file = read_question_file(path, answers and written(tmp_path, "a.json", answers))
     assert (file.ids, file.image_ids) == ([question_id], [image_id])
     assert file.format == name.replace("OK-VQA", "VQA v2").removesuffix(", named by texts")
     assert len(file.asked or ()) == 1
@@ -116,26 +116,26 @@ def test_formats_of_five_sets_are_read() -> None:
 
 def test_what_is_in_a_file_is_counted(tmp_path) -> None:
     annotations = VQA_ANSWERS["annotations"] + [{"question_id": 8, "answers": ["a"]}]
-    file = read_file(
+    file = read_question_file(
         written(tmp_path, "q.json", VQA), written(tmp_path, "a.json", {"annotations": annotations})
     )
     assert str(file) == (
         f"{tmp_path}/q.json: VQA v2, 1 questions on 1 images, 10 answers, 0 questions without a type of "
         "answer, 0 with a single answer, 1 answered questions are not among them"
     )
-    assert "1 questions without a type of answer" in str(read_file(written(tmp_path, "t.json", TEXTVQA)))
+    assert "1 questions without a type of answer" in str(read_question_file(written(tmp_path, "t.json", TEXTVQA)))
 
 
 def test_a_test_split_has_questions_alone(tmp_path) -> None:
     split = [{"image": "VizWiz_test_0.jpg", "question": "what?"}]
-    file = read_file(written(tmp_path, "q.json", split))
+    file = read_question_file(written(tmp_path, "q.json", split))
     assert (file.ids, file.asked) == (["VizWiz_test_0.jpg"], None)
-    assert read_file(written(tmp_path, "v.json", VQA)).asked is None
+    assert read_question_file(written(tmp_path, "v.json", VQA)).asked is None
 
 
 BROKEN = {
     "json lines": ('{"question_id": 1}\n{"question_id": 2}', "looks like JSON lines"),
-    "a number": ("3", "a list or an object was expected"),
+    "a number": ("3", "expected a list or an object"),
     "something else": ({"images": [], "categories": []}, "neither questions nor answers in it"),
     "no questions": ({"questions": []}, "neither questions nor answers in it"),
     "answers alone": (VQA_ANSWERS, "there are no questions in it"),
@@ -143,14 +143,14 @@ BROKEN = {
         {"images": [], "annotations": [{"id": 4}]},
         r"annotations\[0\] \(id 4\): question_id is None",
     ),
-    "a question twice": ({"questions": VQA["questions"] * 2}, "question 7 comes twice"),
+    "a question twice": ({"questions": VQA["questions"] * 2}, "question 7 is duplicated"),
     "an empty question": ([{"image": "a.jpg", "question": " "}], "question a.jpg is empty"),
     "an entry that is a text": (["a"], r"entry\[0\] is not an object"),
     "an id that is true": (
         {"data": [{"question_id": True}]},
-        r"data\[0\].*question_id is True, a whole number or a text",
+        r"data\[0\].*question_id is True, expected an integer or a string",
     ),
-    "no image": ({"1": {"question": "what?"}}, "1: imageId is None, a text or a whole number"),
+    "no image": ({"1": {"question": "what?"}}, "1: imageId is None, expected a string or an integer"),
     "answers that are no texts": (
         {"data": [TEXTVQA["data"][0] | {"answers": [3]}]},
         "question 3: answers must",
@@ -167,7 +167,7 @@ BROKEN = {
 def test_a_broken_file_is_named_with_what_is_wrong(name: str, tmp_path) -> None:
     content, message = BROKEN[name]
     with pytest.raises(InputError, match=f"q.json: .*{message}"):
-        read_file(written(tmp_path, "q.json", content))
+        read_question_file(written(tmp_path, "q.json", content))
 
 
 def test_there_are_broken_files() -> None:
@@ -178,19 +178,19 @@ def test_who_listens_hears_of_every_mistake(tmp_path) -> None:
     good = VQA["questions"][0]
     content = {"questions": [good, good, good | {"question_id": 8, "question": ""}, {"question_id": 9}]}
     heard: list[str] = []
-    assert read_file(written(tmp_path, "q.json", content), report=heard.append).ids == [7]
+    assert read_question_file(written(tmp_path, "q.json", content), report=heard.append).ids == [7]
     assert [line.partition(": ")[2] for line in heard] == [
-        "question 7 comes twice",
+        "question 7 is duplicated",
         "question 8 is empty",
-        "questions[3] (id 9): image_id is None, a whole number or a text is needed",
+        "questions[3] (id 9): image_id is None, expected an integer or a string",
     ]
 
 
 def test_an_object_whose_name_comes_twice_is_seen(tmp_path) -> None:
     text = json.dumps(GQA)
     path = written(tmp_path, "q.json", f"{text[:-1]}, {text[1:]}")
-    with pytest.raises(InputError, match="question 02930152 comes twice"):
-        read_file(path)
+    with pytest.raises(InputError, match="question 02930152 is duplicated"):
+        read_question_file(path)
 
 
 @given(
@@ -210,16 +210,16 @@ def test_members_are_read_the_same_in_pieces_of_any_size(content, chunk, indent,
 def test_an_object_that_is_cut_short_is_never_taken_for_a_whole_one(cut, chunk, tmp_path_factory) -> None:
     path = tmp_path_factory.mktemp("s") / "m.json"
     path.write_text(json.dumps(VQA)[:-cut])
-    with pytest.raises(InputError, match=r"m.json: not JSON: .* at character \d+"):
+    with pytest.raises(InputError, match=r"m.json: not valid JSON: .* at character \d+"):
         list(members(path, chunk))
 
 
 BROKEN_OBJECTS = {
-    "no quotes": ("{a: 1}", "a name in quotes was expected"),
-    "no colon": ('{"a" 1}', "a colon was expected"),
-    "no comma": ('{"a": 1 "b": 2}', "a comma or the end of the object was expected"),
-    "a comma too many": ('{"a": 1,}', "a name in quotes was expected"),
-    "more": ('{"a": 1} 5', "there is more after the end of the object"),
+    "no quotes": ("{a: 1}", "expected a name in quotes"),
+    "no colon": ('{"a" 1}', "expected a colon"),
+    "no comma": ('{"a": 1 "b": 2}', "expected a comma or the end of the object"),
+    "a comma too many": ('{"a": 1,}', "expected a name in quotes"),
+    "more": ('{"a": 1} 5', "unexpected data after the end of the object"),
     "a long number": ('{"a": ' + "1" * 5000 + "}", "digits"),
 }
 
@@ -227,7 +227,7 @@ BROKEN_OBJECTS = {
 @pytest.mark.parametrize("name", sorted(BROKEN_OBJECTS))
 def test_a_broken_object_is_named_with_its_place(name: str, tmp_path) -> None:
     text, message = BROKEN_OBJECTS[name]
-    with pytest.raises(InputError, match=f"m.json: not JSON: .*{message}"):
+    with pytest.raises(InputError, match=f"m.json: not valid JSON: .*{message}"):
         list(members(Path(written(tmp_path, "m.json", text)), 3))
 
 
@@ -262,8 +262,8 @@ def test_answers_in_another_order_find_their_questions(tmp_path) -> None:
         written(tmp_path, "q.json", {"questions": questions}),
         written(tmp_path, "a.json", {"annotations": annotations}),
     )
-    assert [asked.answers for asked in read_file(*paths).asked] == [(str(n),) for n in range(9)]
-    assert [read_vqa(*paths)[1][n].answers for n in range(9)] == [(str(n),) for n in range(9)]
+    annotations = read_question_file(*paths).annotations
+    assert [annotation.answers for annotation in annotations] == [(str(n),) for n in range(9)]
 
 
 PICTURES = [
@@ -288,7 +288,7 @@ def test_genome_gives_questions_on_images_that_are_trained_on_with_a_known_answe
     asked = [qa(11, 1, "A clock."), qa(12, 1, "Two."), qa(13, 1, "A hat."), qa(14, 2, "A clock.")]
     asked += [qa(15, 3, "A clock."), qa(16, 1, "A clock.", " ")]
     paths = genome(tmp_path, asked)
-    file, counts = read_genome(*paths, {100, 200}, ANSWERS)
+    file, counts = read_visual_genome(*paths, {100, 200}, ANSWERS)
     assert (file.ids, file.image_ids) == ([-11, -12], [100, 100])
     assert [ANSWERS.soft_scores(a.answers, rule) for a in file.asked for rule in ("official", "third")] == [
         {0: 1.0},
@@ -306,19 +306,19 @@ def test_genome_gives_questions_on_images_that_are_trained_on_with_a_known_answe
     ("asked", "message"),
     [
         ([qa(1, 9, "clock")], "question 1 is on image 9, which is not in .*image_data.json"),
-        ([qa(1, 1, "clock"), qa(1, 1, "clock")], "question 1 comes twice"),
-        ([qa(1, 1, 5)], r"entry 0: qas\[0\].*answer is 5, a text is needed"),
+        ([qa(1, 1, "clock"), qa(1, 1, "clock")], "question 1 is duplicated"),
+        ([qa(1, 1, 5)], r"entry 0: qas\[0\].*answer is 5, expected a string"),
         ([qa(1, 3, "clock")], "no question is of use: 1 on images not trained on"),
     ],
 )
 def test_broken_genome_questions_are_named(asked, message, tmp_path) -> None:
     with pytest.raises(InputError, match=f"question_answers.json: {message}"):
-        read_genome(*genome(tmp_path, asked), {100}, ANSWERS)
+        read_visual_genome(*genome(tmp_path, asked), {100}, ANSWERS)
 
 
 def test_pairs_are_of_questions_to_train_on_and_of_each_one_once(tmp_path) -> None:
     path = written(tmp_path, "p.json", [[10, 30], [20, 99], [30, 40], [40, 20], [50, 50]])
-    pairs, counts = paired_places(path, [10, 20, 30, 40, 50])
+    pairs, counts = pair_indices(path, [10, 20, 30, 40, 50])
     assert pairs.tolist() == [[0, 2], [3, 1]]
     assert counts.endswith(
         "2 pairs stay together; 1 questions are in none; passed over are 1 pairs with a question that is not "
@@ -336,7 +336,7 @@ def test_pairs_are_of_questions_to_train_on_and_of_each_one_once(tmp_path) -> No
 )
 def test_broken_pairs_are_named(content, message, tmp_path) -> None:
     with pytest.raises(InputError, match=f"p.json: .*{message}"):
-        paired_places(written(tmp_path, "p.json", content), [1, 2])
+        pair_indices(written(tmp_path, "p.json", content), [1, 2])
 
 
 @pytest.mark.parametrize(
@@ -361,12 +361,12 @@ def test_questions_of_gqa_that_are_not_balanced_are_left_out_with_their_answers_
     untold = {key: value for key, value in one.items() if key != "isBalanced"}
     content = GQA | {"b": one | {"isBalanced": False}, "c": untold}
     path = written(tmp_path, "q.json", content)
-    file = read_file(path)
+    file = read_question_file(path)
     assert (file.ids, file.unbalanced) == (["02930152", "c"], 1)
     assert "1 that are not balanced are left out" in str(file)
-    assert "0 that are not balanced are left out" in str(read_file(written(tmp_path, "b.json", GQA)))
+    assert "0 that are not balanced are left out" in str(read_question_file(written(tmp_path, "b.json", GQA)))
     assert [q.question_id for q in read_questions(path)] == ["02930152", "b", "c"]  # all are answered
     with pytest.raises(InputError, match="there are no balanced questions in it"):
-        read_file(written(tmp_path, "n.json", {"b": one | {"isBalanced": False}}))
+        read_question_file(written(tmp_path, "n.json", {"b": one | {"isBalanced": False}}))
     asked = {key: value for key, value in one.items() if key != "answer"} | {"isBalanced": False}
-    assert read_file(written(tmp_path, "t.json", {"b": asked})).ids == ["b"]
+    assert read_question_file(written(tmp_path, "t.json", {"b": asked})).ids == ["b"]

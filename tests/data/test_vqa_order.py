@@ -2,14 +2,14 @@
 
 import pytest
 import torch
+from bua.data.vqa.files.read import read_questions
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bua.data.sampler import EpochSampler, PairSampler, ResumableLoader
-from bua.data.vqa.files.plain_values import read_questions
 from bua.errors import InputError
-from tests.data.test_data import question_data
 from tests.data.test_vqa_files import written
+from tests.helpers.data import vqa_data
 
 
 def order(sampler: EpochSampler, epoch: int) -> list[int]:
@@ -75,9 +75,9 @@ def test_pairs_go_on_in_the_middle_of_an_epoch(given_batches: int) -> None:
 def test_pairs_of_a_file_stay_together(scenes, tmp_path) -> None:
     ids = [q.question_id for q in read_questions(scenes / "questions_train.json")]
     pairs = list(zip(ids[:40:2], ids[40:80:2], strict=True))
-    data = question_data(scenes, pairs=written(tmp_path, "p.json", pairs), batch_size=6)
+    data = vqa_data(scenes, pairs=written(tmp_path, "p.json", pairs), batch_size=6)
     batches = [set(batch.question_id) for batch in data.train_dataloader()]
     assert all(any({*pair} <= batch for batch in batches) for pair in pairs)
     assert data.sources["pairs"] == str(tmp_path / "p.json")
     with pytest.raises(InputError, match="batch_size=9: an even number is needed for pairs"):
-        question_data(scenes, pairs=str(tmp_path / "p.json"))
+        vqa_data(scenes, pairs=str(tmp_path / "p.json"))

@@ -1,12 +1,21 @@
-"""Constrained beam search against enumeration, and against a slow one with a list for each state."""
+"""Constrained beam search against enumeration, and against a slow search with a list for each state."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bua.decode import BeamSearch, Rules, automaton
-from tests.helpers.markov import EOS, chain, continuations, every_sequence, log_prob, run, sequences
+from bua.decode import BeamSearch, Rules, build_automaton
+from tests.helpers.markov import (
+    EOS,
+    all_sequences,
+    chain,
+    continuations,
+    log_prob,
+    make_step,
+    run,
+    sequences,
+)
 
 seeds = st.integers(0, 10**6)
 phrase = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)
@@ -14,178 +23,181 @@ constraint = st.lists(phrase, min_size=1, max_size=2)
 constraints = st.lists(constraint, max_size=3)
 
 
-def says(said: tuple[int, ...], phrases) -> bool:
-    return any(said[n : n + len(p)] == p for p in phrases for n in range(len(said)))
+def contains(sequence: tuple[int, ...], phrases) -> bool:
+    return any(sequence[n : n + len(p)] == p for p in phrases for n in range(len(sequence)))
 
 
-def met(said: tuple[int, ...], image, required: int) -> int:
-    return min(sum(says(said, phrases) for phrases in image), required)
+def num_satisfied(sequence: tuple[int, ...], image, required: int) -> int:
+    return min(sum(contains(sequence, phrases) for phrases in image), required)
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=seeds, images=st.lists(constraints, min_size=2, max_size=2), longest=st.integers(1, 4))
-def test_a_wide_beam_puts_first_what_meets_most_and_is_most_likely(seed, images, longest) -> None:
+@given(seed=seeds, images=st.lists(constraints, min_size=2, max_size=2), max_length=st.integers(1, 4))
+def test_a_wide_beam_sorts_by_satisfied_constraints_then_by_log_probability(seed, images, max_length) -> None:
     table, step = chain(2, 5, seed)
-    every = list(every_sequence(5, longest))
-    found = run(BeamSearch(len(every), longest), step, 2, automaton=automaton(images))
+    candidates = list(all_sequences(5, max_length))
+    result = run(BeamSearch(len(candidates), max_length), step, 2, automaton=build_automaton(images))
     for b in range(2):
-        wanted = sorted(every, key=lambda s: (-met(s, images[b], 3), -log_prob(table[b], s)))
-        best = [(met(s, images[b], 3), log_prob(table[b], s)) for s in wanted]
-        ours = [(met(s, images[b], 3), log_prob(table[b], s)) for s in sequences(found, b)]
-        assert len(ours) == len(every)
+        expected = sorted(candidates, key=lambda s: (-num_satisfied(s, images[b], 3), -log_prob(table[b], s)))
+        best = [(num_satisfied(s, images[b], 3), log_prob(table[b], s)) for s in expected]
+        ours = [(num_satisfied(s, images[b], 3), log_prob(table[b], s)) for s in sequences(result, b)]
+        assert len(ours) == len(candidates)
         assert [m for m, _ in ours] == [m for m, _ in best]
         assert [p for _, p in ours] == pytest.approx([p for _, p in best], abs=1e-4)
 
 
 def slow_constrained(table, image, search: BeamSearch):
-    """Return the best sequences: beams by what their words have met and begun, straight from the words."""
+    """Return the best sequences; the state of the automaton is computed from the words."""
 
-    def state(said):
+    def state(sequence):
         parts = []
         for phrases in image:
-            if says(said, phrases):
+            if contains(sequence, phrases):
                 parts.append(None)
                 continue
-            ends = [said[n:] for n in range(len(said) + 1)]
-            parts.append(next(e for e in ends if any(p[: len(e)] == e for p in phrases)))
+            suffixes = [sequence[n:] for n in range(len(sequence) + 1)]
+            parts.append(next(s for s in suffixes if any(p[: len(s)] == s for p in phrases)))
         return tuple(parts)
 
     live, collected = [(0.0, ())], []
     for t in range(search.max_length):
         by_state = {}
-        for total, said in live:
-            if said and said[-1] == EOS:  # it stays and competes
-                by_state.setdefault(state(said), []).append((total, said))
+        for total, sequence in live:
+            if sequence and sequence[-1] == EOS:  # it keeps its slot
+                by_state.setdefault(state(sequence), []).append((total, sequence))
                 continue
-            for word, gain in continuations(table, search, said):
-                longer = (*said, word)
+            for word, gain in continuations(table, search, sequence):
+                longer = (*sequence, word)
                 by_state.setdefault(state(longer), []).append((total + gain, longer))
         kept = [
             one
             for group in by_state.values()
             for one in sorted(group, key=lambda one: -one[0])[: search.beam_size]
         ]
-        leaves = search.finished == "retire"
-        over = [one for one in kept if (leaves and one[1][-1] == EOS) or t + 1 == search.max_length]
-        collected += over
-        live = [one for one in kept if one not in over]
-    return sorted(collected, key=lambda one: (-met(one[1], image, len(image)), -one[0]))
+        retire = search.finished == "retire"
+        retired = [one for one in kept if (retire and one[1][-1] == EOS) or t + 1 == search.max_length]
+        collected += retired
+        live = [one for one in kept if one not in retired]
+    return sorted(collected, key=lambda one: (-num_satisfied(one[1], image, len(image)), -one[0]))
 
 
 @settings(max_examples=80, deadline=None)
 @given(
     seed=seeds,
     image=constraints,
-    width=st.integers(1, 3),
-    longest=st.integers(1, 6),
+    beam_size=st.integers(1, 3),
+    max_length=st.integers(1, 6),
     finished=st.sampled_from(["retire", "compete"]),
 )
-def test_narrow_beams_equal_a_list_for_each_state(seed, image, width, longest, finished) -> None:
+def test_a_narrow_beam_equals_a_slow_search_with_a_list_for_each_state(
+    seed, image, beam_size, max_length, finished
+) -> None:
     table, step = chain(1, 5, seed)
-    search = BeamSearch(width, longest, finished)
-    ours = sequences(run(search, step, 1, automaton=automaton([image])), 0)
+    search = BeamSearch(beam_size, max_length, finished)
+    ours = sequences(run(search, step, 1, automaton=build_automaton([image])), 0)
     slow = slow_constrained(table[0], image, search)
-    top = met(slow[0][1], image, len(image))
-    best = [said for _, said in slow if met(said, image, len(image)) == top][:width]
+    top = num_satisfied(slow[0][1], image, len(image))
+    best = [sequence for _, sequence in slow if num_satisfied(sequence, image, len(image)) == top][:beam_size]
     assert ours[: len(best)] == best
 
 
 @settings(max_examples=40, deadline=None)
 @given(seed=seeds, image=constraints, finished=st.sampled_from(["retire", "compete"]))
-def test_a_step_reads_live_sequences_alone(seed, image, finished) -> None:
+def test_a_step_reads_only_live_sequences(seed, image, finished) -> None:
     _, plain = chain(1, 5, seed)
     read = []
 
     def step(last, state):
-        read.append([tuple(said) for said in torch.cat([state.said, last.unsqueeze(2)], 2)[0].tolist()])
+        words = torch.cat([state.history, last.unsqueeze(2)], 2)
+        read.append([tuple(sequence) for sequence in words[0].tolist()])
         return plain(last, state)
 
-    run(BeamSearch(3, 6, finished), step, 1, automaton=automaton([image]))
-    for every in read[1:]:
-        assert len(set(every)) == len(every)  # an empty place would be a copy
-        assert finished == "compete" or all(said[-1] != EOS for said in every)
+    run(BeamSearch(3, 6, finished), step, 1, automaton=build_automaton([image]))
+    for live in read[1:]:
+        assert len(set(live)) == len(live)  # an empty slot would be a copy
+        assert finished == "compete" or all(sequence[-1] != EOS for sequence in live)
 
 
 @settings(max_examples=40, deadline=None)
 @given(seed=seeds, images=st.lists(constraints, min_size=3, max_size=3))
-def test_images_with_other_constraints_do_not_change_a_result(seed, images) -> None:
+def test_constraints_of_other_images_do_not_change_a_result(seed, images) -> None:
     table, step = chain(3, 5, seed)
     search = BeamSearch(2, 5)
-    together = run(search, step, 3, automaton=automaton(images))
-    from tests.helpers.markov import stepping
+    batch = run(search, step, 3, automaton=build_automaton(images))
 
     for b in range(3):
-        alone = run(search, stepping(table[b : b + 1]), 1, automaton=automaton(images[b : b + 1]))
-        assert sequences(together, b)[:1] == sequences(alone, 0)[:1]
+        alone = run(search, make_step(table[b : b + 1]), 1, automaton=build_automaton(images[b : b + 1]))
+        assert sequences(batch, b)[:1] == sequences(alone, 0)[:1]
 
 
 @settings(max_examples=40, deadline=None)
 @given(seed=seeds, finished=st.sampled_from(["retire", "compete"]))
-def test_no_constraints_are_the_same_as_no_automaton(seed, finished) -> None:
+def test_an_automaton_without_constraints_changes_nothing(seed, finished) -> None:
     _, step = chain(2, 5, seed)
     search = BeamSearch(3, 5, finished)
-    without, with_none = run(search, step, 2), run(search, step, 2, automaton=automaton([[], []]))
-    assert without.words.tolist() == with_none.words.tolist()
-    torch.testing.assert_close(without.score, with_none.score)
+    without = run(search, step, 2)
+    empty = run(search, step, 2, automaton=build_automaton([[], []]))
+    assert without.words.tolist() == empty.words.tolist()
+    torch.testing.assert_close(without.score, empty.score)
 
 
 @settings(max_examples=40, deadline=None)
 @given(seed=seeds)
-def test_enough_constraints_are_enough(seed) -> None:
+def test_the_required_number_of_constraints_is_enough(seed) -> None:
     table, step = chain(1, 5, seed)
     image = [[(1,)], [(2, 3)], [(4,)]]
-    every = list(every_sequence(5, 4))
-    found = run(BeamSearch(len(every), 4), step, 1, automaton=automaton([image], required=2))
-    best = max(every, key=lambda s: (met(s, image, 2), log_prob(table[0], s)))
-    assert met(sequences(found, 0)[0], image, 2) == 2
-    assert log_prob(table[0], sequences(found, 0)[0]) == pytest.approx(log_prob(table[0], best), abs=1e-4)
+    candidates = list(all_sequences(5, 4))
+    result = run(BeamSearch(len(candidates), 4), step, 1, automaton=build_automaton([image], required=2))
+    best = max(candidates, key=lambda s: (num_satisfied(s, image, 2), log_prob(table[0], s)))
+    assert num_satisfied(sequences(result, 0)[0], image, 2) == 2
+    assert log_prob(table[0], sequences(result, 0)[0]) == pytest.approx(log_prob(table[0], best), abs=1e-4)
 
 
-def test_a_constraint_that_cannot_be_met_leaves_the_best_without_it() -> None:
+def test_a_constraint_that_cannot_be_satisfied_is_given_up() -> None:
     _, step = chain(1, 5, 3)
     search = BeamSearch(2, 3, rules=Rules(bad_words=(2,)))
-    found = run(search, step, 1, automaton=automaton([[[(2,)], [(1,)]]]))
-    first = sequences(found, 0)[0]
+    result = run(search, step, 1, automaton=build_automaton([[[(2,)], [(1,)]]]))
+    first = sequences(result, 0)[0]
     assert 1 in first
     assert 2 not in first
 
 
-def test_a_phrase_longer_than_the_caption_is_not_met_and_nothing_breaks() -> None:
+def test_a_phrase_longer_than_the_caption_is_not_satisfied() -> None:
     _, step = chain(2, 5, 3)
-    found = run(BeamSearch(2, 2), step, 2, automaton=automaton([[[(1, 2, 3)]], []]))
-    assert sequences(found, 0)
-    assert sequences(found, 1)
+    result = run(BeamSearch(2, 2), step, 2, automaton=build_automaton([[[(1, 2, 3)]], []]))
+    assert sequences(result, 0)
+    assert sequences(result, 1)
 
 
-@pytest.mark.parametrize("wrong", [[[[]]], [[[()]]]], ids=["no phrases", "no words"])
-def test_empty_constraints_are_refused(wrong) -> None:
-    with pytest.raises(ValueError, match="needs phrases"):
-        automaton(wrong)
+@pytest.mark.parametrize("constraints", [[[[]]], [[[()]]]], ids=["no phrases", "no words"])
+def test_empty_constraints_are_rejected(constraints) -> None:
+    with pytest.raises(ValueError, match="must have at least one phrase"):
+        build_automaton(constraints)
 
 
 @pytest.mark.parametrize("word", [-1, 2.5, "dog", True], ids=str)
-def test_a_word_of_a_constraint_that_is_no_index_is_refused(word) -> None:
+def test_a_word_of_a_constraint_that_is_not_an_index_is_rejected(word) -> None:
     with pytest.raises(ValueError, match="a word of a constraint must be an integer of at least 0, got .*"):
-        automaton([[[(1, word)]]])
+        build_automaton([[[(1, word)]]])
 
 
 @pytest.mark.parametrize("required", [0, -1, 2.5, True], ids=str)
-def test_a_number_of_constraints_that_is_none_is_refused(required) -> None:
+def test_an_invalid_number_of_required_constraints_is_rejected(required) -> None:
     with pytest.raises(ValueError, match="required must be an integer of at least 1, got .*"):
-        automaton([[[(1,)]]], required)
+        build_automaton([[[(1,)]]], required)
 
 
-def test_automata_are_of_the_images_and_over_the_words_of_the_model() -> None:
+def test_automata_must_fit_the_images_and_the_vocabulary() -> None:
     _, step = chain(2, 3, 0)
-    with pytest.raises(ValueError, match="a constraint has the word 7, of 3 words"):
-        run(BeamSearch(2, 3), step, 2, automaton=automaton([[[(7,)]], []]))
-    with pytest.raises(ValueError, match="automata of 1 images; 2 are needed"):
-        run(BeamSearch(2, 3), step, 2, automaton=automaton([[[(1,)]]]))
-    with pytest.raises(ValueError, match="images with constraints is 0"):
-        automaton([])
+    with pytest.raises(ValueError, match="below the vocabulary size 3, got 7"):
+        run(BeamSearch(2, 3), step, 2, automaton=build_automaton([[[(7,)]], []]))
+    with pytest.raises(ValueError, match="must be for 2 images, got 1"):
+        run(BeamSearch(2, 3), step, 2, automaton=build_automaton([[[(1,)]]]))
+    with pytest.raises(ValueError, match="images with constraints must be .*, got 0"):
+        build_automaton([])
 
 
-def test_the_states_are_no_more_than_can_be_reached() -> None:
-    built = automaton([[[(1,)], [(2,)], [(3,)]], [[(1, 2), (1, 3)]]])
-    assert built.states == 8
-    assert built.met[1].tolist() == [0, 0, 1, -1, -1, -1, -1, -1]
+def test_only_reachable_states_are_built() -> None:
+    built = build_automaton([[[(1,)], [(2,)], [(3,)]], [[(1, 2), (1, 3)]]])
+    assert built.num_states == 8
+    assert built.num_satisfied[1].tolist() == [0, 0, 1, -1, -1, -1, -1, -1]

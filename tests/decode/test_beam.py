@@ -1,4 +1,4 @@
-"""Beam search against enumeration, and against a slow beam search with lists."""
+"""Beam search against enumeration, and against a slow beam search over lists."""
 
 import itertools
 
@@ -11,20 +11,20 @@ from bua.decode import BeamSearch, DiverseBeamSearch, LengthPenalty, Rules, Samp
 from tests.helpers.markov import (
     BOS,
     EOS,
+    all_sequences,
     chain,
+    constant_chain,
     continuations,
-    every_sequence,
+    init_state,
     log_prob,
-    now,
+    make_step,
     run,
-    same,
     sequences,
-    start,
-    stepping,
+    transitions,
 )
 
 seeds = st.integers(0, 10**6)
-finishing = st.sampled_from(["retire", "compete"])
+finished_rules = st.sampled_from(["retire", "compete"])
 penalties = st.builds(LengthPenalty, st.sampled_from(["none", "average", "wu"]), st.sampled_from([0.5, 1.0]))
 some_words = st.lists(st.integers(1, 4), max_size=2)
 rules = st.builds(
@@ -39,26 +39,26 @@ rules = st.builds(
 
 
 def slow_steps(table, search: BeamSearch):
-    """Yield (log-probability, words) of what is live and of what is collected after each step."""
+    """Yield (log-probability, words) of the live and of the collected sequences after each step."""
     live, collected = [(0.0, ())], []
     for t in range(search.max_length):
         longer = []
-        for total, said in live:
-            if said and said[-1] == EOS:
-                longer.append((total, said))
+        for total, sequence in live:
+            if sequence and sequence[-1] == EOS:
+                longer.append((total, sequence))
                 continue
-            longer += [(total + p, (*said, w)) for w, p in continuations(table, search, said)]
+            longer += [(total + p, (*sequence, w)) for w, p in continuations(table, search, sequence)]
         live = sorted(longer, key=lambda one: -one[0])[: search.beam_size]
         if search.finished == "retire":
-            over = [one for one in live if one[1][-1] == EOS or t + 1 == search.max_length]
-            collected += over
-            live = [one for one in live if one not in over]
+            retired = [one for one in live if one[1][-1] == EOS or t + 1 == search.max_length]
+            collected += retired
+            live = [one for one in live if one not in retired]
         yield live, collected
 
 
 def best_of(collected, search: BeamSearch):
     """Return (score, words) of the best sequences, best first."""
-    scored = [(total / search.length(len(said)), said) for total, said in collected]
+    scored = [(total / search.length_penalty(len(sequence)), sequence) for total, sequence in collected]
     return sorted(scored, key=lambda one: -one[0])[: search.beam_size]
 
 
@@ -69,15 +69,17 @@ def slow_beam(table, search: BeamSearch):
 
 
 def steps_needed(table, search: BeamSearch) -> int:
-    """Return after how many steps nothing that may still come can change the result."""
+    """Return the number of steps after which further steps cannot change the result."""
     for step, (live, collected) in enumerate(slow_steps(table, search), start=1):
         if search.finished == "compete":
-            over = all(said[-1] == EOS for _, said in live)
+            done = all(sequence[-1] == EOS for _, sequence in live)
         else:
             worst = best_of(collected, search)[search.beam_size - 1 :]
-            best = max((total for total, _ in live), default=-torch.inf) / search.length(search.max_length)
-            over = not live or (bool(worst) and best <= worst[0][0])
-        if over:
+            best = max((total for total, _ in live), default=-torch.inf) / search.length_penalty(
+                search.max_length
+            )
+            done = not live or (bool(worst) and best <= worst[0][0])
+        if done:
             return step
     return search.max_length
 
@@ -85,137 +87,150 @@ def steps_needed(table, search: BeamSearch) -> int:
 @settings(max_examples=150, deadline=None)
 @given(
     seed=seeds,
-    width=st.integers(1, 5),
-    longest=st.integers(1, 6),
-    finished=finishing,
+    beam_size=st.integers(1, 5),
+    max_length=st.integers(1, 6),
+    finished=finished_rules,
     rules=rules,
-    length=penalties,
+    length_penalty=penalties,
 )
-def test_beam_search_equals_a_slow_one_with_lists(seed, width, longest, finished, rules, length) -> None:
+def test_beam_search_equals_a_slow_search_over_lists(
+    seed, beam_size, max_length, finished, rules, length_penalty
+) -> None:
     table, step = chain(2, 5, seed)
-    search = BeamSearch(width, longest, finished, rules, length)
-    found = run(search, step, 2)
+    search = BeamSearch(beam_size, max_length, finished, rules, length_penalty)
+    result = run(search, step, 2)
     for b in range(2):
         slow = slow_beam(table[b], search)
-        assert sequences(found, b) == [said for _, said in slow]
-        assert found.score[b, : len(slow)].tolist() == pytest.approx([score for score, _ in slow], abs=1e-4)
-        assert (found.score[b, len(slow) :] == -torch.inf).all()
+        assert sequences(result, b) == [sequence for _, sequence in slow]
+        assert result.score[b, : len(slow)].tolist() == pytest.approx([score for score, _ in slow], abs=1e-4)
+        assert (result.score[b, len(slow) :] == -torch.inf).all()
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=seeds, words=st.integers(2, 4), longest=st.integers(1, 4), finished=finishing, length=penalties)
-def test_a_wide_beam_finds_what_enumeration_finds(seed, words, longest, finished, length) -> None:
+@given(
+    seed=seeds,
+    words=st.integers(2, 4),
+    max_length=st.integers(1, 4),
+    finished=finished_rules,
+    length_penalty=penalties,
+)
+def test_a_wide_beam_finds_all_sequences(seed, words, max_length, finished, length_penalty) -> None:
     table, step = chain(2, words, seed)
-    every = list(every_sequence(words, longest))
-    found = run(BeamSearch(len(every), longest, finished, length=length), step, 2)
+    candidates = list(all_sequences(words, max_length))
+    result = run(BeamSearch(len(candidates), max_length, finished, length_penalty=length_penalty), step, 2)
     for b in range(2):
-        best = sorted((log_prob(table[b], s) / length(len(s)) for s in every), reverse=True)
-        assert found.score[b].tolist() == pytest.approx(best, abs=1e-4)
-        assert sorted(sequences(found, b)) == sorted(every)
+        best = sorted((log_prob(table[b], s) / length_penalty(len(s)) for s in candidates), reverse=True)
+        assert result.score[b].tolist() == pytest.approx(best, abs=1e-4)
+        assert sorted(sequences(result, b)) == sorted(candidates)
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=seeds, width=st.integers(1, 6), longest=st.integers(1, 6), finished=finishing, rules=rules)
-def test_log_probabilities_are_those_of_the_words_returned(seed, width, longest, finished, rules) -> None:
+@given(
+    seed=seeds,
+    beam_size=st.integers(1, 6),
+    max_length=st.integers(1, 6),
+    finished=finished_rules,
+    rules=rules,
+)
+def test_log_probabilities_are_those_of_the_returned_words(
+    seed, beam_size, max_length, finished, rules
+) -> None:
     table, step = chain(3, 5, seed)
-    found = run(BeamSearch(width, longest, finished, rules), step, 3)
-    assert found.score[:, 0].isfinite().all()
-    torch.testing.assert_close(found.log_prob, found.score)
-    for b, n in itertools.product(range(3), range(width)):
-        words = [w for w in found.words[b, n].tolist() if w != -1]
-        if found.score[b, n] == -torch.inf:
+    result = run(BeamSearch(beam_size, max_length, finished, rules), step, 3)
+    assert result.score[:, 0].isfinite().all()
+    torch.testing.assert_close(result.log_prob, result.score)
+    for b, n in itertools.product(range(3), range(beam_size)):
+        words = [w for w in result.words[b, n].tolist() if w != -1]
+        if result.score[b, n] == -torch.inf:
             assert not words
             continue
         assert words
         assert EOS not in words[:-1]
-        assert log_prob(table[b], words) == pytest.approx(float(found.log_prob[b, n]), abs=1e-4)
+        assert log_prob(table[b], words) == pytest.approx(float(result.log_prob[b, n]), abs=1e-4)
         pairs = itertools.pairwise([BOS, *words])
-        each = [float(now(table[b], t)[u, w]) for t, (u, w) in enumerate(pairs)]
-        assert found.word_log_prob[b, n, : len(words)].tolist() == pytest.approx(each, abs=1e-4)
-        assert not found.word_log_prob[b, n, len(words) :].any()
+        expected = [float(transitions(table[b], t)[u, w]) for t, (u, w) in enumerate(pairs)]
+        assert result.word_log_prob[b, n, : len(words)].tolist() == pytest.approx(expected, abs=1e-4)
+        assert not result.word_log_prob[b, n, len(words) :].any()
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=seeds, finished=finishing)
-def test_states_follow_the_words_that_they_belong_to(seed, finished) -> None:
+@given(seed=seeds, finished=finished_rules)
+def test_states_are_reordered_with_their_sequences(seed, finished) -> None:
     table, _ = chain(2, 5, seed)
-    plain = stepping(table)
-    seen = []
+    chain_step = make_step(table)
+    calls = []
 
     def step(last, state):
-        seen.append((last, state.said))
-        return plain(last, state)
+        calls.append((last, state.history))
+        return chain_step(last, state)
 
     run(BeamSearch(3, 5, finished), step, 2)
-    for (before, said), (_, after) in itertools.pairwise(seen):
-        # every state of the next step is that of a place of this one, with its word
-        there = {
-            (*s, w)
-            for b in range(2)
-            for s, w in zip(said[b].tolist(), before[b].tolist(), strict=True)
-            for s in [tuple(s)]
+    for (words, history), (_, next_history) in itertools.pairwise(calls):
+        # every state of the next step is a state of this step with its word appended
+        extended = {
+            (*s, w) for b in range(2) for s, w in zip(history[b].tolist(), words[b].tolist(), strict=True)
         }
-        assert {tuple(s) for b in range(2) for s in after[b].tolist()} <= there
+        assert {tuple(s) for b in range(2) for s in next_history[b].tolist()} <= extended
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=seeds, finished=finishing, rules=rules)
+@given(seed=seeds, finished=finished_rules, rules=rules)
 def test_images_of_a_batch_do_not_influence_one_another(seed, finished, rules) -> None:
     table, step = chain(3, 5, seed)
     search = BeamSearch(3, 5, finished, rules)
-    together = run(search, step, 3)
+    batch = run(search, step, 3)
     for b in range(3):
-        one = run(search, stepping(table[b : b + 1]), 1)
-        assert sequences(together, b) == sequences(one, 0)
-        torch.testing.assert_close(together.score[b], one.score[0])
+        one = run(search, make_step(table[b : b + 1]), 1)
+        assert sequences(batch, b) == sequences(one, 0)
+        torch.testing.assert_close(batch.score[b], one.score[0])
 
 
-def test_greedy_takes_the_most_likely_word_each_time() -> None:
+def test_greedy_search_takes_the_most_likely_word_at_every_step() -> None:
     table, step = chain(4, 6, 3)
-    found = run(greedy(7), step, 4)
+    result = run(greedy(7), step, 4)
     for b in range(4):
         last, expected = BOS, []
         while len(expected) < 7:
-            last = int(now(table[b], len(expected))[last].argmax())
+            last = int(transitions(table[b], len(expected))[last].argmax())
             expected.append(last)
             if last == EOS:
                 break
-        assert sequences(found, b) == [tuple(expected)]
+        assert sequences(result, b) == [tuple(expected)]
 
 
-def test_a_beam_wider_than_the_vocabulary_returns_what_there_is() -> None:
+def test_a_beam_wider_than_the_vocabulary_returns_all_sequences() -> None:
     _, step = chain(1, 2, 0)
-    found = run(BeamSearch(9, 2), step, 1)
-    assert sorted(sequences(found, 0)) == [(0,), (1, 0), (1, 1)]
-    assert found.words.shape == (1, 9, 2)
+    result = run(BeamSearch(9, 2), step, 1)
+    assert sorted(sequences(result, 0)) == [(0,), (1, 0), (1, 1)]
+    assert result.words.shape == (1, 9, 2)
 
 
-def calls(table, search: BeamSearch) -> int:
-    """Return how many steps a search takes."""
-    count, plain = 0, stepping(table)
+def num_steps(table, search: BeamSearch) -> int:
+    """Return the number of steps of a search."""
+    count, chain_step = 0, make_step(table)
 
     def step(last, state):
         nonlocal count
         count += 1
-        return plain(last, state)
+        return chain_step(last, state)
 
     run(search, step, len(table))
     return count
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=seeds, width=st.integers(1, 4), finished=finishing, length=penalties)
-@example(seed=131081, width=4, finished="retire", length=LengthPenalty("average"))
-def test_a_search_stops_early_and_loses_nothing_by_it(seed, width, finished, length) -> None:
+@given(seed=seeds, beam_size=st.integers(1, 4), finished=finished_rules, length_penalty=penalties)
+@example(seed=131081, beam_size=4, finished="retire", length_penalty=LengthPenalty("average"))
+def test_a_search_stops_as_soon_as_its_result_is_final(seed, beam_size, finished, length_penalty) -> None:
     table, step = chain(2, 4, seed)
     table[..., EOS] += 3
     table = table.log_softmax(-1)
-    search = BeamSearch(width, 40, finished, length=length)
-    found = run(search, stepping(table), 2)
-    for b in range(2):  # long sequences of the same pairs tie: their scores are compared
+    search = BeamSearch(beam_size, 40, finished, length_penalty=length_penalty)
+    result = run(search, make_step(table), 2)
+    for b in range(2):  # long sequences with the same pairs of words tie, so only scores are compared
         slow = [score for score, _ in slow_beam(table[b], search)]
-        assert found.score[b, : len(slow)].tolist() == pytest.approx(slow, abs=1e-4)
-    assert calls(table, search) == max(steps_needed(table[b], search) for b in range(2))
+        assert result.score[b, : len(slow)].tolist() == pytest.approx(slow, abs=1e-4)
+    assert num_steps(table, search) == max(steps_needed(table[b], search) for b in range(2))
 
 
 @pytest.mark.parametrize("finished", ["retire", "compete"])
@@ -223,24 +238,24 @@ def test_a_search_stops_early_and_loses_nothing_by_it(seed, width, finished, len
 def test_a_search_of_short_sequences_takes_few_steps(finished, rule) -> None:
     table, _ = chain(2, 4, 0)
     table[..., EOS] += 3
-    search = BeamSearch(3, 40, finished, length=LengthPenalty(rule, 0.5))
-    assert calls(table.log_softmax(-1), search) < 10
+    search = BeamSearch(3, 40, finished, length_penalty=LengthPenalty(rule, 0.5))
+    assert num_steps(table.log_softmax(-1), search) < 10
 
 
 def test_a_certain_end_takes_one_step() -> None:
     table = torch.full((1, 3, 3), -30.0)
     table[..., EOS] = -1e-9
-    assert calls(same(table), BeamSearch(1, 20)) == 1
-    assert calls(same(table), BeamSearch(1, 20, "compete")) == 1
+    assert num_steps(constant_chain(table), BeamSearch(1, 20)) == 1
+    assert num_steps(constant_chain(table), BeamSearch(1, 20, "compete")) == 1
 
 
 @pytest.mark.parametrize("finished", ["retire", "compete"])
-def test_the_length_limit_returns_the_unfinished(finished) -> None:
+def test_unfinished_sequences_are_returned_at_the_length_limit(finished) -> None:
     table = torch.full((1, 3, 3), -1.0)
     table[..., EOS] = -torch.inf
-    found = run(BeamSearch(2, 4, finished), stepping(same(table)), 1)
-    assert found.words.shape == (1, 2, 4)
-    assert (found.words > 0).all()
+    result = run(BeamSearch(2, 4, finished), make_step(constant_chain(table)), 1)
+    assert result.words.shape == (1, 2, 4)
+    assert (result.words > 0).all()
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf], ids=str)
@@ -249,38 +264,36 @@ def test_the_length_limit_returns_the_unfinished(finished) -> None:
     [BeamSearch(4, 5), BeamSearch(4, 5, "compete"), DiverseBeamSearch(4, 2, max_length=5), Sampling(50, 5)],
     ids=str,
 )
-def test_log_probabilities_that_are_not_numbers_are_refused(search, value) -> None:
+def test_invalid_log_probabilities_are_rejected(search, value) -> None:
     table, _ = chain(2, 4, 0)
     table[1, :, 2] = value
-    with pytest.raises(ValueError, match="not numbers"):
-        run(search, stepping(table), 2)
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        run(search, make_step(table), 2)
 
 
-def test_the_words_of_a_competing_search_end_once() -> None:
+def test_sequences_that_compete_end_once() -> None:
     table, step = chain(3, 4, 5)
-    found = run(BeamSearch(4, 12, "compete"), step, 3)
+    result = run(BeamSearch(4, 12, "compete"), step, 3)
     for b in range(3):
-        assert all(said.count(EOS) <= 1 for said in sequences(found, b))
-        assert len(set(sequences(found, b))) == len(sequences(found, b))
+        assert all(sequence.count(EOS) <= 1 for sequence in sequences(result, b))
+        assert len(set(sequences(result, b))) == len(sequences(result, b))
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"beam_size": 0}, {"max_length": 0}, {"finished": "never"}], ids=lambda w: str(w)
-)
-def test_impossible_searches_are_refused(wrong) -> None:
-    with pytest.raises(ValueError, match="must be|at least"):
-        BeamSearch(**wrong)
+@pytest.mark.parametrize("options", [{"beam_size": 0}, {"max_length": 0}, {"finished": "never"}], ids=str)
+def test_invalid_options_are_rejected(options) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        BeamSearch(**options)
 
 
-def test_length_penalties_are_those_of_the_formulas() -> None:
+def test_length_penalties_follow_their_formulas() -> None:
     assert LengthPenalty()(7) == 1
     assert LengthPenalty("average")(7) == 7
     assert LengthPenalty("wu", 0.6)(7) == pytest.approx((12 / 6) ** 0.6)
-    with pytest.raises(ValueError, match="average, wu"):
+    with pytest.raises(ValueError, match="must be one of none, average, wu"):
         LengthPenalty("mean")
-    with pytest.raises(ValueError, match="a number of at least 0 and at most 10"):
+    with pytest.raises(ValueError, match="must be a number of at least 0 and at most 10"):
         LengthPenalty("wu", -1)
 
 
-def test_start_has_one_sequence_an_image() -> None:
-    assert start(3).said.shape == (3, 1, 0)
+def test_the_initial_state_has_one_sequence_per_image() -> None:
+    assert init_state(3).history.shape == (3, 1, 0)

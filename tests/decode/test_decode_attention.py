@@ -1,4 +1,4 @@
-"""Where each word looked, and how likely it was, belong to that word: after every search."""
+"""Attention and log-probabilities of every search belong to the returned words."""
 
 import itertools
 
@@ -6,49 +6,50 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bua.decode import BeamSearch, DiverseBeamSearch, Sampling, automaton
+from bua.decode import BeamSearch, DiverseBeamSearch, Sampling, build_automaton
 from tests.decode.test_automaton import constraints
-from tests.decode.test_beam import finishing, seeds
-from tests.helpers.markov import BOS, chain, now, run, sequences
+from tests.decode.test_beam import finished_rules, seeds
+from tests.helpers.markov import BOS, chain, run, sequences, transitions
 
 IMAGES = 2
-width = st.integers(1, 4)
+beam_size = st.integers(1, 4)
 SEARCHES = {
-    "beam": st.builds(BeamSearch, width, st.just(5), finishing),
+    "beam": st.builds(BeamSearch, beam_size, st.just(5), finished_rules),
     "diverse": st.builds(
-        lambda each, groups, finished: DiverseBeamSearch(each * groups, groups, 0.5, 5, finished),
+        lambda size, groups, finished: DiverseBeamSearch(size * groups, groups, 0.5, 5, finished),
         st.integers(1, 2),
         st.integers(1, 3),
-        finishing,
+        finished_rules,
     ),
-    "constrained": st.builds(BeamSearch, width, st.just(5), finishing),
-    "sampling": st.builds(Sampling, width, st.just(5)),
+    "constrained": st.builds(BeamSearch, beam_size, st.just(5), finished_rules),
+    "sampling": st.builds(Sampling, beam_size, st.just(5)),
 }
 
 
-def test_every_search_is_tried() -> None:
+def test_all_kinds_of_searches_are_tested() -> None:
     assert len(SEARCHES) == 4
 
 
 @pytest.mark.parametrize("name", SEARCHES)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), seed=seeds)
-def test_looks_and_log_probabilities_are_those_of_the_words_returned(name: str, data, seed) -> None:
-    """In these chains every word looks at the word before it."""
+def test_attention_and_log_probabilities_are_those_of_the_returned_words(name: str, data, seed) -> None:
+    """In these chains every word attends to the word before it."""
     table, step = chain(IMAGES, 5, seed)
-    more = {}
+    options = {}
     if name == "constrained":
-        more = {"automaton": automaton(data.draw(st.lists(constraints, min_size=IMAGES, max_size=IMAGES)))}
+        drawn = data.draw(st.lists(constraints, min_size=IMAGES, max_size=IMAGES))
+        options = {"automaton": build_automaton(drawn)}
     search = data.draw(SEARCHES[name])
-    found = run(search, step, IMAGES, **more)
+    result = run(search, step, IMAGES, **options)
     for b in range(IMAGES):
-        assert sequences(found, b)
-        for n, t in itertools.product(range(found.words.shape[1]), range(found.words.shape[2])):
-            word, last = int(found.words[b, n, t]), int(found.words[b, n, t - 1]) if t else BOS
+        assert sequences(result, b)
+        for n, t in itertools.product(range(result.words.shape[1]), range(result.words.shape[2])):
+            word, last = int(result.words[b, n, t]), int(result.words[b, n, t - 1]) if t else BOS
             if word == -1:
-                assert not found.weights[b, n, t].any()
-                assert not found.word_log_prob[b, n, t]
+                assert not result.weights[b, n, t].any()
+                assert not result.word_log_prob[b, n, t]
                 continue
-            assert found.weights[b, n, t].nonzero().flatten().tolist() == [last]
-            wanted = float(now(table[b], t)[last, word])
-            assert float(found.word_log_prob[b, n, t]) == pytest.approx(wanted, abs=1e-4)
+            assert result.weights[b, n, t].nonzero().flatten().tolist() == [last]
+            expected = float(transitions(table[b], t)[last, word])
+            assert float(result.word_log_prob[b, n, t]) == pytest.approx(expected, abs=1e-4)

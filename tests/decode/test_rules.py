@@ -1,4 +1,4 @@
-"""Rules leave out exactly the words that they name, and never everything."""
+"""Rules ban exactly the words that they should, and never all of them."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bua.decode import BeamSearch, DiverseBeamSearch, Rules, Sampling, SpecialTokens
 from bua.text.vocabulary import BOS, EOS, PADDING, UNKNOWN
 from tests.decode.test_beam import rules
-from tests.helpers.markov import SPECIAL, chain, forbidden, run, sequences
+from tests.helpers.markov import SPECIAL, chain, is_forbidden, run, sequences
 
 words = st.lists(st.integers(1, 4), max_size=6)
 
@@ -18,42 +18,41 @@ words = st.lists(st.integers(1, 4), max_size=6)
 @settings(max_examples=200, deadline=None)
 @given(
     rules=rules,
-    said=st.lists(words, min_size=1, max_size=3).filter(lambda s: len({*map(len, s)}) == 1),
+    histories=st.lists(words, min_size=1, max_size=3).filter(lambda s: len({*map(len, s)}) == 1),
     last=st.booleans(),
 )
-def test_a_word_is_left_out_where_a_rule_forbids_it(rules, said, last) -> None:
-    log_probs = torch.randn(1, len(said), 5).log_softmax(-1)
-    history = torch.tensor(said, dtype=torch.long).view(1, len(said), -1)
-    allowed = rules.apply(log_probs, history, SPECIAL, last)
-    for n, before in enumerate(said):
-        free = [w for w in range(5) if not forbidden(rules, tuple(before), w, last)] or [0]
-        assert [w for w in range(5) if allowed[0, n, w] > -torch.inf] == free
-        assert all(allowed[0, n, w] == log_probs[0, n, w] for w in free)
+def test_a_word_is_banned_if_and_only_if_a_rule_forbids_it(rules, histories, last) -> None:
+    log_probs = torch.randn(1, len(histories), 5).log_softmax(-1)
+    words_so_far = torch.tensor(histories, dtype=torch.long).view(1, len(histories), -1)
+    allowed = rules.apply(log_probs, words_so_far, SPECIAL, last)
+    for n, history in enumerate(histories):
+        expected = [w for w in range(5) if not is_forbidden(rules, tuple(history), w, last)] or [0]
+        assert [w for w in range(5) if allowed[0, n, w] > -torch.inf] == expected
+        assert all(allowed[0, n, w] == log_probs[0, n, w] for w in expected)
 
 
-def test_padding_beginning_and_unknown_words_are_never_said_unless_wanted() -> None:
-    log_probs, nothing = torch.zeros(1, 1, 6), torch.zeros(1, 1, 0, dtype=torch.long)
-    silent = Rules().apply(log_probs, nothing, SpecialTokens())[0, 0] == -torch.inf
-    assert silent.nonzero().flatten().tolist() == sorted([PADDING, BOS, UNKNOWN])
-    free = Rules(unknown=True).apply(log_probs, nothing, SpecialTokens())[0, 0]
-    assert free[UNKNOWN] == 0
+def test_padding_bos_and_unknown_words_are_banned_by_default() -> None:
+    log_probs, empty = torch.zeros(1, 1, 6), torch.zeros(1, 1, 0, dtype=torch.long)
+    banned = Rules().apply(log_probs, empty, SpecialTokens())[0, 0] == -torch.inf
+    assert banned.nonzero().flatten().tolist() == sorted([PADDING, BOS, UNKNOWN])
+    allowed = Rules(allow_unknown=True).apply(log_probs, empty, SpecialTokens())[0, 0]
+    assert allowed[UNKNOWN] == 0
 
 
-def test_what_is_stuck_ends_even_where_the_model_never_would() -> None:
+def test_a_sequence_without_allowed_words_ends_even_if_the_model_forbids_it() -> None:
     log_probs = torch.full((1, 1, 5), -1.0)
     log_probs[..., EOS] = -torch.inf
-    end = Rules(bad_words=(4,)).apply(log_probs, torch.zeros(1, 1, 0, dtype=torch.long), SpecialTokens())[
-        0, 0
-    ]
-    assert end.isfinite().nonzero().flatten().tolist() == [EOS]
+    empty = torch.zeros(1, 1, 0, dtype=torch.long)
+    allowed = Rules(bad_words=(4,)).apply(log_probs, empty, SpecialTokens())[0, 0]
+    assert allowed.isfinite().nonzero().flatten().tolist() == [EOS]
 
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), rules=rules)
-def test_a_search_never_returns_nothing(seed, rules) -> None:
+def test_a_search_always_returns_sequences(seed, rules) -> None:
     _, step = chain(2, 5, seed)
-    found = run(BeamSearch(2, 6, rules=rules), step, 2)
-    assert all(sequences(found, b) for b in range(2))
+    result = run(BeamSearch(2, 6, rules=rules), step, 2)
+    assert all(sequences(result, b) for b in range(2))
 
 
 @pytest.mark.parametrize(
@@ -68,35 +67,37 @@ def test_a_search_never_returns_nothing(seed, rules) -> None:
     ],
     ids=str,
 )
-def test_no_caption_ends_with_a_banned_ending_though_the_length_limit_cuts_it(search) -> None:
+def test_no_caption_ends_with_a_bad_ending_at_the_length_limit(search) -> None:
     table, step = chain(8, 4, 0)
-    table[..., SPECIAL.eos] -= 20  # captions are cut
-    found = run(replace(search, rules=Rules(bad_endings=(1, 2))), step, 8)
-    last = {said[-1] for b in range(8) for said in sequences(found, b)}
-    assert last - {SPECIAL.eos} == {3}
+    table[..., SPECIAL.eos] -= 20  # captions reach the length limit
+    result = run(replace(search, rules=Rules(bad_endings=(1, 2))), step, 8)
+    last_words = {sequence[-1] for b in range(8) for sequence in sequences(result, b)}
+    assert last_words - {SPECIAL.eos} == {3}
 
 
-def test_words_are_found_in_the_vocabulary_and_unheard_ones_forgotten() -> None:
+def test_words_become_indices_and_unknown_words_are_dropped() -> None:
     index = {"a": 4, "with": 5}.get
-    found = Rules(bad_words=("a", "zebra"), repeatable_words=("with",), bad_endings=["a", 9]).indexed(index)
-    assert (found.bad_words, found.repeatable_words, found.bad_endings) == ((4,), (5,), (4, 9))
-    assert Rules().indexed(index).repeatable_words is None
+    rules = Rules(bad_words=("a", "zebra"), repeatable_words=("with",), bad_endings=["a", 9]).to_indices(
+        index
+    )
+    assert (rules.bad_words, rules.repeatable_words, rules.bad_endings) == ((4,), (5,), (4, 9))
+    assert Rules().to_indices(index).repeatable_words is None
 
 
-def test_words_that_the_vocabulary_lacks_are_known_by_rule() -> None:
+def test_unknown_words_are_returned_by_rule() -> None:
     index = {"a": 4, "with": 5}.get
-    found = Rules(bad_words=("a", "zebra", 7), repeatable_words=("With",), bad_endings=["a", "of", "on"])
-    assert found.unheard(index) == {
+    rules = Rules(bad_words=("a", "zebra", 7), repeatable_words=("With",), bad_endings=["a", "of", "on"])
+    assert rules.unknown_words(index) == {
         "bad_words": ["zebra"],
         "repeatable_words": ["With"],
         "bad_endings": ["of", "on"],
     }
-    assert Rules(bad_words=("a",)).unheard(index) == {}
-    assert found.indexed(index).unheard(index) == {}
+    assert Rules(bad_words=("a",)).unknown_words(index) == {}
+    assert rules.to_indices(index).unknown_words(index) == {}
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "options",
     [
         {"bad_words": "cat"},
         {"bad_endings": [["a"]]},
@@ -106,14 +107,14 @@ def test_words_that_the_vocabulary_lacks_are_known_by_rule() -> None:
     ],
     ids=str,
 )
-def test_rules_that_mean_something_else_are_refused(wrong) -> None:
-    with pytest.raises(ValueError, match="needed"):
-        Rules(**wrong)
+def test_invalid_options_are_rejected(options) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Rules(**options)
 
 
 @pytest.mark.parametrize("word", [-1, 5])
 @pytest.mark.parametrize("name", ["bad_words", "bad_endings"])
-def test_an_index_of_a_rule_that_is_no_word_is_refused(name, word) -> None:
-    log_probs, nothing = torch.zeros(1, 1, 5), torch.zeros(1, 1, 0, dtype=torch.long)
-    with pytest.raises(ValueError, match=f"{name} are .*, of 5 words"):
-        Rules(**{name: (word,)}).apply(log_probs, nothing, SPECIAL, last=True)
+def test_an_index_outside_the_vocabulary_is_rejected(name, word) -> None:
+    log_probs, empty = torch.zeros(1, 1, 5), torch.zeros(1, 1, 0, dtype=torch.long)
+    with pytest.raises(ValueError, match=f"{name} must be indices below the vocabulary size 5, got"):
+        Rules(**{name: (word,)}).apply(log_probs, empty, SPECIAL, last=True)

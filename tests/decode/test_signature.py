@@ -1,4 +1,4 @@
-"""A search in a line."""
+"""Signatures of searches."""
 
 import dataclasses
 
@@ -16,11 +16,13 @@ RULES = st.builds(
     repeatable_words=st.none() | st.lists(st.integers(4, 9), max_size=2).map(tuple),
     bad_endings=st.lists(st.integers(4, 9), max_size=2).map(tuple),
 )
-LENGTHS = st.builds(LengthPenalty, rule=st.sampled_from(["none", "average", "wu"]), alpha=st.floats(0.5, 2))
+LENGTH_PENALTIES = st.builds(
+    LengthPenalty, rule=st.sampled_from(["none", "average", "wu"]), alpha=st.floats(0.5, 2)
+)
 SEARCHES = st.one_of(
     st.builds(
         Sampling,
-        width=st.integers(1, 3),
+        num_samples=st.integers(1, 3),
         temperature=st.sampled_from([0.5, 1.0]),
         top_k=st.none() | st.integers(1, 3),
         top_p=st.none() | st.sampled_from([0.5, 0.9]),
@@ -28,24 +30,25 @@ SEARCHES = st.one_of(
     ),
     st.builds(
         BeamSearch,
-        width=st.integers(1, 3),
+        beam_size=st.integers(1, 3),
         finished=st.sampled_from(["retire", "compete"]),
         rules=RULES,
-        length=LENGTHS,
+        length_penalty=LENGTH_PENALTIES,
     ),
-    st.builds(DiverseBeamSearch, width=st.just(6), num_groups=st.sampled_from([2, 3]), rules=RULES),
+    st.builds(DiverseBeamSearch, beam_size=st.just(6), num_groups=st.sampled_from([2, 3]), rules=RULES),
 )
 
 
 @given(one=SEARCHES, other=SEARCHES)
-def test_two_searches_are_called_the_same_only_if_they_are(one, other) -> None:
+def test_signatures_are_equal_if_and_only_if_searches_are(one, other) -> None:
     assert (search_signature(one) == search_signature(other)) == (one == other)
 
 
 @pytest.mark.parametrize("kind", [Sampling, BeamSearch, DiverseBeamSearch])
-def test_every_option_that_is_changed_is_told(kind) -> None:
+def test_changed_options_are_listed(kind) -> None:
     changed = {
         "beam_size": 12,
+        "num_samples": 3,
         "max_length": 7,
         "temperature": 0.5,
         "top_k": 3,
@@ -54,12 +57,12 @@ def test_every_option_that_is_changed_is_told(kind) -> None:
     }
     changed |= {
         "num_groups": 2,
-        "strength": 0.25,
+        "diversity_penalty": 0.25,
         "rules": Rules(no_repeat_ngram_size=3),
-        "length": LengthPenalty("wu"),
+        "length_penalty": LengthPenalty("wu"),
     }
     for field in dataclasses.fields(kind):
         options = {field.name: changed[field.name]}
-        told = {"rules": "rules.no_repeat_ngram_size=3", "length": "length.rule=wu"}
-        line = search_signature(kind(**options))
-        assert told.get(field.name, f"{field.name}={changed[field.name]}") in line
+        nested = {"rules": "rules.no_repeat_ngram_size=3", "length_penalty": "length_penalty.rule=wu"}
+        expected = nested.get(field.name, f"{field.name}={changed[field.name]}")
+        assert expected in search_signature(kind(**options))

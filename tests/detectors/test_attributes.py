@@ -1,4 +1,4 @@
-"""The attribute loss against a slow loop over the labels of its definition."""
+"""The attribute loss against a slow loop over the labels in its definition."""
 
 import math
 
@@ -6,14 +6,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.detectors.attributes import attribute_loss
+from bua.detectors.rcnn import attribute_loss
 
 SLOTS = 16
 ATTRIBUTES = 20
 
 
 def slow_loss(logits: list[list[float]], slots: list[list[int]]) -> float:
-    """Average over the labels of a region, -1 being none, then over the regions that have one."""
+    """Average over the labels of each region (-1 is no label), then over the regions that have one."""
     total, regions = 0.0, 0
     for row, labels in zip(logits, slots, strict=True):
         real = [label for label in labels if label != -1]
@@ -27,7 +27,7 @@ LABELS = st.sets(st.integers(1, ATTRIBUTES), max_size=SLOTS).map(sorted)
 
 
 @given(regions=st.lists(st.tuples(LABELS, st.booleans()), min_size=1, max_size=6), seed=st.integers(0, 99))
-def test_loss_and_gradient_are_those_of_the_definition(regions, seed) -> None:
+def test_loss_and_gradient_equal_the_definition(regions, seed) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(len(regions), ATTRIBUTES + 1, generator=generator, dtype=torch.float64) * 3
     slots = [
@@ -48,7 +48,7 @@ def test_loss_and_gradient_are_those_of_the_definition(regions, seed) -> None:
         assert math.isclose(logits.grad[row, 0].item(), slope, abs_tol=1e-5)
 
 
-def test_an_object_without_attributes_trains_no_attribute_and_an_unknown_one_nothing() -> None:
+def test_an_object_without_attributes_trains_no_attribute_and_an_unlabeled_one_is_ignored() -> None:
     logits = torch.zeros(2, 3, requires_grad=True)
     targets = torch.tensor([[True, False, False], [False, False, False]])
     attribute_loss(logits, targets).backward()
@@ -56,6 +56,6 @@ def test_an_object_without_attributes_trains_no_attribute_and_an_unknown_one_not
     assert logits.grad[1].abs().sum() == 0
 
 
-def test_a_region_that_is_sure_of_another_attribute_has_a_finite_loss() -> None:
+def test_an_attribute_of_probability_zero_leaves_the_loss_finite() -> None:
     logits = torch.tensor([[0.0, -torch.inf, 5.0]])
     assert torch.isfinite(attribute_loss(logits, torch.tensor([[False, False, True]])))

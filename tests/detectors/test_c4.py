@@ -1,4 +1,4 @@
-"""Each piece of the paper's detector against a reference written from its formulas."""
+"""Each part of the paper's detector against a reference written from its formulas."""
 
 import math
 
@@ -9,24 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bua.detectors.boxes import BoxConvention
-from bua.detectors.c4.anchors import base_anchors, grid_anchors
-from bua.detectors.c4.model import C4RCNN
-from bua.detectors.c4.rpn import ProposalNetwork, ProposalRule
+from bua.detectors.c4.rpn import ProposalNetwork, ProposalOptions, base_anchors, grid_anchors
 from bua.detectors.c4.trunk import Trunk
 from bua.detectors.resize import Resize
-from tests.detectors.test_boxes import slow_decode, slow_nms
-
-SMALL, LARGER = (Resize(side=side, longest=2 * side, rule="caffe") for side in (64, 160))
+from tests.helpers.detectors import SMALL, slow_decode, slow_nms, small_c4
 
 
-def small(**options) -> C4RCNN:
-    """A detector of the true widths with one block a stage."""
-    torch.manual_seed(0)
-    more = {"blocks": (1, 1, 1, 1), "proposals": 20, "resize": SMALL} | options
-    return C4RCNN(classes=["a", "b", "c"], attributes=["x", "y"], **more).eval()
-
-
-def test_base_anchors_are_those_of_the_release() -> None:
+def test_base_anchors_equal_those_of_the_release() -> None:
     assert base_anchors().tolist() == [
         *([-38, -16, 53, 31], [-84, -40, 99, 55], [-176, -88, 191, 103], [-360, -184, 375, 199]),
         *([-24, -24, 39, 39], [-56, -56, 71, 71], [-120, -120, 135, 135], [-248, -248, 263, 263]),
@@ -34,7 +23,7 @@ def test_base_anchors_are_those_of_the_release() -> None:
     ]
 
 
-def test_grid_anchors_move_by_whole_strides_row_by_row() -> None:
+def test_grid_anchors_are_shifted_by_whole_strides_row_by_row() -> None:
     base = torch.tensor([[0.0, 0, 1, 1], [5, 5, 6, 7]])
     expected = [
         (base + torch.tensor([x * 16, y * 16, x * 16, y * 16])).tolist() for y in range(2) for x in range(3)
@@ -43,7 +32,7 @@ def test_grid_anchors_move_by_whole_strides_row_by_row() -> None:
 
 
 def slow_map_side(side: int) -> int:
-    """Caffe's sizes: convolutions round down, the pooling of the stem rounds up."""
+    """Return Caffe's size of the map: convolutions round down, the pooling of the stem rounds up."""
     conv = (side + 2 * 3 - 7) // 2 + 1
     pool = math.ceil((conv - 3) / 2) + 1
     half = (pool - 1) // 2 + 1
@@ -71,7 +60,7 @@ def test_the_stem_pools_without_padding_and_rounds_up() -> None:
     assert pooled[0, 0].tolist() == torch.tensor(expected).tolist()
 
 
-def test_strides_lie_in_the_first_convolution_and_the_last_stage_dilates() -> None:
+def test_strides_are_in_the_first_convolution_and_the_last_stage_is_dilated() -> None:
     trunk = Trunk(blocks=(3, 4, 23, 3), dilated=True)
     for stage in (trunk.layer2, trunk.layer3):
         assert (stage[0].conv1.stride, stage[0].conv2.stride) == ((2, 2), (1, 1))
@@ -119,7 +108,7 @@ def test_regions_are_pooled_as_caffe_pools_them(seed) -> None:
 
 
 def test_a_region_feature_is_the_mean_of_the_last_stage_over_its_pooled_map() -> None:
-    model = small()
+    model = small_c4()
     maps = torch.rand(1, 1024, 5, 7)
     box = torch.tensor([[10.0, 3, 77, 61]])
     with torch.no_grad():
@@ -129,27 +118,27 @@ def test_a_region_feature_is_the_mean_of_the_last_stage_over_its_pooled_map() ->
     torch.testing.assert_close(ours, expected)
 
 
-def slow_proposals(scores, deltas, anchors, size, scale, rule, convention) -> list[list[float]]:
+def slow_proposals(scores, deltas, anchors, size, scale, options, convention) -> list[list[float]]:
     """The proposal layer, one anchor after the other."""
     found = []
-    for n, (anchor, delta, (background, thing)) in enumerate(zip(anchors, deltas, scores, strict=True)):
-        x1, y1, x2, y2 = slow_decode(anchor, delta, convention.pixel, (1, 1, 1, 1), rule.limit)
-        right, bottom = size[1] - convention.pixel, size[0] - convention.pixel
+    for n, (anchor, delta, (background, foreground)) in enumerate(zip(anchors, deltas, scores, strict=True)):
+        x1, y1, x2, y2 = slow_decode(anchor, delta, convention.offset, (1, 1, 1, 1), options.max_log_scale)
+        right, bottom = size[1] - convention.offset, size[0] - convention.offset
         x1, x2 = min(max(x1, 0), right), min(max(x2, 0), right)
         y1, y2 = min(max(y1, 0), bottom), min(max(y2, 0), bottom)
-        w, h = x2 - x1 + convention.pixel, y2 - y1 + convention.pixel
-        probability = 1 / (1 + math.exp(background - thing))
+        w, h = x2 - x1 + convention.offset, y2 - y1 + convention.offset
+        probability = 1 / (1 + math.exp(background - foreground))
         found.append((probability, n, [x1, y1, x2, y2], w, h))
-    least = rule.min_side * scale
-    if least:
-        found = [f for f in found if f[3] >= least and f[4] >= least]
-    found = sorted(found, key=lambda f: -f[0])[: rule.before]
+    min_side = options.min_side * scale
+    if min_side:
+        found = [f for f in found if f[3] >= min_side and f[4] >= min_side]
+    found = sorted(found, key=lambda f: -f[0])[: options.pre_nms_top_n]
     found = [f for f in found if f[3] > 0 and f[4] > 0]
     boxes = np.array([f[2] for f in found], np.float32).reshape(-1, 4)
     kept = slow_nms(
-        boxes, [f[0] for f in found], rule.nms_iou, np.float32(convention.pixel), convention.inclusive
+        boxes, [f[0] for f in found], options.nms_iou, np.float32(convention.offset), convention.inclusive
     )
-    return [found[k][2] for k in kept[: rule.after]]
+    return [found[k][2] for k in kept[: options.post_nms_top_n]]
 
 
 @pytest.mark.parametrize("convention", [BoxConvention.CAFFE, BoxConvention.MODERN], ids=lambda c: c.name)
@@ -161,14 +150,17 @@ def test_proposals_equal_the_loop_over_anchors(convention, seed, min_side) -> No
     anchors = grid_anchors(network.anchors, 3, 4, 16)
     scores = torch.from_numpy(rng.standard_normal((len(anchors), 2))).float()
     deltas = torch.from_numpy(rng.normal(0, 0.3, (len(anchors), 4))).float()
-    rule = ProposalRule(before=60, after=12, nms_iou=0.7, min_side=min_side, limit=None)
-    ours, logits = network.propose(scores, deltas, anchors, size=(48, 64), scale=1.5, rule=rule)
-    slow = slow_proposals(scores.tolist(), deltas.tolist(), anchors.tolist(), (48, 64), 1.5, rule, convention)
+    options = ProposalOptions(
+        pre_nms_top_n=60, post_nms_top_n=12, nms_iou=0.7, min_side=min_side, max_log_scale=None
+    )
+    ours, logits = network.propose(scores, deltas, anchors, size=(48, 64), scale=1.5, options=options)
+    arrays = scores.tolist(), deltas.tolist(), anchors.tolist()
+    slow = slow_proposals(*arrays, (48, 64), 1.5, options, convention)
     np.testing.assert_allclose(ours, np.array(slow).reshape(-1, 4), atol=1e-3)
     assert logits.tolist() == sorted(logits.tolist(), reverse=True)
 
 
-def test_scores_deltas_and_anchors_of_a_cell_stay_together() -> None:
+def test_scores_deltas_and_anchors_of_a_cell_belong_together() -> None:
     network = ProposalNetwork(BoxConvention.CAFFE)
     with torch.no_grad():
         network.conv.weight.zero_()
@@ -186,8 +178,8 @@ def test_scores_deltas_and_anchors_of_a_cell_stay_together() -> None:
     assert (anchors[12:24] - anchors[:12]).tolist() == [[16, 0, 16, 0]] * 12
 
 
-def test_colours_are_blue_green_red_minus_caffes_means() -> None:
-    model, seen = small(), {}
+def test_channels_are_blue_green_red_minus_caffes_means() -> None:
+    model, seen = small_c4(), {}
     model.trunk.map = lambda images: seen.setdefault("images", images)
     model.map(torch.tensor([10.0, 20.0, 30.0]).reshape(1, 3, 1, 1).expand(1, 3, 2, 2))
     expected = [30 - 102.9801, 20 - 115.9465, 10 - 122.7717]
@@ -195,40 +187,39 @@ def test_colours_are_blue_green_red_minus_caffes_means() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 200), (12, 9)])
-def test_every_photograph_has_a_region_even_one_too_small_for_proposals(size) -> None:
-    model = small()
+def test_every_image_has_a_region_even_one_too_small_for_proposals(size) -> None:
+    model = small_c4()
     prepared = Resize(side=600, longest=1000, rule="caffe").prepare(np.full((*size, 3), 99, np.uint8))
     with torch.no_grad():
-        found = model.propose(prepared.pixels[None], [prepared.frame], [None])[0]
+        found = model.propose(prepared.pixels[None], [prepared.geometry], [None])[0]
     assert len(found) >= 1
-    boxes = found.photo_boxes
+    boxes = found.original_boxes
     assert (boxes >= -1e-3).all()
     assert (boxes[:, 2] <= size[1]).all()
-    if min(size) < 16:  # Caffe's least side of a proposal
+    if min(size) < 16:  # the least side of a proposal
         assert len(found) == 1
 
 
-def test_images_of_a_batch_do_not_change_each_other() -> None:
-    model = small()
+def test_images_of_a_batch_do_not_affect_each_other() -> None:
+    model = small_c4()
     rng = np.random.default_rng(1)
     images = [SMALL.prepare(rng.integers(0, 255, (70, 90, 3), np.uint8)) for _ in range(3)]
     with torch.no_grad():
-        together = model.propose(
-            torch.stack([i.pixels for i in images]), [i.frame for i in images], [None] * 3
-        )
-        for image, found in zip(images, together, strict=True):
-            alone = model.propose(image.pixels[None], [image.frame], [None])[0]
+        pixels, geometries = torch.stack([i.pixels for i in images]), [i.geometry for i in images]
+        batch = model.propose(pixels, geometries, [None] * 3)
+        for image, found in zip(images, batch, strict=True):
+            alone = model.propose(image.pixels[None], [image.geometry], [None])[0]
             torch.testing.assert_close(alone.boxes, found.boxes, atol=3e-2, rtol=1e-3)
             torch.testing.assert_close(alone.features, found.features, atol=1e-4, rtol=1e-3)
 
 
-def test_given_boxes_are_described_in_their_order() -> None:
-    model = small()
+def test_given_boxes_keep_their_order() -> None:
+    model = small_c4()
     prepared = SMALL.prepare(np.random.default_rng(0).integers(0, 255, (70, 90, 3), np.uint8))
     boxes = torch.tensor([[5.0, 5, 60, 60], [0, 0, 89, 69], [20, 10, 40, 66]])
     with torch.no_grad():
         found, other = (
-            model.propose(prepared.pixels[None], [prepared.frame], [b])[0] for b in (boxes, boxes.flip(0))
+            model.propose(prepared.pixels[None], [prepared.geometry], [b])[0] for b in (boxes, boxes.flip(0))
         )
-    torch.testing.assert_close(found.photo_boxes, boxes)
+    torch.testing.assert_close(found.original_boxes, boxes)
     torch.testing.assert_close(found.features, other.features.flip(0))

@@ -1,4 +1,4 @@
-"""Training the paper's detector: targets and losses against loops, and what learns."""
+"""Training the paper's detector: targets and losses against loops, and which parameters are trained."""
 
 import math
 
@@ -8,10 +8,9 @@ import torch
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from bua.detectors.boxes import BoxConvention
-from bua.detectors.c4.anchors import grid_anchors
-from bua.detectors.c4.rpn import ProposalNetwork
+from bua.detectors.c4.rpn import ProposalNetwork, grid_anchors
 from bua.detectors.resize import Resize
-from tests.detectors.test_c4 import LARGER, SMALL, small
+from tests.helpers.detectors import LARGER, SMALL, small_c4
 
 
 def target() -> dict[str, torch.Tensor]:
@@ -22,13 +21,13 @@ def target() -> dict[str, torch.Tensor]:
     }
 
 
-def test_training_reaches_every_part_that_is_not_frozen() -> None:
-    model = small(frozen_stages=3, resize=LARGER).train()
+def test_every_part_that_is_not_frozen_has_gradients() -> None:
+    model = small_c4(frozen_stages=3, resize=LARGER).train()
     losses = model.losses([torch.rand(3, 70, 90)], [target()])
     assert set(losses) == {"rpn_class", "rpn_box", "class", "box", "attribute"}
     sum(losses.values()).backward()
-    without = {name for name, p in model.named_parameters() if p.grad is None}
-    assert without == {
+    without_gradient = {name for name, p in model.named_parameters() if p.grad is None}
+    assert without_gradient == {
         name
         for name, _ in model.named_parameters()
         if name.startswith(("trunk.conv1", "trunk.layer1", "trunk.layer2", "trunk.layer3.0.downsample"))
@@ -36,14 +35,14 @@ def test_training_reaches_every_part_that_is_not_frozen() -> None:
     assert all(torch.isfinite(value) for value in losses.values())
 
 
-def test_torchvisions_weights_compute_the_same_from_what_this_network_sees(tmp_path) -> None:
-    """Red first, from 0 to 1 and normed there; blue first, from 0 to 255 less Caffe's means here."""
+def test_torchvisions_weights_compute_the_same_from_the_input_of_this_network(tmp_path) -> None:
+    """torchvision expects normalized RGB from 0 to 1, this network BGR from 0 to 255 minus Caffe's means."""
     net = ResNet(Bottleneck, [1, 1, 1, 1]).eval()
     with torch.no_grad():
         net.bn1.running_mean.normal_()
         net.bn1.running_var.uniform_(0.5, 2)
     torch.save(net.state_dict(), tmp_path / "resnet.pth")
-    model = small(pretrained=str(tmp_path / "resnet.pth"))
+    model = small_c4(pretrained=str(tmp_path / "resnet.pth"))
     image = torch.rand(3, 60, 60)
     mean, std = (torch.tensor(v).reshape(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     with torch.no_grad():
@@ -53,7 +52,7 @@ def test_torchvisions_weights_compute_the_same_from_what_this_network_sees(tmp_p
     assert torch.equal(model.trunk.layer2[0].conv2.weight, net.layer2[0].conv2.weight)
 
 
-def test_a_thing_that_no_anchor_meets_makes_no_anchor_a_thing() -> None:
+def test_an_object_that_overlaps_no_anchor_makes_no_anchor_positive() -> None:
     network = ProposalNetwork(BoxConvention.CAFFE)
     anchors = grid_anchors(network.anchors, 12, 16, 16)
     corner = torch.tensor([[0.0, 0, 3, 3]])
@@ -67,23 +66,23 @@ def _inside(anchors: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return (x1 >= 0) & (y1 >= 0) & (x2 < width) & (y2 < height)
 
 
-def test_mirrored_boxes_are_the_mirror_of_the_boxes() -> None:
-    """A box of pixels 10 to 19 of 100 is one of 80 to 89 when mirrored: nothing moves by a pixel."""
-    model, seen = small(resize=Resize(side=100, longest=100, rule="caffe")), []
+def test_mirrored_boxes_cover_the_mirrored_pixels() -> None:
+    """A box over the pixels 10 to 19 of 100 covers 80 to 89 when mirrored, without a shift by one pixel."""
+    model, seen = small_c4(resize=Resize(side=100, longest=100, rule="caffe")), []
     model._sample = lambda boxes, truth, labels: seen.append(truth) or (truth, labels, torch.arange(1))
     for x1, x2 in ((10.0, 20.0), (80.0, 90.0)):
-        one = {
+        target = {
             "boxes": torch.tensor([[x1, 5, x2, 50]]),
             "labels": torch.tensor([1]),
             "attributes": torch.zeros(1, 3, dtype=torch.bool),
         }
-        model.losses([torch.rand(3, 100, 100)], [one])
+        model.losses([torch.rand(3, 100, 100)], [target])
     assert seen[0][0].tolist() == [10, 5, 19, 49]
     assert seen[1][0].tolist() == [99 - 19, 5, 99 - 10, 49]
 
 
 def slow_losses(model, maps, boxes, labels, matched, truth) -> tuple[float, float]:
-    """Class and box loss of sampled regions, one after the other."""
+    """Return the class and box loss of sampled regions, computed one after the other."""
     features = model.features(maps, [boxes])
     logits, deltas = model.class_logits(features), model.box_deltas(features).reshape(len(boxes), -1, 4)
     class_loss = box_loss = 0.0
@@ -93,42 +92,43 @@ def slow_losses(model, maps, boxes, labels, matched, truth) -> tuple[float, floa
             continue
         b, t = boxes[n].tolist(), truth[int(matched[n])].tolist()
         w, h, tw, th = b[2] - b[0] + 1, b[3] - b[1] + 1, t[2] - t[0] + 1, t[3] - t[1] + 1
-        wanted = [
+        target = [
             10 * (t[0] + tw / 2 - b[0] - w / 2) / w,
             10 * (t[1] + th / 2 - b[1] - h / 2) / h,
             5 * math.log(tw / w),
             5 * math.log(th / h),
         ]
-        for guess, right in zip(deltas[n, label].tolist(), wanted, strict=True):
-            gap = abs(guess - right)
-            box_loss += 0.5 * gap * gap if gap < 1 else gap - 0.5
+        for predicted, expected in zip(deltas[n, label].tolist(), target, strict=True):
+            error = abs(predicted - expected)
+            box_loss += 0.5 * error * error if error < 1 else error - 0.5
     return class_loss / len(boxes), box_loss / len(boxes)
 
 
 def test_class_and_box_losses_equal_the_loop_over_regions() -> None:
-    model = small(resize=LARGER).train()
-    image, kept = torch.rand(3, 70, 90), {}
+    model = small_c4(resize=LARGER).train()
+    image, recorded = torch.rand(3, 70, 90), {}
     sample, features = model._sample, model.features
 
-    def noted(boxes, truth, labels):
-        kept["truth"], kept["sample"] = truth, sample(boxes, truth, labels)
-        return kept["sample"]
+    def recording_sample(boxes, truth, labels):
+        recorded["truth"], recorded["sample"] = truth, sample(boxes, truth, labels)
+        return recorded["sample"]
 
-    model._sample = noted
-    model.features = lambda maps, boxes: kept.setdefault(
-        "features", features(kept.setdefault("maps", maps), boxes)
-    )
+    def recording_features(maps, boxes):
+        recorded["maps"] = maps
+        return features(maps, boxes)
+
+    model._sample, model.features = recording_sample, recording_features
     losses = model.losses([image], [target()])
     model.features = features
-    boxes, labels, matched = kept["sample"]
+    boxes, labels, matched = recorded["sample"]
     with torch.no_grad():
-        expected = slow_losses(model, kept["maps"], boxes, labels, matched, kept["truth"])
+        expected = slow_losses(model, recorded["maps"], boxes, labels, matched, recorded["truth"])
     assert float(losses["class"].detach()) == pytest.approx(expected[0], rel=1e-4)
     assert float(losses["box"].detach()) == pytest.approx(expected[1], rel=1e-3)
 
 
-def test_sampled_regions_are_at_most_half_things_and_true_boxes_are_among_the_candidates() -> None:
-    model = small()
+def test_at_most_half_of_the_sampled_regions_are_objects() -> None:
+    model = small_c4()
     rng = np.random.default_rng(0)
     truth = torch.tensor([[10.0, 10, 60, 60], [70, 20, 120, 90]])
     corner = torch.from_numpy(rng.uniform(0, 90, (500, 2))).float()
@@ -146,15 +146,15 @@ def test_sampled_regions_are_at_most_half_things_and_true_boxes_are_among_the_ca
             assert matched[n] == overlap[n].argmax()
 
 
-def test_an_image_too_small_for_any_anchor_has_a_loss_that_is_a_number() -> None:
-    model = small(resize=SMALL).train()
+def test_an_image_too_small_for_any_anchor_has_a_finite_loss() -> None:
+    model = small_c4(resize=SMALL).train()
     losses = model.losses([torch.rand(3, 70, 90)], [target()])
     assert losses["rpn_class"] == losses["rpn_box"] == 0
     assert all(torch.isfinite(value) for value in losses.values())
 
 
-def test_batch_norm_never_learns() -> None:
-    model = small().train()
+def test_batch_norm_is_never_trained() -> None:
+    model = small_c4().train()
     before = {n: b.clone() for n, b in model.named_buffers()}
     model.losses([torch.rand(3, 70, 90)], [target()])
     assert all(torch.equal(before[n], b) for n, b in model.named_buffers())
@@ -163,7 +163,7 @@ def test_batch_norm_never_learns() -> None:
 
 def test_a_few_steps_of_training_lower_the_loss() -> None:
     torch.manual_seed(3)
-    model = small(frozen_stages=3, resize=LARGER, dilated=False, pool_size=7).train()
+    model = small_c4(frozen_stages=3, resize=LARGER, dilated=False, pool_size=7).train()
     image = torch.rand(3, 70, 90)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 3e-4, momentum=0.9)
     history = []

@@ -1,4 +1,4 @@
-"""Precision of a detector: COCO's numbers are those that pycocotools gives for the file itself."""
+"""Average precision of a detector, compared with pycocotools on the original file."""
 
 import contextlib
 import io
@@ -13,29 +13,29 @@ from pycocotools.cocoeval import COCOeval
 from bua.data.detection.dataset import DetectionDataset
 from bua.detectors.boxes import BoxConvention
 from bua.detectors.detection_evaluator import DetectionEvaluator
-from bua.detectors.proposals import Proposals, Regression
+from bua.detectors.proposals import BoxRegression, Proposals
 from bua.detectors.resize import Resize
 
 
-class Guesser:
-    """A detector that finds true boxes, moved a little, some of them, and some that are not there."""
+class NoisyDetector:
+    """A detector that finds the annotated boxes, slightly shifted, and one wrong box."""
 
     def __init__(self, classes, truth) -> None:
         self.classes, self.attributes, self.feature_size = tuple(classes), (), 1
         self.resize = Resize(side=None, longest=5000, rule="torchvision")
-        self.truth, self.turn = truth, 0
+        self.truth, self.calls = truth, 0
 
-    def propose(self, pixels, frames, given):
-        boxes, labels = self.truth[self.turn]
-        self.turn += 1
-        rng = np.random.default_rng(self.turn)
-        height, width = frames[0].size
+    def propose(self, pixels, geometries, given):
+        boxes, labels = self.truth[self.calls]
+        self.calls += 1
+        rng = np.random.default_rng(self.calls)
+        height, width = geometries[0].original_size
         wrong = np.array([[0, 0, width / 3, height / 3]], np.float32)
         found = np.concatenate([boxes + rng.normal(0, 2, boxes.shape), wrong]).astype(np.float32)
         classes = np.concatenate([labels, [1]])
         probabilities = np.full((len(found), len(self.classes) + 1), 0.001, np.float32)
         probabilities[np.arange(len(found)), classes] = rng.uniform(0.3, 0.99, len(found))
-        frame = Regression((1, 1, 1, 1), None, BoxConvention.MODERN, frames[0])
+        regression = BoxRegression((1, 1, 1, 1), None, BoxConvention.MODERN, geometries[0])
         n = len(found)
         return [
             Proposals(
@@ -44,26 +44,26 @@ class Guesser:
                 torch.from_numpy(probabilities),
                 torch.zeros(n, len(self.classes) + 1, 4),
                 None,
-                frame,
+                regression,
             )
         ]
 
 
-def test_coco_precision_is_that_of_the_file_with_its_crowds_and_empty_images(shared) -> None:
+def test_coco_precision_equals_pycocotools_with_crowds_and_empty_images(shared) -> None:
     coco = shared / "data/coco_mini"
     test = DetectionDataset(coco / "instances.json", coco / "images", flip=False, whole=True)
     content = json.loads((coco / "instances.json").read_text())
     assert len(test) == len(content["images"])
     assert any(a.get("iscrowd") for a in content["annotations"])
     truth = [(test[n][1]["boxes"].numpy(), test[n][1]["labels"].numpy()) for n in range(len(test))]
-    model = Guesser(test.classes, truth)
-    precision = DetectionEvaluator(model, "coco")
+    model = NoisyDetector(test.classes, truth)
+    evaluator = DetectionEvaluator(model, "coco")
     for n in range(len(test)):
-        precision.add(*test[n])
+        evaluator.update(*test[n])
     ids = {name: c["id"] for c in content["categories"] for name in [c["name"]]}
     found = [
         {**record, "category_id": ids[test.classes[record["category_id"] - 1]]}
-        for record in precision._detections()
+        for record in evaluator._coco_detections()
     ]
     with contextlib.redirect_stdout(io.StringIO()):
         real = COCO(str(coco / "instances.json"))
@@ -71,12 +71,14 @@ def test_coco_precision_is_that_of_the_file_with_its_crowds_and_empty_images(sha
         scoring.evaluate()
         scoring.accumulate()
         scoring.summarize()
-    ours = precision.result()
-    assert ours["AP"] == pytest.approx(scoring.stats[0], abs=2e-3)  # boxes that reach out are cut
+    ours = evaluator.compute()
+    assert ours["AP"] == pytest.approx(
+        scoring.stats[0], abs=2e-3
+    )  # boxes beyond the image border are clipped
     assert ours["AP50"] == pytest.approx(scoring.stats[1], abs=2e-3)
     assert 0.2 < ours["AP"] < 0.99
 
 
-def test_unknown_evaluations_are_refused() -> None:
-    with pytest.raises(ValueError, match="one of coco, genome, not voc"):
-        DetectionEvaluator(Guesser((), []), "voc")
+def test_unknown_evaluations_are_rejected() -> None:
+    with pytest.raises(ValueError, match="one of coco, genome, got voc"):
+        DetectionEvaluator(NoisyDetector((), []), "voc")

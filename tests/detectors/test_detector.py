@@ -1,4 +1,4 @@
-"""The detector that ships with bua, and the parts it is made of."""
+"""The detector that ships with bua, and its parts."""
 
 import hashlib
 import json
@@ -12,12 +12,16 @@ from hydra import compose, initialize_config_module
 from torchvision.ops import box_iou
 
 from bua.data.detection.dataset import DetectionDataset
-from bua.detectors.attributes import attribute_loss
-from bua.detectors.backbone import NarrowPyramid
-from bua.detectors.detection_evaluator import proposals_of
+from bua.detectors.detection_evaluator import propose_image
 from bua.detectors.detector import detect_regions
-from bua.detectors.pyramid import PyramidDetector, load_weights, save_weights
-from bua.detectors.rcnn import NarrowPyramidRCNN
+from bua.detectors.pyramid import (
+    NarrowPyramid,
+    NarrowPyramidRCNN,
+    PyramidDetector,
+    load_weights,
+    save_weights,
+)
+from bua.detectors.rcnn import attribute_loss
 from bua.detectors.selection import Selection
 from bua.errors import InputError
 from bua.evaluation.detection import evaluate_detector
@@ -26,7 +30,7 @@ ADAPTIVE = Selection(min_regions=10, max_regions=100, threshold=0.2, nms_iou=0.3
 SHIPPED = Path(str(files("bua.detectors.weights") / "scenes_fpn.safetensors"))
 
 
-def small(attributes: int = 3) -> tuple[NarrowPyramidRCNN, dict]:
+def small_model(attributes: int = 3) -> tuple[NarrowPyramidRCNN, dict]:
     sizes = {
         "classes": ["a", "b"],
         "attributes": ["x", "y", "z"][:attributes],
@@ -47,67 +51,67 @@ def shipped() -> PyramidDetector:
     return PyramidDetector(name="scenes_fpn", weights=None, selection=ADAPTIVE)
 
 
-def test_shipped_weights_are_small_and_are_those_that_were_measured() -> None:
-    about = json.loads(SHIPPED.with_suffix(".json").read_text())
+def test_the_shipped_weights_are_small_and_the_ones_that_were_evaluated() -> None:
+    record = json.loads(SHIPPED.with_suffix(".json").read_text())
     assert SHIPPED.stat().st_size <= 6 * 2**20
-    assert hashlib.sha256(SHIPPED.read_bytes()).hexdigest() == about["sha256"]
-    assert about["measured"]["AP50"] >= 0.80
-    assert about["recipe"]["scenes"]["counts"]["train"] > 0
+    assert hashlib.sha256(SHIPPED.read_bytes()).hexdigest() == record["sha256"]
+    assert record["measured"]["AP50"] >= 0.80
+    assert record["recipe"]["scenes"]["counts"]["train"] > 0
     with initialize_config_module("bua.conf", version_base="1.3"):
-        assert compose("train", about["recipe"]["train"]).trainer == about["recipe"]["trainer"]
-    assert "/" not in json.dumps(about["provenance"]["sources"])
+        assert compose("train", record["recipe"]["train"]).trainer == record["recipe"]["trainer"]
+    assert "/" not in json.dumps(record["provenance"]["sources"])
 
 
 @pytest.mark.slow
-def test_shipped_detector_finds_things_on_pictures_that_it_never_saw(scenes, shipped) -> None:
+def test_the_shipped_detector_finds_objects_in_test_images(scenes, shipped) -> None:
     test = DetectionDataset(scenes / "instances_test.json", scenes / "images", flip=False)
-    found = evaluate_detector(shipped.model, test, "coco")
-    assert found["AP50"] >= 0.80
+    scores = evaluate_detector(shipped.model, test, "coco")
+    assert scores["AP50"] >= 0.80
 
 
-def test_regions_cover_the_things_and_know_what_they_are(scenes, shipped) -> None:
+def test_regions_cover_the_objects_with_the_right_classes(scenes, shipped) -> None:
     test = DetectionDataset(scenes / "instances_test.json", scenes / "images", flip=False)
-    named = total = 0
+    correct = total = 0
     for n in range(len(test)):
         image, target, _ = test[n]
         photo = (image * 255).round().byte().permute(1, 2, 0).numpy()
         regions = detect_regions(shipped, photo)
         regions.check(n)
         overlap, best = box_iou(target["boxes"], torch.from_numpy(regions.boxes)).max(1)
-        right = torch.from_numpy(regions.class_id)[best] + 1 == target["labels"]
-        named, total = named + int((right & (overlap > 0.5)).sum()), total + len(best)
-    assert named / total > 0.8
+        same_class = torch.from_numpy(regions.class_id)[best] + 1 == target["labels"]
+        correct, total = correct + int((same_class & (overlap > 0.5)).sum()), total + len(best)
+    assert correct / total > 0.8
 
 
-def test_a_photograph_alone_and_in_a_batch_has_the_same_regions(shipped) -> None:
+def test_an_image_has_the_same_regions_alone_and_in_a_batch(shipped) -> None:
     rng = np.random.default_rng(0)
     photos = [rng.integers(0, 255, (90, 120, 3), np.uint8) for _ in range(3)]
-    together = shipped([shipped.resize.prepare(photo) for photo in photos])
-    for photo, regions in zip(photos, together, strict=True):
+    batch = shipped([shipped.resize.prepare(photo) for photo in photos])
+    for photo, regions in zip(photos, batch, strict=True):
         alone = detect_regions(shipped, photo)
         np.testing.assert_allclose(alone.boxes, regions.boxes, atol=1e-2)
         np.testing.assert_allclose(alone.features, regions.features, atol=1e-3)
 
 
-def test_photographs_of_two_sizes_in_a_batch_are_refused(shipped) -> None:
+def test_images_of_two_sizes_in_a_batch_are_rejected(shipped) -> None:
     two = [shipped.resize.prepare(np.zeros((9, width, 3), np.uint8)) for width in (9, 8)]
-    with pytest.raises(ValueError, match="one resized size"):
+    with pytest.raises(ValueError, match="same resized size"):
         shipped(two)
 
 
-def test_padding_an_image_to_another_changes_its_features(shipped) -> None:
-    """Why photographs of different resized sizes never share a batch."""
+def test_padding_an_image_to_the_size_of_another_changes_its_features(shipped) -> None:
+    """This is why images of different resized sizes are never in one batch."""
     photo = np.random.default_rng(0).integers(0, 255, (160, 160, 3), np.uint8)
     box = np.array([[20, 20, 140, 140]], np.float32)
     alone = detect_regions(shipped, photo, box).features
     padded = np.zeros((160, 320, 3), np.uint8)
     padded[:, :160] = photo
-    wider = detect_regions(shipped, padded, box).features
-    assert np.abs(alone - wider).max() > 1e-3
+    with_padding = detect_regions(shipped, padded, box).features
+    assert np.abs(alone - with_padding).max() > 1e-3
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (500, 333)])
-def test_odd_photographs_have_regions_inside_them(size, shipped) -> None:
+def test_images_of_unusual_sizes_have_regions_inside_them(size, shipped) -> None:
     regions = detect_regions(shipped, np.full((*size, 3), 128, np.uint8))
     regions.check("odd")
     assert regions.boxes[:, 2].max() <= size[1] + 1e-3
@@ -123,21 +127,21 @@ def test_fixed_selection_gives_36_regions() -> None:
     )
 
 
-def test_weights_survive_their_file(tmp_path) -> None:
-    model, sizes = small()
+def test_weights_can_be_saved_and_loaded(tmp_path) -> None:
+    model, sizes = small_model()
     model.eval()
     save_weights(tmp_path / "w.safetensors", model, sizes)
     loaded, read = load_weights(tmp_path / "w.safetensors")
     assert read == json.loads(json.dumps(sizes))
     image = torch.rand(3, 48, 64)
-    ours, theirs = (proposals_of(each, image) for each in (model.half().float(), loaded.eval()))
+    ours, theirs = (propose_image(each, image) for each in (model.half().float(), loaded.eval()))
     torch.testing.assert_close(ours.boxes, theirs.boxes, atol=1e-2, rtol=1e-3)
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "empty", "text", "other"])
-def test_damaged_weights_are_named(damage: str, tmp_path) -> None:
+def test_damaged_weight_files_are_reported(damage: str, tmp_path) -> None:
     path = tmp_path / "w.safetensors"
-    model, sizes = small()
+    model, sizes = small_model()
     if damage == "other":
         save_weights(path, model, sizes | {"feature_size": 99})
     elif damage != "missing":
@@ -148,8 +152,8 @@ def test_damaged_weights_are_named(damage: str, tmp_path) -> None:
         load_weights(path)
 
 
-def test_training_losses_are_finite_and_reach_every_part() -> None:
-    model, _ = small()
+def test_training_losses_are_finite_and_every_parameter_has_a_gradient() -> None:
+    model, _ = small_model()
     targets = [
         {
             "boxes": torch.tensor([[4.0, 4, 30, 30], [30, 10, 44, 44]]),
@@ -165,7 +169,7 @@ def test_training_losses_are_finite_and_reach_every_part() -> None:
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
 
 
-def test_attribute_loss_averages_labels_then_regions() -> None:
+def test_the_attribute_loss_averages_over_labels_then_regions() -> None:
     logits = torch.tensor([[0.1, 2.0, -1.0], [1.0, 0.0, 0.5], [3.0, 3.0, 3.0]])
     targets = torch.tensor([[0, 1, 1], [0, 0, 0], [0, 0, 1]], dtype=torch.bool)
     p = logits.softmax(1)

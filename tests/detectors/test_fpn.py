@@ -1,49 +1,24 @@
-"""torchvision's detectors as detectors of regions: the same function, parts kept together."""
+"""torchvision's detectors as detectors of regions, compared with torchvision itself."""
 
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torchvision.models.detection import FasterRCNN
 
-from bua.detectors import download
+from bua.detectors import weight_files
 from bua.detectors.detector import detect_regions
 from bua.detectors.fpn import ARCHITECTURES, FpnDetector, TorchvisionRCNN, load_fpn, save_fpn
-from bua.detectors.proposals import detections
+from bua.detectors.proposals import postprocess_detections
 from bua.detectors.resize import Resize
 from bua.detectors.selection import Selection
 from bua.errors import InputError
+from tests.helpers.detectors import save_torchvision_detector
 
 RESIZE = Resize(side=96, longest=160, rule="torchvision")
 FIXED = Selection(min_regions=8, max_regions=8, threshold=0.2, nms_iou=0.3, pixel=1)
-
-
-def published(name: str) -> FasterRCNN:
-    """The detector of torchvision at random, its outputs spread out, as its builder makes it."""
-    torch.manual_seed(1)
-    net = ARCHITECTURES[name].build(
-        weights=None, weights_backbone=None, min_size=96, max_size=160, rpn_post_nms_top_n_test=40
-    )
-    with torch.no_grad():
-        for key, value in net.state_dict().items():
-            if key.endswith("running_var"):
-                value.copy_(torch.rand_like(value) * 0.5 + 0.75)
-        net.roi_heads.box_predictor.cls_score.weight.mul_(3000 if "mobile" in name else 8)
-    for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d) and name == "fpn_r50":
-            module.eps = 1e-30  # 0 for the published weights, which some versions of torch refuse here
-    return net.eval()
-
-
-def file(name: str, folder: Path) -> tuple[FasterRCNN, Path]:
-    net = published(name)
-    state = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
-    torch.save(state, folder / f"{name}.pth")
-    return net, folder / f"{name}.pth"
 
 
 def photo(seed: int = 0) -> np.ndarray:
@@ -56,24 +31,24 @@ def test_there_are_three_architectures() -> None:
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_detections_equal_torchvisions_own(name: str, tmp_path) -> None:
-    net, path = file(name, tmp_path)
+    net, path = save_torchvision_detector(name, tmp_path)
     ours = load_fpn(path, name, proposals=40, side=96, longest=160).eval()
     prepared = RESIZE.prepare(photo())
     with torch.inference_mode():
         theirs = net([torch.from_numpy(photo()).permute(2, 0, 1) / 255])[0]
-        found = ours.propose(prepared.pixels[None], [prepared.frame], [None])[0]
-    mine = detections(found, threshold=0.05, nms_iou=0.5, limit=100)
+        found = ours.propose(prepared.pixels[None], [prepared.geometry], [None])[0]
+    mine = postprocess_detections(found, score_threshold=0.05, nms_iou=0.5, max_detections=100)
     assert len(theirs["boxes"]) > 5
     torch.testing.assert_close(mine.scores, theirs["scores"], atol=1e-3, rtol=1e-2)
     same = mine.labels == theirs["labels"]
-    assert same.float().mean() > 0.9  # equal scores may change places
+    assert same.float().mean() > 0.9  # detections of equal score may be swapped
     torch.testing.assert_close(mine.boxes[same], theirs["boxes"][same], atol=0.1, rtol=1e-2)
     best = found.probabilities[mine.index, mine.labels]
     torch.testing.assert_close(best, mine.scores)
 
 
-def test_features_have_the_models_own_width_and_cocos_names(tmp_path) -> None:
-    _, path = file("fpn_mobilenet", tmp_path)
+def test_features_have_the_size_of_the_box_head_and_classes_have_cocos_names(tmp_path) -> None:
+    _, path = save_torchvision_detector("fpn_mobilenet", tmp_path)
     detector = FpnDetector(
         name="fpn_mobilenet",
         architecture="fpn_mobilenet",
@@ -91,7 +66,7 @@ def test_features_have_the_models_own_width_and_cocos_names(tmp_path) -> None:
     regions.check("photo")
 
 
-def test_a_detector_with_attributes_survives_its_file(tmp_path) -> None:
+def test_a_detector_with_attributes_can_be_saved_and_loaded(tmp_path) -> None:
     torch.manual_seed(0)
     model = TorchvisionRCNN(
         architecture="fpn_mobilenet", classes=["cat", "dog"], attributes=["red"], resize=RESIZE, proposals=9
@@ -101,15 +76,15 @@ def test_a_detector_with_attributes_survives_its_file(tmp_path) -> None:
     assert (loaded.classes, loaded.attributes) == (("cat", "dog"), ("red",))
     prepared = RESIZE.prepare(photo())
     with torch.inference_mode():
-        one, two = (m.propose(prepared.pixels[None], [prepared.frame], [None])[0] for m in (model, loaded))
+        one, two = (m.propose(prepared.pixels[None], [prepared.geometry], [None])[0] for m in (model, loaded))
     assert torch.equal(one.features, two.features)
     assert torch.equal(one.attributes, two.attributes)
-    with pytest.raises(InputError, match="w.safetensors: not weights of fpn_r50: it is of fpn_mobilenet"):
+    with pytest.raises(InputError, match="w.safetensors: not weights of fpn_r50: made for fpn_mobilenet"):
         load_fpn(tmp_path / "w.safetensors", "fpn_r50", proposals=9, side=96, longest=160)
 
 
-def test_training_begins_from_published_weights_with_other_classes(tmp_path) -> None:
-    net, path = file("fpn_mobilenet", tmp_path)
+def test_training_can_start_from_published_weights_with_other_classes(tmp_path) -> None:
+    net, path = save_torchvision_detector("fpn_mobilenet", tmp_path)
     model = TorchvisionRCNN(
         architecture="fpn_mobilenet",
         classes=["cat"],
@@ -129,18 +104,18 @@ def test_training_begins_from_published_weights_with_other_classes(tmp_path) -> 
     assert all(torch.isfinite(value) for value in losses.values())
 
 
-def test_weights_of_another_network_are_named(tmp_path) -> None:
-    _, path = file("fpn_mobilenet", tmp_path)
+def test_weights_of_another_network_are_rejected(tmp_path) -> None:
+    _, path = save_torchvision_detector("fpn_mobilenet", tmp_path)
     with pytest.raises(InputError, match=r"fpn_mobilenet\.pth: not weights of fpn_r50: "):
         load_fpn(path, "fpn_r50", proposals=9, side=96, longest=160)
     (tmp_path / "x.pth").write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"x\.pth: a damaged file"):
+    with pytest.raises(InputError, match=r"x\.pth: damaged"):
         load_fpn(tmp_path / "x.pth", "fpn_r50", proposals=9, side=96, longest=160)
 
 
 @pytest.fixture
 def server(tmp_path):
-    """A web server for one folder."""
+    """Serve one folder over HTTP."""
     (tmp_path / "www").mkdir()
     quiet = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *a: None})
     http = ThreadingHTTPServer(("127.0.0.1", 0), partial(quiet, directory=str(tmp_path / "www")))
@@ -157,21 +132,21 @@ def test_published_weights_are_downloaded_once_and_verified(server, tmp_path, mo
     content = b"weights" * 100
     name = f"net-{hashlib.sha256(content).hexdigest()[:8]}.pth"
     (folder / name).write_bytes(content)
-    path = download.download(f"{url}/{name}")
+    path = weight_files.download(f"{url}/{name}")
     assert path.read_bytes() == content
     (folder / name).unlink()
-    assert download.download(f"{url}/{name}") == path
+    assert weight_files.download(f"{url}/{name}") == path
     (folder / "net-00000000.pth").write_bytes(content)
-    with pytest.raises(InputError, match="net-00000000.pth elsewhere and give weights=FILE"):
-        download.download(f"{url}/net-00000000.pth")
-    with pytest.raises(InputError, match="cannot be downloaded .*give weights=FILE"):
-        download.download(f"{url}/missing.pth")
+    with pytest.raises(InputError, match="net-00000000.pth elsewhere and pass weights=FILE"):
+        weight_files.download(f"{url}/net-00000000.pth")
+    with pytest.raises(InputError, match="cannot be downloaded .*pass weights=FILE"):
+        weight_files.download(f"{url}/missing.pth")
     assert sorted(p.name for p in path.parent.iterdir()) == [name]
 
 
-def test_half_precision_leaves_boxes_in_full(tmp_path) -> None:
-    """Anchors in half precision would put every box beyond 512 pixels on multiples of 4."""
-    _, path = file("fpn_mobilenet", tmp_path)
+def test_boxes_keep_single_precision_in_a_mixed_precision_detector(tmp_path) -> None:
+    """Anchors in bfloat16 would round every coordinate beyond 512 pixels to a multiple of 4."""
+    _, path = save_torchvision_detector("fpn_mobilenet", tmp_path)
     options = {
         "name": "fpn_mobilenet",
         "architecture": "fpn_mobilenet",
@@ -179,14 +154,14 @@ def test_half_precision_leaves_boxes_in_full(tmp_path) -> None:
         "proposals": 40,
     }
     rule = Selection(min_regions=40, max_regions=40, threshold=0.2, nms_iou=0.3, pixel=1)
-    half = FpnDetector(**options, selection=rule, precision="bf16-mixed")
+    mixed = FpnDetector(**options, selection=rule, precision="bf16-mixed")
     large = np.random.default_rng(0).integers(0, 255, (800, 1200, 3), np.uint8)
-    regions = detect_regions(half, large)
+    regions = detect_regions(mixed, large)
     regions.check("photo")
     assert regions.boxes[:, 2].max() <= 1200
     far = regions.boxes[regions.boxes > 512]
     assert len(far) > 5
     assert np.mean(far % 4 == 0) < 0.6
-    assert half.configuration()["precision"] == "bf16-mixed"
+    assert mixed.configuration()["precision"] == "bf16-mixed"
     with pytest.raises(ValueError, match="16-mixed needs a GPU"):
         FpnDetector(**options, selection=rule, precision="16-mixed")

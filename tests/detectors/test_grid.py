@@ -1,4 +1,4 @@
-"""Grid features: cells in order, where they lie, and the networks that they come from."""
+"""Grid features: order and boxes of the cells, and the networks that they come from."""
 
 import numpy as np
 import pytest
@@ -11,8 +11,7 @@ from bua.detectors.detector import detect_regions, store_metadata
 from bua.detectors.grid import GridDetector, cell_boxes
 from bua.detectors.resize import Resize
 from bua.errors import InputError
-from tests.detectors.test_c4 import small
-from tests.detectors.test_fpn import file
+from tests.helpers.detectors import save_torchvision_detector, small_c4
 
 KEEP = Resize(side=None, longest=1000, rule="torchvision")
 MEAN, STD = (torch.tensor(v).reshape(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
@@ -45,26 +44,26 @@ def last_map(net) -> torch.Tensor:
 
 @pytest.mark.parametrize("zoom", ["bilinear", "average"])
 @pytest.mark.parametrize("cells", [[7, 7], [10, 10], [14, 14], [3, 5]])
-def test_rows_are_the_cells_of_the_last_map_row_by_row(zoom, cells, weights) -> None:
+def test_regions_are_the_cells_of_the_last_map_row_by_row(zoom, cells, weights) -> None:
     net, path = weights
     maps = last_map(net)
-    wanted = (
+    expected = (
         F.interpolate(maps, cells, mode="bilinear", align_corners=False)
         if zoom == "bilinear"
         else F.adaptive_avg_pool2d(maps, cells)
     )
-    made = detector(path, zoom=zoom, cells=cells)
-    regions = detect_regions(made, photo())
+    grid_detector = detector(path, zoom=zoom, cells=cells)
+    regions = detect_regions(grid_detector, photo())
     regions.check("photo")
     assert len(regions) == cells[0] * cells[1]
     for row, column in ((0, 0), (cells[0] - 1, 1)):
         np.testing.assert_allclose(
-            regions.features[row * cells[1] + column], wanted[0, :, row, column], atol=1e-4
+            regions.features[row * cells[1] + column], expected[0, :, row, column], atol=1e-4
         )
-    assert store_metadata(made).grid == tuple(cells)
+    assert store_metadata(grid_detector).grid == tuple(cells)
 
 
-def test_without_cells_the_map_stays_as_it_is(weights) -> None:
+def test_without_cells_the_map_is_kept_as_it_is(weights) -> None:
     net, path = weights
     regions = detect_regions(detector(path, cells=None), photo())
     maps = last_map(net)
@@ -73,8 +72,8 @@ def test_without_cells_the_map_stays_as_it_is(weights) -> None:
     assert store_metadata(detector(path, cells=None)).grid is None
 
 
-def test_cells_tile_the_photograph() -> None:
-    boxes = cell_boxes((2, 4), KEEP.frame(100, 200))
+def test_cells_tile_the_image() -> None:
+    boxes = cell_boxes((2, 4), (100, 200))
     assert boxes[0].tolist() == [0, 0, 50, 50]
     assert boxes[3].tolist() == [150, 0, 200, 50]
     assert boxes[4].tolist() == [0, 50, 50, 100]
@@ -90,9 +89,9 @@ def test_given_boxes_are_pooled_from_the_map(weights) -> None:
 
 
 def test_the_backbone_of_a_visual_genome_detector_is_a_grid_of_stride_32(tmp_path) -> None:
-    model = small()
+    model = small_c4()
     save_c4(tmp_path / "c4.safetensors", model)
-    made = GridDetector(
+    grid_detector = GridDetector(
         name="grid_vg_c4",
         network="vg_c4",
         weights=str(tmp_path / "c4.safetensors"),
@@ -100,33 +99,36 @@ def test_the_backbone_of_a_visual_genome_detector_is_a_grid_of_stride_32(tmp_pat
         cells=None,
         zoom="bilinear",
     )
-    regions = detect_regions(made, photo())
-    assert regions.features.shape == (2 * 3, 2048)  # of 64 x 98 pixels
+    regions = detect_regions(grid_detector, photo())
+    assert regions.features.shape == (2 * 3, 2048)  # of an image of 64 x 98 pixels
 
 
 def test_the_backbone_of_torchvisions_detector_is_a_grid(tmp_path) -> None:
-    _, path = file("fpn_mobilenet", tmp_path)
-    made = detector(str(path), network="fpn_mobilenet", cells=[2, 2], zoom="average")
-    assert detect_regions(made, photo()).features.shape[0] == 4
-    assert made.feature_size == detect_regions(made, photo()).features.shape[1]
+    _, path = save_torchvision_detector("fpn_mobilenet", tmp_path)
+    grid_detector = detector(str(path), network="fpn_mobilenet", cells=[2, 2], zoom="average")
+    assert detect_regions(grid_detector, photo()).features.shape[0] == 4
+    assert grid_detector.feature_size == detect_regions(grid_detector, photo()).features.shape[1]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"network": "resnet1001"}, "there is no network 'resnet1001' .*resnet101"),
-        ({"network": "vgg16"}, "network=vgg16 has no last map"),
+        ({"network": "resnet1001"}, "resnet101, resnet152.*, got 'resnet1001'"),
+        ({"network": "vgg16"}, "network=vgg16 is not a ResNet"),
         ({"network": "resnet50"}, r"resnet18\.pth: not weights of resnet50"),
-        ({"network": "vg_c4", "path": None}, "needs weights=FILE"),
+        (
+            {"network": "vg_c4", "path": None},
+            "needs the weights of a Visual Genome detector; pass weights=FILE",
+        ),
     ],
 )
-def test_what_cannot_be_is_named(options, message, weights) -> None:
+def test_unsuitable_networks_and_weights_are_reported(options, message, weights) -> None:
     path = options.pop("path", weights[1])
     with pytest.raises(InputError, match=message):
         detector(path, **options)
 
 
 @pytest.mark.parametrize("options", [{"zoom": "nearest"}, {"cells": [0, 4]}, {"cells": [4]}])
-def test_impossible_grids_are_refused(options, weights) -> None:
+def test_invalid_grids_are_rejected(options, weights) -> None:
     with pytest.raises(ValueError, match=r"must be"):
         detector(weights[1], **options)

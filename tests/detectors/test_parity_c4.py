@@ -23,7 +23,7 @@ SCALES = {
 
 
 def weight(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """The recipe of the parity file's README."""
+    """Return a weight as described in the README of the parity file."""
     rng = np.random.RandomState((zlib.crc32(key.encode()) + seed) % 2**32)
     z = rng.standard_normal(shape).astype(np.float32)
     if key.endswith("norm.weight"):
@@ -47,7 +47,7 @@ def file():
 
 @pytest.fixture(scope="module")
 def model(file, tmp_path_factory) -> C4RCNN:
-    """The detector from a file of weights in airsplay's form."""
+    """The detector, loaded from a weight file in airsplay's format."""
     state = {}
     for key, sides in zip(file["keys"], file["shapes"], strict=True):
         shape = tuple(int(side) for side in str(sides).split(","))
@@ -61,18 +61,23 @@ def model(file, tmp_path_factory) -> C4RCNN:
 
 
 @pytest.fixture(scope="module")
-def seen(file, model) -> dict[str, torch.Tensor]:
+def outputs(file, model) -> dict[str, torch.Tensor]:
     with torch.inference_mode():
         image = torch.from_numpy(file["input/image"])
         maps = model.trunk.map(image[None])
-        scores, deltas, anchors = model.rpn(maps)
+        rpn_scores, rpn_deltas, anchors = model.rpn(maps)
         boxes, logits = model.rpn.propose(
-            scores, deltas, anchors, size=tuple(image.shape[1:]), scale=1.0, rule=model.options.rule
+            rpn_scores,
+            rpn_deltas,
+            anchors,
+            size=tuple(image.shape[1:]),
+            scale=1.0,
+            options=model.options.proposal_options,
         )
         features = model.features(maps, [boxes])
         classes = model.class_logits(features)
         attributes = model.attribute_head(features, classes.argmax(1))
-        moves = model.box_deltas(features).reshape(len(features), -1, 4)
+        deltas = model.box_deltas(features).reshape(len(features), -1, 4)
     return {
         "maps": maps,
         "boxes": boxes,
@@ -80,44 +85,46 @@ def seen(file, model) -> dict[str, torch.Tensor]:
         "features": features,
         "classes": classes,
         "attributes": attributes,
-        "moves": moves,
+        "deltas": deltas,
     }
 
 
 def last_to_first(array: np.ndarray) -> np.ndarray:
-    """Background and "no attribute" stand last there and first here."""
+    """Move background and "no attribute", which are last in airsplay's format, to the front."""
     return np.roll(array, 1, 1)
 
 
-def test_parity_of_the_backbone(file, seen) -> None:
-    assert list(seen["maps"].shape) == file["output/res4_shape"].tolist()
-    np.testing.assert_allclose(seen["maps"].mean((0, 2, 3)), file["output/res4_mean_per_channel"], atol=1e-5)
-    np.testing.assert_allclose(seen["maps"][0, :4], file["output/res4_first_channels"], atol=1e-4)
+def test_parity_of_the_backbone(file, outputs) -> None:
+    assert list(outputs["maps"].shape) == file["output/res4_shape"].tolist()
+    np.testing.assert_allclose(
+        outputs["maps"].mean((0, 2, 3)), file["output/res4_mean_per_channel"], atol=1e-5
+    )
+    np.testing.assert_allclose(outputs["maps"][0, :4], file["output/res4_first_channels"], atol=1e-4)
 
 
-def test_parity_of_proposals_and_their_order(file, seen) -> None:
-    np.testing.assert_allclose(seen["boxes"], file["output/proposal_boxes"], atol=1e-3)
-    np.testing.assert_allclose(seen["logits"], file["output/proposal_logits"], atol=1e-5)
+def test_parity_of_proposals_and_their_order(file, outputs) -> None:
+    np.testing.assert_allclose(outputs["boxes"], file["output/proposal_boxes"], atol=1e-3)
+    np.testing.assert_allclose(outputs["logits"], file["output/proposal_logits"], atol=1e-5)
 
 
-def test_parity_of_region_features(file, seen) -> None:
-    np.testing.assert_allclose(seen["features"], file["output/region_features"], atol=1e-4)
+def test_parity_of_region_features(file, outputs) -> None:
+    np.testing.assert_allclose(outputs["features"], file["output/region_features"], atol=1e-4)
 
 
-def test_parity_of_class_and_attribute_logits(file, seen) -> None:
+def test_parity_of_class_and_attribute_logits(file, outputs) -> None:
     classes, attributes = (last_to_first(file[f"output/{k}_logits_first_10"]) for k in ("class", "attribute"))
-    np.testing.assert_allclose(seen["classes"][:10], classes, atol=1e-4)
-    np.testing.assert_allclose(seen["attributes"][:10], attributes, atol=1e-4)
+    np.testing.assert_allclose(outputs["classes"][:10], classes, atol=1e-4)
+    np.testing.assert_allclose(outputs["attributes"][:10], attributes, atol=1e-4)
 
 
-def test_parity_of_box_deltas(file, seen) -> None:
-    top = seen["classes"][:10, 1:].argmax(1) + 1
-    moves = seen["moves"][torch.arange(10), top]
-    np.testing.assert_allclose(moves, file["output/box_deltas_first_10_of_top_class"], atol=1e-4)
-    assert seen["moves"].shape[1:] == (1601, 4)
+def test_parity_of_box_deltas(file, outputs) -> None:
+    top = outputs["classes"][:10, 1:].argmax(1) + 1
+    deltas = outputs["deltas"][torch.arange(10), top]
+    np.testing.assert_allclose(deltas, file["output/box_deltas_first_10_of_top_class"], atol=1e-4)
+    assert outputs["deltas"].shape[1:] == (1601, 4)
 
 
-def test_airsplays_own_conventions_are_taken_with_its_weights(model) -> None:
+def test_airsplays_conventions_are_used_with_its_weights(model) -> None:
     assert model.options.box_convention == "modern"
     assert model.options.box_weights == (10, 10, 5, 5)
-    assert model.options.limit == pytest.approx(np.log(1000 / 16))
+    assert model.options.max_log_scale == pytest.approx(np.log(1000 / 16))

@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 from bua.detectors import photo as module
-from bua.detectors.photo import read_photo
-from bua.detectors.photos import find_photos
+from bua.detectors.photo import find_photos, read_photo
 from bua.errors import InputError
 
 PICTURE = np.zeros((20, 30, 3), np.uint8)
@@ -178,7 +177,7 @@ def test_ids_of_a_json_are_its_own_and_files_lie_in_images_beside_it(tmp_path) -
 
 
 def module_photo(image_id, path):
-    from bua.detectors.photos import PhotoFile
+    from bua.detectors.photo import PhotoFile
 
     return PhotoFile(image_id, path)
 
@@ -199,8 +198,8 @@ def test_a_list_names_paths(tmp_path) -> None:
             "image 1 comes twice",
         ),
         ("c.json", '{"images": [{"id": 1.5, "file_name": "x"}]}', r"images\[0\].*id is 1.5"),
-        ("c.json", '{"images": 3}', 'a list "images" is needed'),
-        ("c.json", "{", "not JSON.*line 1"),
+        ("c.json", '{"images": 3}', 'a JSON object with a list "images"'),
+        ("c.json", "{", "not valid JSON.*line 1"),
         ("l.txt", "\n", "no paths"),
     ],
 )

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from bua.detectors.resize import Resize, stack
+from bua.detectors.resize import Resize, stack_images
 
 CAFFE = Resize(side=600, longest=1000, rule="caffe")
 sides = st.integers(1, 1500)
@@ -40,10 +40,10 @@ def slow_bilinear(image: np.ndarray, size: tuple[int, int], scale: float) -> np.
 
 @given(sides, sides)
 def test_caffe_size_and_scale_equal_the_rule(height, width) -> None:
-    frame = CAFFE.frame(height, width)
+    geometry = CAFFE.geometry(height, width)
     size, scale = slow_caffe_size(height, width)
-    assert frame.resized == size
-    assert frame.scale == (scale, scale)
+    assert geometry.resized_size == size
+    assert geometry.scale == (scale, scale)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_caffe_size_and_scale_equal_the_rule(height, width) -> None:
     [((480, 640), (600, 800)), ((375, 500), (600, 800)), ((333, 500), (600, 901)), ((200, 640), (312, 1000))],
 )
 def test_caffe_sizes_of_usual_photographs(size, resized) -> None:
-    assert CAFFE.frame(*size).resized == resized
+    assert CAFFE.geometry(*size).resized_size == resized
 
 
 @settings(max_examples=25, deadline=None)
@@ -59,7 +59,7 @@ def test_caffe_sizes_of_usual_photographs(size, resized) -> None:
 def test_pixels_equal_bilinear_reading_at_the_exact_scale(height, width, seed) -> None:
     photo = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     prepared = Resize(side=24, longest=40, rule="caffe").prepare(photo)
-    slow = slow_bilinear(photo.astype(float), prepared.frame.resized, prepared.frame.scale[0])
+    slow = slow_bilinear(photo.astype(float), prepared.geometry.resized_size, prepared.geometry.scale[0])
     np.testing.assert_allclose(prepared.pixels.permute(1, 2, 0), slow, atol=1e-3)
 
 
@@ -68,31 +68,31 @@ def test_pixels_equal_bilinear_reading_at_the_exact_scale(height, width, seed) -
 def test_torchvision_rule_equals_torchvision(height, width, seed) -> None:
     image = torch.from_numpy(np.random.default_rng(seed).random((3, height, width))).float()
     theirs = GeneralizedRCNNTransform(64, 107, [0.0] * 3, [1.0] * 3)([image])[0]
-    ours, frame = Resize(side=64, longest=107, rule="torchvision")(image)
-    assert frame.resized == theirs.image_sizes[0]
-    h, w = frame.resized
+    ours, geometry = Resize(side=64, longest=107, rule="torchvision")(image)
+    assert geometry.resized_size == theirs.image_sizes[0]
+    h, w = geometry.resized_size
     np.testing.assert_allclose(ours, theirs.tensors[0, :, :h, :w], atol=5e-5)
 
 
 @pytest.mark.parametrize("rule", ["caffe", "torchvision"])
 @given(sides, sides)
 def test_boxes_survive_the_way_there_and_back(rule, height, width) -> None:
-    frame = Resize(side=300, longest=500, rule=rule).frame(height, width)
+    geometry = Resize(side=300, longest=500, rule=rule).geometry(height, width)
     box = torch.tensor([[0.0, 0.0, width, height]])
-    np.testing.assert_allclose(frame.to_photo(frame.to_resized(box)), box, rtol=1e-5)
+    np.testing.assert_allclose(geometry.to_original(geometry.to_resized(box)), box, rtol=1e-5)
 
 
 def test_without_a_side_a_photograph_stays_as_it_is_unless_it_is_too_long() -> None:
     keep = Resize(side=None, longest=100, rule="torchvision")
-    assert keep.frame(50, 80).resized == (50, 80)
-    assert keep.frame(200, 80).resized == (100, 40)
+    assert keep.geometry(50, 80).resized_size == (50, 80)
+    assert keep.geometry(200, 80).resized_size == (100, 40)
     photo = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     assert keep.prepare(photo).pixels.permute(1, 2, 0).tolist() == photo.tolist()
 
 
 def test_stacking_pads_with_zeros_to_a_multiple_only() -> None:
     keep = Resize(side=None, longest=100, rule="torchvision")
-    batch = stack([keep.prepare(np.full((5, 7, 3), 9, np.uint8))], 4)
+    batch = stack_images([keep.prepare(np.full((5, 7, 3), 9, np.uint8))], 4)
     assert batch.shape == (1, 3, 8, 8)
     assert batch[:, :, :5, :7].eq(9).all()
     assert batch.sum() == 9 * 3 * 35

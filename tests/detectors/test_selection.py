@@ -6,13 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bua.detectors import select
+from bua.detectors import selection
 from bua.detectors.boxes import BoxConvention
-from bua.detectors.proposals import Proposals, Regression, detections
+from bua.detectors.proposals import BoxRegression, Proposals, postprocess_detections
 from bua.detectors.resize import Resize
 from bua.detectors.selection import ArgmaxSelection, ClassAgnosticSelection, Selection
 from bua.engine.instantiate import instantiate
-from tests.detectors.test_boxes import slow_nms
+from tests.helpers.detectors import slow_nms
 from tests.helpers.parity import load
 
 
@@ -66,11 +66,11 @@ def test_sparse_and_dense_form_equal_the_loop_over_classes(
     logits = torch.from_numpy(rng.standard_normal((n, classes)) * sharp).float()
     probabilities = logits.softmax(1)
     rule = Selection(min_regions=low, max_regions=low + more, threshold=threshold, nms_iou=0.3, pixel=pixel)
-    before, select.SPARSE_PAIRS = select.SPARSE_PAIRS, -1 if dense else select.SPARSE_PAIRS
+    before, selection.SPARSE_PAIRS = selection.SPARSE_PAIRS, -1 if dense else selection.SPARSE_PAIRS
     try:
         kept, worth = rule(torch.from_numpy(boxes), probabilities)
     finally:
-        select.SPARSE_PAIRS = before
+        selection.SPARSE_PAIRS = before
     assert kept.tolist() == naive(boxes, probabilities.numpy(), rule)
     assert len(worth) == len(kept)
 
@@ -80,7 +80,7 @@ def test_sparse_and_dense_form_equal_the_loop_over_classes(
 def test_parity_of_selected_regions(case: int, dense: bool, monkeypatch) -> None:
     file = load("region_selection.npz")
     if dense:
-        monkeypatch.setattr(select, "SPARSE_PAIRS", -1)
+        monkeypatch.setattr(selection, "SPARSE_PAIRS", -1)
     rule = Selection(
         min_regions=int(file[f"{case}/min_boxes"]),
         max_regions=int(file[f"{case}/max_boxes"]),
@@ -120,14 +120,16 @@ def proposals(seed: int, n: int, classes: int) -> Proposals:
     rng = np.random.default_rng(seed)
     corner = rng.uniform(0, 40, (n, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(5, 40, (n, 2))], 1).astype(np.float32)
-    frame = Resize(side=100, longest=100, rule="caffe").frame(50, 50)  # twice as large as the photograph
+    geometry = Resize(side=100, longest=100, rule="caffe").geometry(
+        50, 50
+    )  # twice as large as the photograph
     return Proposals(
         boxes=torch.from_numpy(boxes),
         features=torch.zeros(n, 2),
         probabilities=torch.from_numpy(rng.standard_normal((n, classes)) * 3).float().softmax(1),
         deltas=torch.from_numpy(rng.normal(0, 0.2, (n, classes, 4))).float(),
         attributes=None,
-        regression=Regression((1.0, 1.0, 1.0, 1.0), None, BoxConvention.MODERN, frame),
+        regression=BoxRegression((1.0, 1.0, 1.0, 1.0), None, BoxConvention.MODERN, geometry),
     )
 
 
@@ -141,11 +143,11 @@ def test_class_agnostic_selection_is_one_suppression_by_the_best_class(seed, n, 
     found = proposals(seed, n, 5)
     rule = ClassAgnosticSelection(min_regions=low, max_regions=low + more, threshold=0.5, nms_iou=0.5)
     worth = found.probabilities[:, 1:].amax(1)
-    slow = suppressed(found.photo_boxes, worth, 0.5)
+    slow = suppressed(found.original_boxes, worth, 0.5)
     enough = sum(float(worth[k]) >= 0.5 for k in slow)
     kept, boxes = rule.select(found)
     assert kept.tolist() == slow[: min(max(enough, low), low + more)]
-    assert torch.equal(boxes, found.photo_boxes[kept])
+    assert torch.equal(boxes, found.original_boxes[kept])
 
 
 @settings(max_examples=60, deadline=None)
@@ -155,7 +157,7 @@ def test_argmax_selection_loosens_suppression_of_regressed_boxes_until_enough_ar
 ) -> None:
     found = proposals(seed, n, 5)
     worth, label = found.probabilities[:, 1:].max(1)
-    boxes = found.regressed(torch.arange(n), label + 1)
+    boxes = found.decode_boxes(torch.arange(n), label + 1)
     slow: list[int] = []
     for iou in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
         slow = suppressed(boxes, worth, iou)
@@ -179,13 +181,13 @@ def test_detections_equal_the_loop_over_classes(seed, n, threshold, limit) -> No
     slow = []
     for c in range(1, 4):
         rows = (found.probabilities[:, c] >= threshold).nonzero().squeeze(1)
-        boxes = found.regressed(rows, torch.full_like(rows, c))
+        boxes = found.decode_boxes(rows, torch.full_like(rows, c))
         sound = ((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])).nonzero().squeeze(1)
         rows, boxes = rows[sound], boxes[sound]
         for k in suppressed(boxes, found.probabilities[rows, c], 0.5):
             slow.append((float(found.probabilities[rows[k], c]), c, int(rows[k])))
     slow = sorted(slow, key=lambda d: -d[0])[:limit]
-    ours = detections(found, threshold=threshold, nms_iou=0.5, limit=limit)
+    ours = postprocess_detections(found, score_threshold=threshold, nms_iou=0.5, max_detections=limit)
     assert [(c, i) for _, c, i in slow] == list(zip(ours.labels.tolist(), ours.index.tolist(), strict=True))
     assert ours.scores.tolist() == [score for score, *_ in slow]
 

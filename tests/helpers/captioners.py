@@ -24,5 +24,5 @@ def captioners(scenes: Path, out: Path) -> Path:
 
 
 def rewarded(scenes: Path, run: Path, start: Path, *more: str) -> list[str]:
-    objective = ["objective=self_critical", f"start={start}", "optimizer.lr=1e-3", "scheduler=constant"]
+    objective = ["objective=self_critical", f"init_from={start}", "optimizer.lr=1e-3", "scheduler=constant"]
     return training(scenes, run, "model.attention_size=6", *objective, *more)

@@ -1,4 +1,4 @@
-"""Markov chains as models, and everything that can be said under them."""
+"""Markov chains as models whose sequences can be enumerated, and slow references for searches."""
 
 import itertools
 from typing import NamedTuple
@@ -7,106 +7,105 @@ import torch
 
 from bua.decode import SpecialTokens
 
-#: BOS and EOS are one word, as in self-critical.pytorch; there is no unknown word.
+#: BOS and EOS are the same token, as in self-critical.pytorch; there is no unknown word.
 SPECIAL = SpecialTokens(padding=-1, bos=0, eos=0, unknown=-1)
 BOS = EOS = 0
 
-
-class Last(NamedTuple):
-    """The state of a chain: all words so far, so that a wrong order of states is seen."""
-
-    said: torch.Tensor
-
-
-#: Chains change from step to step, and go on with the last: otherwise sequences of the same pairs tie.
+#: Number of different steps of a chain; later steps are like the last. If all steps were the same, sequences
+#: with the same pairs of words would tie.
 STEPS = 7
 
 
+class ChainState(NamedTuple):
+    """State of a chain: all words so far, which reveals states in the wrong order."""
+
+    history: torch.Tensor
+
+
 def chain(images: int, words: int, seed: int):
-    """Return log-probabilities (B, T, V, V) of the next word given the last, and a step function."""
+    """Return the log-probabilities (B, T, V, V) of the next word given the last, and a step function."""
     generator = torch.Generator().manual_seed(seed)
     table = torch.randn(images, STEPS, words, words, generator=generator).mul(2).log_softmax(-1)
-    return table, stepping(table)
+    return table, make_step(table)
 
 
-def same(table):
-    """Return a chain (B, T, V, V) that does not change, from (B, V, V)."""
+def constant_chain(table):
+    """Return a chain (B, T, V, V) whose steps are all the same, from (B, V, V)."""
     return table.unsqueeze(1).expand(-1, STEPS, -1, -1)
 
 
-def now(table, t: int):
-    """Return what one chain gives at a step."""
+def transitions(table, t: int):
+    """Return the log-probabilities (V, V) of one chain (T, V, V) at a step."""
     return table[min(t, STEPS - 1)]
 
 
-def stepping(table):
-    """Return the step function of a chain; its state must follow its words."""
+def make_step(table):
+    """Return the step function of a chain; every word attends to the word before it."""
 
     def step(last, state):
-        t = state.said.shape[2]
-        rows = torch.stack([now(table[b], t)[last[b]] for b in range(len(table))])
+        t = state.history.shape[2]
+        rows = torch.stack([transitions(table[b], t)[last[b]] for b in range(len(table))])
         weights = torch.nn.functional.one_hot(last, table.shape[2]).float()
-        return rows.clone(), weights, Last(torch.cat([state.said, last.unsqueeze(2)], 2))
+        return rows.clone(), weights, ChainState(torch.cat([state.history, last.unsqueeze(2)], 2))
 
     return step
 
 
-def start(images: int) -> Last:
+def init_state(images: int) -> ChainState:
     """Return the state before the first word."""
-    return Last(torch.zeros(images, 1, 0, dtype=torch.long))
+    return ChainState(torch.zeros(images, 1, 0, dtype=torch.long))
 
 
 def run(search, step, images: int, **options):
-    """Search from the beginning."""
-    return search(step, start(images), images=images, special=SPECIAL, **options)
+    """Run a search from the initial state."""
+    return search(step, init_state(images), images=images, special=SPECIAL, **options)
 
 
-def every_sequence(words: int, longest: int):
-    """Yield all sequences that end with EOS, or are as long as may be without it."""
-    for length in range(1, longest + 1):
+def all_sequences(words: int, max_length: int):
+    """Yield all sequences that end with EOS, or have the maximal length without it."""
+    for length in range(1, max_length + 1):
         for body in itertools.product(range(1, words), repeat=length - 1):
             yield (*body, EOS)
-    yield from itertools.product(range(1, words), repeat=longest)
+    yield from itertools.product(range(1, words), repeat=max_length)
 
 
 def log_prob(table, sequence) -> float:
     """Return the log-probability of a sequence under one chain."""
     last, total = BOS, 0.0
     for t, word in enumerate(sequence):
-        total += float(now(table, t)[last, word])
+        total += float(transitions(table, t)[last, word])
         last = word
     return total
 
 
-def sequences(found, b: int) -> list[tuple[int, ...]]:
-    """Return the sequences found for an image, without padding and without empty ones."""
-    every = [tuple(w for w in words if w != -1) for words in found.words[b].tolist()]
-    return [words for words, score in zip(every, found.score[b].tolist(), strict=True) if score > -1e30]
+def sequences(result, b: int) -> list[tuple[int, ...]]:
+    """Return the sequences of an image, without padding and without empty ones."""
+    unpadded = [tuple(w for w in words if w != -1) for words in result.words[b].tolist()]
+    scores = result.score[b].tolist()
+    return [words for words, score in zip(unpadded, scores, strict=True) if score > -1e30]
 
 
-def forbidden(rules, said: tuple[int, ...], word: int, last: bool = False) -> bool:
-    """Say whether a word may not come next, one rule after the other; the last one ends the caption."""
+def is_forbidden(rules, history: tuple[int, ...], word: int, last: bool = False) -> bool:
+    """Return whether a word may not come next, one rule after another; the last word ends the caption."""
     if word == EOS:
-        return len(said) < rules.min_length or bool(said and said[-1] in rules.bad_endings)
+        return len(history) < rules.min_length or bool(history and history[-1] in rules.bad_endings)
     if word in rules.bad_words or (last and word in rules.bad_endings):
         return True
-    if not rules.allow_repeat and said and said[-1] == word:
+    if not rules.allow_repeat and history and history[-1] == word:
         return True
-    if rules.repeatable_words is not None and word in said and word not in rules.repeatable_words:
+    if rules.repeatable_words is not None and word in history and word not in rules.repeatable_words:
         return True
-    if rules.no_repeat_ngram_size:
-        every = (*said, word)
-        grams = [
-            every[i : i + rules.no_repeat_ngram_size]
-            for i in range(len(every) - rules.no_repeat_ngram_size + 1)
-        ]
-        return len(every) >= rules.no_repeat_ngram_size and grams[-1] in grams[:-1]
+    n = rules.no_repeat_ngram_size
+    if n:
+        words = (*history, word)
+        ngrams = [words[i : i + n] for i in range(len(words) - n + 1)]
+        return len(words) >= n and ngrams[-1] in ngrams[:-1]
     return False
 
 
-def continuations(table, search, said: tuple[int, ...]) -> list[tuple[int, float]]:
-    """Return the words that may come next with their log-probabilities; the end where none may."""
-    row = now(table, len(said))[said[-1] if said else BOS].tolist()
-    last = len(said) + 1 == search.max_length
-    free = [(w, p) for w, p in enumerate(row) if not forbidden(search.rules, said, w, last)]
-    return free or [(EOS, row[EOS])]
+def continuations(table, search, history: tuple[int, ...]) -> list[tuple[int, float]]:
+    """Return the words that may come next with their log-probabilities; only EOS if none may."""
+    row = transitions(table, len(history))[history[-1] if history else BOS].tolist()
+    last = len(history) + 1 == search.max_length
+    allowed = [(w, p) for w, p in enumerate(row) if not is_forbidden(search.rules, history, w, last)]
+    return allowed or [(EOS, row[EOS])]

@@ -1,4 +1,4 @@
-"""Every model at the size of a test, and batches for them."""
+"""Small instances of every model, and random batches for them."""
 
 import torch
 
@@ -24,9 +24,9 @@ B, K, N, T = 3, 5, 2, 4
 COUNTS = [5, 2, 4]
 
 
-def transformer(**more) -> TransformerCaptioner:
+def transformer(**overrides) -> TransformerCaptioner:
     sizes = {"model_size": 8, "feed_forward_size": 10, "layers": 2, "heads": 2}
-    options = sizes | {"dropout": 0.1, "region_dropout": 0.3, "geometry": None} | more
+    options = sizes | {"dropout": 0.1, "region_dropout": 0.3, "geometry": None} | overrides
     return TransformerCaptioner(feature_size=D, vocabulary_size=V, **options)
 
 
@@ -42,7 +42,7 @@ CAPTIONERS = {
     "transformer_geometry": lambda: transformer(geometry=BoxGeometry(layers=2, heads=2)),
 }
 
-# so wide that no two regions have the same score, of which a counter would take any
+# wide enough that no two regions have equal scores, between which a counter would choose arbitrarily
 ATTENTION_SIZES = {"feature_size": D, "question_size": H, "hidden_size": 4 * H}
 ATTENTIONS = {
     "product": lambda: ProductAttention(**ATTENTION_SIZES, dropout=0.2),
@@ -50,81 +50,88 @@ ATTENTIONS = {
     "mean": MeanPooling,
 }
 C = 6
-ANSWERER_SIZES = {"feature_size": D, "vocabulary_size": V, "answers": C, "word_size": E}
+VQA_SIZES = {"feature_size": D, "vocabulary_size": V, "answers": C, "word_size": E}
 
 
-def updown(attention: str, **more) -> UpDownVQAModel:
-    options = {"hidden_size": H, "dropout": 0.3, "attention": ATTENTIONS[attention](), **more}
-    return UpDownVQAModel(**ANSWERER_SIZES, **options)
+def updown(attention: str, **overrides) -> UpDownVQAModel:
+    options = {"hidden_size": H, "dropout": 0.3, "attention": ATTENTIONS[attention](), **overrides}
+    return UpDownVQAModel(**VQA_SIZES, **options)
 
 
-def openvqa(**more) -> UpDownVQAModel:
+def openvqa(**overrides) -> UpDownVQAModel:
     layers = WeightNormLayers("elu")
     attention = ConcatAttention(**ATTENTION_SIZES, layers=layers, dropout=0.2, projected=True)
-    options = {"hidden_size": H, "dropout": 0.3, "cell": "lstm", **more}
-    return UpDownVQAModel(**ANSWERER_SIZES, attention=attention, layers=layers, **options)
+    options = {"hidden_size": H, "dropout": 0.3, "cell": "lstm", **overrides}
+    return UpDownVQAModel(**VQA_SIZES, attention=attention, layers=layers, **options)
 
 
-def teney(**more) -> TwoStreamVQAModel:
-    return TwoStreamVQAModel(**ANSWERER_SIZES, image_size=9, hidden_size=H, **more)
+def teney(**overrides) -> TwoStreamVQAModel:
+    return TwoStreamVQAModel(**VQA_SIZES, image_size=9, hidden_size=H, **overrides)
 
 
-def ban(**more) -> BilinearVQAModel:
+def ban(**overrides) -> BilinearVQAModel:
     dropouts = {"dropout": 0.2, "joint_dropout": 0.5, "classifier_dropout": 0.5}
-    options = {"hidden_size": H, "glimpses": 2, "joint_factor": 3, "frozen_copy": False, **dropouts, **more}
-    return BilinearVQAModel(**ANSWERER_SIZES, **options)
+    options = {
+        "hidden_size": H,
+        "glimpses": 2,
+        "joint_factor": 3,
+        "frozen_copy": False,
+        **dropouts,
+        **overrides,
+    }
+    return BilinearVQAModel(**VQA_SIZES, **options)
 
 
-def mcan(**more) -> CoAttentionVQAModel:
+def mcan(**overrides) -> CoAttentionVQAModel:
     sizes = {"model_size": H, "feed_forward_size": 10, "layers": 2, "heads": 2}
-    options = {"dropout": 0.1, "score_size": 5, "flat_size": 9, **more}
-    return CoAttentionVQAModel(**ANSWERER_SIZES, **sizes, **options)
+    options = {"dropout": 0.1, "score_size": 5, "flat_size": 9, **overrides}
+    return CoAttentionVQAModel(**VQA_SIZES, **sizes, **options)
 
 
 def blind() -> QuestionOnlyVQAModel:
-    sizes = {name: size for name, size in ANSWERER_SIZES.items() if name != "feature_size"}
+    sizes = {name: size for name, size in VQA_SIZES.items() if name != "feature_size"}
     return QuestionOnlyVQAModel(**sizes, hidden_size=H, dropout=0.3)
 
 
-LOOKING = {
-    "product": lambda **more: updown("product", **more),
-    "concat": lambda **more: updown("concat", **more),
+ATTENTION_VQA_MODELS = {
+    "product": lambda **overrides: updown("product", **overrides),
+    "concat": lambda **overrides: updown("concat", **overrides),
     "openvqa": openvqa,
     "teney": teney,
     "ban": ban,
     "mcan": mcan,
 }
-ANSWERERS = {
-    **LOOKING,
+VQA_MODELS = {
+    **ATTENTION_VQA_MODELS,
     "mean": lambda: updown("mean"),
     "blind": blind,
     **{
         f"{name} counting": lambda make=make: make(counter=Counter(objects=3))
-        for name, make in LOOKING.items()
+        for name, make in ATTENTION_VQA_MODELS.items()
     },
 }
 
 
 def captioner(kind: str, seed: int = 0):
-    """Return a captioner whose numbers are large enough for a mistake to show."""
+    """Return a captioner whose outputs are large enough to reveal mistakes."""
     torch.manual_seed(seed)
     model = CAPTIONERS[kind]()
-    if kind.startswith("updown_caffe"):  # its weights begin so small that all words are alike
+    if kind.startswith("updown_caffe"):  # its initial weights are so small that all words are equally likely
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(0.3 * torch.randn_like(parameter))
-            if model.fixed_words:  # vectors of GloVe are long: their products with v are to tell words apart
+            if model.fixed_words:  # GloVe vectors are long, so that their products with v separate the words
                 model.word.weight.mul_(10)
     return model.eval()
 
 
-def answerer(kind: str):
+def vqa_model(kind: str):
     torch.manual_seed(0)
-    return ANSWERERS[kind]().eval()
+    return VQA_MODELS[kind]().eval()
 
 
-def some_regions(counts=COUNTS, seed: int = 1) -> RegionBatch:
-    """Return regions at random with zeros behind those of each image."""
+def random_regions(counts=COUNTS, seed: int = 1) -> RegionBatch:
+    """Return random regions, padded with zeros, with a number of regions for each image."""
     generator = torch.Generator().manual_seed(seed)
     most = max(counts)
     mask = torch.arange(most) < torch.tensor(counts)[:, None]
@@ -134,22 +141,22 @@ def some_regions(counts=COUNTS, seed: int = 1) -> RegionBatch:
     return RegionBatch(features * real, mask, corners * real)
 
 
-def some_words(images: int = B, sequences: int = N, length: int = T, seed: int = 2) -> torch.Tensor:
+def random_words(images: int = B, sequences: int = N, length: int = T, seed: int = 2) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, V, (images, sequences, length), generator=generator)
 
 
-def chosen(regions: RegionBatch, *index) -> RegionBatch:
-    """Return some images, or some regions of all: what ``index`` picks of every tensor."""
+def select(regions: RegionBatch, *index) -> RegionBatch:
+    """Index every tensor of a batch, to select images or regions."""
     return RegionBatch(*(tensor[index] for tensor in regions))
 
 
-def steps(model, regions: RegionBatch, words: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return logits (B, N, T, V) and weights (B, N, T, K) of one step after the other."""
+def run_steps(model, regions: RegionBatch, words: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return logits (B, N, T, V) and attention (B, N, T, K) of a captioner, one step at a time."""
     memory = model.encode(regions)
-    state, logits, weights = model.start(memory, words.shape[1]), [], []
+    state, logits, weights = model.init_state(memory, words.shape[1]), [], []
     for t in range(words.shape[2]):
-        said, looked, state = model.step(words[:, :, t], memory, state)
-        logits.append(said)
-        weights.append(looked)
+        step_logits, step_weights, state = model.step(words[:, :, t], memory, state)
+        logits.append(step_logits)
+        weights.append(step_weights)
     return torch.stack(logits, 2), torch.stack(weights, 2)

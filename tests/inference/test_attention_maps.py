@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bua.data.vqa.files.plain_values import read_questions
+from bua.data.vqa.files.read import read_questions
 from bua.errors import InputError
 from bua.inference.attention_maps import question_attention, read_question_groundings
 from bua.inference.outputs import VQAPrediction
@@ -20,8 +20,8 @@ def test_a_model_that_looks_where_it_should_is_grounded_whatever_it_says(scenes)
     told = {q.question_id: np.asarray(store[q.image_id].boxes)[:1] for q in questions}
     answers = [VQAPrediction([("yes", 0.5)], np.eye(len(store[q.image_id]))[0]) for q in questions]
     found = grounding(question_attention(questions, answers, store, told))
-    assert (found.share, found.pointed, found.mass, found.looks) == (1, 1, 1, len(questions))
-    assert found.chance < 1
+    assert (found.iou_accuracy, found.pointing_accuracy, found.attention_mass, found.num_samples) == (1, 1, 1, len(questions))
+    assert found.iou_chance < 1
 
 
 def test_questions_about_nothing_are_not_looked_at(scenes) -> None:
@@ -30,8 +30,8 @@ def test_questions_about_nothing_are_not_looked_at(scenes) -> None:
     named = read_question_groundings(scenes / "question_groundings_val.json")
     answers = [VQAPrediction([("yes", 0.5)], np.ones(len(store[q.image_id]))) for q in questions]
     found = grounding(question_attention(questions, answers, store, named))
-    assert found.looks == sum(len(boxes) > 0 for boxes in named.values())
-    assert 0.5 * len(questions) < found.looks < len(questions)
+    assert found.num_samples == sum(len(boxes) > 0 for boxes in named.values())
+    assert 0.5 * len(questions) < found.num_samples < len(questions)
 
 
 def test_a_broken_file_of_groundings_is_one_line(tmp_path) -> None:

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from bua.data.vqa.datamodule import VQADataModule
-from bua.data.vqa.files.plain_values import read_questions
+from bua.data.vqa.files.read import read_questions
 from bua.errors import InputError
 from bua.inference.ensemble import Member, VQAEnsemble
 from bua.inference.predict_vqa import looked
 from bua.inference.predictor import Predictor
 from bua.text.answers import AnswerVocabulary
-from tests.data.test_data import question_data
+from tests.helpers.data import vqa_data
 from tests.tasks.test_tasks import answering
 
 
@@ -32,7 +32,7 @@ def turned(one: Member) -> Member:
     """Return the same model with its answers in another order."""
     answers = one.trained.answers
     order = torch.randperm(len(answers), generator=torch.Generator().manual_seed(4))
-    listed = AnswerVocabulary(*([names[n] for n in order] for names in (answers.answers, answers.surface)))
+    listed = AnswerVocabulary(*([names[n] for n in order] for names in (answers.answers, answers.surface_forms)))
     record = {**one.trained.record, "answers": listed.to_dict()}
     other = Predictor(one.trained.model, record, detector=lambda: None, source="turned")
     scores = other.scores
@@ -42,7 +42,7 @@ def turned(one: Member) -> Member:
 
 @pytest.fixture(scope="module")
 def data(scenes) -> VQADataModule:
-    return question_data(scenes)
+    return vqa_data(scenes)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_answers_are_matched_by_what_they_say_and_not_by_their_place(data, asked
 
 
 def test_other_answers_are_refused_with_the_first_that_differs(data, scenes) -> None:
-    fewer = question_data(scenes, min_answer_count=3)
+    fewer = vqa_data(scenes, min_answer_count=3)
     assert 0 < len(fewer.answers) < len(data.answers)
     with pytest.raises(InputError, match=r"run2: its .* answers are not the .* of run1: it lacks '.*'"):
         VQAEnsemble([member(data, 1), member(fewer, 2)])

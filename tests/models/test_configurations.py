@@ -1,4 +1,4 @@
-"""Every captioner of conf/model: built at its own size, and trained for a step where it is small."""
+"""All captioners of conf/model are built at their size; the small ones are trained for a step."""
 
 import pytest
 import torch
@@ -23,15 +23,14 @@ SMALL = [name for name in CAPTIONERS if name.endswith("_small")]
 def model(name: str) -> torch.nn.Module:
     sizes = ["model.feature_size=2048", "model.vocabulary_size=9488"]
     config = composed("train", f"model={name}", *sizes).model
-    made: torch.nn.Module = instantiate(OmegaConf.to_container(config, resolve=True))
-    return made
+    module: torch.nn.Module = instantiate(OmegaConf.to_container(config, resolve=True))
+    return module
 
 
 def batch() -> tuple[RegionBatch, torch.Tensor]:
     mask = torch.tensor([[True] * 3, [True] * 2 + [False]])
-    return RegionBatch(torch.rand(2, 3, 2048), mask, torch.rand(2, 3, 4)), torch.ones(
-        2, 2, 4, dtype=torch.long
-    )
+    words = torch.ones(2, 2, 4, dtype=torch.long)
+    return RegionBatch(torch.rand(2, 3, 2048), mask, torch.rand(2, 3, 4)), words
 
 
 def parameters(name: str) -> int:
@@ -50,7 +49,7 @@ def test_there_are_small_and_large_configurations_of_every_captioner() -> None:
 
 
 @pytest.mark.parametrize("name", CAPTIONERS)
-def test_captioner_can_be_built_and_run_at_its_size(name: str) -> None:
+def test_captioner_runs_at_its_size(name: str) -> None:
     with torch.device("meta"):
         logits = model(name)(*batch())
     assert logits.shape == (2, 2, 4, 9488)
@@ -59,12 +58,12 @@ def test_captioner_can_be_built_and_run_at_its_size(name: str) -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_small_captioner_learns_from_a_step(name: str) -> None:
     torch.manual_seed(0)
-    made, (regions, words) = model(name), batch()
-    optimizer = torch.optim.Adam(made.parameters(), lr=1e-3)
+    captioner, (regions, words) = model(name), batch()
+    optimizer = torch.optim.Adam(captioner.parameters(), lr=1e-3)
     losses = []
     for _ in range(2):
-        made.eval()
-        losses.append(F.cross_entropy(made(regions, words).flatten(0, 2), words.flatten()))
+        captioner.eval()
+        losses.append(F.cross_entropy(captioner(regions, words).flatten(0, 2), words.flatten()))
         losses[-1].backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -95,9 +94,9 @@ def att2in() -> int:
 
 
 def transformer() -> int:
-    attention, thinking = 4 * layer(512, 512), layer(512, 2048) + layer(2048, 512)
-    encoder = 6 * (attention + thinking + 2 * 1024) + 1024
-    decoder = 6 * (2 * attention + thinking + 3 * 1024) + 1024
+    attention, feed_forward = 4 * layer(512, 512), layer(512, 2048) + layer(2048, 512)
+    encoder = 6 * (attention + feed_forward + 2 * 1024) + 1024
+    decoder = 6 * (2 * attention + feed_forward + 3 * 1024) + 1024
     return 9488 * 512 + layer(2048, 512) + encoder + decoder + layer(512, 9488)
 
 

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bua.models.vqa.counting import Counter, Counts, PiecewiseLinear
-from tests.helpers.models import COUNTS, answerer, some_regions, some_words
+from bua.models.vqa.counting import Counter, CountLayer, PiecewiseLinear
+from tests.helpers.models import COUNTS, random_regions, random_words, vqa_model
 from tests.models.test_vqa_references import sigmoid, times
 
 
@@ -97,7 +97,7 @@ def test_apart_things_are_counted_and_twice_the_same_box_counts_once(wanted: int
     assert int(counted.argmax()) == wanted
 
 
-def added(counts: Counts, boxes: list[list[float]], scores: list[float]) -> list[float]:
+def added(counts: CountLayer, boxes: list[list[float]], scores: list[float]) -> list[float]:
     """Return what a model adds for its count of the regions of highest score, as ReLU of a layer."""
     order = sorted(range(len(scores)), key=lambda k: -scores[k])[: counts.counter.objects]
     missing = counts.counter.objects - len(order)
@@ -110,7 +110,7 @@ def added(counts: Counts, boxes: list[list[float]], scores: list[float]) -> list
 @torch.no_grad()
 def learnt(kind: str):
     """Return a model whose counter is no longer as it begins, and whose counts weigh something."""
-    model = answerer(kind)
+    model = vqa_model(kind)
     counts = model.counts if kind.startswith("mcan") else model.glimpse.counts
     for function in counts.counter.f:
         function.weight[1:].uniform_(0.2, 2)
@@ -122,7 +122,7 @@ def learnt(kind: str):
 @torch.no_grad()
 def test_a_count_by_the_scores_of_attention_is_added_to_the_product_of_question_and_region(kind: str) -> None:
     model, counts = learnt(kind)
-    regions, words, seen = some_regions(), some_words()[:, 0], {}
+    regions, words, seen = random_regions(), random_words()[:, 0], {}
     parts = {
         "scores": model.glimpse.attention,
         "asked": model.glimpse.question,
@@ -142,7 +142,7 @@ def test_a_count_by_the_scores_of_attention_is_added_to_the_product_of_question_
 @torch.no_grad()
 def test_mcan_adds_its_count_to_the_flat_question_and_image() -> None:
     model, counts = learnt("mcan counting")
-    regions, words, seen = some_regions(), some_words()[:, 0], {}
+    regions, words, seen = random_regions(), random_words()[:, 0], {}
     model.flatten_words.register_forward_hook(lambda _, given, out: seen.update(asked=out[0]))
     model.flatten_regions.register_forward_hook(
         lambda _, given, out: seen.update(image=out[0], scores=out[1])

@@ -155,7 +155,7 @@ def test_parity_of_bilinear_attention_network() -> None:
     give(model, file, BAN, unused=r"counter\.f\.([89]|1\d)")
     words = words_of(model, tensor(file["input/question"]), padding=53)
     logits, weights = model(regions, words)
-    close(model.maps(regions, words), file["output/attention"])
+    close(model.attention_maps(regions, words), file["output/attention"])
     close(weights, file["output/attention"].sum(3).mean(1))
     close(logits, file["output/logits"])
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tests.helpers.models import CAPTIONERS, COUNTS, H, N, T, captioner, some_regions, some_words
+from tests.helpers.models import CAPTIONERS, COUNTS, H, N, T, captioner, random_regions, random_words
 
 
 def attend(model, query, keys, vectors):
@@ -125,10 +125,10 @@ def test_there_are_references() -> None:
 @pytest.mark.parametrize("reference", REFERENCES, ids=lambda f: f.__name__)
 @torch.no_grad()
 def test_captioner_equals_its_equations_one_image_and_word_at_a_time(reference) -> None:
-    model, regions, words = captioner(reference.__name__), some_regions(), some_words()
+    model, regions, words = captioner(reference.__name__), random_regions(), random_words()
     fast = model(regions, words)
     memory = model.encode(regions)
-    state, looked = model.start(memory, N), []
+    state, looked = model.init_state(memory, N), []
     for t in range(T):
         _, weights, state = model.step(words[:, :, t], memory, state)
         looked.append(weights)

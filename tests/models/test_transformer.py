@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bua.models.captioners.positional_encoding import BoxGeometry, relations, sinusoids
+from bua.models.captioners.positional_encoding import BoxGeometry, box_displacements, sinusoids
 from bua.models.multihead import MultiHeadAttention
 from bua.structures.region_batch import RegionBatch
-from tests.helpers.models import COUNTS, N, T, captioner, some_regions, some_words, transformer
+from tests.helpers.models import COUNTS, N, T, captioner, random_regions, random_words, transformer
 
 KINDS = ["transformer", "transformer_geometry"]
 
@@ -95,11 +95,11 @@ def decode(m, regions, words):
 @torch.no_grad()
 def test_transformer_equals_its_equations_one_image_and_word_at_a_time(kind: str) -> None:
     """In double precision: the sinusoids of boxes have angles of hundreds."""
-    m, words = captioner(kind).double(), some_words()
-    features, mask, boxes = some_regions()
+    m, words = captioner(kind).double(), random_words()
+    features, mask, boxes = random_regions()
     regions = RegionBatch(features.double(), mask, boxes.double())
     fast, memory = m(regions, words), m.encode(regions)
-    state, looked = m.start(memory, N), []
+    state, looked = m.init_state(memory, N), []
     for t in range(T):
         _, weights, state = m.step(words[:, :, t], memory, state)
         looked.append(weights)
@@ -115,9 +115,9 @@ def test_transformer_equals_its_equations_one_image_and_word_at_a_time(kind: str
 
 @torch.no_grad()
 def test_a_step_adds_one_word_to_the_cache_and_leaves_the_rest_as_it_was() -> None:
-    m, regions, words = captioner("transformer"), some_regions(), some_words()
+    m, regions, words = captioner("transformer"), random_regions(), random_words()
     memory = m.encode(regions)
-    state = m.start(memory, N)
+    state = m.init_state(memory, N)
     for t in range(T):
         assert state.words == t
         _, _, following = m.step(words[:, :, t], memory, state)
@@ -130,7 +130,7 @@ def test_a_step_adds_one_word_to_the_cache_and_leaves_the_rest_as_it_was() -> No
 
 @torch.no_grad()
 def test_boxes_matter_with_geometry_only() -> None:
-    regions, words = some_regions(), some_words()
+    regions, words = random_regions(), random_words()
     moved = regions._replace(boxes=regions.boxes.flip(1) * regions.mask.unsqueeze(-1))
     moved.boxes[:, 0, :2] *= 0.5
     m = captioner("transformer_geometry")
@@ -144,18 +144,18 @@ def test_boxes_matter_with_geometry_only() -> None:
 def test_relations_do_not_change_where_all_boxes_move_and_grow_alike(scale, right, down) -> None:
     corners = torch.tensor([[0.1, 0.1, 0.3, 0.5], [0.2, 0.4, 0.9, 0.6], [0.6, 0.2, 0.8, 0.9]])[None]
     moved = corners * scale + torch.tensor([right, down, right, down])
-    torch.testing.assert_close(relations(moved), relations(corners), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(box_displacements(moved), relations(corners), atol=1e-3, rtol=1e-3)
 
 
 def test_relations_are_of_the_first_box_to_the_second() -> None:
     boxes = torch.tensor([[[0.0, 0.0, 0.2, 0.4], [0.4, 0.0, 0.8, 0.2]]])
-    found = relations(boxes)[0, 0, 1].exp()
+    found = box_displacements(boxes)[0, 0, 1].exp()
     torch.testing.assert_close(found, torch.tensor([0.5 / 0.2, 0.1 / 0.4, 2.0, 0.5]))
-    assert relations(boxes)[0, 0, 0].exp().tolist() == pytest.approx([1e-3, 1e-3, 1, 1])
+    assert box_displacements(boxes)[0, 0, 0].exp().tolist() == pytest.approx([1e-3, 1e-3, 1, 1])
 
 
 def test_boxes_without_width_or_height_have_finite_relations() -> None:
-    assert relations(torch.zeros(1, 3, 4)).isfinite().all()
+    assert box_displacements(torch.zeros(1, 3, 4)).isfinite().all()
     added = BoxGeometry(layers=2, heads=3)(torch.zeros(2, 4, 4))
     assert added.shape == (2, 2, 3, 4, 4)
     assert added.isfinite().all()

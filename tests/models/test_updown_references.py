@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.helpers.models import COUNTS, D, H, answerer, some_regions, some_words
+from tests.helpers.models import COUNTS, D, H, random_regions, random_words, vqa_model
 from tests.models.test_vqa_references import sigmoid, times
 
 
@@ -45,7 +45,7 @@ def mean(weights: list[float], regions: list[list[float]]) -> list[float]:
 
 @torch.no_grad()
 def test_openvqa_projects_attends_over_real_regions_and_multiplies_with_elu() -> None:
-    model, regions, words = answerer("openvqa"), some_regions(), some_words()[:, 0]
+    model, regions, words = vqa_model("openvqa"), random_regions(), random_words()[:, 0]
     logits, weights = model(regions, words)
     glimpse, attention = model.glimpse, model.glimpse.attention
     for b, count in enumerate(COUNTS):
@@ -68,7 +68,7 @@ def test_openvqa_projects_attends_over_real_regions_and_multiplies_with_elu() ->
 
 @torch.no_grad()
 def test_mean_pooling_multiplies_the_question_with_the_mean_region() -> None:
-    model, regions, words = answerer("mean"), some_regions(), some_words()[:, 0]
+    model, regions, words = vqa_model("mean"), random_regions(), random_words()[:, 0]
     logits, weights = model(regions, words)
     for b, count in enumerate(COUNTS):
         question = model.encoder(words[b : b + 1])[0].tolist()
@@ -82,7 +82,7 @@ def test_mean_pooling_multiplies_the_question_with_the_mean_region() -> None:
 
 @torch.no_grad()
 def test_a_model_of_the_question_alone_sees_nothing_else() -> None:
-    model, regions, words = answerer("blind"), some_regions(), some_words()[:, 0]
+    model, regions, words = vqa_model("blind"), random_regions(), random_words()[:, 0]
     logits, _ = model(regions, words)
     for b in range(len(words)):
         question = model.encoder(words[b : b + 1])[0].tolist()

@@ -1,4 +1,4 @@
-"""Every VQA model of conf/model: built at its own size, and trained for a step where it is small."""
+"""All VQA models of conf/model are built at their size; the small ones are trained for a step."""
 
 import pytest
 import torch
@@ -11,18 +11,18 @@ from tests.helpers.parity import ROOT
 from tests.models.test_configurations import NAMES, layer, target
 from tests.test_conf import composed
 
-ANSWERERS = [name for name in NAMES if target(name).startswith("bua.models.vqa.")]
-SMALL = [name for name in ANSWERERS if name.endswith("_small")]
+VQA_MODELS = [name for name in NAMES if target(name).startswith("bua.models.vqa.")]
+SMALL = [name for name in VQA_MODELS if name.endswith("_small")]
 WORDS, ANSWERS = 13000, 3129
 
 
-def model(name: str, *more: str) -> torch.nn.Module:
-    config = composed("train", f"model={name}", *more).model
+def model(name: str, *overrides: str) -> torch.nn.Module:
+    config = composed("train", f"model={name}", *overrides).model
     sizes = {"feature_size": 2048, "vocabulary_size": WORDS, "answers": ANSWERS}
     for key in set(sizes) & set(config):
         config[key] = sizes[key]
-    made: torch.nn.Module = instantiate(OmegaConf.to_container(config, resolve=True))
-    return made
+    module: torch.nn.Module = instantiate(OmegaConf.to_container(config, resolve=True))
+    return module
 
 
 def batch() -> tuple[RegionBatch, torch.Tensor]:
@@ -31,21 +31,21 @@ def batch() -> tuple[RegionBatch, torch.Tensor]:
     return RegionBatch(torch.rand(2, 12, 2048), mask, torch.rand(2, 12, 4)), words
 
 
-def parameters(name: str, *more: str) -> int:
+def parameters(name: str, *overrides: str) -> int:
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in model(name, *more).parameters())
+        return sum(parameter.numel() for parameter in model(name, *overrides).parameters())
 
 
-def test_there_are_small_and_large_configurations_of_every_answerer() -> None:
+def test_there_are_small_and_large_configurations_of_every_vqa_model() -> None:
     assert len(SMALL) >= 8
-    assert sorted(ANSWERERS) == sorted(SMALL + [name.removesuffix("_small") for name in SMALL])
-    files = (ROOT / "bua" / "models" / "answerers").glob("*.py")
-    modules = {file.stem for file in files if "Answerer(nn.Module)" in file.read_text()}
-    assert {target(name).split(".")[-2] for name in ANSWERERS} == modules
+    assert sorted(VQA_MODELS) == sorted(SMALL + [name.removesuffix("_small") for name in SMALL])
+    files = (ROOT / "bua" / "models" / "vqa").glob("*.py")
+    modules = {file.stem for file in files if "VQAModel(nn.Module)" in file.read_text()}
+    assert {target(name).split(".")[-2] for name in VQA_MODELS} == modules
 
 
-@pytest.mark.parametrize("name", ANSWERERS)
-def test_answerer_can_be_built_and_run_at_its_size(name: str) -> None:
+@pytest.mark.parametrize("name", VQA_MODELS)
+def test_vqa_model_runs_at_its_size(name: str) -> None:
     with torch.device("meta"):
         logits, weights = model(name)(*batch())
     assert logits.shape == (2, ANSWERS)
@@ -53,15 +53,15 @@ def test_answerer_can_be_built_and_run_at_its_size(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_small_answerer_learns_from_a_step(name: str) -> None:
+def test_small_vqa_model_learns_from_a_step(name: str) -> None:
     torch.manual_seed(0)
-    made, (regions, words) = model(name).eval(), batch()
+    vqa_model, (regions, words) = model(name).eval(), batch()
     targets = torch.zeros(2, ANSWERS)
     targets[[0, 1], [3, 4]] = 1
-    optimizer = torch.optim.Adam(made.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(vqa_model.parameters(), lr=1e-3)
     losses = []
     for _ in range(2):
-        losses.append(F.binary_cross_entropy_with_logits(made(regions, words)[0], targets))
+        losses.append(F.binary_cross_entropy_with_logits(vqa_model(regions, words)[0], targets))
         losses[-1].backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -69,7 +69,7 @@ def test_small_answerer_learns_from_a_step(name: str) -> None:
     assert 2 * parameters(name) < parameters(name.removesuffix("_small"))
 
 
-def test_a_counter_can_be_given_on_the_command_line() -> None:
+def test_a_counter_can_be_configured_on_the_command_line() -> None:
     counter = "model.counter={_target_: bua.models.vqa.counting.Counter, objects: 10}"
     assert parameters("updown_hu", counter) == parameters("updown_hu") + 8 * 17 + normed(11, 1024)
 
@@ -113,9 +113,9 @@ def ban() -> int:
 
 
 def mcan() -> int:
-    attention, thinking = 4 * layer(512, 512), layer(512, 2048) + layer(2048, 512)
-    words = 6 * (attention + thinking + 2 * 1024)
-    regions = 6 * (2 * attention + thinking + 3 * 1024)
+    attention, feed_forward = 4 * layer(512, 512), layer(512, 2048) + layer(2048, 512)
+    words = 6 * (attention + feed_forward + 2 * 1024)
+    regions = 6 * (2 * attention + feed_forward + 3 * 1024)
     flatten = 2 * (layer(512, 512) + layer(512, 1) + layer(512, 1024))
     out = 2 * 1024 + layer(1024, ANSWERS)
     return WORDS * 300 + recurrent(300, 512, 4) + layer(2048, 512) + words + regions + flatten + out

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bua.models.attention import ProductAttention
-from bua.models.layers import GatedTanh, random_mask
+from bua.models.layers import GatedTanh, dropout_mask
 from bua.models.vqa.ban import BilinearAttention
 from bua.models.vqa.question_encoder import QuestionEncoder, word_mask
 from bua.text.vocabulary import UNKNOWN
-from tests.helpers.models import ANSWERERS, COUNTS, H, V, answerer, some_regions, some_words
+from tests.helpers.models import COUNTS, VQA_MODELS, H, V, random_regions, random_words, vqa_model
 
 
 def sigmoid(x: float) -> float:
@@ -23,7 +23,7 @@ def sigmoid(x: float) -> float:
 def test_places_are_chosen_at_random_as_often_as_asked(share: float) -> None:
     torch.manual_seed(0)
     shape = torch.Size([3, 7, 4001])  # no multiple of four
-    chosen = random_mask(shape, share, torch.device("cpu")).double()
+    chosen = dropout_mask(shape, share, torch.device("cpu")).double()
     error = 4 * math.sqrt(share * (1 - share) / shape.numel())
     assert float(chosen.mean()) == pytest.approx(share, abs=max(error, 1e-9))
     for n in range(4):  # each of the four that share a draw, and neighbours independently
@@ -60,12 +60,12 @@ def gated(layer: GatedTanh, x: list[float]) -> list[float]:
     return [math.tanh(v) * sigmoid(g) for v, g in zip(value, gate, strict=True)]
 
 
-@pytest.mark.parametrize("name", sorted(ANSWERERS))
+@pytest.mark.parametrize("name", sorted(VQA_MODELS))
 def test_an_unknown_word_begins_as_nothing_and_can_be_learnt(name: str) -> None:
-    model = answerer(name)
+    model = vqa_model(name)
     assert model.encoder.word.weight[UNKNOWN].eq(0).all()
     words = torch.full((len(COUNTS), 3), UNKNOWN)
-    model(some_regions(), words)[0].sum().backward()
+    model(random_regions(), words)[0].sum().backward()
     assert model.encoder.word.weight.grad[UNKNOWN].ne(0).any()
 
 
@@ -86,7 +86,7 @@ def test_gated_tanh_begins_by_glorots_rule_with_the_gain_of_tanh() -> None:
 @torch.no_grad()
 def test_two_stream_model_is_what_its_equations_say() -> None:
     """Teney et al. 2018, sections 3.2 to 3.6, one question and one region after the other."""
-    model, regions, words = answerer("teney"), some_regions(), some_words()[:, 0]
+    model, regions, words = vqa_model("teney"), random_regions(), random_words()[:, 0]
     logits, weights = model(regions, words)
     glimpse, out = model.glimpse, model.classifier
     for b, count in enumerate(COUNTS):
@@ -134,14 +134,14 @@ def test_the_last_state_is_that_of_a_plain_loop_wherever_padding_stands(cell, wo
 def test_a_question_without_words_attends_to_its_padding() -> None:
     words = torch.tensor([[0, 3, 0], [0, 0, 0]])
     assert word_mask(words).tolist() == [[False, True, False], [True, True, True]]
-    logits, weights = answerer("mcan")(some_regions([2, 3]), words)
+    logits, weights = vqa_model("mcan")(random_regions([2, 3]), words)
     assert logits.isfinite().all()
     torch.testing.assert_close(weights.sum(1), torch.ones(2))
 
 
 def test_a_frozen_copy_stays_what_the_words_began_with() -> None:
     encoder = QuestionEncoder(vocabulary_size=V, word_size=3, question_size=H, frozen_copy=True)
-    encoder.begin(torch.ones(V, 3))
+    encoder.init_vectors(torch.ones(V, 3))
     optimizer = torch.optim.SGD([p for p in encoder.parameters() if p.requires_grad], lr=1.0)
     encoder(torch.tensor([[0, 1, 2]])).sum().backward()
     optimizer.step()

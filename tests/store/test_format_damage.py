@@ -1,4 +1,4 @@
-"""A damaged file of any format is read, in part or not at all: never a crash, never a traceback."""
+"""A damaged file of any format is read completely, partly or not at all, but never ends in a traceback."""
 
 import shutil
 from pathlib import Path
@@ -10,8 +10,15 @@ from hypothesis import strategies as st
 
 from bua.errors import InputError
 from bua.store.check import check_store
-from bua.store.formats import FORMATS, apart
-from tests.helpers.foreign_formats import bring, grid_sample, sample, send, sizes_json, write
+from bua.store.formats import FORMATS, isolated_reader
+from tests.helpers.foreign_formats import (
+    export_file,
+    import_file,
+    sample_grid,
+    sample_regions,
+    write_sizes,
+    write_store,
+)
 
 NAMES = sorted(FORMATS)
 
@@ -19,20 +26,20 @@ NAMES = sorted(FORMATS)
 @pytest.fixture(scope="module", autouse=True)
 def impatient():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(apart, "PATIENCE", 4)
+        patch.setattr(isolated_reader, "TIMEOUT_SECONDS", 4)
         yield
 
 
 @pytest.fixture(scope="module")
 def foreign(tmp_path_factory) -> Path:
-    """A folder with a folder for each format, and the sizes of the images."""
+    """A folder with a subfolder for each format and a file of image sizes."""
     folder = tmp_path_factory.mktemp("foreign")
-    images = {n: sample(3, n) for n in (1, 2, 3)}
-    grids = {n: grid_sample((2, 2), n) for n in (1, 2, 3)}
-    store, grid = write(folder / "a.h5", images), write(folder / "g.h5", grids)
+    images = {n: sample_regions(3, n) for n in (1, 2, 3)}
+    grids = {n: sample_grid((2, 2), n) for n in (1, 2, 3)}
+    store, grid = write_store(folder / "a.h5", images), write_store(folder / "g.h5", grids)
     for name in NAMES:
-        send(name, grid if name == "grid_feats_pth" else store, folder / name / "f.tsv")
-    sizes_json(folder / "sizes.json", images)
+        export_file(name, grid if name == "grid_feats_pth" else store, folder / name / "f.tsv")
+    write_sizes(folder / "sizes.json", images)
     return folder
 
 
@@ -41,13 +48,13 @@ def parts(folder: Path) -> list[Path]:
 
 
 def attempt(name: str, foreign: Path, folder: Path) -> None:
-    said = ""
+    message = ""
     try:
-        bring(name, folder / "f.tsv", folder / "b.h5", images=foreign / "sizes.json")
+        import_file(name, folder / "f.tsv", folder / "b.h5", images=foreign / "sizes.json")
     except InputError as error:
-        said = str(error)
-    assert "\n" not in said
-    if not said:
+        message = str(error)
+    assert "\n" not in message
+    if not message:
         assert check_store(folder / "b.h5") == []
 
 
@@ -73,15 +80,15 @@ def test_changed_bytes_never_end_in_a_traceback(
 
 @pytest.mark.slow
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(which=st.floats(0, 0.9999), share=st.floats(0, 0.9999))
+@given(which=st.floats(0, 0.9999), fraction=st.floats(0, 0.9999))
 @pytest.mark.parametrize("name", NAMES)
-def test_files_cut_short_never_end_in_a_traceback(name, which, share, foreign, tmp_path_factory) -> None:
+def test_truncated_files_never_end_in_a_traceback(name, which, fraction, foreign, tmp_path_factory) -> None:
     folder = tmp_path_factory.mktemp("d") / "x"
     shutil.copytree(foreign / name, folder)
     files = parts(folder)
     path = files[int(which * len(files))]
     content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
+    path.write_bytes(content[: int(fraction * len(content))])
     attempt(name, foreign, folder)
 
 
@@ -95,7 +102,7 @@ KEYS = ["x", "bbox", "num_bbox", "image_h", "objects_id", "objects_conf", "info"
 def test_values_of_any_kind_in_an_npz_never_end_in_a_traceback(key, value, tmp_path) -> None:
     (tmp_path / "f").mkdir()
     for n in (1, 2):
-        r = sample(3, n)
+        r = sample_regions(3, n)
         arrays = {"x": r.features, "bbox": r.boxes, "num_bbox": 3, "image_h": 37, "image_w": 53}
         info = {"objects_id": r.class_id, "objects_conf": r.class_score}
         if n == 2:
@@ -106,22 +113,22 @@ def test_values_of_any_kind_in_an_npz_never_end_in_a_traceback(key, value, tmp_p
             except ValueError:  # ragged
                 target[key] = np.array([*value, None], dtype=object)
         np.savez(tmp_path / "f" / f"{n}.npz", **{"info": np.array(info, dtype=object), **arrays})
-    store, _ = bring("mil_npz", tmp_path / "f", tmp_path / "b.h5")
+    store, _ = import_file("mil_npz", tmp_path / "f", tmp_path / "b.h5")
     assert 1 in store
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("key", ["bbox", "num_boxes", "objects", "cls_prob", "image_width"])
 @pytest.mark.parametrize("value", VALUES, ids=lambda v: repr(v).replace("\n", ""))
-def test_values_of_any_kind_in_mmf_notes_never_end_in_a_traceback(key, value, tmp_path) -> None:
+def test_values_of_any_kind_in_mmf_info_never_end_in_a_traceback(key, value, tmp_path) -> None:
     (tmp_path / "f").mkdir()
     for n in (1, 2):
-        r = sample(3, n)
+        r = sample_regions(3, n)
         info = {"bbox": r.boxes, "num_boxes": 3, "objects": r.class_id, "image_width": 53, "image_height": 37}
         info["cls_prob"] = np.eye(3, dtype=np.float32)
         if n == 2:
             info[key] = value
         np.save(tmp_path / "f" / f"{n}.npy", r.features)
         np.save(tmp_path / "f" / f"{n}_info.npy", np.array(info, dtype=object))
-    store, _ = bring("mmf_npy", tmp_path / "f", tmp_path / "b.h5")
+    store, _ = import_file("mmf_npy", tmp_path / "f", tmp_path / "b.h5")
     assert 1 in store

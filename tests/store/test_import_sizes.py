@@ -1,4 +1,4 @@
-"""Sizes of imported images: from the file, from photographs, from lists; never guessed."""
+"""Sizes of imported images come from the file, from image files or from lists, and are never guessed."""
 
 import json
 
@@ -6,27 +6,29 @@ import pytest
 from PIL import Image
 
 from bua.errors import InputError
-from bua.store.formats.sizes import ImageSizes
-from tests.helpers.foreign_formats import bring, sample, send, sizes_json, write
+from bua.store.formats.image_sizes import ImageSizes
+from tests.helpers.foreign_formats import export_file, import_file, sample_regions, write_sizes, write_store
 from tests.store.test_format_tsv import pa_row, table
 
 COCO = "COCO_val2014_000000000042"
 
 
-def test_sizes_that_are_given_are_believed_before_those_of_the_file(tmp_path) -> None:
-    source = table(tmp_path / "p.tsv", [{**pa_row(7, sample(2)), "image_h": 53}])
-    sizes = sizes_json(tmp_path / "s.json", {7: sample(2)})
-    assert bring("pa_tsv", source, tmp_path / "b.h5", images=sizes)[0][7].size == (37, 53)
+def test_given_sizes_take_precedence_over_those_of_the_file(tmp_path) -> None:
+    source = table(tmp_path / "p.tsv", [{**pa_row(7, sample_regions(2)), "image_h": 53}])
+    sizes = write_sizes(tmp_path / "s.json", {7: sample_regions(2)})
+    assert import_file("pa_tsv", source, tmp_path / "b.h5", images=sizes)[0][7].size == (37, 53)
 
 
-def test_an_image_whose_size_is_nowhere_is_left_out(tmp_path) -> None:
-    send("cocobu", write(tmp_path / "a.h5", {1: sample(2), 2: sample(2)}), tmp_path / "c")
-    sizes = sizes_json(tmp_path / "s.json", {1: sample(2)})
-    done = bring("cocobu", tmp_path / "c", tmp_path / "b.h5", images=sizes)[1]
-    assert done.dropped == {"c_att/2.npz": "its size is unknown: images=... does not have it"}
+def test_an_image_of_unknown_size_is_dropped(tmp_path) -> None:
+    export_file(
+        "cocobu", write_store(tmp_path / "a.h5", {1: sample_regions(2), 2: sample_regions(2)}), tmp_path / "c"
+    )
+    sizes = write_sizes(tmp_path / "s.json", {1: sample_regions(2)})
+    result = import_file("cocobu", tmp_path / "c", tmp_path / "b.h5", images=sizes)[1]
+    assert result.dropped == {"c_att/2.npz": "image size is missing, also in images="}
 
 
-def test_sizes_come_from_photographs_turned_as_they_say(tmp_path) -> None:
+def test_sizes_come_from_image_files_after_exif_rotation(tmp_path) -> None:
     (tmp_path / "photos" / "sub").mkdir(parents=True)
     image = Image.new("RGB", (30, 20))
     image.save(tmp_path / "photos" / "COCO_val2014_000000000042.jpg")
@@ -59,15 +61,15 @@ def test_sizes_come_from_coco_and_vinvl_files(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("s.json", "{}", 'a JSON object with a list "images" is needed'),
-        ("s.json", '{"images": []}', "there are no images in it"),
+        ("s.json", "{}", 'must be a JSON object with a list "images"'),
+        ("s.json", '{"images": []}', "has no images"),
         ("s.json", '{"images": [{"id": 1, "height": 3}]}', "width is None"),
-        ("s.hw.tsv", "1\n", "line 1 is not a key and"),
-        ("s.hw.tsv", '1\t[{"height": 3}]\n', "line 1 is not a key and"),
-        ("s.txt", "x", "not JSON"),
+        ("s.hw.tsv", "1\n", "line 1 must be a key and"),
+        ("s.hw.tsv", '1\t[{"height": 3}]\n', "line 1 must be a key and"),
+        ("s.txt", "x", "not valid JSON"),
     ],
 )
-def test_files_that_say_nothing_of_sizes_are_refused(name, content, message, tmp_path) -> None:
+def test_files_without_sizes_are_refused(name, content, message, tmp_path) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=message):
         ImageSizes(tmp_path / name)

@@ -1,4 +1,4 @@
-"""A library that crashes or never ends over a damaged file ends as one line."""
+"""A library that crashes or hangs on a damaged file is reported in one line."""
 
 import os
 import re
@@ -10,9 +10,9 @@ import time
 import pytest
 
 from bua.errors import InputError
-from bua.store.formats import FORMATS, apart
+from bua.store.formats import FORMATS, isolated_reader
 from bua.store.formats.isolated_reader import IsolatedReader
-from bua.store.formats.item import InvalidImageError, Item, Source
+from bua.store.formats.source import InvalidImageError, Source, SourceImage
 
 
 def crash():
@@ -20,67 +20,67 @@ def crash():
 
 
 def spin():
-    re.match("(a+)+$", "a" * 60 + "b")  # in C, for ages, without looking at signals
+    re.match("(a+)+$", "a" * 60 + "b")  # runs in C almost forever, without checking for signals
 
 
-def unsound():
+def fail():
     raise InvalidImageError("why not")
 
 
 def reader(*actions):
-    """Read images of which each does something."""
+    """Return a reader of images, each of which performs one of the actions when it is decoded."""
 
     def read(source):
         for n, action in enumerate(actions):
-            yield Item(n, f"row {n}", action)
+            yield SourceImage(n, f"row {n}", action)
 
     return IsolatedReader(read)
 
 
 def spinning(source):
-    yield Item(0, "row 0", lambda: 1)
+    yield SourceImage(0, "row 0", lambda: 1)
     spin()
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch) -> None:
-    monkeypatch.setattr(apart, "PATIENCE", 1)
+    monkeypatch.setattr(isolated_reader, "TIMEOUT_SECONDS", 1)
 
 
-def test_images_and_reasons_come_through_in_order(tmp_path) -> None:
-    items = reader(lambda: "a", unsound, lambda: "c")(Source(tmp_path))
+def test_images_and_errors_arrive_in_order(tmp_path) -> None:
+    items = reader(lambda: "a", fail, lambda: "c")(Source(tmp_path))
     assert next(items).read() == "a"
     with pytest.raises(InvalidImageError, match="why not"):
         next(items).read()
     last = next(items)
-    assert (last.name, last.where, last.read()) == (2, "row 2", "c")
+    assert (last.name, last.location, last.read()) == (2, "row 2", "c")
     assert next(items, "end") == "end"
 
 
-def test_images_nobody_asks_for_are_not_decoded(tmp_path) -> None:
+def test_images_that_are_not_requested_are_not_decoded(tmp_path) -> None:
     assert [item.name for item in reader(crash, crash)(Source(tmp_path))] == [0, 1]
 
 
 @pytest.mark.parametrize(
-    ("action", "said"), [(crash, "ended the process"), (spin, "did not end in 1 seconds")]
+    ("action", "message"), [(crash, "crashed the process"), (spin, "took more than 1 seconds")]
 )
-def test_a_crash_and_a_hang_end_in_one_line_with_the_name_of_the_file(action, said, tmp_path) -> None:
+def test_a_crash_and_a_hang_end_in_one_line_with_the_name_of_the_file(action, message, tmp_path) -> None:
     items = reader(lambda: "a", action)(Source(tmp_path / "f.h5"))
     assert next(items).read() == "a"
-    with pytest.raises(InputError, match=rf"f\.h5: .*{said}.*damaged") as caught:
+    with pytest.raises(InputError, match=rf"f\.h5: .*{message}.*damaged") as caught:
         next(items).read()
     assert "\n" not in str(caught.value)
 
 
-def test_a_hang_between_two_images_ends_too(tmp_path) -> None:
+def test_a_hang_between_two_images_ends_as_well(tmp_path) -> None:
     items = IsolatedReader(spinning)(Source(tmp_path))
     next(items)
-    with pytest.raises(InputError, match="did not end"):
+    with pytest.raises(InputError, match="took more than"):
         next(items)
 
 
 def test_a_reader_left_early_leaves_no_process(tmp_path) -> None:
-    items = IsolatedReader(lambda source: iter([Item(os.getpid(), "", lambda: os.getpid())]))(
+    items = IsolatedReader(lambda source: iter([SourceImage(os.getpid(), "", lambda: os.getpid())]))(
         Source(tmp_path)
     )
     child = next(items).read()
@@ -89,12 +89,12 @@ def test_a_reader_left_early_leaves_no_process(tmp_path) -> None:
         os.kill(child, 0)
 
 
-def test_a_killed_command_leaves_no_process_that_spins_for_ever(tmp_path) -> None:
+def test_a_killed_command_leaves_no_process_that_runs_forever(tmp_path) -> None:
     code = (
         "import sys; sys.path.insert(0, '.'); import tests.store.test_isolated_reader as t, os, pathlib\n"
-        "t.apart.PATIENCE = 2\n"
+        "t.isolated_reader.TIMEOUT_SECONDS = 2\n"
         "def read(source):\n    print(os.getpid(), flush=True); t.spin(); yield\n"
-        "next(t.Apart(read)(t.Source(pathlib.Path('f'))))"
+        "next(t.IsolatedReader(read)(t.Source(pathlib.Path('f'))))"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         child = int(process.stdout.readline())
@@ -109,7 +109,7 @@ def test_a_killed_command_leaves_no_process_that_spins_for_ever(tmp_path) -> Non
     pytest.fail(f"process {child} goes on")
 
 
-def test_every_format_of_hdf5_and_lmdb_is_read_apart() -> None:
+def test_every_hdf5_and_lmdb_format_is_read_in_a_separate_process() -> None:
     kept = {name for name, form in FORMATS.items() if isinstance(form.read, IsolatedReader)}
     assert kept == {name for name in FORMATS if name.endswith(("_hdf5", "_lmdb"))}
     assert len(kept) == 6

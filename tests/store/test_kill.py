@@ -1,4 +1,4 @@
-"""A writer killed at any moment goes on and ends in the same contents."""
+"""A writer that is killed at any moment can resume and ends in the same contents."""
 
 import hashlib
 import signal
@@ -14,8 +14,8 @@ WRITER = """
 import sys
 from pathlib import Path
 from bua.store import StoreWriter
-from tests.conftest import ABOUT, regions
-with StoreWriter(Path(sys.argv[1]), ABOUT) as writer:
+from tests.helpers.stores import METADATA, regions
+with StoreWriter(Path(sys.argv[1]), METADATA) as writer:
     print("ready", flush=True)
     for shard in range(6):
         ids = range(shard * 10, shard * 10 + 10)
@@ -32,7 +32,7 @@ def contents(path: Path) -> str:
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_goes_on_and_ends_in_the_same_contents(tmp_path) -> None:
+def test_killed_at_any_moment_it_resumes_and_ends_in_the_same_contents(tmp_path) -> None:
     def start(path: Path) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True
@@ -40,17 +40,17 @@ def test_killed_at_any_moment_it_goes_on_and_ends_in_the_same_contents(tmp_path)
         process.stdout.readline()
         return process
 
-    whole = start(tmp_path / "whole.h5")
-    begun = time.monotonic()
-    assert whole.wait() == 0
-    took = time.monotonic() - begun
-    expected = contents(tmp_path / "whole.h5")
+    reference = start(tmp_path / "reference.h5")
+    started = time.monotonic()
+    assert reference.wait() == 0
+    duration = time.monotonic() - started
+    expected = contents(tmp_path / "reference.h5")
     killed = 0
     for n in range(8):
         path = tmp_path / f"{n}.h5"
-        for share in (0.15 + 0.09 * n, 0.4):
+        for fraction in (0.15 + 0.09 * n, 0.4):
             process = start(path)
-            time.sleep(took * share)
+            time.sleep(duration * fraction)
             process.send_signal(signal.SIGKILL)
             killed += process.wait() == -signal.SIGKILL
             if path.exists():

@@ -1,4 +1,4 @@
-"""Pickles and torch files are read as plain values and arrays; nothing in them is run."""
+"""Pickles and torch files are read as plain values and arrays; nothing in them is executed."""
 
 import ast
 import io
@@ -37,7 +37,7 @@ ARRAYS = KINDS.flatmap(lambda kind: stn.arrays(kind, stn.array_shapes(min_dims=0
 
 def same(a: object, b: object) -> bool:
     if isinstance(b, np.ndarray):
-        assert isinstance(a, np.ndarray)  # other byte orders may come back as this machine's
+        assert isinstance(a, np.ndarray)  # other byte orders may become native
         native = b.astype(b.dtype.newbyteorder("="))
         return (
             a.dtype.newbyteorder("=") == native.dtype and a.astype(native.dtype).tobytes() == native.tobytes()
@@ -47,20 +47,20 @@ def same(a: object, b: object) -> bool:
 
 @settings(max_examples=60, deadline=None)
 @given(value=PLAIN, protocol=st.integers(0, 5))
-def test_plain_values_come_back_at_every_protocol(value, protocol) -> None:
+def test_plain_values_survive_every_protocol(value, protocol) -> None:
     assert load_pickle(io.BytesIO(pickle.dumps(value, protocol)), "x") == value
 
 
 @settings(max_examples=60, deadline=None)
 @given(array=ARRAYS, protocol=st.integers(0, 5), fortran=st.booleans())
-def test_arrays_come_back_at_every_protocol(array, protocol, fortran) -> None:
+def test_arrays_survive_every_protocol(array, protocol, fortran) -> None:
     array = np.asfortranarray(array) if fortran else array
     found = load_pickle(io.BytesIO(pickle.dumps({"a": [array]}, protocol)), "x")
     assert same(found["a"][0], array)
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_scalars_and_arrays_of_objects_come_back(protocol: int) -> None:
+def test_scalars_and_object_arrays_survive(protocol: int) -> None:
     info = np.array({"ids": np.arange(3), "n": np.float32(0.5), "k": np.int64(7)}, dtype=object)
     found = load_pickle(io.BytesIO(pickle.dumps(info, protocol)), "x")
     assert found.shape == ()
@@ -69,8 +69,8 @@ def test_scalars_and_arrays_of_objects_come_back(protocol: int) -> None:
     assert found.item()["k"].dtype == np.int64
 
 
-def test_what_python_2_wrote_is_read(tmp_path) -> None:
-    """Protocol 0 as cPickle wrote it, numpy.core names, raw bytes as texts."""
+def test_a_pickle_of_python_2_is_read(tmp_path) -> None:
+    """Protocol 0 of cPickle, with numpy.core names and raw bytes as strings."""
     content = (
         b"(dp0\nS'x'\np1\ncnumpy.core.multiarray\n_reconstruct\np2\n(cnumpy\nndarray\np3\n(I0\ntS'b'\ntRp4\n"
         b"(I1\n(I2\ntcnumpy\ndtype\np5\n(S'f4'\nI0\nI1\ntRp6\n(I3\nS'<'\nNNNI-1\nI-1\nI0\ntbI00\n"
@@ -83,7 +83,7 @@ def test_what_python_2_wrote_is_read(tmp_path) -> None:
 
 
 class Evil:
-    """Runs a command when unpickled by anything that is not careful."""
+    """Runs a command when it is unpickled without precautions."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -96,7 +96,7 @@ def test_a_pickle_that_would_run_a_command_is_refused_by_name(tmp_path) -> None:
     for protocol in range(6):
         content = pickle.dumps({"model": [Evil(tmp_path / "witness")]}, protocol)
         (tmp_path / "x.pkl").write_bytes(content)
-        with pytest.raises(InputError, match=r"x.pkl: holds \w+.system is not a plain value"):
+        with pytest.raises(InputError, match=r"x.pkl: contains \w+.system, which is not a plain value"):
             read_pickled(tmp_path / "x.pkl")
     assert not (tmp_path / "witness").exists()
 
@@ -104,7 +104,7 @@ def test_a_pickle_that_would_run_a_command_is_refused_by_name(tmp_path) -> None:
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_torch_file_that_would_run_a_command_is_refused(zipped: bool, tmp_path) -> None:
     torch.save({"a": Evil(tmp_path / "witness")}, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(InputError, match=r"x.pth: holds \w+.system is not a plain value"):
+    with pytest.raises(InputError, match=r"x.pth: contains \w+.system, which is not a plain value"):
         read_pickled(tmp_path / "x.pth")
     assert not (tmp_path / "witness").exists()
 
@@ -122,7 +122,7 @@ NAMES = [
     ("copyreg", "_reconstructor"),
     ("torch", "load"),
     ("torch.storage", "_load_from_bytes"),
-    ("bua.store.unpickle", "_tensor"),
+    ("bua.store.unpickle", "_rebuild_tensor"),
 ]
 
 
@@ -132,7 +132,7 @@ def test_every_other_name_is_refused(module: str, name: str) -> None:
     new = b"\x80\x04\x8c" + bytes([len(module)]) + module.encode()
     new += b"\x8c" + bytes([len(name)]) + name.encode() + b"\x93."
     for content in (old, new):
-        with pytest.raises(InputError, match=f"{name} is not a plain value"):
+        with pytest.raises(InputError, match=f"{name}, which is not a plain value"):
             load_pickle(io.BytesIO(content), "x")
 
 
@@ -154,7 +154,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", sorted(BOMBS))
-def test_what_would_eat_memory_or_forge_objects_is_refused(name: str) -> None:
+def test_pickles_that_would_exhaust_memory_or_forge_objects_are_refused(name: str) -> None:
     code = (
         "import io, resource, sys\n"
         "resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))\n"
@@ -163,10 +163,10 @@ def test_what_would_eat_memory_or_forge_objects_is_refused(name: str) -> None:
         "try:\n    load_pickle(io.BytesIO(sys.stdin.buffer.read()), 'x')\n"
         "except InputError as error:\n    print('refused:', error)"
     )
-    done = subprocess.run([sys.executable, "-c", code], input=BOMBS[name], capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    # a type with fields is refused where it is used; on its own it is an empty shell
-    assert b"refused: x: " in done.stdout
+    result = subprocess.run([sys.executable, "-c", code], input=BOMBS[name], capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr
+    # a dtype with fields is refused where it is used; on its own it is harmless
+    assert b"refused: x: " in result.stdout
 
 
 TENSORS = {
@@ -185,7 +185,7 @@ TENSORS = {
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_torch_files_come_back_as_arrays_without_torch(zipped: bool, tmp_path) -> None:
+def test_torch_files_are_read_as_arrays_without_torch(zipped: bool, tmp_path) -> None:
     shared = torch.arange(10.0)
     state = OrderedDict({**TENSORS, "view": shared[2:4], "whole": shared})
     content = {"model": state, "iteration": 7, "parameter": torch.nn.Parameter(torch.ones(2))}
@@ -195,16 +195,16 @@ def test_torch_files_come_back_as_arrays_without_torch(zipped: bool, tmp_path) -
     assert found["parameter"].tolist() == [1, 1]
     assert list(found["model"]) == list(state)
     for name, tensor in state.items():
-        wanted = tensor.float().numpy() if name == "bfloat" else tensor.numpy()
-        assert same(np.asarray(found["model"][name]), wanted), name
+        expected = tensor.float().numpy() if name == "bfloat" else tensor.numpy()
+        assert same(np.asarray(found["model"][name]), expected), name
     code = (
         "import sys; from bua.store.pickles import read_pickled; read_pickled(sys.argv[1])\n"
         "print('torch' in sys.modules)"
     )
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "x.pth")], capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "False"
+    assert result.stdout.strip() == "False"
 
 
 def test_a_state_dict_of_a_module_is_read(tmp_path) -> None:
@@ -234,19 +234,19 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(kind, at, value, tmp_path
     content[int(at * len(content))] ^= value
     path = tmp_path_factory.mktemp("p") / "x.pkl"
     path.write_bytes(content)
-    said = ""
+    message = ""
     try:
         read_pickled(path)
     except InputError as error:
-        said = str(error)
-    assert said == "" or said.startswith(f"{path}: ")
+        message = str(error)
+    assert message == "" or message.startswith(f"{path}: ")
 
 
 @settings(max_examples=60, deadline=None)
-@given(kind=st.sampled_from(sorted(GOOD)), share=st.floats(0, 0.99))
-def test_a_file_cut_short_is_refused(kind, share, tmp_path_factory) -> None:
+@given(kind=st.sampled_from(sorted(GOOD)), fraction=st.floats(0, 0.99))
+def test_a_truncated_file_is_refused(kind, fraction, tmp_path_factory) -> None:
     path = tmp_path_factory.mktemp("p") / "x.pkl"
-    path.write_bytes(GOOD[kind][: int(share * len(GOOD[kind]))])
+    path.write_bytes(GOOD[kind][: int(fraction * len(GOOD[kind]))])
     with pytest.raises(InputError, match=r"x.pkl: not readable"):
         read_pickled(path)
 
@@ -256,8 +256,8 @@ def test_a_missing_file_is_named(tmp_path) -> None:
         read_pickled(tmp_path / "nothing.pkl")
 
 
-def test_nothing_in_the_package_unpickles_what_it_does_not_trust() -> None:
-    """The one unpickler is bua.store.unpickle; numpy and torch are told not to unpickle."""
+def test_nothing_in_the_package_unpickles_untrusted_data() -> None:
+    """The only unpickler is bua.store.unpickle; numpy and torch must not unpickle."""
     files = sorted((ROOT / "bua").rglob("*.py"))
     assert len(files) > 50
     for file in files:

@@ -11,11 +11,11 @@ import pytest
 from bua.store import FeatureStore, Regions
 from bua.store.check import check_store
 from bua.store.formats import FORMATS
+from bua.store.formats.image_sizes import ImageSizes
 from bua.store.formats.import_store import ImportOptions, import_store
-from bua.store.formats.item import Source
-from bua.store.formats.sizes import ImageSizes
+from bua.store.formats.source import Source
 from bua.text.names import read_names
-from tests.helpers.foreign_formats import same, send
+from tests.helpers.foreign_formats import export_file, identical
 
 FIELDS = ["img_id", "img_h", "img_w", "objects_id", "objects_conf", "attrs_id", "attrs_conf", "num_boxes"]
 FIELDS += ["boxes", "features"]
@@ -25,7 +25,7 @@ FIELDS += ["boxes", "features"]
 def folder(shared) -> Path:
     found = shared / "data" / "butd_features_mini"
     if not found.is_dir():
-        pytest.skip("the real features are not there")
+        pytest.skip("the real features are not available")
     return found
 
 
@@ -39,19 +39,19 @@ def source(folder: Path, path: Path) -> Source:
 def store(folder, tmp_path_factory) -> FeatureStore:
     out = tmp_path_factory.mktemp("real") / "f.h5"
     path = folder / "train2014_obj36_10images.tsv"
-    done = import_store("lxmert_tsv", source(folder, path), out, ImportOptions(), print)
-    assert (done.images, done.regions, done.repaired, done.dropped) == (10, 360, {}, {})
+    result = import_store("lxmert_tsv", source(folder, path), out, ImportOptions(), print)
+    assert (result.images, result.regions, result.repaired, result.dropped) == (10, 360, {}, {})
     return FeatureStore(out)
 
 
 def rows(folder: Path) -> dict[int, dict[str, str]]:
-    """Read the file with csv and nothing else of ours."""
+    """Read the file with csv, independently of the code under test."""
     csv.field_size_limit(sys.maxsize)
     with open(folder / "train2014_obj36_10images.tsv") as file:
         return {int(row["img_id"][-12:]): row for row in csv.DictReader(file, FIELDS, delimiter="\t")}
 
 
-def test_features_are_those_that_a_plain_loop_decodes_bit_by_bit(folder, store) -> None:
+def test_features_are_bitwise_those_that_a_plain_loop_decodes(folder, store) -> None:
     found = rows(folder)
     assert list(found) == store.image_ids
     assert len(found) == 10
@@ -69,16 +69,16 @@ def test_features_are_those_that_a_plain_loop_decodes_bit_by_bit(folder, store) 
 
 
 def test_classes_are_named_by_the_vocabulary_of_the_file(folder, store) -> None:
-    assert (len(store.about.class_names), len(store.about.attribute_names)) == (1600, 400)
+    assert (len(store.metadata.class_names), len(store.metadata.attribute_names)) == (1600, 400)
     best = {
-        image: store.about.class_names[store[image].class_id[store[image].class_score.argmax()]]
+        image: store.metadata.class_names[store[image].class_id[store[image].class_score.argmax()]]
         for image in store
     }
-    assert best[84002] in store.about.class_names
+    assert best[84002] in store.metadata.class_names
     assert len(set(best.values())) >= 4
 
 
-def test_boxes_lie_inside_of_their_photographs(folder, store) -> None:
+def test_boxes_are_inside_their_images(folder, store) -> None:
     sizes = ImageSizes(folder / "images")
     for image in store:
         height, width = sizes.find(image)
@@ -94,18 +94,20 @@ def test_boxes_lie_inside_of_their_photographs(folder, store) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(FORMATS) - {"grid_feats_pth"}))
-def test_real_features_go_through_every_format_bit_by_bit(name: str, folder, store, tmp_path) -> None:
-    send(name, store.path, tmp_path / "foreign.tsv")
-    options = ImportOptions(images=None if FORMATS[name].sizes else folder / "images")
-    done = import_store(name, source(folder, tmp_path / "foreign.tsv"), tmp_path / "b.h5", options, print)
+def test_real_features_are_bitwise_identical_after_every_format(name: str, folder, store, tmp_path) -> None:
+    export_file(name, store.path, tmp_path / "foreign.tsv")
+    options = ImportOptions(images=None if FORMATS[name].has_sizes else folder / "images")
+    result = import_store(name, source(folder, tmp_path / "foreign.tsv"), tmp_path / "b.h5", options, print)
     back = FeatureStore(tmp_path / "b.h5")
-    assert (done.images, done.repaired, done.dropped) == (10, {}, {})
+    assert (result.images, result.repaired, result.dropped) == (10, {}, {})
     assert set(back.image_ids) == set(store.image_ids)
-    assert all(same(back[image], store[image], FORMATS[name].columns) for image in store)
+    assert all(identical(back[image], store[image], FORMATS[name].columns) for image in store)
 
 
-def test_real_features_go_through_grids_too_where_their_boxes_are_cells(store, folder, tmp_path) -> None:
-    from tests.helpers.foreign_formats import ABOUT, write
+def test_real_features_on_a_grid_are_bitwise_identical_after_export_and_import(
+    store, folder, tmp_path
+) -> None:
+    from tests.helpers.foreign_formats import METADATA, write_store
 
     images = {}
     for image in store:
@@ -113,9 +115,9 @@ def test_real_features_go_through_grids_too_where_their_boxes_are_cells(store, f
         x, y = np.linspace(0, width, 10).astype("f4"), np.linspace(0, height, 5).astype("f4")
         boxes = [[x[c], y[r], x[c + 1], y[r + 1]] for r in range(4) for c in range(9)]
         images[image] = Regions(np.array(store[image].features), np.array(boxes, "f4"), (height, width))
-    path = write(tmp_path / "a.h5", images, ABOUT)
-    send("grid_feats_pth", path, tmp_path / "grids")
+    path = write_store(tmp_path / "a.h5", images, METADATA)
+    export_file("grid_feats_pth", path, tmp_path / "grids")
     grids = Source(tmp_path / "grids")
     import_store("grid_feats_pth", grids, tmp_path / "b.h5", ImportOptions(images=folder / "images"), print)
     back = FeatureStore(tmp_path / "b.h5")
-    assert all(same(back[image], images[image]) for image in images)
+    assert all(identical(back[image], images[image]) for image in images)

@@ -1,4 +1,4 @@
-"""The store gives back what was written, refuses what is damaged, and survives being killed."""
+"""A store returns what was written, refuses damaged files, and survives a kill."""
 
 import multiprocessing
 import os
@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from bua.errors import InputError
 from bua.store import FeatureStore, Regions, StoreMetadata, StoreWriter
 from bua.store.check import check_store
-from tests.conftest import ABOUT, regions, write_store
-from tests.helpers.checksums import resealed
+from tests.helpers.checksums import rewrite_checksum
+from tests.helpers.stores import METADATA, regions, write_store
 
 COUNTS = st.lists(st.integers(1, 9), min_size=1, max_size=8)
 
@@ -33,17 +33,17 @@ def same(a: Regions, b: Regions) -> bool:
 
 
 @settings(max_examples=25, deadline=None)
-@given(counts=COUNTS, text_ids=st.booleans(), named=st.booleans(), shards=st.integers(1, 3))
-def test_reading_gives_back_what_was_written(counts, text_ids, named, shards, tmp_path_factory) -> None:
+@given(counts=COUNTS, string_ids=st.booleans(), with_classes=st.booleans(), shards=st.integers(1, 3))
+def test_reading_returns_what_was_written(counts, string_ids, with_classes, shards, tmp_path_factory) -> None:
     path = tmp_path_factory.mktemp("s") / "f.h5"
     images = {}
     for n, count in enumerate(counts):
-        more = {"class_id": np.arange(count, dtype=np.int32)} if named else {}
-        images[f"bild-{n}-é" if text_ids else 10**10 + n] = regions(count, seed=n, **more)
-    with StoreWriter(path, ABOUT) as writer:
-        every = list(images.items())
-        for part in range(shards):
-            writer.write(every[part::shards])
+        columns = {"class_id": np.arange(count, dtype=np.int32)} if with_classes else {}
+        images[f"bild-{n}-é" if string_ids else 10**10 + n] = regions(count, seed=n, **columns)
+    with StoreWriter(path, METADATA) as writer:
+        entries = list(images.items())
+        for shard in range(shards):
+            writer.write(entries[shard::shards])
         writer.pack(list(images))
     store = FeatureStore(path)
     assert store.image_ids == list(images)
@@ -54,7 +54,7 @@ def test_reading_gives_back_what_was_written(counts, text_ids, named, shards, tm
 
 @settings(max_examples=25, deadline=None)
 @given(counts=COUNTS, order=st.randoms())
-def test_padded_batches_hold_the_regions_and_say_where_they_are(counts, order, tmp_path_factory) -> None:
+def test_padded_batches_hold_the_regions_and_their_mask(counts, order, tmp_path_factory) -> None:
     images = {n: regions(count, seed=n) for n, count in enumerate(counts)}
     store = FeatureStore(write_store(tmp_path_factory.mktemp("s") / "f.h5", images))
     ids = list(images)
@@ -69,18 +69,18 @@ def test_padded_batches_hold_the_regions_and_say_where_they_are(counts, order, t
         assert not batch.features[n][~batch.mask[n]].any()
 
 
-def test_about_survives_the_file(tmp_path) -> None:
-    about = StoreMetadata(
+def test_metadata_survive_the_file(tmp_path) -> None:
+    metadata = StoreMetadata(
         "d", {"a": [1, {"b": 2.5}]}, "f" * 64, ("cat", "é"), ("red",), {"bua": "1"}, "2026", grid=(2, 3)
     )
-    read = FeatureStore(write_store(tmp_path / "f.h5", {1: regions(6)}, about)).about
-    assert read.identity == about.identity
-    assert (read.class_names, read.attribute_names) == (about.class_names, about.attribute_names)
+    read = FeatureStore(write_store(tmp_path / "f.h5", {1: regions(6)}, metadata)).metadata
+    assert read.identity == metadata.identity
+    assert (read.class_names, read.attribute_names) == (metadata.class_names, metadata.attribute_names)
     assert read.grid == (2, 3)
     assert set(read.sha256) == {"features", "boxes"}
 
 
-def test_features_are_contiguous_and_mapped(tmp_path) -> None:
+def test_features_are_contiguous_and_memory_mapped(tmp_path) -> None:
     path = write_store(tmp_path / "f.h5", {1: regions(3), 2: regions(4)})
     with h5py.File(path) as file:
         assert file["features"].chunks is None
@@ -112,22 +112,24 @@ def test_a_store_pickles_as_its_path(tmp_path) -> None:
     assert same(pickle.loads(pickle.dumps(store))[3], store[3])  # noqa: S301 - our own bytes
 
 
-def test_a_chunked_file_of_another_program_is_read_too(tmp_path) -> None:
+def test_a_chunked_file_of_another_program_is_read(tmp_path) -> None:
     path = write_store(tmp_path / "f.h5", {n: regions(3, seed=n) for n in range(4)})
     with h5py.File(path, "r+") as file:
         values = file["features"][:]
         del file["features"]
         file.create_dataset("features", data=values, chunks=(2, 6), compression="gzip")
-    resealed(path)
+    rewrite_checksum(path)
     assert same(FeatureStore(path)[2], regions(3, seed=2))
 
 
 def test_a_missing_image_is_named_with_the_file(tmp_path) -> None:
     store = FeatureStore(write_store(tmp_path / "f.h5", {1: regions(3)}))
-    with pytest.raises(InputError, match=r"f.h5: there are no regions of image 7 among its 1 images"):
+    with pytest.raises(InputError, match=r"f.h5: image 7 is not among the 1 images of this store"):
         store[7]
-    with pytest.raises(InputError, match=r"2 of the 3 images of c.json have no regions here, the first is 5"):
-        store.require([1, 5, 6], "c.json")
+    with pytest.raises(
+        InputError, match=r"2 of 3 images of c.json have no regions in this store, the first is 5"
+    ):
+        store.require_images([1, 5, 6], "c.json")
 
 
 BAD = {
@@ -140,40 +142,40 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", sorted(BAD))
-def test_unsound_regions_are_refused_and_nothing_is_left(name: str, tmp_path) -> None:
+def test_invalid_regions_are_refused_and_leave_no_files(name: str, tmp_path) -> None:
     bad, message = BAD[name]
-    with StoreWriter(tmp_path / "f.h5", ABOUT) as writer, pytest.raises(InputError, match=message):
+    with StoreWriter(tmp_path / "f.h5", METADATA) as writer, pytest.raises(InputError, match=message):
         writer.write([("x", bad)])
     assert not list(tmp_path.rglob("*.partial"))
     assert not (tmp_path / "f.h5").exists()
 
 
-def test_bad_regions_are_listed() -> None:
+def test_invalid_regions_are_listed() -> None:
     assert len(BAD) == 5
 
 
-def test_an_image_twice_is_refused(tmp_path) -> None:
-    with StoreWriter(tmp_path / "f.h5", ABOUT) as writer:
+def test_a_duplicate_image_is_refused(tmp_path) -> None:
+    with StoreWriter(tmp_path / "f.h5", METADATA) as writer:
         writer.write([(1, regions(2))])
-        with pytest.raises(InputError, match="image 1 comes twice"):
+        with pytest.raises(InputError, match="image 1 is duplicated"):
             writer.write([(1, regions(2))])
 
 
-def test_a_second_writer_is_told_who_the_first_is(tmp_path) -> None:
-    with StoreWriter(tmp_path / "f.h5", ABOUT):
+def test_a_second_writer_learns_who_the_first_is(tmp_path) -> None:
+    with StoreWriter(tmp_path / "f.h5", METADATA):
         code = (
-            "import sys; from pathlib import Path; from bua.store import About, StoreWriter\n"
-            "StoreWriter(Path(sys.argv[1]), About('test', {}, '')).__enter__()"
+            "import sys; from pathlib import Path; from bua.store import StoreMetadata, StoreWriter\n"
+            "StoreWriter(Path(sys.argv[1]), StoreMetadata('test', {}, '')).__enter__()"
         )
-        done = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path / "f.h5")], capture_output=True, text=True, check=False
         )
-    assert f"process {os.getpid()} on" in done.stderr
-    assert "is writing it" in done.stderr
+    assert f"process {os.getpid()} on" in result.stderr
+    assert "is being written by" in result.stderr
 
 
-def test_shards_of_another_detector_are_not_gone_on_with(tmp_path) -> None:
-    with StoreWriter(tmp_path / "f.h5", ABOUT) as writer:
+def test_shards_of_another_detector_are_not_resumed(tmp_path) -> None:
+    with StoreWriter(tmp_path / "f.h5", METADATA) as writer:
         writer.write([(1, regions(2))])
     other = StoreMetadata("another", {}, "1" * 64)
     with pytest.raises(InputError, match="another detector"), StoreWriter(tmp_path / "f.h5", other):
@@ -181,94 +183,94 @@ def test_shards_of_another_detector_are_not_gone_on_with(tmp_path) -> None:
 
 
 def test_a_shard_that_was_changed_is_not_packed(tmp_path) -> None:
-    with StoreWriter(tmp_path / "f.h5", ABOUT) as writer:
+    with StoreWriter(tmp_path / "f.h5", METADATA) as writer:
         writer.write([(1, regions(2))])
         shard = writer.folder / "rank00-000000.h5"
         shard.write_bytes(shard.read_bytes()[:-7] + b"damage!")
-        with pytest.raises(InputError, match="000000.h5: damaged"):
+        with pytest.raises(InputError, match="000000.h5: was damaged"):
             writer.pack([1])
 
 
-def test_a_manifest_line_cut_short_is_forgotten(tmp_path) -> None:
-    with StoreWriter(tmp_path / "f.h5", ABOUT) as writer:
+def test_a_truncated_manifest_line_is_ignored(tmp_path) -> None:
+    with StoreWriter(tmp_path / "f.h5", METADATA) as writer:
         writer.write([(1, regions(2))])
         writer.write([(2, regions(2))])
     manifest = tmp_path / "f.h5.shards" / "manifest-00.jsonl"
     manifest.write_text(manifest.read_text()[:-20])
-    with StoreWriter(tmp_path / "f.h5", ABOUT) as writer:
+    with StoreWriter(tmp_path / "f.h5", METADATA) as writer:
         assert writer.done == {1}
         writer.write([(2, regions(2))])
         writer.pack([1, 2])
     assert len(FeatureStore(tmp_path / "f.h5")) == 2
 
 
-def damaged(path: Path, how: str) -> str:
-    """Damage a store and return what the error must say."""
+def damaged(path: Path, damage: str) -> str:
+    """Damage a store and return a pattern for the error message."""
     content = path.read_bytes()
-    if how == "empty":
+    if damage == "empty":
         path.write_bytes(b"")
         return "not a readable HDF5 file"
-    if how == "html":
+    if damage == "html":
         path.write_text("<html>404</html>")
         return "not a readable HDF5 file"
-    if how == "truncated":
+    if damage == "truncated":
         path.write_bytes(content[: len(content) * 2 // 3])
         return "not a readable HDF5 file|damaged"
     with h5py.File(path, "r+") as file:
-        if how == "external link":
+        if damage == "external link":
             del file["boxes"]
             file["boxes"] = h5py.ExternalLink("/etc/hostname", "/x")
             return "boxes is a link"
-        if how == "soft link":
+        if damage == "soft link":
             del file["boxes"]
             file["boxes"] = h5py.SoftLink("/features")
             return "boxes is a link"
-        if how == "external data":
+        if damage == "external data":
             del file["boxes"]
             file.create_dataset("boxes", (6, 4), "f4", external=[("/etc/hostname", 0, 96)])
-            return "boxes keeps its data in another file"
-        if how == "virtual data":
+            return "boxes stores its data in another file"
+        if damage == "virtual data":
             layout = h5py.VirtualLayout((6, 4), "f4")
             layout[:] = h5py.VirtualSource("/nowhere.h5", "x", (6, 4))
             del file["boxes"]
             file.create_virtual_dataset("boxes", layout)
-            return "boxes keeps its data in another file"
-        if how == "shape bomb":
+            return "boxes stores its data in another file"
+        if damage == "shape bomb":
             del file["features"]
             plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             plan.set_alloc_time(h5py.h5d.ALLOC_TIME_LATE)
             space = h5py.h5s.create_simple((10**9, 1024))
             h5py.h5d.create(file.id, b"features", h5py.h5t.NATIVE_FLOAT, space, dcpl=plan)
             return "more than the file stores"
-        if how == "rows beyond the end":
+        if damage == "rows beyond the end":
             file["rows"][1] = [2, 999]
-            return r"rows\[1\] is \[2, 999\]"
-        if how == "an image without rows":
+            return r"rows\[1\] must be a range between 0 and 6, got \[2, 999\]"
+        if damage == "an image without rows":
             file["rows"][1] = [3, 3]
             return r"rows\[1\]"
-        if how == "shared rows":
+        if damage == "shared rows":
             file["rows"][1] = [1, 3]
             return "two images own the same rows"
-        if how == "wrong type":
+        if damage == "wrong type":
             values = file["boxes"][:]
             del file["boxes"]
             file["boxes"] = values.astype("f8")
-            return "boxes has type float64"
-        if how == "missing boxes":
+            return "boxes must be float32, got float64"
+        if damage == "missing boxes":
             del file["boxes"]
-            return "no dataset boxes"
-        if how == "missing attribute":
+            return "dataset boxes is missing"
+        if damage == "missing attribute":
             del file.attrs["weights_sha256"]
             return "attribute is missing"
-        if how == "future version":
+        if damage == "future version":
             file.attrs["version"] = 9
-            return "version 9"
-        assert how == "an id twice"
+            return "got version 9"
+        assert damage == "a duplicate id"
         file["image_id"][1] = 1
-        return "twice"
+        return "an image id is duplicated"
 
 
-HOW = [
+DAMAGES = [
     "empty",
     "html",
     "truncated",
@@ -284,21 +286,21 @@ HOW = [
     "missing boxes",
     "missing attribute",
     "future version",
-    "an id twice",
+    "a duplicate id",
 ]
 
 
-@pytest.mark.parametrize("how", HOW)
-def test_damaged_and_hostile_files_are_refused_on_opening(how: str, tmp_path) -> None:
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_and_malicious_files_are_refused_on_opening(damage: str, tmp_path) -> None:
     path = write_store(tmp_path / "f.h5", {1: regions(2), 2: regions(4)})
-    message = damaged(path, how)
-    resealed(path)
+    message = damaged(path, damage)
+    rewrite_checksum(path)
     with pytest.raises(InputError, match=rf"f.h5: .*({message})"):
         FeatureStore(path)
 
 
 def test_ways_to_damage_are_listed() -> None:
-    assert len(HOW) == 16
+    assert len(DAMAGES) == 16
 
 
 @settings(max_examples=20, deadline=None)
@@ -317,18 +319,18 @@ def test_check_names_the_image_with_a_box_outside(tmp_path) -> None:
     wrong = Regions(np.zeros((1, 6), np.float16), np.array([[0, 0, 99, 5]], np.float32), (50, 50))
     problems = check_store(write_store(tmp_path / "f.h5", {3: regions(2), 7: wrong}))
     assert len(problems) == 1
-    assert "image 7: a box leaves the image" in problems[0]
+    assert "image 7: a box extends beyond the image" in problems[0]
 
 
-def test_a_full_disk_ends_in_one_line_and_keeps_the_finished_shards(tmp_path) -> None:
-    """Files may not grow beyond a limit, as if the disk were full; HDF5 must never meet it."""
+def test_a_full_disk_is_reported_in_one_line_and_keeps_the_finished_shards(tmp_path) -> None:
+    """The size of files is limited, as if the disk were full; HDF5 must never reach the limit."""
     code = """
 import resource, sys
 from pathlib import Path
 from bua.errors import InputError
 from bua.store import StoreWriter
-from tests.conftest import ABOUT, regions
-with StoreWriter(Path(sys.argv[1]), ABOUT) as writer:
+from tests.helpers.stores import METADATA, regions
+with StoreWriter(Path(sys.argv[1]), METADATA) as writer:
     writer.write([(1, regions(5))])
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
     try:
@@ -336,12 +338,12 @@ with StoreWriter(Path(sys.argv[1]), ABOUT) as writer:
     except InputError as error:
         print(error)
 """
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "f.h5")], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
-    assert "cannot be written" in done.stdout
-    with StoreWriter(tmp_path / "f.h5", ABOUT) as writer:
+    assert result.returncode == 0, result.stderr
+    assert "cannot be written" in result.stdout
+    with StoreWriter(tmp_path / "f.h5", METADATA) as writer:
         assert writer.done == {1}
         assert not list(writer.folder.glob("*.partial"))
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from bua.tasks.cross_entropy import ScheduledSampling, sampled_forward, word_losses
 from bua.tasks.losses import PER, LossReduction
 from bua.text import PADDING, UNKNOWN
-from tests.data.test_data import caption_data
+from tests.helpers.data import caption_data
 from tests.tasks.test_tasks import captioning
 
 
@@ -135,13 +135,13 @@ def test_so_large_a_share_of_the_words_read_are_the_models_own(share: float, sce
     words = torch.full((len(batch.image_id), 60, 6), UNKNOWN)  # what no model of these says
     model.logits.bias[UNKNOWN] = -1e4
     read = []
-    stepping = model.stepping
+    make_step = model.make_step
 
     def noted(memory):
-        step = stepping(memory)
+        step = make_step(memory)
         return lambda said, state: (read.append(said), step(said, state))[1]
 
-    model.stepping = noted
+    model.make_step = noted
     torch.manual_seed(0)
     sampled_forward(model, batch.regions, words, share)
     own = torch.stack(read[1:], 2) != UNKNOWN

@@ -17,7 +17,7 @@ from bua.structures.region_batch import RegionBatch
 from bua.tasks.losses import LossReduction
 from bua.tasks.self_critical import BASELINES, Reward, SelfCriticalTask
 from bua.text.vocabulary import BOS, EOS, PADDING, UNKNOWN
-from tests.data.test_data import caption_data
+from tests.helpers.data import caption_data
 from tests.metrics.test_reward import coco_bleu
 from tests.tasks.test_tasks import Losses, fit
 
@@ -29,7 +29,7 @@ def self_critical(data, model=None, **more) -> SelfCriticalTask:
     options = {
         "decoder": greedy(12),
         "sampler": Sampling(4, 12),
-        "baseline": "others",
+        "baseline": "leave_one_out",
         "reward": Reward(),
         "frequencies": None,
         "normaliser": LossReduction(),
@@ -58,10 +58,10 @@ class Tiny(nn.Module):
     def encode(self, regions):
         return regions.features
 
-    def start(self, memory, sequences):
+    def init_state(self, memory, sequences):
         return Nothing(memory.new_zeros(len(memory), sequences, 0))
 
-    def stepping(self, memory):
+    def make_step(self, memory):
         return lambda words, state: (self.table[words], memory.new_ones(*words.shape, 1), state)
 
     def forward(self, regions, words, where=None):

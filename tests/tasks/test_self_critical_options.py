@@ -6,7 +6,7 @@ import pytest
 
 from bua.decode import BeamSearch, DiverseBeamSearch, Rules, Sampling
 from bua.tasks.self_critical import BASELINES, Reward
-from tests.data.test_data import caption_data
+from tests.helpers.data import caption_data
 from tests.tasks.test_self_critical import self_critical
 
 
@@ -22,7 +22,7 @@ def test_the_signature_names_all_that_decides_a_reward(scenes) -> None:
     data = caption_data(scenes)
     one = self_critical(data).signature
     assert one.startswith(
-        "1*CIDEr-D | with end | Sampling num_samples=4 max_length=12 | baseline others | frequencies of 24 images, "
+        "1*CIDEr-D | with end | Sampling num_samples=4 max_length=12 | baseline leave_one_out | frequencies of 24 images, "
     )
     other = self_critical(data, reward=Reward(1, 0.5, end=False), sampler=BeamSearch(5, 9), baseline="mean")
     assert other.signature.startswith(

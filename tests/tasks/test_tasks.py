@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from bua.data.vqa.files.plain_values import read_questions
+from bua.data.vqa.files.read import read_questions
 from bua.decode import BeamSearch, greedy
 from bua.errors import InputError
 from bua.inference.attention_maps import read_groundings, word_attention
@@ -27,7 +27,7 @@ from bua.tasks.losses import LossReduction
 from bua.tasks.vqa import VQATask
 from bua.text import EOS, PADDING, UNKNOWN
 from bua.text.answers import AnswerVocabulary
-from tests.data.test_data import caption_data, question_data
+from tests.helpers.data import caption_data, vqa_data
 from tests.helpers.parity import ROOT
 
 GOLDEN = ROOT / "tests" / "golden" / "losses.json"
@@ -99,7 +99,7 @@ def fit(task, data, *, steps: int = -1, epochs: int = 100, callbacks=(), saves=F
 @pytest.mark.parametrize("name", ["captioning", "answering"])
 def test_the_first_ten_losses_are_golden(name: str, scenes) -> None:
     """A change of these numbers is a change of behaviour: say why where you change the file."""
-    data = caption_data(scenes) if name == "captioning" else question_data(scenes)
+    data = caption_data(scenes) if name == "captioning" else vqa_data(scenes)
     losses = Losses()
     fit(captioning(data) if name == "captioning" else answering(data), data, steps=10, callbacks=[losses])
     assert losses.values == pytest.approx(json.loads(GOLDEN.read_text())[name], rel=2e-3)
@@ -174,7 +174,7 @@ def test_a_caption_can_be_learnt_by_heart(scenes) -> None:
 
 
 def test_answers_can_be_learnt_by_heart(scenes) -> None:
-    data = question_data(scenes, batch_size=8)
+    data = vqa_data(scenes, batch_size=8)
     task, batch = answering(data), next(iter(data.train_dataloader()))
     optimizer = task.configure_optimizers()
     for _ in range(400):
@@ -200,20 +200,20 @@ def weights(task: CaptioningTask) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in task.state_dict().items()}
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("step", [3, 5, 7])
 def test_a_run_resumed_in_the_middle_of_an_epoch_ends_the_same(
-    step: int, workers: int, scenes, tmp_path
+    step: int, num_workers: int, scenes, tmp_path
 ) -> None:
     """5 batches an epoch: step 5 is the end of the first, 3 and 7 lie within."""
     first = captioning(caption_data(scenes), dropout=0.3)
     stop = Stop(step, tmp_path / "c.ckpt")
-    fit(first, caption_data(scenes, workers=workers), epochs=2, callbacks=[stop])
+    fit(first, caption_data(scenes, num_workers=num_workers), epochs=2, callbacks=[stop])
     second = captioning(caption_data(scenes), dropout=0.3)
     losses = Losses()
     trainer = fit(
         second,
-        caption_data(scenes, workers=workers),
+        caption_data(scenes, num_workers=num_workers),
         epochs=2,
         callbacks=[losses],
         ckpt_path=tmp_path / "c.ckpt",
@@ -258,7 +258,7 @@ def test_captions_of_regions_and_of_a_store_agree(scenes) -> None:
 
 
 def test_answers_of_regions_and_of_a_store_agree(scenes) -> None:
-    data = question_data(scenes)
+    data = vqa_data(scenes)
     model = Predictor(answering(data).model, data.record, detector=lambda: None, source="run")
     asked = read_questions(scenes / "questions_val.json")[:9]
     together = model.answer_store(data.store, [q.image_id for q in asked], [q.text for q in asked])
@@ -277,7 +277,7 @@ def test_the_wrong_kind_of_model_says_so(scenes) -> None:
 
 
 def test_answers_are_given_as_they_were_most_often_written(scenes) -> None:
-    data = question_data(scenes)
+    data = vqa_data(scenes)
     listed = data.answers.answers
     written = [answer.upper() for answer in listed]
     assert len(set(written) - set(listed)) > 5
@@ -294,10 +294,10 @@ def test_answers_are_given_as_they_were_most_often_written(scenes) -> None:
 
 
 def test_words_that_were_never_seen_can_be_asked(scenes) -> None:
-    data = question_data(scenes)
+    data = vqa_data(scenes)
     model = Predictor(answering(data).model, data.record, detector=lambda: None, source="run")
     regions = data.store[data.store.image_ids[0]]
-    assert model.ask(regions, "Wozu zebra?").text in data.answers.surface
+    assert model.ask(regions, "Wozu zebra?").text in data.answers.surface_forms
     with pytest.raises(InputError, match="question is empty"):
         model.ask(regions, "  ")
 
@@ -311,7 +311,7 @@ def test_features_of_another_detector_are_refused_with_both(scenes) -> None:
 
 def test_regions_that_cannot_be_looked_at_are_one_line(scenes) -> None:
     captioner, data = trained(scenes)
-    questions = question_data(scenes)
+    questions = vqa_data(scenes)
     asker = Predictor(answering(questions).model, questions.record, detector=lambda: None, source="run")
     good = data.store[data.store.image_ids[0]]
     broken = replace(good, features=np.full_like(good.features, np.nan))

@@ -10,16 +10,16 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from bua.data.vqa.files.plain_values import read_annotations, read_questions
+from bua.data.vqa.files.read import read_annotations, read_questions
 from bua.metrics.vqa import vqa_accuracy
-from tests.data.test_data import question_data
+from tests.helpers.data import vqa_data
 from tests.data.test_vqa_files import written
 from tests.helpers.parity import ROOT
 from tests.tasks.test_tasks import answering
 
 
 def validated(scenes: Path, *, questions: str | None = None, **more) -> dict[str, float]:
-    data = question_data(scenes, batch_size=7, **({"val": questions} if questions else {}))
+    data = vqa_data(scenes, batch_size=7, **({"val": questions} if questions else {}))
     trainer = pl.Trainer(
         accelerator="cpu",
         logger=False,
@@ -34,12 +34,12 @@ def validated(scenes: Path, *, questions: str | None = None, **more) -> dict[str
 
 
 def test_validation_gives_the_official_accuracy_of_the_best_answers(scenes) -> None:
-    data = question_data(scenes)
+    data = vqa_data(scenes)
     task, said = answering(data).eval(), {}
     with torch.no_grad():
         for batch in data.val_dataloader():
             best = task.model(batch.regions, batch.words)[0].argmax(1).tolist()
-            said |= {i: data.answers.surface[n] for i, n in zip(batch.question_id, best, strict=True)}
+            said |= {i: data.answers.surface_forms[n] for i, n in zip(batch.question_id, best, strict=True)}
     expected = vqa_accuracy(said, read_annotations(scenes / "annotations_val.json"))
     metrics = validated(scenes)
     assert metrics["val/accuracy"] == pytest.approx(expected["overall"], abs=0.00501)
@@ -89,4 +89,4 @@ def test_two_processes_share_the_questions_and_find_what_one_finds(scenes, tmp_p
     loss = [metrics.pop("val/loss") for metrics in found]
     assert found[1] == pytest.approx(found[0], abs=1e-4)
     assert len(found[0]) == 4
-    assert loss[1] == pytest.approx(loss[0], rel=0.1)  # a mean over batches, in which one comes twice
+    assert loss[1] == pytest.approx(loss[0], rel=0.1)  # a mean over batches, in which one is duplicated

@@ -11,14 +11,14 @@ from torch.nn import functional as F
 
 import bua
 from bua.cli import main
-from bua.engine.load import read_checkpoint
+from bua.engine.loading import read_checkpoint
 from bua.errors import InputError
 from bua.models.vqa.two_stream import TwoStreamVQAModel
 from bua.tasks.losses import AnswerLoss
 from bua.tasks.schedulers import EpochwiseLR
 from bua.tasks.vqa import VQATask
 from bua.text import PADDING, UNKNOWN
-from tests.data.test_data import question_data
+from tests.helpers.data import vqa_data
 from tests.tasks.test_tasks import answering, fit
 
 SIZE = 4
@@ -39,7 +39,7 @@ def two_stream(data, scheduler=None, **more) -> VQATask:
 
 @pytest.fixture
 def data(scenes):
-    return question_data(scenes)
+    return vqa_data(scenes)
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_files_that_do_not_fit_are_named(data, vectors, tmp_path) -> None:
     with pytest.raises(InputError, match="images.npz: not an .npz file of vectors"):
         two_stream(data, answer_images=str(images))
     vectors.write_text("the 1 2 3")
-    with pytest.raises(InputError, match=rf"vectors.txt:1: 'the' has 3 numbers; a vector of {SIZE} is"):
+    with pytest.raises(InputError, match=rf"vectors.txt:1: 'the' has 3 numbers, expected {SIZE}"):
         two_stream(data, word_vectors=str(vectors))
     vectors.write_text("zebra 1 2 3 4")
     with pytest.raises(InputError, match="vectors.txt: none of the .* words"):
@@ -196,7 +196,7 @@ def test_averaged_weights_are_the_moving_average_of_every_step(data, tmp_path) -
 
 def train(scenes, out, *more: str) -> None:
     fixed = ["experiment=vqa_scenes", f"scenes={scenes}", "scheduler=constant", "ema=0.8"]
-    sizes = ["model.word_size=5", "model.hidden_size=6", "data.batch_size=30", "data.min_answer_count=1"]
+    sizes = ["model.word_size=5", "model.hidden_size=6", "data.batch_size=30", "data.answers.min_count=1"]
     assert main(["train", *fixed, *sizes, f"out={out}", *more]) == 0
 
 
@@ -224,6 +224,6 @@ def test_the_best_checkpoint_holds_averaged_weights_and_a_resumed_run_goes_on_wi
 
 @pytest.mark.parametrize("ema", ["0", "1", "2"])
 def test_a_decay_that_is_none_is_refused(scenes, tmp_path, capfd, ema: str) -> None:
-    given = ["experiment=vqa_scenes", f"scenes={scenes}", "data.min_answer_count=1", f"ema={ema}"]
+    given = ["experiment=vqa_scenes", f"scenes={scenes}", "data.answers.min_count=1", f"ema={ema}"]
     assert main(["train", *given, f"out={tmp_path / 'run'}"]) == 2
     assert f"ema={ema}: a number between 0 and 1 is needed" in capfd.readouterr().err

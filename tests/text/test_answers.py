@@ -1,4 +1,4 @@
-"""Answers: their normal form, the list that a model chooses from, and what each is worth as a target."""
+"""Normalization of answers, answer vocabularies and soft target scores."""
 
 import hashlib
 import json
@@ -14,22 +14,22 @@ from bua.text.answers import SOFT_SCORES
 from bua.text.contractions import CONTRACTIONS
 
 
-def test_contractions_miss_exactly_one_apostrophe() -> None:
+def test_misspelled_contractions_lack_exactly_one_apostrophe() -> None:
     assert len(CONTRACTIONS) > 100
-    for written, form in CONTRACTIONS.items():
-        if written != "somebody'd":
-            assert len(form) == len(written) + 1
-            assert written in {form[:n] + form[n + 1 :] for n, c in enumerate(form) if c == "'"}
+    for text, form in CONTRACTIONS.items():
+        if text != "somebody'd":
+            assert len(form) == len(text) + 1
+            assert text in {form[:n] + form[n + 1 :] for n, c in enumerate(form) if c == "'"}
 
 
-def test_normal_forms_of_the_official_evaluation(shared) -> None:
+def test_normalization_equals_the_official_evaluation(shared) -> None:
     cases = json.loads((shared / "vqa_accuracy/cases.json").read_text())["normalised"]
     assert len(cases) > 30
     wrong = [c for c in cases if normalize(c["answer"]) != c["normalised"]]
     assert wrong == []
 
 
-#: Those of the 3,129 published answers that have marks, digits, contractions or what articles leave.
+#: Published answers (of 3,129) that have punctuation, digits, contractions or dropped articles.
 PUBLISHED = """
     at&t|2.00|1.00|1 4|000|12:35|10:08|4th of july|1st|2nd|3rd|1950s|no 1|1 world|1 way|right 1
     1 on right|1 in middle|7 eleven|10 years|2 men|30 mph|100 year party ct|they aren't|it isn't
@@ -41,7 +41,7 @@ PUBLISHED = """
 """
 
 
-def test_answers_of_published_lists_are_their_own_normal_forms() -> None:
+def test_published_answers_are_already_normalized() -> None:
     answers = [answer.strip() for line in PUBLISHED.split("\n") for answer in line.split("|")]
     assert "" in answers
     assert len(set(answers)) > 65
@@ -52,45 +52,50 @@ ANSWERS = st.lists(st.sampled_from(["yes", "no", "2", "two", "a cat", "cat", "th
 
 
 def by_enumeration(answer: str, answers: list[str], rule: str) -> float:
-    """What an answer is worth, annotator by annotator."""
-    given, n = [normalize(a) for a in answers], [normalize(a) for a in answers].count(answer)
-    if len(given) == 1:
+    """Return the soft score of an answer, annotator by annotator."""
+    normalized = [normalize(a) for a in answers]
+    n, total = normalized.count(answer), len(normalized)
+    if total == 1:
         return float(n)
     if rule == "third":
         return min(1, n / 3)
     if rule == "tenth":
-        return n / len(given)
-    left_out = [given[:k] + given[k + 1 :] for k in range(len(given))]
-    return sum(min(1, others.count(answer) / 3) for others in left_out) / len(left_out)
+        return n / total
+    left_out = [normalized[:k] + normalized[k + 1 :] for k in range(total)]
+    return sum(min(1, others.count(answer) / 3) for others in left_out) / total
 
 
 @given(answers=ANSWERS, rule=st.sampled_from(sorted(SOFT_SCORES)))
-def test_soft_scores_are_those_of_enumeration_for_any_number_of_annotators(answers, rule) -> None:
-    vocabulary = AnswerVocabulary.count([(a, answers) for a in answers], min_count=1, keep_empty=True)
+def test_soft_scores_equal_enumeration_for_any_number_of_annotators(answers, rule) -> None:
+    vocabulary = AnswerVocabulary.from_questions(
+        [(a, answers) for a in answers], min_count=1, keep_empty=True
+    )
     scores = vocabulary.soft_scores(answers, rule)
-    assert set(scores) == set(range(len(vocabulary)))  # all of them were given by somebody
+    assert set(scores) == set(range(len(vocabulary)))  # every answer has an annotator
     for index, score in scores.items():
         assert score == pytest.approx(by_enumeration(vocabulary.answers[index], answers, rule))
 
 
 @given(answers=ANSWERS)
-def test_official_soft_scores_are_the_accuracy_of_giving_the_answer(answers) -> None:
+def test_official_soft_scores_are_the_accuracy_of_predicting_the_answer(answers) -> None:
     from bua.metrics.vqa import question_accuracy
 
-    vocabulary = AnswerVocabulary.count([(a, answers) for a in answers], min_count=1, keep_empty=True)
+    vocabulary = AnswerVocabulary.from_questions(
+        [(a, answers) for a in answers], min_count=1, keep_empty=True
+    )
     for index, score in vocabulary.soft_scores(answers).items():
         assert score == pytest.approx(question_accuracy(vocabulary.answers[index], answers, "always"))
 
 
-def test_answers_that_are_not_in_the_list_are_worth_nothing() -> None:
+def test_answers_outside_the_vocabulary_have_no_score() -> None:
     vocabulary = AnswerVocabulary(["red"], ["red"])
     assert vocabulary.soft_scores(["blue"] * 10) == {}
     assert vocabulary.soft_scores([]) == {}
     assert (vocabulary.index("red"), vocabulary.index("blue")) == (0, None)
 
 
-def test_a_rule_that_is_not_there_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no rule 'half'; there is official, third, tenth"):
+def test_an_unknown_rule_is_an_error() -> None:
+    with pytest.raises(ValueError, match="unknown rule 'half', expected one of official, third, tenth"):
         AnswerVocabulary(["red"], ["red"]).soft_scores(["red"], "half")
 
 
@@ -102,17 +107,17 @@ def test_soft_scores_of_ten_annotators() -> None:
     assert vocabulary.soft_scores(answers, "tenth") == pytest.approx({0: 0.1, 1: 0.2, 2: 0.3, 3: 0.4})
 
 
-def test_answers_are_normalised_before_they_are_counted_and_written_as_people_did() -> None:
+def test_answers_are_normalized_before_counting_and_predicted_in_their_usual_form() -> None:
     questions = [("T-shirt", ["T-shirt"]), ("t shirt", ["t shirt", "T-shirt"]), ("no", ["no"])]
-    vocabulary = AnswerVocabulary.count(questions, min_count=2, keep_empty=False)
+    vocabulary = AnswerVocabulary.from_questions(questions, min_count=2, keep_empty=False)
     assert vocabulary.answers == ("t shirt",)
-    assert vocabulary.surface == ("T-shirt",)
+    assert vocabulary.surface_forms == ("T-shirt",)
 
 
 def test_the_empty_answer_is_kept_only_when_asked_for() -> None:
     questions = [("the", ["the"])] * 3
-    assert AnswerVocabulary.count(questions, min_count=1, keep_empty=True).answers == ("",)
-    assert AnswerVocabulary.count(questions, min_count=1, keep_empty=False).answers == ()
+    assert AnswerVocabulary.from_questions(questions, min_count=1, keep_empty=True).answers == ("",)
+    assert AnswerVocabulary.from_questions(questions, min_count=1, keep_empty=False).answers == ()
 
 
 def test_changed_answers_are_refused() -> None:
@@ -125,15 +130,15 @@ def test_changed_answers_are_refused() -> None:
 @pytest.mark.parametrize(
     ("answers", "surface", "message"),
     [
-        (["yes", "no"], ["no", "yes"], "'no' is not a form of the answer 'yes'"),
-        (["yes", "no"], ["yes"], "there are 1 forms of 2 answers, not one of each"),
-        (["yes", 2], ["yes", "2"], "the answer 2, written as '2': texts are needed"),
-        (["yes", "2"], ["yes", 2], "the answer '2', written as 2: texts are needed"),
-        (["yes", "yes"], ["yes", "Yes"], "'yes' is in the answers twice"),
+        (["yes", "no"], ["no", "yes"], "surface form 'no' does not normalize to answer 'yes'"),
+        (["yes", "no"], ["yes"], "2 answers have 1 surface forms, expected one for each"),
+        (["yes", 2], ["yes", "2"], "answer 2 and its surface form '2' must both be strings"),
+        (["yes", "2"], ["yes", 2], "answer '2' and its surface form 2 must both be strings"),
+        (["yes", "yes"], ["yes", "Yes"], "answer 'yes' is duplicated"),
     ],
 )
-def test_forms_that_are_not_of_the_answers_are_refused(answers, surface, message, tmp_path) -> None:
-    """They would be what is predicted, and what accuracies are counted of."""
+def test_wrong_surface_forms_are_refused(answers, surface, message, tmp_path) -> None:
+    """They would be predicted and scored."""
     sha = hashlib.sha256(json.dumps(answers).encode()).hexdigest()
     path = tmp_path / "answers.json"
     path.write_text(json.dumps({"answers": answers, "surface": surface, "sha256": sha}))
@@ -142,50 +147,50 @@ def test_forms_that_are_not_of_the_answers_are_refused(answers, surface, message
     assert str(refused.value) == f"{path}: {message}"
 
 
-def test_a_list_of_others_is_written_as_annotators_write_even_where_one_answer_is_not_in_normal_form(
+def test_a_published_list_takes_the_surface_forms_of_annotators_even_if_it_is_not_normalized(
     tmp_path,
 ) -> None:
     path = tmp_path / "list.json"
     path.write_text(json.dumps(["yes", "t shirt", "don't know.", "2"]))
-    written = AnswerVocabulary.load(path).written_as(["t-shirt", "t-shirt", "T shirt", "Yes"])
-    assert written.answers == ("yes", "t shirt", "don't know", "2")
-    assert written.surface == ("Yes", "t-shirt", "don't know.", "2")
-    again = written.written_as(["YES"] * 9)
-    assert again is written
+    counted = AnswerVocabulary.load(path).with_surface_forms_from(["t-shirt", "t-shirt", "T shirt", "Yes"])
+    assert counted.answers == ("yes", "t shirt", "don't know", "2")
+    assert counted.surface_forms == ("Yes", "t-shirt", "don't know.", "2")
+    assert counted.with_surface_forms_from(["YES"] * 9) is counted
 
 
-def test_answers_stand_in_the_order_of_their_counts_and_then_of_their_texts() -> None:
+def test_answers_are_ordered_by_count_and_then_alphabetically() -> None:
     questions = [(a, [a]) for a in ["pear", "fig", "Yes", "apple", "yes", "fig", "yes"]]
-    vocabulary = AnswerVocabulary.count(questions, min_count=1, keep_empty=False)
+    vocabulary = AnswerVocabulary.from_questions(questions, min_count=1, keep_empty=False)
     assert vocabulary.answers == ("yes", "fig", "apple", "pear")
 
 
 @given(questions=st.lists(ANSWERS, min_size=1), seed=st.randoms(use_true_random=False))
 def test_the_order_of_the_questions_does_not_matter(questions, seed) -> None:
-    asked = [(answers[0], answers) for answers in questions]
-    shuffled = seed.sample(asked, len(asked))
-    count = AnswerVocabulary.count
-    one, other = (count(q, min_count=1, keep_empty=True) for q in (asked, shuffled))
-    assert (one.answers, one.surface) == (other.answers, other.surface)
+    ordered = [(answers[0], answers) for answers in questions]
+    shuffled = seed.sample(ordered, len(ordered))
+    build = AnswerVocabulary.from_questions
+    one, other = (build(q, min_count=1, keep_empty=True) for q in (ordered, shuffled))
+    assert (one.answers, one.surface_forms) == (other.answers, other.surface_forms)
 
 
-def test_an_answer_that_no_annotator_wrote_is_written_in_its_normal_form() -> None:
-    vocabulary = AnswerVocabulary.count([("The Cat", ["dog"])], min_count=1, keep_empty=False)
-    assert (vocabulary.answers, vocabulary.surface) == (("cat",), ("cat",))
+def test_the_surface_form_of_an_answer_without_annotator_is_the_normalized_answer() -> None:
+    vocabulary = AnswerVocabulary.from_questions([("The Cat", ["dog"])], min_count=1, keep_empty=False)
+    assert (vocabulary.answers, vocabulary.surface_forms) == (("cat",), ("cat",))
 
 
-def test_answers_of_real_questions_are_as_many_as_counted_by_hand(shared) -> None:
-    """Two of the answers that people chose most change in counting: "none" is "0", "t-shirt" is "t shirt"."""
-    asked: list[tuple[str, list[str]]] = []
+def test_answers_of_real_questions_equal_a_count_by_hand(shared) -> None:
+    """Normalization merges two frequent answers with others: "none" is "0", "t-shirt" is "t shirt"."""
+    questions: list[tuple[str, list[str]]] = []
     for split in ("train", "val"):
         content = json.loads((shared / f"data/vqa_v2_mini/annotations_{split}.json").read_text())
-        for one in content["annotations"]:
-            asked.append((one["multiple_choice_answer"], [a["answer"] for a in one["answers"]]))
-    marks = str.maketrans({"-": " ", ",": ""})
-    by_hand = Counter("0" if a == "none" else a.translate(marks) for a, _ in asked)
+        for annotation in content["annotations"]:
+            texts = [a["answer"] for a in annotation["answers"]]
+            questions.append((annotation["multiple_choice_answer"], texts))
+    punctuation = str.maketrans({"-": " ", ",": ""})
+    by_hand = Counter("0" if a == "none" else a.translate(punctuation) for a, _ in questions)
     expected = [287, 57, 30, 23, 18, 16, 14, 12, 12]
     for threshold, count in enumerate(expected, 1):
-        vocabulary = AnswerVocabulary.count(asked, min_count=threshold, keep_empty=False)
+        vocabulary = AnswerVocabulary.from_questions(questions, min_count=threshold, keep_empty=False)
         assert set(vocabulary.answers) == {a for a, n in by_hand.items() if n >= threshold}
         assert len(vocabulary) == count
     assert vocabulary.answers[:8] == ("no", "yes", "1", "2", "0", "3", "4", "white")

@@ -1,4 +1,4 @@
-"""Word vectors: what is read of files of millions of lines, and what is said of lines that are wrong."""
+"""Word vectors: reading the requested ones, error messages of invalid lines, and means over words."""
 
 import numpy as np
 import pytest
@@ -24,40 +24,42 @@ def file(tmp_path):
     return path
 
 
-def test_wanted_words_are_found_and_the_first_of_two_holds(file) -> None:
-    found = read_vectors(file, {"cat", "'s", "zebra"}, 3)
-    assert {word: vector.tolist() for word, vector in found.items()} == {
+def test_requested_words_are_found_and_the_first_of_two_vectors_is_kept(file) -> None:
+    vectors = read_vectors(file, {"cat", "'s", "zebra"}, 3)
+    assert {word: vector.tolist() for word, vector in vectors.items()} == {
         "cat": [1, 2, 3],
         "'s": pytest.approx([0, 0, 1e-3]),
     }
 
 
-def test_tokens_with_spaces_are_no_words(file) -> None:
+def test_tokens_with_spaces_are_skipped(file) -> None:
     assert set(read_vectors(file, {".", "at", ". .", "the"}, 3)) == {"the"}
 
 
-def test_the_heading_of_fasttext_is_no_word(file) -> None:
+def test_the_header_of_fasttext_is_skipped(file) -> None:
     file.write_text("6 3\n" + FILE)
     assert set(read_vectors(file, {"6", "cat"}, 3)) == {"cat"}
 
 
 @pytest.mark.parametrize("size", [2, 4, 300])
-def test_another_width_is_named_with_file_and_line(file, size: int) -> None:
-    with pytest.raises(InputError, match=rf"vectors.txt:1: 'the' has 3 numbers; a vector of {size} is"):
+def test_another_dimension_is_named_with_file_and_line(file, size: int) -> None:
+    with pytest.raises(InputError, match=rf"vectors.txt:1: 'the' has 3 numbers, expected {size}"):
         read_vectors(file, {"cat"}, size)
 
 
 @pytest.mark.parametrize("line", ["dog 1 2", "dog", "dog 1 2 3 4", ""])
-def test_a_line_of_another_width_is_named_though_nobody_wants_its_word(file, line: str) -> None:
+def test_a_line_of_another_dimension_is_named_even_if_its_word_is_not_requested(file, line: str) -> None:
     file.write_text(FILE + line + "\n")
-    with pytest.raises(InputError, match=r"vectors.txt:7: .* a vector of 3 is needed"):
+    with pytest.raises(InputError, match=r"vectors.txt:7: .* numbers, expected 3"):
         read_vectors(file, {"cat"}, 3)
 
 
-@pytest.mark.parametrize(("line", "what"), [("dog 1 2 x", "is not 3 numbers"), ("dog 1 2 nan", "not finite")])
-def test_what_is_no_number_is_named(file, line: str, what: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "message"), [("dog 1 2 x", "is not followed by 3 numbers"), ("dog 1 2 nan", "is not finite")]
+)
+def test_a_vector_that_is_not_numeric_is_named(file, line: str, message: str) -> None:
     file.write_text(FILE + line + "\n")
-    with pytest.raises(InputError, match=f"vectors.txt:7: .*{what}"):
+    with pytest.raises(InputError, match=f"vectors.txt:7: .*{message}"):
         read_vectors(file, {"dog"}, 3)
 
 
@@ -73,17 +75,17 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path) -> None:
     words=st.lists(st.text("abcé'", min_size=1, max_size=4), min_size=1, max_size=9, unique=True),
     size=st.integers(1, 5),
 )
-def test_what_was_written_is_read(words: list[str], size: int, tmp_path_factory) -> None:
+def test_written_vectors_are_read(words: list[str], size: int, tmp_path_factory) -> None:
     path = tmp_path_factory.mktemp("v") / "v.txt"
     rows = np.random.default_rng(0).standard_normal((len(words), size)).astype(np.float32)
     lines = [" ".join([word, *map(repr, row.tolist())]) for word, row in zip(words, rows, strict=True)]
     path.write_text("\n".join(lines), encoding="utf-8")
-    found = read_vectors(path, words, size)
-    assert list(found) == words
-    np.testing.assert_array_equal(np.stack(list(found.values())), rows)
+    vectors = read_vectors(path, words, size)
+    assert list(vectors) == words
+    np.testing.assert_array_equal(np.stack(list(vectors.values())), rows)
 
 
-def test_a_text_is_the_mean_of_the_words_that_have_a_vector() -> None:
+def test_the_mean_is_over_the_words_that_have_a_vector() -> None:
     vectors = {"red": np.array([1, 3], np.float32), "cat": np.array([3, 5], np.float32)}
     rows, known = mean_vectors([["red", "cat", "zebra"], ["zebra"], []], vectors, 2)
     assert known.tolist() == [True, False, False]

@@ -1,4 +1,4 @@
-"""Attention pages escape every text, load nothing, and say what the weights say."""
+"""Attention pages escape all text, load nothing from elsewhere, and show the attention weights."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from bua.visualize.page import (
     render_panel,
     table,
 )
-from tests.cli.test_end_to_end import Parser
+from tests.helpers.pages import PageParser
 
 REGIONS = Regions(
     np.zeros((3, 2)),
@@ -28,46 +28,46 @@ REGIONS = Regions(
 PHOTO = np.zeros((10, 20, 3), np.uint8)
 
 
-def drawn(text: str, weights: list[float]) -> str:
-    line = Row("caption", [AttendedText(text, np.array(weights))], text)
-    return render_page(text, render_panel(Panel(text, PHOTO, REGIONS, [text] * 3, [line])))
+def rendered(text: str, weights: list[float]) -> str:
+    row = Row("caption", [AttendedText(text, np.array(weights))], text)
+    return render_page(text, render_panel(Panel(text, PHOTO, REGIONS, [text] * 3, [row])))
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30))
-def test_any_text_is_shown_and_never_run(text: str) -> None:
-    parser = Parser()
-    parser.feed(drawn(f"<script>x</script>{text}", [1, 0, 0]))
+def test_any_text_is_displayed_and_never_executed(text: str) -> None:
+    parser = PageParser()
+    parser.feed(rendered(f"<script>x</script>{text}", [1, 0, 0]))
     assert f"<script>x</script>{text}" in parser.text
-    assert parser.elsewhere == []
+    assert parser.external == []
 
 
-def test_words_carry_their_weights_without_the_faint_ones() -> None:
-    parser = Parser()
-    parser.feed(drawn("cat", [0.01, 0.69, 0.3]))
+def test_words_carry_all_but_the_smallest_weights() -> None:
+    parser = PageParser()
+    parser.feed(rendered("cat", [0.01, 0.69, 0.3]))
     assert parser.words == [{"1": 0.69, "2": 0.3}]
 
 
 @pytest.mark.parametrize(("weights", "diffuse"), [([0.9, 0.05, 0.05], False), ([0.1, 0.15, 0.12], True)])
-def test_a_word_that_looked_everywhere_says_so(weights, diffuse) -> None:
-    assert ('data-diffuse="1"' in drawn("cat", weights)) == diffuse
+def test_a_word_without_a_clear_region_is_marked_as_diffuse(weights, diffuse) -> None:
+    assert ('data-diffuse="1"' in rendered("cat", weights)) == diffuse
 
 
-def test_boxes_are_drawn_in_the_picture_s_own_pixels() -> None:
-    shown = drawn("cat", [1, 0, 0])
-    assert 'viewBox="0 0 20 10"' in shown
-    assert 'x="1.0" y="2.0" width="2.0" height="2.0"' in shown
+def test_boxes_are_in_pixels_of_the_image() -> None:
+    page = rendered("cat", [1, 0, 0])
+    assert 'viewBox="0 0 20 10"' in page
+    assert 'x="1.0" y="2.0" width="2.0" height="2.0"' in page
 
 
-def test_regions_are_called_by_attribute_and_class() -> None:
+def test_regions_are_named_by_attribute_and_class() -> None:
     assert region_names(REGIONS, ["cat", "dog"], ["red", "old"]) == ["old cat", "red dog", "red dog"]
     assert region_names(REGIONS, [], []) == ["region 1", "region 2", "region 3"]
 
 
-def test_large_pictures_are_made_smaller() -> None:
+def test_large_images_are_reduced() -> None:
     assert len(inline(np.zeros((3000, 2000, 3), np.uint8))) < 40_000
 
 
-def test_tables_escape_and_mark_the_best() -> None:
-    shown = table(["a<b"], [["1"], ["2 & 3"]], best=[1])
-    assert "a&lt;b" in shown
-    assert '<tr class="best"><td>2 &amp; 3</td></tr>' in shown
+def test_tables_escape_cells_and_highlight_the_best_row() -> None:
+    page = table(["a<b"], [["1"], ["2 & 3"]], best=[1])
+    assert "a&lt;b" in page
+    assert '<tr class="best"><td>2 &amp; 3</td></tr>' in page

@@ -1,57 +1,68 @@
-"""``bua ask``: answers to a question about photographs, detector in the loop."""
+"""``bua ask``: answers to a question about images, with the detector in the loop."""
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bua.cli.commands.photographs import each_photo, write_page
-from bua.engine.load import load
+from bua.cli.schema import POSITIVE
+from bua.detectors.photo import find_photos, read_photos
+from bua.engine import load
 from bua.inference.outputs import VQAOutput
-from bua.inference.predictor import Predictor
-from bua.visualize.page import AttendedText, Panel, Row, region_names
+from bua.visualize.panels import answer_panel, write_gallery
 
 
-def main(config: Any) -> None:
-    """Print the answer for every photograph; on request as JSON or with an attention page."""
-    trained = load(
-        config.run,
-        device=config.device,
-        precision=config.precision,
-        weights=config.weights,
-        any_features=config.any_features,
+@dataclass
+class Options:
+    """Keys of the command, described in conf/ask.yaml."""
+
+    run: str
+    images: str
+    question: str
+    root: str | None
+    html: str | None
+    json: bool
+    candidates: int = field(metadata=POSITIVE)
+    weights: str | None
+    allow_other_features: bool
+    device: str
+    precision: str
+
+
+def main(options: Options) -> None:
+    """Print the answer for every image, and write JSON or an attention page on request."""
+    predictor = load(
+        options.run,
+        device=options.device,
+        precision=options.precision,
+        weights=options.weights,
+        allow_other_features=options.allow_other_features,
     )
-    results, exhibits = [], []
-    for name, photo in each_photo(config, "ask"):
-        answer = trained.ask(photo, config.question, candidates=config.candidates)
-        if config.json:
-            results.append(record(name, config.question, answer))
+    records, panels = [], []
+    for name, photo in read_photos(find_photos(options.images, options.root), "bua ask"):
+        output = predictor.ask(photo, options.question, candidates=options.candidates)
+        if options.json:
+            records.append(record(name, options.question, output))
         else:
-            others = ", ".join(f"{text} {score:.2f}" for text, score in answer.candidates)
-            print(f"{name}: {answer.text}  ({others})")
-        if config.html:
-            exhibits.append(answer_exhibit(name, photo, config.question, answer, trained))
-    if config.json:
-        print(json.dumps(results, indent=1))
-    if config.html:
-        write_page(Path(config.html), "Answers", exhibits)
+            candidates = ", ".join(f"{text} {score:.2f}" for text, score in output.candidates)
+            print(f"{name}: {output.text}  ({candidates})")
+        if options.html:
+            panels.append(answer_panel(name, photo, options.question, output, predictor))
+    if options.json:
+        print(json.dumps(records, indent=1))
+    if options.html:
+        write_gallery(Path(options.html), "Answers", panels)
 
 
-def record(name: str, question: str, answer: VQAOutput) -> dict[str, Any]:
-    """Return an answer as plain values, with the region most looked at."""
-    best = int(answer.weights.argmax())
+def record(name: str, question: str, output: VQAOutput) -> dict[str, Any]:
+    """Return an answer as plain values, with the most attended region."""
+    best = int(output.weights.argmax())
     return {
         "image": name,
         "question": question,
-        "answer": answer.text,
-        "score": answer.score,
-        "candidates": [{"answer": text, "score": score} for text, score in answer.candidates],
-        "box": [round(float(v), 1) for v in answer.regions.boxes[best]],
-        "weight": round(float(answer.weights[best]), 4),
+        "answer": output.text,
+        "score": output.score,
+        "candidates": [{"answer": text, "score": score} for text, score in output.candidates],
+        "box": [round(float(v), 1) for v in output.regions.boxes[best]],
+        "weight": round(float(output.weights[best]), 4),
     }
-
-
-def answer_exhibit(name: str, photo: Any, question: str, answer: VQAOutput, trained: Predictor) -> Panel:
-    """Return an answer as a picture with a question to point at."""
-    names = region_names(answer.regions, trained.detector.class_names, trained.detector.attribute_names)
-    line = Row("question", [AttendedText(question, answer.weights)], f"→ {answer.text} ({answer.score:.2f})")
-    return Panel(name, photo, answer.regions, names, [line])

@@ -1,40 +1,47 @@
-"""``bua captions check``: find what is wrong with a file of captions."""
+"""``bua captions check``: mistakes in a caption file."""
 
 import logging
-import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from bua.data.captions.files.check import check_captions, count_words, wordless
+from bua.cli.findings import report_findings
+from bua.cli.schema import POSITIVE
+from bua.data.captions.files.check import check_captions, describe_words, find_wordless_captions
 from bua.data.captions.vocabulary import VocabularyOptions
+from bua.engine.instantiate import to_plain
 from bua.errors import InputError
 from bua.store.reader import FeatureStore
 
 log = logging.getLogger(__name__)
 
 
-def main(config: Any) -> None:
-    """Say what a file holds, and everything that is wrong with it, one line each."""
-    path = Path(config.file)
-    rule = VocabularyOptions(**OmegaConf.to_container(config.data.vocabulary, resolve=True))  # type: ignore[arg-type]
-    store = FeatureStore(config.features) if config.features is not None else None
-    found = check_captions(path, splits=config.splits, store=store, image_key=config.image_key)
+@dataclass
+class Options:
+    """Keys of the command, described in conf/captions_check.yaml."""
+
+    file: str
+    splits: Any
+    features: str | None
+    image_key: str
+    max_length: int = field(metadata=POSITIVE)
+    data: Any
+
+
+def main(options: Options) -> None:
+    """Print what a caption file holds, and everything that is wrong with it, a line each."""
+    path = Path(options.file)
+    vocabulary_options = VocabularyOptions(**to_plain(options.data.vocabulary))
+    store = FeatureStore(options.features) if options.features is not None else None
+    found = check_captions(path, splits=to_plain(options.splits), store=store, image_key=options.image_key)
     problems = [*found.problems]
     try:
-        vocabulary = rule.vocabulary(found.file, found.file, [found.whole])
-    except InputError as error:  # what is wrong with the captions is said all the same
+        vocabulary = vocabulary_options.build(found.file, found.file, [found.all_images])
+    except InputError as error:  # report the problems of the captions all the same
         problems.append(str(error))
     else:
-        for line in count_words(found.file, vocabulary, config.max_length):
+        for line in describe_words(found.file, vocabulary, options.max_length):
             log.info(line)
-        log.info(f"vocabulary ({rule}): {len(vocabulary):,} words with the four special ones")
-        problems += wordless(found.file, vocabulary)
-    for remark in found.remarks:
-        log.info(remark)
-    for problem in problems[:-1]:
-        print(problem, file=sys.stderr)
-    if problems:
-        raise InputError(problems[-1])
-    log.info(f"{path}: sound")
+        log.info(f"vocabulary ({vocabulary_options}): {len(vocabulary):,} words with the four special ones")
+        problems += find_wordless_captions(found.file, vocabulary)
+    report_findings(path, found.remarks, problems)

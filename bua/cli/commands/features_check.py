@@ -1,4 +1,4 @@
-"""``bua features check``: find what is damaged in a feature file."""
+"""``bua features check``: find damage in a feature file."""
 
 import logging
 import sys
@@ -13,12 +13,12 @@ log = logging.getLogger(__name__)
 
 
 def main(config: Any) -> None:
-    """Say that a file is sound, or what is not, one line each."""
+    """Report that a file is valid, or its problems, one line each."""
     path = Path(config.file)
     problems = check_store(path)
     for problem in problems[:-1]:
         print(problem, file=sys.stderr)
     if problems:
         raise InputError(problems[-1])
-    older = "; without a seal, a changed byte outside of the region columns may go unseen"
-    log.info(f"{path}: sound{older if checksummed_columns(path) is None else ''}")
+    caveat = "; without a checksum header, damage outside the region columns may go unnoticed"
+    log.info(f"{path}: valid{caveat if checksummed_columns(path) is None else ''}")

@@ -1,4 +1,4 @@
-"""``bua features export``: a store in a format of others."""
+"""``bua features export``: write a store in a foreign format."""
 
 import logging
 import sys
@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 def main(config: Any) -> None:
-    """Export; what the format cannot hold is told on stderr."""
+    """Export a store; what the format cannot hold is reported on stderr."""
     out = Path(config.out)
     store = export_store(config.format, Path(config.file), out, _report)
     log.info(f"{out}: {len(store)} images, {store.counts().sum()} regions as {config.format}")

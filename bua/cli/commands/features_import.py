@@ -1,4 +1,4 @@
-"""``bua features import``: a feature file of others becomes a store."""
+"""``bua features import``: convert a foreign feature file to a store."""
 
 import logging
 import sys
@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from bua.errors import InputError
-from bua.store.formats import find_format
-from bua.store.formats.image_ids import RULES
+from bua.store.formats import get_format
+from bua.store.formats.image_ids import ID_RULES
 from bua.store.formats.import_store import ImportOptions, import_store
-from bua.store.formats.item import BACKGROUND, Source
-from bua.store.formats.journal import report_file
+from bua.store.formats.journal import report_path
+from bua.store.formats.source import BACKGROUND_POSITIONS, Source
 from bua.text.names import read_names
 
 log = logging.getLogger(__name__)
 
-#: So many images that were left out are named; the report has all.
-NAMED = 10
-#: Columns that go with each of the two kinds of names.
+#: Number of dropped images that are listed; the report has all of them.
+MAX_LISTED = 10
+#: Columns that belong to each of the two kinds of names.
 _COLUMNS = {
     "classes": ("class_id", "class_score"),
     "attributes": ("attribute_id", "attribute_score"),
@@ -25,31 +25,32 @@ _COLUMNS = {
 
 
 def main(config: Any) -> None:
-    """Import and report; images that cannot be used go to stderr and to a report beside the file."""
-    find_format(config.format)
-    for key, allowed in {"dtype": ("float16", "float32"), "ids": RULES, "background": BACKGROUND}.items():
+    """Import a file; dropped images are reported on stderr and in a report next to the store."""
+    get_format(config.format)
+    choices = {"dtype": ("float16", "float32"), "ids": ID_RULES, "background": BACKGROUND_POSITIONS}
+    for key, allowed in choices.items():
         if config[key] is not None and config[key] not in allowed:
-            raise InputError(f"{key}={config[key]}: {', '.join(allowed[:-1])} or {allowed[-1]} is needed")
-    without = {key: config[key] == "none" for key in _COLUMNS}  # the word, not a file of that name
+            raise InputError(f"{key}={config[key]}: must be {', '.join(allowed[:-1])} or {allowed[-1]}")
+    excluded = {key: config[key] == "none" for key in _COLUMNS}  # the word, not a file of that name
     names = {
-        key: read_names(Path(config[key]), kind) if config[key] and not without[key] else ()
+        key: read_names(Path(config[key]), kind) if config[key] and not excluded[key] else ()
         for key, kind in (("classes", "label"), ("attributes", "attribute"))
     }
-    left_out = [name for key in without if without[key] for name in _COLUMNS[key]]
-    whole = config.boxes == "whole"
+    excluded_columns = [name for key in excluded if excluded[key] for name in _COLUMNS[key]]
+    whole_image_boxes = config.boxes == "whole"
     source = Source(
         Path(config.source),
         index=_path(config.index),
-        boxes=None if whole else _path(config.boxes),
+        boxes=None if whole_image_boxes else _path(config.boxes),
         labels=_path(config.labels),
         background=config.background,
         class_names=names["classes"],
         attribute_names=names["attributes"],
-        without=frozenset(left_out),
+        excluded_columns=frozenset(excluded_columns),
     )
     options = ImportOptions(
         images=_path(config.images),
-        whole_boxes=whole,
+        whole_image_boxes=whole_image_boxes,
         ids=config.ids,
         dtype=config.dtype,
         detector=config.detector_name,
@@ -58,20 +59,20 @@ def main(config: Any) -> None:
         max_errors=config.max_errors,
     )
     out = Path(config.out)
-    done = import_store(config.format, source, out, options, _report)
-    for n, (where, reason) in enumerate(done.dropped.items()):
-        if n == NAMED:
-            _report(f"{len(done.dropped) - NAMED} more")
+    result = import_store(config.format, source, out, options, _report)
+    for n, (location, reason) in enumerate(result.dropped.items()):
+        if n == MAX_LISTED:
+            _report(f"{len(result.dropped) - MAX_LISTED} more")
             break
-        _report(f"left out: {where}: {reason}")
-    if done.dropped:
-        _report(f"{len(done.dropped)} images were left out: {report_file(out)}")
-    for what, count in done.repaired.items():
-        log.info(f"{count} images: {what}")
-    speed = f" at {done.images / done.seconds:.1f} images/s" if done.seconds else ", as before"
+        _report(f"dropped {location}: {reason}")
+    if result.dropped:
+        _report(f"{len(result.dropped)} images were dropped, see {report_path(out)}")
+    for repair, count in result.repaired.items():
+        log.info(f"{count} images: {repair}")
+    speed = f" at {result.images / result.seconds:.1f} images/s" if result.seconds else ", already imported"
     log.info(
-        f"{out}: {done.images} images, {done.regions} regions "
-        f"({done.regions / done.images:.1f} an image){speed}"
+        f"{out}: {result.images} images, {result.regions} regions "
+        f"({result.regions / result.images:.1f} per image){speed}"
     )
 
 

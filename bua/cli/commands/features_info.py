@@ -1,4 +1,4 @@
-"""``bua features info``: what a feature file holds."""
+"""``bua features info``: summarize a feature file."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from bua.store.reader import FeatureStore
 
 
 def main(config: Any) -> None:
-    """Print a summary as JSON."""
+    """Print a summary of a store as JSON."""
     path = Path(config.file)
     store = FeatureStore(path)
     counts = store.counts()

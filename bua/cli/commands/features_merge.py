@@ -1,4 +1,4 @@
-"""``bua features merge``: stores of one detector become one."""
+"""``bua features merge``: merge stores of the same detector."""
 
 import logging
 from pathlib import Path
@@ -13,9 +13,9 @@ log = logging.getLogger(__name__)
 
 
 def main(config: Any) -> None:
-    """Merge and report."""
+    """Merge stores and report the result."""
     if not isinstance(config.files, ListConfig):
-        raise InputError(f"files={config.files}: a list is needed: files=[a.h5,b.h5]")
-    done = merge_stores([Path(str(file)) for file in config.files], Path(config.out))
-    twice = f", {done.repeated} were in several files" if done.repeated else ""
-    log.info(f"{config.out}: {done.images} images, {done.regions} regions{twice}")
+        raise InputError(f"files={config.files}: must be a list such as files=[a.h5,b.h5]")
+    result = merge_stores([Path(str(file)) for file in config.files], Path(config.out))
+    repeated = f", {result.repeated} duplicates skipped" if result.repeated else ""
+    log.info(f"{config.out}: {result.images} images, {result.regions} regions{repeated}")

@@ -1,162 +1,164 @@
-"""``bua predict``: captions or answers of a data set in the official result formats."""
+"""``bua predict``: captions or answers of a data set in the official format of results."""
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
-from itertools import repeat
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from bua.cli.commands.images import chosen_images
 from bua.cli.overrides import reject_overrides
-from bua.data.captions.constraints import build_automata, count_satisfied, read_constraints
-from bua.decode import BeamSearch
+from bua.cli.schema import NOT_NEGATIVE, POSITIVE
+from bua.data.captions.constraints import read_constraints
+from bua.data.image_lookup import match_images
+from bua.data.vqa.files import read_questions
+from bua.decode import BeamSearch, Decoder
+from bua.engine import load
 from bua.engine.instantiate import instantiate, to_plain
-from bua.engine.load import load
+from bua.engine.run_data import ImageSelection, read_run_data, run_questions, select_stored_images
 from bua.errors import InputError
-from bua.inference.outputs import CaptionCandidate
-from bua.inference.predict_vqa import answers, features_of, looked
-from bua.inference.predictor import Predictor
-from bua.io.atomic import write_text
-from bua.store.reader import FeatureStore, ImageId
+from bua.inference.ensemble import Ensemble, StoredImages
+from bua.inference.predict import (
+    Record,
+    RecordOptions,
+    predict_answers,
+    predict_captions,
+    predict_constrained_captions,
+)
+from bua.inference.vqa import VQAPredictor
+from bua.io.files import write_text
+from bua.store.reader import FeatureStore
+from bua.structures.annotations import Question
 
 log = logging.getLogger(__name__)
 
-#: Keys that mean nothing to a kind of model, and why.
-NOT_OF = {
-    "caption": ("questions",),
-    "vqa": ("images", "image_key", "ids", "splits", "constraints", "required", "decode"),
-}
-WHY = {"caption": "it describes images", "vqa": "it answers the questions of a file"}
+#: Keys that have no effect for a VQA model, and for a captioner.
+CAPTION_KEYS = ("images", "image_key", "ids", "splits", "constraints", "required", "decode")
+VQA_KEYS = ("questions",)
 
 
-def main(config: Any) -> None:
+@dataclass
+class Options:
+    """Keys of the command, described in conf/predict.yaml."""
+
+    run: str
+    ensemble: Any
+    ensemble_weights: Any
+    out: str
+    split: str | None
+    features: str | None
+    images: str | None
+    splits: Any
+    image_key: str | None
+    ids: str | None
+    questions: str | list[str] | None
+    allow_other_features: bool
+    n_best: int = field(metadata=POSITIVE)
+    scores: bool
+    attention: int | None = field(metadata=POSITIVE)
+    constraints: str | None
+    required: int | None = field(metadata=POSITIVE)
+    seed: int = field(metadata=NOT_NEGATIVE)
+    batch_size: int = field(metadata=POSITIVE)
+    device: str
+    compile: bool
+    precision: str
+    decode: Any
+
+
+def main(options: Options) -> None:
     """Predict and write the file."""
-    torch.manual_seed(config.seed)
-    options = {"device": config.device, "precision": config.precision, "compile": config.compile}
-    trained = load(config.run, **options)
-    others = to_plain(config.others)
-    if not isinstance(others, list):
-        raise InputError(f"others={others}: a list of runs is needed: others=[{others}]")
-    if trained.kind == "caption" and (others or config.shares is not None):
-        every = [load(run, **options) for run in others]
-        trained = trained.with_others(every, to_plain(config.shares))
-    store = features_of(config, config.run, trained)
-    reject_overrides(NOT_OF[trained.kind], f"{config.run} does not take it: {WHY[trained.kind]}")
-    make = answers if trained.kind == "vqa" else _captions
-    results = make(config, trained, store)
-    out = Path(config.out)
+    torch.manual_seed(options.seed)
+    decoder = instantiate(options.decode)
+    ensemble, stores = open_ensemble(options)
+    if isinstance(ensemble.first, VQAPredictor):
+        reject_overrides(CAPTION_KEYS, f"{options.run} answers questions and does not take it")
+        records, noun = answer_questions(options, ensemble, stores), "answers"
+    else:
+        reject_overrides(VQA_KEYS, f"{options.run} captions images and does not take it")
+        records, noun = caption_images(options, decoder, ensemble, stores), "captions"
+    out = Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, json.dumps(results, allow_nan=False))
-    noun = "answers" if trained.kind == "vqa" else "captions"
-    log.info(f"{out}: {len(results)} {noun}")
+    write_text(out, json.dumps(records, allow_nan=False))
+    log.info(f"{out}: {len(records)} {noun}")
 
 
-def _captions(config: Any, trained: Predictor, store: FeatureStore) -> list[dict[str, Any]]:
-    images = chosen_images(config, config.run, store)
-    others = _others(config, trained, list(images))
-    decoder, constraints = instantiate(config.decode), None
-    if config.n_best > decoder.num_sequences:
+def open_ensemble(options: Options) -> tuple[Ensemble, list[FeatureStore]]:
+    """Load the models, and open the features of each: those given, or those of its run."""
+    runs = to_plain(options.ensemble)
+    if not isinstance(runs, list):
+        raise InputError(f"ensemble={runs}: must be a list of runs: ensemble=[{runs}]")
+    runs = [options.run, *map(str, runs)]
+    predictors = [
+        load(run, device=options.device, precision=options.precision, compile=options.compile) for run in runs
+    ]
+    ensemble = Ensemble(predictors, to_plain(options.ensemble_weights))
+    opened: dict[str, FeatureStore] = {}
+    stores = []
+    for run, predictor in zip(runs, predictors, strict=True):
+        path = str(options.features or read_run_data(run, "features"))
+        store = opened.setdefault(path, FeatureStore(path))
+        predictor.check_store(store, allow_other_features=options.allow_other_features)
+        stores.append(store)
+    return ensemble, stores
+
+
+def record_options(options: Options) -> RecordOptions:
+    """Return what a record of a prediction holds."""
+    return RecordOptions(options.n_best, options.scores, options.attention)
+
+
+def caption_images(
+    options: Options, decoder: Decoder, ensemble: Ensemble, stores: list[FeatureStore]
+) -> list[Record]:
+    """Caption the selected images."""
+    if options.n_best > decoder.num_sequences:
         raise InputError(
-            f"n_best={config.n_best}: decode.beam_size={decoder.beam_size} finds no more than those"
+            f"n_best={options.n_best}: the search returns at most {decoder.num_sequences} captions; give a "
+            "larger decode.beam_size or decode.num_samples"
         )
-    if config.required is not None and config.constraints is None:
-        raise InputError(f"required={config.required} needs constraints=FILE")
-    if config.constraints is not None:
-        if not isinstance(decoder, BeamSearch):
-            raise InputError(f"constraints={config.constraints} need decode=beam")
-        constraints = read_constraints(config.constraints, trained.vocabulary, log.warning)
-        if left := constraints.keys() - set(map(str, images)):
-            log.warning(f"{config.constraints}: {len(left)} images, as {min(left)}, are not described")
-    states: Iterable[int] = repeat(1)
-    if constraints is not None:
-        states = (build_automata(constraints, [i], config.required).states for i in images)
-    results = []
-    for ids in batches(images, states, config.batch_size):
-        more = {} if constraints is None else {"automaton": build_automata(constraints, ids, config.required)}
-        looks = [(other, [stored[i] for i in ids]) for other, stored in others]
-        found = trained.caption_store(store, [images[i] for i in ids], others=looks, decoder=decoder, **more)
-        for i, said in zip(ids, found, strict=True):
-            boxes = None if config.attention is None else store[images[i]].boxes
-            results.append(_result(i, said, boxes, config))
-            if constraints is not None:
-                wanted = constraints.get(str(i), [])
-                here = count_satisfied(said[0].words, wanted, trained.vocabulary)
-                results[-1] |= {"met": here, "constraints": len(wanted)}
-    if constraints is not None:
-        log.info(f"{config.constraints}: {_met_by(results, config.required)}")
-    if empty := sum(not result["caption"] for result in results):
-        log.warning(f"{empty} of {len(results)} captions are empty; decode.rules.min_length=1 forbids it")
-    return results
-
-
-def _others(
-    config: Any, trained: Predictor, images: list[ImageId]
-) -> list[tuple[FeatureStore, dict[ImageId, ImageId]]]:
-    """Return where each of several captioners but the first looks: its features, and the images in them."""
-    found = []
-    for run, other in zip(to_plain(config.others), trained.others, strict=True):
-        store = features_of(config, run, other)
-        stored = chosen_images(config, config.run, store)
-        if missing := [image_id for image_id in images if image_id not in stored]:
-            raise InputError(f"{store.path}: {run} needs image {missing[0]!r} in it, too")
-        found.append((store, stored))
-    return found
-
-
-def batches(images: Iterable[ImageId], states: Iterable[int], most: int) -> Iterator[list[ImageId]]:
-    """Yield images in batches, in their order.
-
-    A search has beams for every state of an automaton, and as many for each image of a batch: images by
-    states are no more than ``most``, unless one image alone has more.
-
-    Args:
-        images: their ids.
-        states: of the automaton of each; 1 without one.
-        most: images of a batch where each has one state.
-    """
-    batch: list[ImageId] = []
-    widest = 0
-    for image, count in zip(images, states, strict=False):
-        if batch and (len(batch) + 1) * max(widest, count) > most:
-            yield batch
-            batch, widest = [], 0
-        batch.append(image)
-        widest = max(widest, count)
-    if batch:
-        yield batch
-
-
-def _met_by(results: list[dict[str, Any]], required: int | None) -> str:
-    """Say how many constraints were met, and in how many images as many as are wanted."""
-    pairs = [(result["met"], result["constraints"]) for result in results if result["constraints"]]
-    enough = sum(n >= (count if required is None else min(required, count)) for n, count in pairs)
-    return (
-        f"{sum(n for n, _ in pairs)} of {sum(count for _, count in pairs)} constraints are met; {enough} of "
-        f"{len(pairs)} images with constraints meet {'all' if required is None else f'{required} or all'}"
+    if options.required is not None and options.constraints is None:
+        raise InputError(f"required={options.required}: needs constraints=FILE")
+    selection = ImageSelection(
+        options.images, options.split, to_plain(options.splits), options.ids, options.image_key
+    )
+    images = [StoredImages(s, select_stored_images(selection, options.run, s)) for s in stores]
+    for run, stored in zip(to_plain(options.ensemble), images[1:], strict=True):
+        if missing := [image_id for image_id in images[0].ids if image_id not in stored.ids]:
+            raise InputError(f"{stored.store.path}: must also hold image {missing[0]!r}, for {run}")
+    if options.constraints is None:
+        return predict_captions(ensemble, images, decoder, record_options(options), options.batch_size)
+    if not isinstance(decoder, BeamSearch):
+        raise InputError(f"constraints={options.constraints}: need decode=beam")
+    constraints = read_constraints(options.constraints, ensemble.first.vocabulary, log.warning)
+    if unused := constraints.keys() - set(map(str, images[0].ids)):
+        log.warning(f"{options.constraints}: {len(unused)} images, such as {min(unused)}, are not captioned")
+    return predict_constrained_captions(
+        ensemble,
+        images,
+        decoder,
+        record_options(options),
+        options.batch_size,
+        constraints,
+        options.required,
     )
 
 
-def _result(
-    image_id: ImageId, said: list[CaptionCandidate], boxes: NDArray[np.floating] | None, config: Any
-) -> dict[str, Any]:
-    """Return the official record of an image, on request with what else was found."""
-    every = [_record(one, boxes, config.attention) for one in said[: config.n_best]]
-    best = every[0] if config.scores else {k: v for k, v in every[0].items() if k != "log_prob"}
-    more = {"candidates": every} if config.n_best > 1 else {}
-    return {"image_id": image_id, **best, **more}
-
-
-def _record(said: CaptionCandidate, boxes: NDArray[np.floating] | None, most: int) -> dict[str, Any]:
-    """Return a caption; with boxes of regions also the ``most`` that each word looked at most."""
-    record: dict[str, Any] = {"caption": said.text, "log_prob": said.log_prob}
-    if boxes is not None:
-        record["attention"] = [
-            {"word": word, "regions": looked(weights, boxes, most)}
-            for word, weights in zip(said.words, said.weights, strict=True)
-        ]
-    return record
+def answer_questions(options: Options, ensemble: Ensemble, stores: list[FeatureStore]) -> list[Record]:
+    """Answer the questions of the files given, or of a split of the run."""
+    questions = options.questions
+    if questions is not None and options.split is not None:
+        raise InputError(f"split={options.split}: questions={questions} already says what to answer")
+    files = run_questions(options.run, options.split) if questions is None else questions
+    files = [files] if isinstance(files, str) else files
+    found: dict[Any, Question] = {}
+    for question in (question for path in files for question in read_questions(path)):
+        if question.question_id in found:
+            raise InputError(f"{', '.join(files)}: question {question.question_id} is in two of them")
+        found[question.question_id] = question
+    names = {question.image_id: question.image_id for question in found.values()}
+    images = [StoredImages(s, match_images(names, s, ", ".join(files))) for s in stores]
+    return predict_answers(
+        ensemble, images, list(found.values()), record_options(options), options.batch_size
+    )

@@ -1,58 +1,78 @@
-"""``bua genome``: Visual Genome as COCO instances with attributes."""
+"""``bua prepare-vg``: convert Visual Genome to COCO instances with attributes."""
 
 import json
 import logging
 import sys
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from bua.data.genome.prepare import GenomeOptions, prepare
-from bua.data.genome.source import objects_file
-from bua.engine.provenance import sha256
-from bua.io.atomic import write_text
+from bua.cli.schema import NOT_NEGATIVE, POSITIVE
+from bua.data.genome.prepare import GenomeOptions, prepare_genome
+from bua.data.genome.source import find_objects_file
+from bua.io.files import write_text
+from bua.io.hashing import file_sha256
 
 log = logging.getLogger(__name__)
-#: Missing photographs that are named on stderr.
-MOST_PROBLEMS = 10
+#: Maximum number of missing photographs to name on stderr.
+MAX_PROBLEMS = 10
 
 
-def main(config: Any) -> None:
-    """Prepare Visual Genome, say what was made and what was left out."""
-    source, out = Path(config.source), Path(config.out)
-    options = GenomeOptions(**{name: config[name] for name in GenomeOptions.__dataclass_fields__})
-    report = prepare(source, out, options, report=log.info)
-    write_text(out / "report.json", json.dumps({**_about(source, options), **report}, indent=1))
-    if options.karpathy is None:
+@dataclass
+class Options:
+    """Keys of the command, described in conf/prepare_vg.yaml."""
+
+    source: str
+    out: str
+    captions: str | None
+    images: str | None
+    objects: str | None
+    attributes: str | None
+    top_objects: int = field(metadata=POSITIVE)
+    top_attributes: int = field(metadata=POSITIVE)
+    count: str
+    max_attributes: int = field(metadata=POSITIVE)
+    val: int = field(metadata=NOT_NEGATIVE)
+    test: int = field(metadata=NOT_NEGATIVE)
+    seed: int = field(metadata=NOT_NEGATIVE)
+
+
+def main(options: Options) -> None:
+    """Prepare Visual Genome, and report what was written and what was skipped."""
+    source, out = Path(options.source), Path(options.out)
+    genome = GenomeOptions(**{f.name: getattr(options, f.name) for f in fields(GenomeOptions)})
+    report = prepare_genome(source, out, genome, report=log.info)
+    write_text(out / "report.json", json.dumps({**_provenance(source, genome), **report}, indent=1))
+    if genome.captions is None:
         print(
-            "bua genome: without karpathy=dataset_coco.json nothing keeps the images of caption "
-            "evaluation out of the detector's training",
+            "bua prepare-vg: without captions=dataset_coco.json, images of the caption evaluation may be "
+            "used to train the detector",
             file=sys.stderr,
         )
     problems, counts = report["problems"], report["counts"]
-    for problem in problems[:MOST_PROBLEMS]:
-        print(f"bua genome: {problem}", file=sys.stderr)
+    for problem in problems[:MAX_PROBLEMS]:
+        print(f"bua prepare-vg: {problem}", file=sys.stderr)
     if problems:
         print(
-            f"bua genome: {len(problems)} images are left out: {out / 'report.json'} lists them",
+            f"bua prepare-vg: {len(problems)} images are skipped, see {out / 'report.json'}",
             file=sys.stderr,
         )
     for name, boxes in report["boxes"].items():
         images = report["images"]["written"][name]
         log.info(f"{name}: {images} of {report['splits'][name]} images, {boxes} boxes")
     log.info(
-        f"left out: {counts['objects_out_of_vocabulary']} objects that are of no class, "
-        f"{counts['objects_without_a_box_in_the_image']} without a box in the image; "
-        f"everything that was counted: {out / 'report.json'}"
+        f"skipped {counts['objects_out_of_vocabulary']} objects without a class and "
+        f"{counts['objects_outside_of_the_image']} outside of their image; all counts: {out / 'report.json'}"
     )
 
 
-def _about(source: Path, options: GenomeOptions) -> dict[str, Any]:
-    """Return what stands in the report about where it comes from."""
+def _provenance(source: Path, options: GenomeOptions) -> dict[str, Any]:
+    """Return the options and the hashes of the source files, for the report."""
     files = {
         "images": source / "image_data.json",
-        "objects": objects_file(source),
+        "objects": find_objects_file(source),
         "attributes": source / "attributes.json",
-        "karpathy": options.karpathy,
+        "captions": options.captions,
         "objects vocabulary": options.objects,
         "attributes vocabulary": options.attributes,
     }
@@ -61,12 +81,14 @@ def _about(source: Path, options: GenomeOptions) -> dict[str, Any]:
             "top_objects": options.top_objects,
             "top_attributes": options.top_attributes,
             "count": options.count,
-            "most_attributes": options.most_attributes,
+            "max_attributes": options.max_attributes,
             "val": options.val,
             "test": options.test,
             "seed": options.seed,
         },
         "sources": {
-            role: {"file": Path(path).name, "sha256": sha256(path)} for role, path in files.items() if path
+            role: {"file": Path(path).name, "sha256": file_sha256(path)}
+            for role, path in files.items()
+            if path
         },
     }

@@ -1,39 +1,45 @@
-"""``bua questions check``: find what is wrong with a file of questions."""
+"""``bua questions check``: mistakes in a file of questions."""
 
 import logging
-import sys
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from bua.cli.findings import report_findings
+from bua.cli.schema import POSITIVE
+from bua.data.vqa.files import describe_questions
 from bua.data.vqa.files.check import check_questions
-from bua.errors import InputError
 from bua.store.reader import FeatureStore
 from bua.text.answers import AnswerVocabulary
 
 log = logging.getLogger(__name__)
 
 
-def main(config: Any) -> None:
-    """Say what a file holds, and everything that is wrong with it, one line each."""
-    path = Path(config.file)
-    store = FeatureStore(config.features) if config.features is not None else None
-    found = check_questions(path, config.annotations, store)
-    log.info(str(found.file))
-    if found.file.asked is not None:
-        answers = AnswerVocabulary.count(
-            ((asked.most_frequent, asked.answers) for asked in found.file.asked),
-            min_count=config.min_answer_count,
-            keep_empty=config.keep_empty,
+@dataclass
+class Options:
+    """Keys of the command, described in conf/questions_check.yaml."""
+
+    file: str
+    annotations: str | None
+    features: str | None
+    keep_empty: bool
+    min_answer_count: int = field(metadata=POSITIVE)
+
+
+def main(options: Options) -> None:
+    """Print what a file of questions holds, and everything that is wrong with it, a line each."""
+    path = Path(options.file)
+    store = FeatureStore(options.features) if options.features is not None else None
+    found = check_questions(path, options.annotations, store)
+    log.info(describe_questions(found.file))
+    if found.file.annotations is not None:
+        answers = AnswerVocabulary.from_questions(
+            ((annotation.most_frequent, annotation.answers) for annotation in found.file.annotations),
+            min_count=options.min_answer_count,
+            keep_empty=options.keep_empty,
         )
-        without = sum(not answers.soft_scores(asked.answers) for asked in found.file.asked)
+        without = sum(not answers.soft_scores(annotation.answers) for annotation in found.file.annotations)
         log.info(
             f"{path}: {len(answers):,} answers are the most frequent one of at least "
-            f"{config.min_answer_count} questions; {without:,} questions have none of them"
+            f"{options.min_answer_count} questions; {without:,} questions have none of them"
         )
-    for remark in found.remarks:
-        log.info(remark)
-    for problem in found.problems[:-1]:
-        print(problem, file=sys.stderr)
-    if found.problems:
-        raise InputError(found.problems[-1])
-    log.info(f"{path}: sound")
+    report_findings(path, found.remarks, found.problems)

@@ -1,25 +1,40 @@
 """``bua scenes``: the synthetic data set."""
 
 import logging
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from bua.cli.schema import NOT_NEGATIVE, POSITIVE
 from bua.data.scenes.world import CANVAS
 from bua.data.scenes.write import SPLITS, write_scenes
 
 log = logging.getLogger(__name__)
 
 
-def main(config: Any) -> None:
+@dataclass
+class Options:
+    """Keys of the command, described in conf/scenes.yaml."""
+
+    out: str
+    seed: int = field(metadata=NOT_NEGATIVE)
+    train: int = field(metadata=NOT_NEGATIVE)
+    val: int = field(metadata=NOT_NEGATIVE)
+    test: int = field(metadata=NOT_NEGATIVE)
+    novel: int = field(metadata=NOT_NEGATIVE)
+    questions_per_image: int = field(metadata=POSITIVE)
+    num_workers: int = field(metadata=NOT_NEGATIVE)
+
+
+def main(options: Options) -> None:
     """Write the data set."""
-    out = Path(config.out)
+    out = Path(options.out)
     write_scenes(
         out,
-        seed=config.seed,
-        counts={split: config[split] for split in SPLITS},
-        questions=config.questions_each,
-        workers=config.workers,
+        seed=options.seed,
+        counts={split: getattr(options, split) for split in SPLITS},
+        questions=options.questions_per_image,
+        workers=options.num_workers,
         report=log.info,
     )
-    follows = f"bua extract images={out}/images out={out}/regions.h5"
-    log.info(f"{out}: scenes of {CANVAS} x {CANVAS} pixels; next: {follows}")
+    next_step = f"bua extract images={out}/images out={out}/regions.h5"
+    log.info(f"{out}: scenes of {CANVAS} x {CANVAS} pixels; next: {next_step}")

@@ -1,43 +1,87 @@
-"""``bua score``: the official numbers of a file of predictions."""
+"""``bua score``: the official scores of a file of predictions."""
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bua.cli.overrides import reject_overrides
+from bua.engine.instantiate import to_plain
 from bua.errors import InputError
-from bua.evaluation.captions import caption_lines, score_captions
-from bua.evaluation.vqa import score_answers, score_lines
-from bua.io.atomic import write_text
+from bua.evaluation.captions import CaptionScoring, describe_caption_scores, score_captions
+from bua.evaluation.vqa import VQAScoring, describe_vqa_scores, score_answers
+from bua.io.files import write_text
 
 log = logging.getLogger(__name__)
 
-#: How a task is scored, and what is said of it.
-TASKS: dict[str, tuple[Callable[[Any], dict[str, Any]], Callable[[Mapping[str, Any]], list[str]]]] = {
-    "caption": (score_captions, caption_lines),
-    "vqa": (score_answers, score_lines),
-}
-
-
-#: Keys that mean nothing to a task.
-NOT_OF = {
+#: Keys that have no effect for each task.
+REJECTED_KEYS = {
     "caption": ("questions", "annotations", "rule", "pairs", "answers"),
     "vqa": ("references", "splits", "metrics", "tokenizer", "complete"),
 }
 
 
-def main(config: Any) -> None:
-    """Score and write the numbers."""
-    if config.task not in TASKS:
-        raise InputError(f"task={config.task}: {' or '.join(TASKS)} is needed")
-    reject_overrides(NOT_OF[config.task], f"task={config.task} does not take it")
-    score, lines = TASKS[config.task]
-    result = score(config)
-    if config.out is not None:
-        out = Path(config.out)
+@dataclass
+class Options:
+    """Keys of the command, described in conf/score.yaml."""
+
+    task: str
+    predictions: str
+    out: str | None
+    references: str | None
+    splits: Any
+    metrics: Any
+    tokenizer: str
+    complete: bool
+    questions: str | None
+    annotations: str | None
+    rule: str
+    pairs: str | None
+    answers: str | None
+
+
+def main(options: Options) -> None:
+    """Score, write the result and print it."""
+    if options.task not in REJECTED_KEYS:
+        raise InputError(f"task={options.task}: must be {' or '.join(REJECTED_KEYS)}")
+    reject_overrides(REJECTED_KEYS[options.task], f"task={options.task} does not take it")
+    if options.task == "caption":
+        result = score_captions(_caption_scoring(options))
+        lines = describe_caption_scores(result)
+    else:
+        result = score_answers(_vqa_scoring(options))
+        lines = describe_vqa_scores(result)
+    if options.out is not None:
+        out = Path(options.out)
         out.parent.mkdir(parents=True, exist_ok=True)
         write_text(out, json.dumps(result, indent=2, allow_nan=False))
-    for line in lines(result):
+    for line in lines:
         log.info(line)
+
+
+def _caption_scoring(options: Options) -> CaptionScoring:
+    if options.references is None:
+        raise InputError("references must be given for task=caption: references=FILE")
+    metrics = to_plain(options.metrics)
+    return CaptionScoring(
+        predictions=options.predictions,
+        references=options.references,
+        splits=to_plain(options.splits),
+        metrics=[metrics] if isinstance(metrics, str) else metrics,
+        tokenizer=options.tokenizer,
+        complete=options.complete,
+    )
+
+
+def _vqa_scoring(options: Options) -> VQAScoring:
+    if options.annotations is None:
+        raise InputError("annotations must be given for task=vqa: annotations=FILE")
+    return VQAScoring(
+        predictions=options.predictions,
+        annotations=options.annotations,
+        questions=options.questions,
+        rule=options.rule,
+        pairs=options.pairs,
+        answers=options.answers,
+    )

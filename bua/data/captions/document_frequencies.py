@@ -1,4 +1,4 @@
-"""Document frequencies of the captions that are trained on, in a file that knows of which."""
+"""Document frequencies of the captions to train on, in a file that knows which captions they are of."""
 
 import hashlib
 import json
@@ -11,37 +11,39 @@ import torch
 
 from bua.errors import InputError
 from bua.metrics.reward import DocumentFrequencies, document_frequencies
-from bua.store.reader import ImageId
+from bua.structures.annotations import ImageId
 from bua.text.vocabulary import EOS, Vocabulary
 
+#: Captions by image.
 Captions = Mapping[ImageId, Sequence[str]]
 
 
 def caption_frequencies(
-    captions: Captions, vocabulary: Vocabulary, *, end: bool, path: Path | str | None = None
+    captions: Captions, vocabulary: Vocabulary, *, include_eos: bool, path: Path | str | None = None
 ) -> DocumentFrequencies:
-    """Count n-grams of captions, or read them from a file that ``save_frequencies`` wrote.
+    """Count the n-grams of captions, or read them from a file that ``save_frequencies`` wrote.
 
     Args:
-        captions: by image.
-        vocabulary: makes words and indices of them.
-        end: the end of a caption counts as a word.
-        path: a file of the same captions, vocabulary and end.
+        captions: Captions by image.
+        vocabulary: Vocabulary that turns them into word indices.
+        include_eos: Whether the end of a caption counts as a word.
+        path: File of the same captions, vocabulary and ``include_eos``. Default: count.
 
     Raises:
-        InputError: the file is damaged or of something else, or the vocabulary is of pieces of words.
+        InputError: If the file is damaged or belongs to something else, the vocabulary consists of
+            subwords, or there are captions of less than two images.
     """
     if len(captions) < 2:
-        raise InputError("rewards need captions of two images at least: with one all n-grams weigh nothing")
-    if vocabulary.pieces:
+        raise InputError("rewards need captions of at least two images; with one, every n-gram has weight 0")
+    if vocabulary.subword_model:
         raise InputError(
-            "rewards compare whole words, and this vocabulary is of pieces (sentencepiece); train on rewards "
-            "with another"
+            "rewards compare whole words, but this vocabulary consists of subwords (sentencepiece); train on "
+            "rewards with a vocabulary of words"
         )
     if path is not None:
-        return _read(Path(path), _bound(captions, vocabulary, end))
-    last = [EOS] if end else []
-    words = [[[*vocabulary.encode(text), *last] for text in texts] for texts in captions.values()]
+        return _read(Path(path), _key(captions, vocabulary, include_eos))
+    end = [EOS] if include_eos else []
+    words = [[[*vocabulary.encode(text), *end] for text in texts] for texts in captions.values()]
     try:
         return document_frequencies(words, len(vocabulary))
     except ValueError as error:
@@ -49,22 +51,35 @@ def caption_frequencies(
 
 
 def save_frequencies(
-    frequencies: DocumentFrequencies, captions: Captions, vocabulary: Vocabulary, *, end: bool, path: Path
+    frequencies: DocumentFrequencies,
+    captions: Captions,
+    vocabulary: Vocabulary,
+    *,
+    include_eos: bool,
+    path: Path,
 ) -> None:
-    """Write frequencies with what they are of."""
+    """Write document frequencies together with what they depend on.
+
+    Args:
+        frequencies: Document frequencies of the captions.
+        captions: Captions by image.
+        vocabulary: Vocabulary that turns them into word indices.
+        include_eos: Whether the end of a caption counts as a word.
+        path: File to write, ending in ``.npz``.
+    """
     np.savez(
         path,
         keys=frequencies.keys.cpu().numpy(),
         counts=frequencies.counts.cpu().numpy(),
-        images=frequencies.images,
-        size=frequencies.size,
+        images=frequencies.num_images,
+        size=frequencies.vocabulary_size,
         signature=frequencies.signature,
-        bound=json.dumps(_bound(captions, vocabulary, end)),
+        key=json.dumps(_key(captions, vocabulary, include_eos)),
     )
 
 
-def _bound(captions: Captions, vocabulary: Vocabulary, end: bool) -> dict[str, object]:
-    """Return what frequencies depend on."""
+def _key(captions: Captions, vocabulary: Vocabulary, include_eos: bool) -> dict[str, object]:
+    """Return what document frequencies depend on."""
     digest = hashlib.sha256()
     for image_id, texts in captions.items():
         digest.update(json.dumps([image_id, list(texts)]).encode())
@@ -72,28 +87,31 @@ def _bound(captions: Captions, vocabulary: Vocabulary, end: bool) -> dict[str, o
         "captions": digest.hexdigest(),
         "vocabulary": vocabulary.sha256,
         "tokenizer": vocabulary.tokenizer,
-        "end": end,
+        "include_eos": include_eos,
     }
 
 
-def _read(path: Path, bound: Mapping[str, object]) -> DocumentFrequencies:
+def _read(path: Path, key: Mapping[str, object]) -> DocumentFrequencies:
     try:
         with np.load(path, allow_pickle=False) as file:
-            found = dict(json.loads(str(file["bound"])))
+            stored_key = dict(json.loads(str(file["key"])))
             keys, counts = (torch.from_numpy(file[name].astype(np.int64)) for name in ("keys", "counts"))
-            images, size, written = int(file["images"]), int(file["size"]), str(file["signature"])
+            images, size, signature = int(file["images"]), int(file["size"]), str(file["signature"])
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
+        raise InputError(f"{path}: file does not exist") from None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not a file of document frequencies ({error})") from None
-    for name, value in bound.items():
-        if found.get(name) != value:
-            what = {"captions": "other captions (another split?)", "end": f"end={found.get('end')}"}
+    for name, value in key.items():
+        if stored_key.get(name) != value:
+            what = {
+                "captions": "other captions (another split?)",
+                "include_eos": f"include_eos={stored_key.get('include_eos')}",
+            }
             raise InputError(
-                f"{path}: document frequencies of {what.get(name, f'another {name}')}; leave it out, and "
-                "those of these captions are counted"
+                f"{path}: document frequencies of {what.get(name, f'another {name}')}; leave it out to count "
+                "those of these captions"
             )
-    frequencies = DocumentFrequencies.of(keys, counts, images, size)
-    if frequencies.signature != written:
-        raise InputError(f"{path}: its numbers are not those that were written; leave it out")
+    frequencies = DocumentFrequencies.from_counts(keys, counts, images, size)
+    if frequencies.signature != signature:
+        raise InputError(f"{path}: its numbers have changed since they were written; leave it out to count")
     return frequencies

@@ -1,103 +1,116 @@
-"""Which words a captioner knows: counted in files of captions, or read from a file."""
+"""Which words a captioner knows: counted in caption files, or read from a file."""
 
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bua.data.captions.files.file import CaptionFile
+from bua.data.captions.files import CaptionFile
 from bua.errors import InputError
-from bua.io.text_file import read_text
+from bua.io.files import read_text
 from bua.text.subwords import SubwordModel
 from bua.text.vocabulary import SENTENCEPIECE, SPECIAL, Vocabulary
 
 log = logging.getLogger(__name__)
-#: Whose captions are counted.
-COUNTED = ("train", "train_val", "all")
+#: Which captions may be counted.
+COUNT_FROM = ("train", "train_val", "all")
 
 
 @dataclass(frozen=True, kw_only=True)
 class VocabularyOptions:
-    """How a vocabulary comes about.
+    """How the vocabulary of a captioner is made.
 
-    Args:
-        tokenizer: name of the rule that makes words, or ``sentencepiece``, which learns pieces of words.
-        min_count: a word occurs at least so often to be known.
-        counted: where: "train" in the captions to train on, "train_val" also in those to validate
-            on, "all" in those of every image of the files of both, whatever its split.
-        file: a vocabulary as a run holds it, a list of words, one a line, whose name ends in ``.txt``,
-            or a model of SentencePiece, whose name ends in ``.model``; nothing is counted then.
-        size: so many words at most, or pieces, with the four special ones.
-        also: a text file whose words are known, too, however often they occur: those of constraints.
+    Attributes:
+        tokenizer: Name of the tokenizer, or ``sentencepiece``, which learns subwords.
+        min_count: Number of occurrences from which a word is known.
+        count_from: Captions to count: "train" for those to train on, "train_val" also for those to
+            validate on, "all" for those of every image of both files, whatever its split.
+        file: Vocabulary of a run, a list of words, one a line (``.txt``), or a SentencePiece model
+            (``.model``) to use instead of counting. Default: count.
+        size: Largest number of words or subwords, the four special ones included. Default: no limit.
+        extra_words: Text file of words that are also known, however rare, such as those of constraints.
+            Default: none.
 
     Raises:
-        InputError: a value is not one of those.
+        InputError: If an option has the wrong type or value, or two of them contradict each other.
     """
 
     tokenizer: str
     min_count: int
-    counted: str
+    count_from: str
     file: str | None = None
     size: int | None = None
-    also: str | None = None
+    extra_words: str | None = None
 
     def __post_init__(self) -> None:
-        if self.counted not in COUNTED:
-            raise InputError(f"data.vocabulary.counted={self.counted}: {', '.join(COUNTED)} is needed")
+        if self.count_from not in COUNT_FROM:
+            raise InputError(
+                f"data.vocabulary.count_from={self.count_from}: must be one of {', '.join(COUNT_FROM)}"
+            )
         if not isinstance(self.min_count, int) or self.min_count < 1:
-            raise InputError(f"data.vocabulary.min_count={self.min_count}: must be an integer of at least 1")
+            raise InputError(
+                f"data.vocabulary.min_count={self.min_count}: must be an integer of at least 1"
+            )
         least = len(SPECIAL) + 1
         if self.size is not None and (not isinstance(self.size, int) or self.size < least):
             raise InputError(f"data.vocabulary.size={self.size}: must be an integer of at least {least}")
         if self.tokenizer == SENTENCEPIECE and self.file is None and self.size is None:
-            raise InputError("data.vocabulary.size: tokenizer sentencepiece needs a number of pieces")
-        if self.also is not None and (self.file is not None or self.tokenizer == SENTENCEPIECE):
-            why = f"file={self.file} says which" if self.file is not None else "pieces make all"
-            raise InputError(f"data.vocabulary.also={self.also}: {why} words are known; leave it out")
+            raise InputError("data.vocabulary.size: tokenizer sentencepiece needs the number of subwords")
+        if self.extra_words is not None and (self.file is not None or self.tokenizer == SENTENCEPIECE):
+            reason = f"file={self.file} already lists" if self.file is not None else "subwords spell"
+            raise InputError(f"data.vocabulary.extra_words={self.extra_words}: {reason} all words; leave it out")
 
-    def vocabulary(self, train: CaptionFile, val: CaptionFile, whole: Sequence[CaptionFile]) -> Vocabulary:
+    def build(self, train: CaptionFile, val: CaptionFile, files: Sequence[CaptionFile]) -> Vocabulary:
         """Return the vocabulary.
 
         Args:
-            train: captions to train on.
-            val: captions to validate on.
-            whole: every image of the files of both.
+            train: Captions to train on.
+            val: Captions to validate on.
+            files: All images of the files of both.
 
         Raises:
-            InputError: there is no such tokeniser, or the file is no vocabulary.
+            InputError: If the tokenizer does not exist or the file is not a vocabulary.
         """
         if self.file is not None:
-            path = Path(self.file)
-            if path.suffix == ".txt":
-                return Vocabulary.from_list(path, self.tokenizer)
-            if path.suffix == ".model":
-                return Vocabulary.of_pieces(SubwordModel.load(path))
-            return Vocabulary.load(path)
-        files = {"train": [train], "train_val": [train, val], "all": whole}[self.counted]
+            return self._load(Path(self.file))
+        counted = {"train": [train], "train_val": [train, val], "all": files}[self.count_from]
         if self.tokenizer == SENTENCEPIECE and self.size is not None:
-            return Vocabulary.of_pieces(SubwordModel.learn(_texts(files), self.size - len(SPECIAL)))
-        vocabulary = Vocabulary.count(
-            _texts(files), tokenizer=self.tokenizer, min_count=self.min_count, size=self.size
+            return Vocabulary.from_subwords(SubwordModel.train(_texts(counted), self.size - len(SPECIAL)))
+        vocabulary = Vocabulary.from_texts(
+            _texts(counted), tokenizer=self.tokenizer, min_count=self.min_count, size=self.size
         )
-        if self.also is None:
+        if self.extra_words is None:
             return vocabulary
-        more = vocabulary.with_words(read_text(self.also).splitlines())
-        added = len(more) - len(vocabulary)
+        extended = vocabulary.with_words(read_text(self.extra_words).splitlines())
         log.info(
-            f"{self.also}: {added:,} words are in no vocabulary of the captions: their vectors alone say them"
+            f"{self.extra_words}: adds {len(extended) - len(vocabulary):,} words that the captions do not "
+            "have; only word vectors can teach them"
         )
-        return more
+        return extended
+
+    def _load(self, path: Path) -> Vocabulary:
+        if path.suffix == ".txt":
+            return Vocabulary.from_list(path, self.tokenizer)
+        if path.suffix == ".model":
+            return Vocabulary.from_subwords(SubwordModel.load(path))
+        return Vocabulary.load(path)
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The files behind the vocabulary, by role."""
+        files = {"vocabulary": self.file, "extra_words": self.extra_words}
+        return {role: path for role, path in files.items() if path is not None}
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Describe the vocabulary in words."""
         if self.file is not None:
             return self.file
-        where = {"train": "the captions", "train_val": "train and val", "all": "the whole file"}[self.counted]
+        where = {"train": "the captions", "train_val": "train and val", "all": "the whole file"}
         if self.tokenizer == SENTENCEPIECE:
-            return f"{self.size:,} pieces of words in {where}"
-        most = "" if self.size is None else f", {self.size:,} at most"
-        also = "" if self.also is None else f", and the words of {self.also}"
-        return f"{self.tokenizer}, at least {self.min_count} times in {where}{most}{also}"
+            return f"{self.size:,} subwords of {where[self.count_from]}"
+        limit = "" if self.size is None else f", at most {self.size:,}"
+        extra = "" if self.extra_words is None else f", and the words of {self.extra_words}"
+        return f"{self.tokenizer}, at least {self.min_count} times in {where[self.count_from]}{limit}{extra}"
 
 
 def _texts(files: Sequence[CaptionFile]) -> Iterator[str]:

@@ -1,38 +1,36 @@
-"""Boxes with classes and attributes for training a detector, from COCO instances files.
+"""Images with boxes, classes and attributes for training a detector, from COCO instances files.
 
-Attributes are an extension of that format as in other work on Visual Genome: the file has a list
-``attributes`` of ``{"id", "name"}`` and an annotation may have ``attribute_ids``.
+Attributes extend that format as in other work on Visual Genome: the file has a list ``attributes`` of
+``{"id", "name"}``, and an annotation may have ``attribute_ids``.
+
+Shapes: M boxes of an image, A attributes.
 """
 
-import json
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from bua.data.sampler import EpochSampler, train_loader, val_loader
+from bua.data.sampler import EpochSampler
 from bua.detectors.photo import read_photo
 from bua.errors import InputError
-from bua.io.atomic import write_text
-from bua.io.json_file import read_json, records
+from bua.io.files import read_json, records
 
+#: An image (3, H, W) from 0 to 1, its targets, and its id.
 Example = tuple[Tensor, dict[str, Tensor], int]
 
-log = logging.getLogger(__name__)
-#: COCO rounds boxes to hundredths of a pixel; less than this outside of an image is no mistake.
+#: Pixels by which a box may leave its image through rounding: COCO rounds to hundredths of a pixel.
 ROUNDING = 0.02
-#: No coordinate in pixels is as large; nor is one that is not a number.
-FAR = 2**31
+#: Coordinates are below this many pixels; infinity and NaN are not.
+MAX_COORDINATE = 2**31
 
 
 class AnnotatedImage(NamedTuple):
-    """An image of an instances file; the sides are in pixels."""
+    """An image of an instances file; width and height are in pixels."""
 
     image_id: int
     file_name: str
@@ -41,30 +39,31 @@ class AnnotatedImage(NamedTuple):
 
 
 class DetectionDataset(Dataset[Example]):
-    """Photographs with boxes, one example for each image that has at least one box.
+    """Images with boxes, one example for each image that has at least one box.
 
-    An example is the image (3, H, W) from 0 to 1, its targets and its id. The targets are ``boxes``
-    (M, 4), x1 y1 x2 y2 in pixels; ``labels`` (M,), positions among the classes from 1; ``attributes``
-    (M, A + 1), of which the first means "no attribute". It is set where ``attribute_ids`` is an empty
-    list; where an annotation has no such list nothing is known, and no attribute is set.
+    An example is the image (3, H, W) from 0 to 1, its targets, and its id. The targets are
 
-    ``crowd`` (M,) tells which are crowds.
+    - ``boxes`` (M, 4): x1 y1 x2 y2 in pixels;
+    - ``labels`` (M,): positions among the classes, from 1;
+    - ``attributes`` (M, A + 1): one column an attribute, after a first one that means "no attribute". The
+      first is set where ``attribute_ids`` is an empty list. Where an annotation has no such list its
+      attributes are unknown, and no column is set;
+    - ``crowd`` (M,): whether a box is a crowd.
 
-    Left out and counted in ``left_out`` are crowds (``iscrowd`` 1, which are no single thing), boxes
-    of which nothing lies in the image, and images without a box that is left; boxes that reach out of
-    the image are cut at its edges and counted too.
+    Crowds (``iscrowd`` 1), boxes outside their image, and images without any other box are left out. Boxes
+    that partly leave the image are clipped to it. ``changes`` counts all of these.
 
     Args:
-        path: COCO instances.
-        images: folder of the photographs.
-        flip: mirror half of them; which depends on seed, epoch and index and on nothing else.
-        seed: of the flips.
-        names: classes and attributes to count by; by default the file's own, in its order.
-        whole: keep crowds and images without boxes, on which a detector is scored, too.
+        path: Path of the COCO instances.
+        images: Folder of the image files.
+        flip: Whether to mirror half of the images, chosen by seed, epoch and index alone.
+        seed: Seed of the flips. Default: 0.
+        names: Names of classes and attributes to number by. Default: those of the file, in its order.
+        keep_all: Whether to keep crowds and images without boxes, as evaluation needs them. Default: no.
 
     Raises:
-        InputError: the file is broken, or names a class or attribute that is not among ``names``; or,
-            when an example is read, its photograph is, or has another size than the file says.
+        InputError: If the file is broken or names a class or attribute that is not among ``names``; when
+            an example is read, if its image file is broken or has another size than the file says.
     """
 
     def __init__(
@@ -75,10 +74,10 @@ class DetectionDataset(Dataset[Example]):
         flip: bool,
         seed: int = 0,
         names: tuple[Sequence[str], Sequence[str]] | None = None,
-        whole: bool = False,
+        keep_all: bool = False,
     ) -> None:
         self.path, self.folder, self.flip, self.seed = Path(path), Path(images), flip, seed
-        self._order: EpochSampler | None = None
+        self._sampler: EpochSampler | None = None
         content = read_json(path)
         classes = records(content, path, "categories", {"id": int, "name": str})
         attributes = (
@@ -92,17 +91,17 @@ class DetectionDataset(Dataset[Example]):
         found = records(content, path, "images", {"id": int, "file_name": str, **sides})
         places = {image["id"]: n for n, image in enumerate(found)}
         if len(places) < len(found):
-            twice = next(i["id"] for n, i in enumerate(found) if places[i["id"]] != n)
-            raise InputError(f"{path}: image {twice} is in images twice")
+            duplicate = next(i["id"] for n, i in enumerate(found) if places[i["id"]] != n)
+            raise InputError(f"{path}: image {duplicate} is duplicated in images")
         kinds = {"id": int, "image_id": int, "category_id": int, "bbox": list}
         annotations = records(content, path, "annotations", kinds)
         for annotation in annotations:
             self._check(annotation, places)
-        single = [a for a in annotations if whole or not a.get("iscrowd")]
-        self.images, self.left_out = self._keep(found, places, single, whole)
-        self.left_out["crowds"] = len(annotations) - len(single)
+        single = [a for a in annotations if keep_all or not a.get("iscrowd")]
+        self.images, self.changes = self._keep(found, places, single, keep_all)
+        self.changes["crowds"] = len(annotations) - len(single)
         if not len(self._labels):
-            raise InputError(f"{path}: no image in it has a box")
+            raise InputError(f"{path}: no image has a box")
 
     def _positions(self, listed: list[Any], names: Sequence[str], what: str) -> dict[int, int]:
         """Return the position in ``names``, from 1, of every id of the file."""
@@ -110,39 +109,39 @@ class DetectionDataset(Dataset[Example]):
         found: dict[int, int] = {}
         for entry in listed:
             if entry["name"] not in places:
-                raise InputError(f"{self.path}: {what} {entry['name']!r} is not one of those trained on")
+                raise InputError(f"{self.path}: {what} {entry['name']!r} is not one of those to train on")
             if entry["id"] in found:
-                raise InputError(f"{self.path}: {what} {entry['id']} is listed twice")
+                raise InputError(f"{self.path}: {what} {entry['id']} is duplicated")
             found[entry["id"]] = places[entry["name"]]
         return found
 
     def _check(self, annotation: Any, places: Mapping[int, int]) -> None:
-        metadata, box = f"{self.path}: annotation {annotation['id']}", annotation["bbox"]
+        where, box = f"{self.path}: annotation {annotation['id']}", annotation["bbox"]
         if annotation["image_id"] not in places:
-            raise InputError(f"{metadata} is about image {annotation['image_id']}, which is not in images")
+            raise InputError(f"{where} refers to image {annotation['image_id']}, which is not in images")
         if annotation["category_id"] not in self._class:
-            raise InputError(f"{metadata}: category {annotation['category_id']} is not in categories")
+            raise InputError(f"{where}: category {annotation['category_id']} is not in categories")
         attributes = annotation.get("attribute_ids", [])
         if not isinstance(attributes, list):
-            raise InputError(f"{metadata}: attribute_ids is {attributes!r:.80}, a list is needed")
+            raise InputError(f"{where}: attribute_ids must be a list, not {attributes!r:.80}")
         for attribute in attributes:
             if not isinstance(attribute, int) or attribute not in self._attribute:
-                raise InputError(f"{metadata}: attribute {attribute} is not in attributes")
-        if len(box) != 4 or not all(isinstance(v, int | float) and abs(v) < FAR for v in box):
-            raise InputError(f"{metadata}: bbox is {box}; the numbers x, y, width and height are needed")
+                raise InputError(f"{where}: attribute {attribute} is not in attributes")
+        if len(box) != 4 or not all(isinstance(v, int | float) and abs(v) < MAX_COORDINATE for v in box):
+            raise InputError(f"{where}: bbox must be the numbers x, y, width and height, not {box}")
 
     def _keep(
-        self, images: list[Any], places: Mapping[int, int], annotations: list[Any], whole: bool
+        self, images: list[Any], places: Mapping[int, int], annotations: list[Any], keep_all: bool
     ) -> tuple[list[AnnotatedImage], dict[str, int]]:
-        """Store boxes end to end, image by image, and return the images that have any, or all."""
+        """Store boxes end to end, image by image; return the images that are kept, and counts of changes."""
         rows = np.array([places[a["image_id"]] for a in annotations], np.int64)
         boxes = np.array([a["bbox"] for a in annotations], np.float64).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         sizes = np.array([[i["width"], i["height"]] * 2 for i in images], np.float64).reshape(-1, 4)[rows]
-        cut = boxes.clip(0, sizes)
-        inside = cut.astype(np.float32)
+        clipped = boxes.clip(0, sizes)
+        inside = clipped.astype(np.float32)
         good = (inside[:, 2:] > inside[:, :2]).all(1)
-        moved = np.abs(cut - boxes).max(1, initial=0) > ROUNDING
+        moved = np.abs(clipped - boxes).max(1, initial=0) > ROUNDING
         order = np.flatnonzero(good)
         order = order[np.argsort(rows[order], kind="stable")]
         kept = [annotations[n] for n in order]
@@ -154,18 +153,18 @@ class DetectionDataset(Dataset[Example]):
         self._stop = np.array([0, *map(len, columns)], np.int64).cumsum()
         counts = np.bincount(rows[order], minlength=len(images))
         stops = counts.cumsum()
-        there = np.arange(len(images)) if whole else np.flatnonzero(counts)
-        self._rows = [slice(int(stops[n] - counts[n]), int(stops[n])) for n in there]
-        photographs = [
+        kept_images = np.arange(len(images)) if keep_all else np.flatnonzero(counts)
+        self._rows = [slice(int(stops[n] - counts[n]), int(stops[n])) for n in kept_images]
+        kept_entries = [
             AnnotatedImage(i["id"], i["file_name"], i["width"], i["height"])
-            for i in (images[n] for n in there)
+            for i in (images[n] for n in kept_images)
         ]
-        left_out = {
-            "boxes outside of their image": int((~good).sum()),
-            "boxes cut at its edges": int((good & moved).sum()),
-            "images without boxes": len(images) - len(there),
+        changes = {
+            "boxes outside their image": int((~good).sum()),
+            "boxes clipped to their image": int((good & moved).sum()),
+            "images without boxes": len(images) - len(kept_images),
         }
-        return photographs, left_out
+        return kept_entries, changes
 
     def _columns(self, annotation: Any) -> list[int]:
         """Return the columns of an annotation's attributes: the first if it is known to have none."""
@@ -173,37 +172,37 @@ class DetectionDataset(Dataset[Example]):
             return []
         return [self._attribute[a] for a in annotation["attribute_ids"]] or [0]
 
-    def follow(self, order: EpochSampler) -> None:
-        """Take the epoch, on which the flips depend, from the order of the examples.
+    def set_sampler(self, sampler: EpochSampler) -> None:
+        """Take the epoch, on which the flips depend, from a sampler.
 
-        The processes of a loader are started for every pass, and know the epoch that it had then.
+        The worker processes of a loader start anew for every pass and know the epoch of its start.
         """
-        self._order = order
+        self._sampler = sampler
 
-    def flipped(self, index: int) -> bool:
-        """Say whether an example is mirrored in the present epoch."""
-        epoch = self._order.epoch if self._order else 0
+    def is_flipped(self, index: int) -> bool:
+        """Return whether an example is mirrored in the current epoch."""
+        epoch = self._sampler.epoch if self._sampler else 0
         return self.flip and bool(np.random.default_rng([self.seed, epoch, index]).random() < 0.5)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> Example:
-        photograph = self.images[index]
-        path = self.folder / photograph.file_name
+        entry = self.images[index]
+        path = self.folder / entry.file_name
         pixels = torch.from_numpy(read_photo(path)).permute(2, 0, 1) / 255
         height, width = pixels.shape[1:]
-        if (width, height) != (photograph.width, photograph.height):
+        if (width, height) != (entry.width, entry.height):
             raise InputError(
-                f"{path}: is {width} x {height} pixels, but {self.path} says "
-                f"{photograph.width} x {photograph.height}, so its boxes cannot fit"
+                f"{path}: has {width} x {height} pixels, but {self.path} says "
+                f"{entry.width} x {entry.height}, so its boxes cannot fit"
             )
         target = self._target(self._rows[index])
-        if self.flipped(index):
+        if self.is_flipped(index):
             pixels = pixels.flip(-1)
             x1, y1, x2, y2 = target["boxes"].unbind(1)
             target["boxes"] = torch.stack([width - x2, y1, width - x1, y2], 1)
-        return pixels, target, photograph.image_id
+        return pixels, target, entry.image_id
 
     def _target(self, rows: slice) -> dict[str, Tensor]:
         stops = self._stop[rows.start : rows.stop + 1]
@@ -216,62 +215,3 @@ class DetectionDataset(Dataset[Example]):
             "crowd": torch.from_numpy(self._crowd[rows].copy()),
             "attributes": attributes,
         }
-
-
-class DetectionDataModule(LightningDataModule):
-    """Batches of photographs with boxes.
-
-    Args:
-        images: folder of the photographs.
-        train: COCO instances to train on.
-        val: COCO instances to validate on.
-        batch_size: photographs a batch.
-        workers: processes that decode.
-        seed: of the order and of the flips.
-    """
-
-    def __init__(
-        self, *, images: str, train: str, val: str, batch_size: int, workers: int, seed: int
-    ) -> None:
-        super().__init__()
-        self.train_set = DetectionDataset(train, images, flip=True, seed=seed)
-        names = self.train_set.classes, self.train_set.attributes
-        self.val_set = DetectionDataset(val, images, flip=False, names=names, whole=True)
-        self.batch_size, self.workers, self.seed = batch_size, workers, seed
-        for each in (self.train_set, self.val_set):
-            if told := ", ".join(f"{count} {what}" for what, count in each.left_out.items() if count):
-                log.info(f"{each.path}: {len(each)} images with boxes; left out or changed: {told}")
-
-    @property
-    def sizes(self) -> dict[str, Any]:
-        """What a detector must know of the data."""
-        return {"classes": list(self.train_set.classes), "attributes": list(self.train_set.attributes)}
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """What must stand beside the weights for them to be used again."""
-        return {"kind": "detector"}
-
-    @property
-    def parts(self) -> dict[str, Any]:
-        """What the task needs besides the model: nothing."""
-        return {}
-
-    def save(self, folder: Path) -> None:
-        """Write the names of classes and attributes for people to read."""
-        write_text(folder / "vocabulary.json", json.dumps(self.sizes, indent=1))
-
-    @property
-    def sources(self) -> dict[str, str]:
-        """The files behind the data, by role."""
-        return {"train": str(self.train_set.path), "val": str(self.val_set.path)}
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffle and mirror by seed and epoch."""
-        loader = train_loader(self, collate=list, drop_last=len(self.train_set) >= self.batch_size)
-        self.train_set.follow(cast(EpochSampler, loader.sampler))
-        return loader
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Keep the order of the file."""
-        return val_loader(self, collate=list)

@@ -1,1 +1,1 @@
-"""From the official files of Visual Genome to COCO instances with attributes (``bua genome``)."""
+"""Convert the official Visual Genome files to COCO instances with attributes (``bua prepare-vg``)."""

@@ -1,4 +1,4 @@
-"""Writing COCO instances with attributes, image by image, so that a file of any size needs no memory."""
+"""Write COCO instances with attributes image by image, without holding all annotations in memory."""
 
 import json
 import os
@@ -7,42 +7,44 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bua.data.genome.names import Names
-from bua.data.genome.source import Picture
-from bua.io.atomic import sync_folder
+from bua.data.genome.names import LabelVocabulary
+from bua.data.genome.source import GenomeImage
+from bua.io.files import sync_folder
 
 
 class InstancesWriter:
-    """One instances file; it has its name only after ``publish``, and then it is whole.
+    """Writes an instances file under a temporary name; ``publish`` gives the complete file its name.
 
     Args:
-        path: the file.
-        description: what it says about itself.
-        classes: become ``categories``.
-        attributes: become ``attributes``, the list that COCO does not have.
+        path: File to write.
+        description: Description to store in the file.
+        classes: Classes, which become ``categories``.
+        attributes: Attributes, which become the list ``attributes``, an extension of the COCO format.
     """
 
-    def __init__(self, path: Path, *, description: str, classes: Names, attributes: Names) -> None:
+    def __init__(
+        self, path: Path, *, description: str, classes: LabelVocabulary, attributes: LabelVocabulary
+    ) -> None:
         self.path, self.partial = path, path.with_name(f"{path.name}.partial")
         self.images: list[dict[str, Any]] = []
         self.boxes = 0
         self._file = open(self.partial, "w", encoding="utf-8")  # noqa: SIM115
         head = {
             "info": {"description": description},
-            "categories": _listed(classes),
-            "attributes": _listed(attributes),
+            "categories": _categories(classes),
+            "attributes": _categories(attributes),
         }
         self._file.write(f'{_json(head)[:-1]},"annotations":[')
 
-    def add(self, picture: Picture, annotations: Sequence[dict[str, Any]]) -> None:
-        """Add an image and its boxes, at least one."""
+    def add(self, image: GenomeImage, annotations: Sequence[dict[str, Any]]) -> None:
+        """Add an image and its annotations, at least one."""
         self.images.append(
             {
-                "id": picture.image_id,
-                "file_name": picture.file_name,
-                "width": picture.width,
-                "height": picture.height,
-                "coco_id": picture.coco_id,
+                "id": image.image_id,
+                "file_name": image.file_name,
+                "width": image.width,
+                "height": image.height,
+                "coco_id": image.coco_id,
             }
         )
         separator = ",\n" if self.boxes else ""
@@ -50,14 +52,14 @@ class InstancesWriter:
         self.boxes += len(annotations)
 
     def finish(self) -> None:
-        """Write the images behind the boxes, and everything to the disk."""
+        """Write the images after the annotations, and flush the file to disk."""
         self._file.write(f'],"images":{_json(self.images)}}}')
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
 
     def publish(self) -> None:
-        """Give the file its name."""
+        """Rename the finished file to its final name."""
         os.replace(self.partial, self.path)
         sync_folder(self.path.parent)
 
@@ -68,11 +70,11 @@ class InstancesWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
-        self.partial.unlink(missing_ok=True)  # after a mistake nothing half written stays
+        self.partial.unlink(missing_ok=True)  # leave no incomplete file after an error
 
 
-def _listed(names: Names) -> list[dict[str, Any]]:
-    return [{"id": n, "name": name} for n, name in enumerate(names.classes, 1)]
+def _categories(labels: LabelVocabulary) -> list[dict[str, Any]]:
+    return [{"id": n, "name": name} for n, name in enumerate(labels.classes, 1)]
 
 
 def _json(content: Any) -> str:

@@ -1,4 +1,4 @@
-"""Vocabularies of classes and attributes: lists of names, each with its synonyms."""
+"""Vocabularies of classes and attributes: lists of names with synonyms."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,11 +9,11 @@ from bua.errors import InputError
 from bua.text.names import read_synonyms
 
 
-class Names:
-    """Classes in their order; several names may mean one class.
+class LabelVocabulary:
+    """Classes, or attributes, with their synonyms.
 
     Args:
-        lines: for every class its names, of which the first is the name of the class.
+        lines: Names of every class, starting with the name of the class itself.
     """
 
     def __init__(self, lines: Iterable[Iterable[str]]) -> None:
@@ -25,61 +25,67 @@ class Names:
 
     @property
     def classes(self) -> list[str]:
-        """The name of every class."""
+        """Name of every class."""
         return [line[0] for line in self.lines]
 
     def id(self, name: str) -> int | None:
-        """Return the number of the class that a cleaned name means, from 1; None if there is none."""
+        """Return the class id of a cleaned name or synonym, starting at 1, or ``None`` if it is unknown."""
         return self._ids.get(name)
 
     @property
     def text(self) -> str:
-        """The classes as a file has them, a line each with synonyms behind commas."""
+        """Content of a vocabulary file: one class per line, names separated by commas."""
         return "".join(",".join(line) + "\n" for line in self.lines)
 
 
-def read_names(path: Path | str) -> Names:
-    """Read a vocabulary: a class a line, its synonyms separated by commas, its own name first.
+def read_label_vocabulary(path: Path | str) -> LabelVocabulary:
+    """Read a vocabulary file: one class per line, its name first, synonyms separated by commas.
 
     Raises:
-        InputError: the file cannot be read or is empty, a line names nothing, or two lines have the
-            same name, so that it is not known which class it means.
+        InputError: If the file cannot be read or is empty, a name is empty, or two classes share a name.
     """
     lines: list[list[str]] = []
-    seen: dict[str, int] = {}
+    line_of_name: dict[str, int] = {}
     for number, line in enumerate(read_synonyms(path), 1):
         names = [clean_text(name) for name in line]
         for name in names:
             if not name:
-                raise InputError(f"{path}: line {number} names nothing: {', '.join(line):.80}")
-            if seen.setdefault(name, number) != number:
+                raise InputError(f"{path}: line {number} has an empty name: {', '.join(line):.80}")
+            if line_of_name.setdefault(name, number) != number:
                 raise InputError(
-                    f"{path}: {name!r} is on line {seen[name]} and on line {number}; "
-                    "a name can mean one class only"
+                    f"{path}: {name!r} is on lines {line_of_name[name]} and {number}; "
+                    "a name can belong to one class only"
                 )
         lines.append(names)
-    return Names(lines)
+    return LabelVocabulary(lines)
 
 
-def most_frequent(counts: Counter[str], most: int) -> tuple[Names, int]:
-    """Make classes of the most frequent names, and say how many among them had to be passed over.
+def most_frequent_labels(counts: Counter[str], size: int) -> tuple[LabelVocabulary, int]:
+    """Build a vocabulary of the most frequent names, ties in alphabetical order.
 
-    Of equally frequent names the alphabetically first is taken. Passed over are names that a file of
-    names cannot hold: nothing, and what has a comma or a character that cannot be printed in it.
+    Names that a vocabulary file cannot represent are skipped: empty names, and names with a comma or an
+    unprintable character.
+
+    Args:
+        counts: Number of occurrences of each name.
+        size: Maximum number of names.
+
+    Returns:
+        The vocabulary, and the number of names that were skipped.
     """
     ranked = sorted(counts, key=lambda name: (-counts[name], name))
     chosen: list[list[str]] = []
-    passed = 0
+    skipped = 0
     for name in ranked:
-        if len(chosen) == most:
+        if len(chosen) == size:
             break
-        if _fits(name):
+        if _is_valid(name):
             chosen.append([name])
         else:
-            passed += 1
-    return Names(chosen), passed
+            skipped += 1
+    return LabelVocabulary(chosen), skipped
 
 
-def _fits(name: str) -> bool:
-    """Say whether reading a name back from a file of names gives the same name."""
+def _is_valid(name: str) -> bool:
+    """Return whether a name stays the same when it is written to a vocabulary file and read back."""
     return bool(name) and "," not in name and clean_text(name) == name and name.isprintable()

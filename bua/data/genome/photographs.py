@@ -1,4 +1,4 @@
-"""Where the photographs of Visual Genome lie and how large they are."""
+"""Find the image files of Visual Genome, and read their sizes."""
 
 import os
 from collections.abc import Mapping
@@ -6,70 +6,70 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from bua.data.genome.source import Picture
+from bua.data.genome.source import GenomeImage
 from bua.detectors.photo import FORMATS
 from bua.errors import InputError
 
-#: The two archives of photographs unpack into these.
+#: Folders of the two image archives.
 FOLDERS = ("VG_100K", "VG_100K_2")
-_ORIENTATION, _SIDEWAYS = 0x0112, range(5, 9)  # EXIF
+_ORIENTATION, _ROTATED = 0x0112, range(5, 9)  # EXIF
 
 
 def find_photographs(
-    pictures: Mapping[int, Picture], folder: Path | str
-) -> tuple[dict[int, Picture], list[str]]:
-    """Look up every photograph, and take its size from the file, as the released detector did.
+    images: Mapping[int, GenomeImage], folder: Path | str
+) -> tuple[dict[int, GenomeImage], list[str]]:
+    """Find the file of every image, and take its size from the file, as the released detector did.
 
     Args:
-        pictures: the images by id.
-        folder: holds the photographs, or the folders ``VG_100K`` and ``VG_100K_2`` with them.
+        images: Images by id.
+        folder: Folder of the photographs, or of the folders ``VG_100K`` and ``VG_100K_2``.
 
     Returns:
-        The images whose photographs can be opened, with ``file_name`` below ``folder`` and the size
-        after EXIF rotation in pixels; and a line for every other image.
+        Images whose file is readable, with ``file_name`` relative to ``folder`` and the size in pixels
+        after EXIF rotation; and one line for every other image.
 
     Raises:
-        InputError: there is no such folder, or none of the photographs is in it.
+        InputError: If the folder does not exist or contains none of the photographs.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder")
-    own = {str(PurePosixPath(p.file_name).parent) for p in pictures.values()}
-    places = {place: _names(folder / place) for place in (*sorted(own), *FOLDERS, ".")}
-    found: dict[int, Picture] = {}
+        raise InputError(f"{folder}: folder does not exist")
+    parents = {str(PurePosixPath(image.file_name).parent) for image in images.values()}
+    names = {parent: _file_names(folder / parent) for parent in (*sorted(parents), *FOLDERS, ".")}
+    found: dict[int, GenomeImage] = {}
     problems: list[str] = []
-    for image_id, picture in pictures.items():
-        name = PurePosixPath(picture.file_name)
-        order = (str(name.parent), *FOLDERS, ".")
-        place = next((place for place in order if name.name in places[place]), None)
-        if place is None:
-            problems.append(f"image {image_id}: there is no photograph {name.name}")
+    for image_id, image in images.items():
+        file_name = PurePosixPath(image.file_name)
+        candidates = (str(file_name.parent), *FOLDERS, ".")
+        parent = next((parent for parent in candidates if file_name.name in names[parent]), None)
+        if parent is None:
+            problems.append(f"image {image_id}: photograph {file_name.name} does not exist")
             continue
-        path = folder / place / name.name
+        path = folder / parent / file_name.name
         try:
             width, height = photograph_size(path)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            problems.append(f"image {image_id}: {path} is not a photograph ({error})")
+            problems.append(f"image {image_id}: {path} is not a readable photograph ({error})")
             continue
-        file_name = (PurePosixPath(place) / name.name).as_posix()
-        found[image_id] = picture._replace(file_name=file_name, width=width, height=height)
+        relative = (PurePosixPath(parent) / file_name.name).as_posix()
+        found[image_id] = image._replace(file_name=relative, width=width, height=height)
     if not found:
         raise InputError(
-            f"{folder}: none of the {len(pictures)} photographs is in it, in {FOLDERS[0]} or in {FOLDERS[1]} "
-            f"({problems[0]})"
+            f"{folder}: contains none of the {len(images)} photographs, neither directly nor in "
+            f"{FOLDERS[0]} or {FOLDERS[1]} ({problems[0]})"
         )
     return found, problems
 
 
 def photograph_size(path: Path) -> tuple[int, int]:
-    """Return width and height in pixels after EXIF rotation; only the head of the file is read."""
+    """Return width and height in pixels after EXIF rotation, reading only the header of the file."""
     with Image.open(path, formats=FORMATS) as image:
         width, height = image.size
-        sideways = image.getexif().get(_ORIENTATION) in _SIDEWAYS
-    return (height, width) if sideways else (width, height)
+        rotated = image.getexif().get(_ORIENTATION) in _ROTATED
+    return (height, width) if rotated else (width, height)
 
 
-def _names(folder: Path) -> frozenset[str]:
+def _file_names(folder: Path) -> frozenset[str]:
     if not folder.is_dir():
         return frozenset()
     with os.scandir(folder) as entries:

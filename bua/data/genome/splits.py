@@ -1,7 +1,8 @@
 """Splits of Visual Genome that keep the images of caption evaluation out of the detector's training.
 
-About half of the images are COCO's. As for the released detector, those of Karpathy's val split go to
-val, those of his test split to test, his others to train; the rest fills val and test at random.
+About half of the images are from COCO. As for the released detector, the images of Karpathy's val split
+go to val, those of his test split to test, and those of his train split to train. Other images fill val
+and test at random.
 """
 
 from collections import Counter
@@ -11,96 +12,101 @@ from pathlib import Path
 
 import numpy as np
 
-from bua.data.genome.source import Picture
+from bua.data.genome.source import GenomeImage
 from bua.errors import InputError
-from bua.io.json_file import read_json, records
+from bua.io.files import read_json, records
 
 SPLITS = ("train", "val", "test")
-#: Karpathy's own splits; his restval is trained on with his train.
-_MEANT = {"train": "train", "restval": "train", "val": "val", "test": "test"}
+#: Our split of each of Karpathy's; restval is used for training, as in captioning.
+_SPLIT_OF = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
-class Karpathy:
-    """Split and COCO folder (train2014 or val2014) of every image of ``dataset_coco.json``, by COCO id."""
+class KarpathySplits:
+    """Karpathy's splits of COCO (``dataset_coco.json``).
+
+    Attributes:
+        split: "train", "val" or "test" by COCO id.
+        folder: COCO folder, "train2014" or "val2014", by COCO id.
+    """
 
     split: dict[int, str]
     folder: dict[int, str]
 
 
-def read_karpathy(path: Path | str) -> Karpathy:
+def read_karpathy(path: Path | str) -> KarpathySplits:
     """Read ``dataset_coco.json``.
 
     Raises:
-        InputError: the file is broken, an image has no COCO id or an unknown split, or val or test
-            has no image.
+        InputError: If the file is invalid, an image has no COCO id or an unknown split, or val or test
+            has no images.
     """
     content = read_json(path)
     split: dict[int, str] = {}
     folder: dict[int, str] = {}
     for image in records(content, path, "images", {"cocoid": int, "split": str}):
-        if image["split"] not in _MEANT:
+        if image["split"] not in _SPLIT_OF:
             raise InputError(
-                f"{path}: image {image['cocoid']}: split is {image['split']!r}, one of "
-                f"{', '.join(_MEANT)} is needed"
+                f"{path}: image {image['cocoid']}: split is {image['split']!r}, expected one of "
+                f"{', '.join(_SPLIT_OF)}"
             )
-        split[image["cocoid"]] = _MEANT[image["split"]]
+        split[image["cocoid"]] = _SPLIT_OF[image["split"]]
         folder[image["cocoid"]] = str(image.get("filepath", "unknown"))
     for name in ("val", "test"):
         if name not in split.values():
-            raise InputError(f"{path}: it has no image of split {name}, so it can keep none out of training")
-    return Karpathy(split, folder)
+            raise InputError(f"{path}: split {name} has no images, so none can be kept out of training")
+    return KarpathySplits(split, folder)
 
 
 def draw_splits(
-    pictures: Mapping[int, Picture], karpathy: Karpathy | None, *, val: int, test: int, seed: int
+    images: Mapping[int, GenomeImage], karpathy: KarpathySplits | None, *, val: int, test: int, seed: int
 ) -> dict[str, list[int]]:
-    """Divide images into train, val and test; every image is in exactly one.
+    """Divide images into train, val and test.
 
-    Images of Karpathy's val and test are always in val and test, also where these are more than were
-    asked for. Images of his train are drawn only when there are no others left.
+    The images of Karpathy's val and test splits are always in val and test, even if they are more than
+    requested. Images of his train split are drawn only when no others are left.
 
     Args:
-        pictures: the images by id.
-        karpathy: his splits, or None to draw from all images.
-        val: images of val.
-        test: images of test.
-        seed: of the draw, which depends on nothing else but the ids.
+        images: Images by id.
+        karpathy: Karpathy's splits, or ``None`` to draw from all images.
+        val: Number of images of val.
+        test: Number of images of test.
+        seed: Seed of the draw, which otherwise depends only on the ids.
 
     Returns:
-        Image ids in ascending order, by split.
+        Ascending image ids by split; every image is in exactly one.
 
     Raises:
-        InputError: no image has a COCO id although ``karpathy`` is given, or nothing is left for train.
+        InputError: If ``karpathy`` is given but no image has a COCO id, or if no image is left for train.
     """
     known = karpathy.split if karpathy else {}
-    if karpathy and all(picture.coco_id is None for picture in pictures.values()):
+    if karpathy and all(image.coco_id is None for image in images.values()):
         raise InputError(
-            "image_data.json: no image has a coco_id, so karpathy=... can keep none of them out of training"
+            "image_data.json: no image has a coco_id, so captions=... cannot keep any out of training"
         )
-    places = {n: known.get(p.coco_id) if p.coco_id is not None else None for n, p in pictures.items()}
-    splits = {name: {n for n, place in places.items() if place == name} for name in SPLITS}
+    fixed = {n: known.get(i.coco_id) if i.coco_id is not None else None for n, i in images.items()}
+    splits = {name: {n for n, split in fixed.items() if split == name} for name in SPLITS}
     rng = np.random.default_rng(seed)
-    outside = sorted(n for n, place in places.items() if place is None)
-    pool = [int(n) for ids in (outside, sorted(splits["train"])) for n in rng.permutation(ids)]
+    others = sorted(n for n, split in fixed.items() if split is None)
+    pool = [int(n) for ids in (others, sorted(splits["train"])) for n in rng.permutation(ids)]
     for name, size in (("test", test), ("val", val)):
         missing = max(0, size - len(splits[name]))
         splits[name] |= set(pool[:missing])
         pool = pool[missing:]
     if not pool:
-        raise InputError(f"val={val} test={test}: of {len(pictures)} images none is left to train on")
+        raise InputError(f"val={val} test={test}: none of the {len(images)} images is left for training")
     return {"train": sorted(pool), "val": sorted(splits["val"]), "test": sorted(splits["test"])}
 
 
-def origins(
-    splits: Mapping[str, list[int]], pictures: Mapping[int, Picture], karpathy: Karpathy | None
+def count_origins(
+    splits: Mapping[str, list[int]], images: Mapping[int, GenomeImage], karpathy: KarpathySplits | None
 ) -> dict[str, dict[str, int]]:
-    """Count, for every split, the images of each COCO folder and those that are not COCO's."""
+    """Count the images of each split by their COCO folder, including those that are not from COCO."""
 
-    def origin(picture: Picture) -> str:
-        if picture.coco_id is None:
+    def origin(image: GenomeImage) -> str:
+        if image.coco_id is None:
             return "no coco_id"
-        return karpathy.folder.get(picture.coco_id, "not Karpathy's") if karpathy else "coco_id"
+        return karpathy.folder.get(image.coco_id, "not Karpathy's") if karpathy else "coco_id"
 
-    counted = {name: Counter(origin(pictures[n]) for n in ids) for name, ids in splits.items()}
+    counted = {name: Counter(origin(images[n]) for n in ids) for name, ids in splits.items()}
     return {name: dict(sorted(counts.items())) for name, counts in counted.items()}

@@ -1,4 +1,4 @@
-"""A grammar of captions with many ways to say what is seen, and what every noun points at."""
+"""Generate varied captions from a grammar, together with the objects that every noun refers to."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from bua.data.scenes.world import SceneObject, relation
 
-#: Words for a kind, the first the more frequent one.
+#: Nouns of a kind, the most frequent first.
 NOUNS: dict[str, tuple[str, ...]] = {
     "ball": ("ball", "sphere"),
     "boat": ("boat", "ship"),
@@ -38,125 +38,131 @@ RELATIONS = {
 
 
 def plural(noun: str) -> str:
-    """Return the plural of a noun of this world."""
+    """Return the plural of a noun of the grammar."""
     return PLURALS.get(noun, noun + ("es" if noun.endswith("x") else "s"))
 
 
 @dataclass
 class Caption:
-    """The words of a caption and, by position, the things that a word names."""
+    """A caption.
+
+    Attributes:
+        words: Words and commas.
+        referents: Indices of the objects that a noun refers to, by the position of the noun in ``words``.
+    """
 
     words: list[str] = field(default_factory=list)
-    named: dict[int, list[int]] = field(default_factory=dict)
+    referents: dict[int, list[int]] = field(default_factory=dict)
 
-    def say(self, text: str, things: list[int] | None = None) -> None:
-        """Add words; ``things`` are what the last of them names."""
+    def append(self, text: str, referents: list[int] | None = None) -> None:
+        """Append words; ``referents`` are the objects that the last of them refers to."""
         self.words += text.split()
-        if things:
-            self.named[len(self.words) - 1] = things
+        if referents:
+            self.referents[len(self.words) - 1] = referents
 
     @property
     def text(self) -> str:
-        """The caption as an annotator would have typed it."""
+        """The caption as a sentence."""
         sentence = " ".join(self.words).replace(" ,", ",")
         return sentence[0].upper() + sentence[1:] + "."
 
-    def groundings(self, things: list[SceneObject]) -> list[dict[str, Any]]:
-        """Return, for each noun, its position among the words without punctuation and its boxes."""
-        spoken = [n for n, word in enumerate(self.words) if word != ","]
+    def groundings(self, objects: list[SceneObject]) -> list[dict[str, Any]]:
+        """Return the position of every noun, not counting punctuation, and the boxes of its objects."""
+        positions = [n for n, word in enumerate(self.words) if word != ","]
         return [
             {
-                "position": spoken.index(at),
-                "word": self.words[at],
-                "boxes": [list(things[n].box) for n in named],
+                "position": positions.index(position),
+                "word": self.words[position],
+                "boxes": [list(objects[n].box) for n in indices],
             }
-            for at, named in self.named.items()
+            for position, indices in self.referents.items()
         ]
 
 
-class Speaker:
-    """Builds one caption of one scene."""
+class CaptionBuilder:
+    """Builds a caption of a scene.
 
-    def __init__(self, rng: np.random.Generator, things: list[SceneObject]) -> None:
-        self.rng, self.things, self.caption = rng, things, Caption()
+    Args:
+        rng: Source of randomness.
+        objects: Objects of the scene.
+    """
 
-    def pick(self, options: tuple[str, ...]) -> str:
-        """Choose among ways to say the same; the first three times as often as each other one."""
+    def __init__(self, rng: np.random.Generator, objects: list[SceneObject]) -> None:
+        self.rng, self.objects, self.caption = rng, objects, Caption()
+
+    def choose(self, options: tuple[str, ...]) -> str:
+        """Choose a synonym; the first is three times as likely as each of the others."""
         weights = np.array([3.0] + [1.0] * (len(options) - 1))
         return options[int(self.rng.choice(len(options), p=weights / weights.sum()))]
 
-    def chance(self, share: float) -> bool:
-        """Be true in ``share`` of all cases."""
-        return bool(self.rng.random() < share)
+    def flip(self, probability: float) -> bool:
+        """Return ``True`` with the given probability."""
+        return bool(self.rng.random() < probability)
 
-    def adjectives(self, thing: SceneObject) -> str:
-        """Choose what to say of a thing besides its kind, mostly its colour."""
+    def adjectives(self, scene_object: SceneObject) -> str:
+        """Choose adjectives of an object: usually its color, sometimes its size and texture."""
         words = [
-            self.pick(SIZE_WORDS[thing.size]) if self.chance(0.45) else "",
-            "striped" if thing.texture == "striped" and self.chance(0.55) else "",
-            thing.color if self.chance(0.9) else "",
+            self.choose(SIZE_WORDS[scene_object.size]) if self.flip(0.45) else "",
+            "striped" if scene_object.texture == "striped" and self.flip(0.55) else "",
+            scene_object.color if self.flip(0.9) else "",
         ]
         return " ".join(word for word in words if word)
 
     def mention(self, index: int, definite: bool = False) -> None:
-        """Say a noun phrase for one thing."""
-        thing = self.things[index]
-        words = self.adjectives(thing)
-        noun = self.pick(NOUNS[thing.kind])
+        """Append a noun phrase for one object."""
+        scene_object = self.objects[index]
+        words = self.adjectives(scene_object)
+        noun = self.choose(NOUNS[scene_object.kind])
         article = "the" if definite else "an" if (words or noun)[0] in "aeiou" else "a"
-        self.caption.say(f"{article} {words} {noun}", [index])
+        self.caption.append(f"{article} {words} {noun}", [index])
 
     def relate(self, a: int, b: int) -> str:
-        """Choose words for where ``a`` is, seen from ``b``."""
-        return self.pick(RELATIONS[relation(self.things[a], self.things[b], in_front=a > b)])
+        """Choose a preposition for the position of object ``a`` relative to object ``b``."""
+        return self.choose(RELATIONS[relation(self.objects[a], self.objects[b], in_front=a > b)])
 
 
-def salience(things: list[SceneObject]) -> np.ndarray:
-    """How likely each thing is to be spoken of: large, whole and near the middle first."""
-    middle = np.array([[*thing.middle] for thing in things]) / 160 - 0.5
-    size = np.array([thing.area * thing.visible for thing in things]) ** 0.7
-    weights: np.ndarray = size * np.exp(-2 * (middle**2).sum(1))
-    shares: np.ndarray = weights / weights.sum()
-    return shares
+def salience(objects: list[SceneObject]) -> np.ndarray:
+    """Return the probability of each object to be mentioned; large, visible and central ones are favored."""
+    offsets = np.array([[*o.box_center] for o in objects]) / 160 - 0.5
+    size = np.array([o.area * o.visible for o in objects]) ** 0.7
+    weights: np.ndarray = size * np.exp(-2 * (offsets**2).sum(1))
+    probabilities: np.ndarray = weights / weights.sum()
+    return probabilities
 
 
-def describe(rng: np.random.Generator, things: list[SceneObject]) -> Caption:
-    """Say one caption of a scene."""
-    speaker = Speaker(rng, things)
-    say = speaker.caption.say
-    order = [
-        int(n)
-        for n in rng.choice(
-            len(things), len(things), replace=False, p=salience(things) ** 2 / (salience(things) ** 2).sum()
-        )
-    ]
+def generate_caption(rng: np.random.Generator, objects: list[SceneObject]) -> Caption:
+    """Generate a caption of a scene."""
+    builder = CaptionBuilder(rng, objects)
+    append = builder.caption.append
+    probabilities = salience(objects) ** 2 / (salience(objects) ** 2).sum()
+    order = [int(n) for n in rng.choice(len(objects), len(objects), replace=False, p=probabilities)]
     opening = rng.random()
-    if opening < 0.12 and _same_kind(things, order[0]):
-        _say_group(speaker, order)
-        return speaker.caption
+    if opening < 0.12 and _has_same_kind(objects, order[0]):
+        _describe_group(builder, order)
+        return builder.caption
     if opening < 0.30:
-        say(speaker.pick(("there is", "we see", "the picture shows", "this is")))
+        append(builder.choose(("there is", "we see", "the picture shows", "this is")))
     first, second = order[0], order[1]
-    speaker.mention(first)
-    shape = rng.random()
-    if shape < 0.62:
-        say(speaker.relate(first, second))
-        speaker.mention(second)
-        if len(order) > 2 and speaker.chance(0.25):
-            say("and")
-            speaker.mention(order[2])
-    elif shape < 0.80 and len(order) > 2:
-        say(",")
-        speaker.mention(second)
-        say("and")
-        speaker.mention(order[2])
-    elif shape < 0.92:
-        say("and")
-        speaker.mention(second)
+    builder.mention(first)
+    structure = rng.random()
+    if structure < 0.62:
+        append(builder.relate(first, second))
+        builder.mention(second)
+        if len(order) > 2 and builder.flip(0.25):
+            append("and")
+            builder.mention(order[2])
+    elif structure < 0.80 and len(order) > 2:
+        append(",")
+        builder.mention(second)
+        append("and")
+        builder.mention(order[2])
+    elif structure < 0.92:
+        append("and")
+        builder.mention(second)
     else:
-        say("with")
-        speaker.mention(second)
-        say(
+        append("with")
+        builder.mention(second)
+        append(
             {
                 "left of": "on its left",
                 "right of": "on its right",
@@ -164,24 +170,24 @@ def describe(rng: np.random.Generator, things: list[SceneObject]) -> Caption:
                 "below": "below it",
                 "in front of": "in front of it",
                 "behind": "behind it",
-            }[relation(things[second], things[first], in_front=second > first)]
+            }[relation(objects[second], objects[first], in_front=second > first)]
         )
-    return speaker.caption
+    return builder.caption
 
 
-def _same_kind(things: list[SceneObject], index: int) -> bool:
-    return sum(thing.kind == things[index].kind for thing in things) > 1
+def _has_same_kind(objects: list[SceneObject], index: int) -> bool:
+    return sum(o.kind == objects[index].kind for o in objects) > 1
 
 
-def _say_group(speaker: Speaker, order: list[int]) -> None:
-    """Say how many there are of a kind, and one thing more."""
-    things, say = speaker.things, speaker.caption.say
-    kind = things[order[0]].kind
-    group = [n for n, thing in enumerate(things) if thing.kind == kind]
-    colors = {things[n].color for n in group}
+def _describe_group(builder: CaptionBuilder, order: list[int]) -> None:
+    """Append the number of objects of the first kind, and one other object."""
+    objects, append = builder.objects, builder.caption.append
+    kind = objects[order[0]].kind
+    group = [n for n, o in enumerate(objects) if o.kind == kind]
+    colors = {objects[n].color for n in group}
     color = colors.pop() if len(colors) == 1 else ""
-    say(f"{COUNTS[len(group)]} {color} {plural(speaker.pick(NOUNS[kind]))}", group)
+    append(f"{COUNTS[len(group)]} {color} {plural(builder.choose(NOUNS[kind]))}", group)
     other = next((n for n in order if n not in group), None)
     if other is not None:
-        say("and")
-        speaker.mention(other)
+        append("and")
+        builder.mention(other)

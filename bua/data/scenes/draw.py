@@ -1,7 +1,7 @@
-"""Drawing a scene with Pillow: silhouettes, shading, stripes, background and clutter.
+"""Draw scenes with Pillow: silhouettes, shading, stripes, background and clutter.
 
-A silhouette is a list of parts in a square from -1 to 1, y downwards: each an ellipse or a polygon
-that adds to it, or, with ``cut``, takes away from it.
+A silhouette consists of polygons in the square from -1 to 1, y downwards, which are added to it or cut
+from it in order.
 """
 
 import math
@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from bua.data.scenes.world import CANVAS, MIN_VISIBLE, SceneObject, sample_thing
+from bua.data.scenes.world import CANVAS, MIN_VISIBLE, SceneObject, sample_object
 
 Point = tuple[float, float]
 RGB = {
@@ -54,7 +54,7 @@ def _heart() -> list[Point]:
     return [(float(a) / 17, float(-b) / 17) for a, b in zip(x, y, strict=True)]
 
 
-#: kind -> parts; a part is (adds to the silhouette or cuts from it, its outline).
+#: Parts of the silhouette of each kind: whether the part is added or cut, and its outline.
 SILHOUETTES: dict[str, list[tuple[bool, list[Point]]]] = {
     "ball": [(True, _circle(0, 0, 0.95))],
     "boat": [
@@ -116,108 +116,113 @@ SILHOUETTES: dict[str, list[tuple[bool, list[Point]]]] = {
 }
 
 
-def silhouette(thing: SceneObject) -> np.ndarray:
-    """Return how much of each pixel of the picture the thing covers, (CANVAS, CANVAS), 0 to 1."""
+def silhouette(scene_object: SceneObject) -> np.ndarray:
+    """Return the fraction of each pixel that an object covers, shape (CANVAS, CANVAS), 0 to 1."""
     side = CANVAS * _OVERSAMPLE
     mask = Image.new("L", (side, side), 0)
     draw = ImageDraw.Draw(mask)
-    turn, radius = math.radians(thing.angle), thing.extent / 2 * _OVERSAMPLE
-    cos, sin = math.cos(turn), math.sin(turn)
-    for adds, outline in SILHOUETTES[thing.kind]:
+    angle, radius = math.radians(scene_object.angle), scene_object.extent / 2 * _OVERSAMPLE
+    cos, sin = math.cos(angle), math.sin(angle)
+    for added, outline in SILHOUETTES[scene_object.kind]:
         points = []
         for x, y in outline:
-            x = -x if thing.mirrored else x
+            x = -x if scene_object.mirrored else x
             points.append(
                 (
-                    thing.center[0] * _OVERSAMPLE + radius * (x * cos + y * sin),
-                    thing.center[1] * _OVERSAMPLE + radius * (y * cos - x * sin),
+                    scene_object.center[0] * _OVERSAMPLE + radius * (x * cos + y * sin),
+                    scene_object.center[1] * _OVERSAMPLE + radius * (y * cos - x * sin),
                 )
             )
-        draw.polygon(points, fill=255 if adds else 0)
+        draw.polygon(points, fill=255 if added else 0)
     small = mask.reduce(_OVERSAMPLE)
     return np.asarray(small, np.float32) / 255
 
 
 def compose(rng: np.random.Generator, novel: bool) -> tuple[list[SceneObject], np.ndarray]:
-    """Place 3 to 8 things so that enough of each can be seen.
+    """Place 3 to 8 objects so that at least ``MIN_VISIBLE`` of each is visible.
+
+    Args:
+        rng: Source of randomness.
+        novel: Whether to include held-out pairs of kind and color.
 
     Returns:
-        The things, hindmost first, with their visible boxes, and their silhouettes (N, H, W).
+        Objects from back to front, with their visible boxes, and their silhouettes, shape (N, H, W).
     """
-    wanted = int(rng.integers(3, 9))
-    things: list[SceneObject] = []
+    count = int(rng.integers(3, 9))
+    objects: list[SceneObject] = []
     masks: list[np.ndarray] = []
-    tries = 0
-    while len(things) < wanted and tries < 60:
-        tries += 1
-        thing = sample_thing(rng, novel=novel and (not things or rng.random() < 0.3))
-        mask = silhouette(thing)
-        if _share_visible([*masks, mask]).min() >= MIN_VISIBLE:
-            things.append(thing)
+    attempts = 0
+    while len(objects) < count and attempts < 60:
+        attempts += 1
+        candidate = sample_object(rng, novel=novel and (not objects or rng.random() < 0.3))
+        mask = silhouette(candidate)
+        if _visible_fractions([*masks, mask]).min() >= MIN_VISIBLE:
+            objects.append(candidate)
             masks.append(mask)
-    return _with_boxes(things, masks), np.stack(masks)
+    return _with_boxes(objects, masks), np.stack(masks)
 
 
-def _share_visible(masks: list[np.ndarray]) -> np.ndarray:
+def _visible_fractions(masks: list[np.ndarray]) -> np.ndarray:
     full = [max(float((mask > 0.5).sum()), 1.0) for mask in masks]
     return np.array([(v > 0.5).sum() / f for v, f in zip(_visible(masks), full, strict=True)])
 
 
 def _visible(masks: list[np.ndarray]) -> list[np.ndarray]:
-    """What remains of each silhouette under the ones in front of it."""
-    free, seen = np.ones_like(masks[0]), []
+    """Return the part of each silhouette that is not covered by those in front of it."""
+    uncovered, visible = np.ones_like(masks[0]), []
     for mask in reversed(masks):
-        seen.append(mask * free)
-        free = free * (1 - mask)
-    return seen[::-1]
+        visible.append(mask * uncovered)
+        uncovered = uncovered * (1 - mask)
+    return visible[::-1]
 
 
-def _with_boxes(things: list[SceneObject], masks: list[np.ndarray]) -> list[SceneObject]:
+def _with_boxes(objects: list[SceneObject], masks: list[np.ndarray]) -> list[SceneObject]:
     boxed = []
-    shares = _share_visible(masks)
-    for thing, mask, share in zip(things, _visible(masks), shares, strict=True):
+    fractions = _visible_fractions(masks)
+    for scene_object, mask, fraction in zip(objects, _visible(masks), fractions, strict=True):
         rows, columns = (np.flatnonzero((mask > 0.5).any(axis)) for axis in (1, 0))
         box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
-        boxed.append(replace(thing, box=box, visible=float(share)))
+        boxed.append(replace(scene_object, box=box, visible=float(fraction)))
     return boxed
 
 
-def paint(rng: np.random.Generator, things: list[SceneObject], masks: np.ndarray) -> Image.Image:
-    """Paint the things, hindmost first, over a shaded and cluttered background."""
-    picture = _background(rng)
+def paint(rng: np.random.Generator, objects: list[SceneObject], masks: np.ndarray) -> Image.Image:
+    """Paint objects from back to front over a shaded and cluttered background."""
+    canvas = _background(rng)
     y, x = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
-    for thing, mask in zip(things, masks, strict=True):
-        color = np.array(RGB[thing.color], np.float32) + rng.uniform(-14, 14, 3).astype(np.float32)
-        light = 1 - 0.35 * ((x - thing.center[0]) + (y - thing.center[1])) / (2 * thing.extent)
-        if thing.texture == "striped":
-            period = max(5.0, thing.extent / 5)
-            phase = (x + y * (1 if thing.mirrored else -1)) / period % 1
+    for scene_object, mask in zip(objects, masks, strict=True):
+        color = np.array(RGB[scene_object.color], np.float32) + rng.uniform(-14, 14, 3).astype(np.float32)
+        center_x, center_y = scene_object.center
+        light = 1 - 0.35 * ((x - center_x) + (y - center_y)) / (2 * scene_object.extent)
+        if scene_object.texture == "striped":
+            period = max(5.0, scene_object.extent / 5)
+            phase = (x + y * (1 if scene_object.mirrored else -1)) / period % 1
             light = light * np.where(phase < 0.45, 0.5, 1.1)
         surface = color * light[..., None]
         edge = np.asarray(
             Image.fromarray((mask * 255).astype(np.uint8)).filter(ImageFilter.MinFilter(3)), np.float32
         )
         surface = surface * np.where(edge[..., None] / 255 > 0.5, 1.0, 0.55)
-        picture = picture * (1 - mask[..., None]) + surface * mask[..., None]
-    picture += rng.normal(0, 5, picture.shape)
-    return Image.fromarray(picture.clip(0, 255).astype(np.uint8))
+        canvas = canvas * (1 - mask[..., None]) + surface * mask[..., None]
+    canvas += rng.normal(0, 5, canvas.shape)
+    return Image.fromarray(canvas.clip(0, 255).astype(np.uint8))
 
 
 def _background(rng: np.random.Generator) -> np.ndarray:
-    """Two soft colours shaded into one another, under thin strokes and specks of clutter."""
+    """Return a gradient between two soft colors, with thin strokes and specks as clutter."""
     ends = rng.uniform(120, 235, (2, 1)) + rng.uniform(-22, 22, (2, 3))
     angle = rng.uniform(0, 2 * math.pi)
     y, x = np.mgrid[0:CANVAS, 0:CANVAS] / CANVAS - 0.5
-    share = np.clip(0.5 + x * math.cos(angle) + y * math.sin(angle), 0, 1)[..., None]
-    ground = Image.fromarray((ends[0] * (1 - share) + ends[1] * share).astype(np.uint8))
-    draw = ImageDraw.Draw(ground)
+    blend = np.clip(0.5 + x * math.cos(angle) + y * math.sin(angle), 0, 1)[..., None]
+    background = Image.fromarray((ends[0] * (1 - blend) + ends[1] * blend).astype(np.uint8))
+    draw = ImageDraw.Draw(background)
     for _ in range(int(rng.integers(4, 14))):
         shade = tuple(int(v) for v in rng.uniform(70, 230, 3))
-        at = rng.uniform(0, CANVAS, 2)
+        start = rng.uniform(0, CANVAS, 2)
         if rng.random() < 0.5:
-            to = at + rng.uniform(-40, 40, 2)
-            draw.line([*map(float, at), *map(float, to)], fill=shade, width=int(rng.integers(1, 3)))
+            end = start + rng.uniform(-40, 40, 2)
+            draw.line([*map(float, start), *map(float, end)], fill=shade, width=int(rng.integers(1, 3)))
         else:
             r = rng.uniform(1, 4)
-            draw.ellipse([at[0] - r, at[1] - r, at[0] + r, at[1] + r], fill=shade)
-    return np.asarray(ground, np.float64)
+            draw.ellipse([start[0] - r, start[1] - r, start[0] + r, start[1] + r], fill=shade)
+    return np.asarray(background, np.float64)

@@ -1,4 +1,4 @@
-"""The synthetic data set as the official files of Visual Genome: one folder for all splits."""
+"""The synthetic data set in the format of the official Visual Genome files."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 from bua.data.scenes.world import CANVAS, SceneObject
 
 
-def thing_record(object_id: int, thing: SceneObject) -> dict[str, Any]:
-    """Return a thing as ``attributes.json`` has it."""
-    x1, y1, x2, y2 = map(int, thing.box)
+def object_record(object_id: int, scene_object: SceneObject) -> dict[str, Any]:
+    """Return an object in the format of ``attributes.json``."""
+    x1, y1, x2, y2 = map(int, scene_object.box)
     return {
         "object_id": object_id,
-        "names": [thing.kind],
-        "attributes": list(thing.attributes),
+        "names": [scene_object.kind],
+        "attributes": list(scene_object.attributes),
         "x": x1,
         "y": y1,
         "w": x2 - x1,
@@ -21,22 +21,22 @@ def thing_record(object_id: int, thing: SceneObject) -> dict[str, Any]:
     }
 
 
-def attributes_entry(image_id: int, things: Sequence[SceneObject]) -> dict[str, Any]:
-    """Return the entry of a picture in ``attributes.json``."""
+def attributes_entry(image_id: int, objects: Sequence[SceneObject]) -> dict[str, Any]:
+    """Return the entry of an image in ``attributes.json``."""
     return {
         "image_id": image_id,
-        "attributes": [thing_record(image_id * 10 + n, thing) for n, thing in enumerate(things)],
+        "attributes": [object_record(image_id * 10 + n, o) for n, o in enumerate(objects)],
     }
 
 
 def genome_files(attributes: Sequence[dict[str, Any]], folder: str) -> dict[str, list[dict[str, Any]]]:
     """Return the content of the official files by name.
 
-    Pictures are COCO's of this world, so that a picture's COCO id is its id in the captions.
+    The COCO id of an image is its id in the caption files.
 
     Args:
-        attributes: the entries of ``attributes.json``.
-        folder: of the pictures.
+        attributes: Entries of ``attributes.json``.
+        folder: Name of the folder of the images.
     """
     return {
         "image_data": [_image(entry["image_id"], folder) for entry in attributes],
@@ -57,7 +57,7 @@ def _image(image_id: int, folder: str) -> dict[str, Any]:
 
 
 def _graph(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return the scene graph of a picture: the same objects without attributes."""
+    """Return the scene graph of an image: the same objects without attributes."""
     return {
         "image_id": entry["image_id"],
         "objects": [{k: v for k, v in o.items() if k != "attributes"} for o in entry["attributes"]],

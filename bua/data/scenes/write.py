@@ -1,12 +1,11 @@
-"""Writing the synthetic data set in the formats of the real ones.
+"""Write the synthetic data set in the formats of the real ones.
 
-For every split: COCO captions and instances, VQA v2 questions and annotations, Visual Genome
-attributes, and two files of ``groundings``: the boxes that the words of the captions name, and those
-that a question is about. The folder ``genome`` holds all splits together in the official files of
-Visual Genome.
+The files of a split are COCO captions and instances, VQA v2 questions and annotations, Visual Genome
+attributes, and two files of groundings: the boxes of the objects that the words of captions refer to,
+and of those that questions are about. The folder ``genome`` holds the official Visual Genome files for
+all splits together.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -18,43 +17,53 @@ from typing import Any
 
 import numpy as np
 
-from bua.data.scenes.captions import Caption, describe
+from bua.data.scenes.captions import Caption, generate_caption
 from bua.data.scenes.draw import compose, paint
 from bua.data.scenes.genome import attributes_entry, genome_files
-from bua.data.scenes.questions import Question, ask
+from bua.data.scenes.questions import SceneQuestion, generate_questions
 from bua.data.scenes.world import ATTRIBUTES, CANVAS, KINDS, NOVEL_PAIRS, SceneObject
 from bua.errors import InputError
-from bua.io.json_file import read_json
+from bua.io.files import read_json
+from bua.io.hashing import file_sha256
 
-#: Splits and the first image id of each.
+#: First image id of each split.
 SPLITS = {"train": 1_000_000, "val": 2_000_000, "test": 3_000_000, "novel": 4_000_000}
+#: Number of captions per image.
 CAPTIONS = 5
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture with everything that is said about it."""
+    """An image with its objects, captions and questions."""
 
     image_id: int
-    things: list[SceneObject]
+    objects: list[SceneObject]
     captions: list[Caption]
-    questions: list[Question]
+    questions: list[SceneQuestion]
 
     @property
     def file_name(self) -> str:
-        """Name of the picture, as COCO names its own."""
+        """File name of the image, in the style of COCO."""
         return f"{self.image_id:012d}.jpg"
 
 
 def make_scene(image_id: int, *, seed: int, novel: bool, questions: int, folder: Path | None) -> Scene:
-    """Make one scene from seed and id alone and, given a folder, save its picture there."""
+    """Generate a scene, which depends on no other scene, and save its image.
+
+    Args:
+        image_id: Id of the image.
+        seed: Seed of the data set.
+        novel: Whether to include held-out pairs of kind and color.
+        questions: Number of questions.
+        folder: Folder to save the image to; ``None`` to save no image.
+    """
     rng = np.random.default_rng([seed, image_id])
-    things, masks = compose(rng, novel)
-    picture = paint(rng, things, masks)
+    objects, masks = compose(rng, novel)
+    image = paint(rng, objects, masks)
     if folder is not None:
-        picture.save(folder / f"{image_id:012d}.jpg", quality=92)
-    captions = [describe(rng, things) for _ in range(CAPTIONS)]
-    return Scene(image_id, things, captions, ask(rng, things, questions))
+        image.save(folder / f"{image_id:012d}.jpg", quality=92)
+    captions = [generate_caption(rng, objects) for _ in range(CAPTIONS)]
+    return Scene(image_id, objects, captions, generate_questions(rng, objects, questions))
 
 
 def write_scenes(
@@ -66,23 +75,25 @@ def write_scenes(
     workers: int,
     report: Callable[[str], None],
 ) -> None:
-    """Write the data set to ``out``; the same arguments give the same bytes.
+    """Write the data set; the same arguments give the same bytes.
 
     Args:
-        out: folder, made if it is not there.
-        seed: of everything.
-        counts: pictures of each split; a split of none is not written.
-        questions: questions a picture.
-        workers: processes that draw.
-        report: called with a line for every split.
+        out: Folder to write to; created if it does not exist.
+        seed: Seed of all randomness.
+        counts: Number of images of each split; empty splits are not written.
+        questions: Number of questions per image.
+        workers: Number of processes.
+        report: Called with one line for every split.
 
     Raises:
-        InputError: the folder holds scenes made with other arguments.
+        InputError: If the folder holds scenes that were generated with other options.
     """
     options = {"seed": seed, "counts": dict(counts), "questions": questions}
     metadata = out / "scenes.json"
     if metadata.exists() and {k: read_json(metadata).get(k) for k in options} != options:
-        raise InputError(f"{out}: holds scenes made with other options; delete it or give another out")
+        raise InputError(
+            f"{out}: contains scenes generated with other options; delete it or choose another out"
+        )
     (out / "images").mkdir(parents=True, exist_ok=True)
     (out / "genome").mkdir(exist_ok=True)
     attributes: list[dict[str, Any]] = []
@@ -98,7 +109,7 @@ def write_scenes(
         for name, content in contents.items():
             _write_json(out / f"{name}_{split}.json", content)
         attributes += contents["attributes"]
-        report(f"{split}: {count} pictures, {count * CAPTIONS} captions, {count * questions} questions")
+        report(f"{split}: {count} images, {count * CAPTIONS} captions, {count * questions} questions")
     for name, content in genome_files(attributes, "images").items():
         _write_json(out / "genome" / f"{name}.json", content)
     files = sorted(out.glob("*_*.json"))
@@ -107,7 +118,7 @@ def write_scenes(
         {
             **options,
             "novel_pairs": [list(pair) for pair in NOVEL_PAIRS],
-            "sha256": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files},
+            "sha256": {p.name: file_sha256(p) for p in files},
         },
     )
 
@@ -124,7 +135,7 @@ def _write_json(path: Path, content: Any) -> None:
 
 
 def _files(split: str, scenes: list[Scene]) -> dict[str, Any]:
-    """Return the content of every annotation file of a split, by its name without the split."""
+    """Return the content of every annotation file of a split, by file name without the split."""
     info = {"description": "bua scenes", "version": "1"}
     images = [{"id": s.image_id, "file_name": s.file_name, "height": CANVAS, "width": CANVAS} for s in scenes]
     subtype = {"data_type": "scenes", "data_subtype": split}
@@ -139,7 +150,7 @@ def _files(split: str, scenes: list[Scene]) -> dict[str, Any]:
             ],
         },
         "groundings": [
-            {"id": s.image_id * 10 + n, "image_id": s.image_id, "words": caption.groundings(s.things)}
+            {"id": s.image_id * 10 + n, "image_id": s.image_id, "words": caption.groundings(s.objects)}
             for s in scenes
             for n, caption in enumerate(s.captions)
         ],
@@ -148,9 +159,9 @@ def _files(split: str, scenes: list[Scene]) -> dict[str, Any]:
             "images": images,
             "categories": [{"id": n + 1, "name": kind} for n, kind in enumerate(KINDS)],
             "attributes": [{"id": n + 1, "name": name} for n, name in enumerate(ATTRIBUTES)],
-            "annotations": [_instance(s, n) for s in scenes for n in range(len(s.things))],
+            "annotations": [_instance(s, n) for s in scenes for n in range(len(s.objects))],
         },
-        "attributes": [attributes_entry(s.image_id, s.things) for s in scenes],
+        "attributes": [attributes_entry(s.image_id, s.objects) for s in scenes],
         "questions": {
             "info": info,
             "task_type": "Open-Ended",
@@ -179,15 +190,15 @@ def _files(split: str, scenes: list[Scene]) -> dict[str, Any]:
 
 
 def _instance(scene: Scene, n: int) -> dict[str, Any]:
-    """Return thing ``n`` as a COCO annotation with the ids of its attributes."""
-    thing = scene.things[n]
-    x1, y1, x2, y2 = thing.box
+    """Return object ``n`` as a COCO annotation with the ids of its attributes."""
+    scene_object = scene.objects[n]
+    x1, y1, x2, y2 = scene_object.box
     return {
         "id": scene.image_id * 10 + n,
         "image_id": scene.image_id,
-        "category_id": KINDS.index(thing.kind) + 1,
-        "attribute_ids": [ATTRIBUTES.index(a) + 1 for a in thing.attributes],
+        "category_id": KINDS.index(scene_object.kind) + 1,
+        "attribute_ids": [ATTRIBUTES.index(a) + 1 for a in scene_object.attributes],
         "bbox": [x1, y1, x2 - x1, y2 - y1],
-        "area": thing.area,
+        "area": scene_object.area,
         "iscrowd": 0,
     }

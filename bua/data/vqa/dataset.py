@@ -1,50 +1,123 @@
-"""Questions as examples: plain arrays, however many there are.
+"""Questions and regions as batches.
 
-Strings are not kept: words are indices, answers are soft scores and accuracies in sparse rows, images
-are places in the store. The 658,111 questions of VQA v2 train and val, with those of val once more to
-validate on, need some 300 MB so.
+Texts are not kept: words are indices, answers are soft scores and accuracies in sparse rows, images are
+positions in the store. The 658,111 questions of VQA v2 train and val, with those of val again for
+validation, need some 300 MB this way.
+
+Shapes: B questions, T words, C answers.
 """
 
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from bua.data.batch import AnswerTargets, RegionInput, VQABatch, pad_questions
-from bua.data.vqa.files import QuestionFile, QuestionId
-from bua.data.vqa.files.stored import stored_images
-from bua.data.vqa.sparse_rows import SparseRows
+from bua.data.image_lookup import match_images
+from bua.data.region_input import RegionInput
+from bua.data.vqa.files import QuestionFile, describe_questions
+from bua.data.vqa.sparse_rows import SparseEntries, SparseRows
 from bua.errors import InputError
-from bua.io.json_file import Report
-from bua.metrics.vqa import VQAAnnotation, question_accuracy
+from bua.io.files import Report
+from bua.metrics.vqa import question_accuracy
 from bua.store.reader import FeatureStore
+from bua.structures.annotations import QuestionId, VQAAnnotation
+from bua.structures.region_batch import RegionBatch
 from bua.text.answers import AnswerVocabulary
-from bua.text.vocabulary import UNKNOWN, Vocabulary
+from bua.text.vocabulary import PADDING, UNKNOWN, Vocabulary
 
-#: Questions whose words are made into arrays at once.
-PIECE = 1 << 14
+#: Number of questions that are encoded at once.
+CHUNK = 1 << 14
+#: Sides on which questions may be padded.
+PADDING_SIDES = ("front", "end")
+
+
+class AnswerTargets(NamedTuple):
+    """The official accuracy of every answer to the questions of a batch; an answer not listed scores 0.
+
+    These are arrays rather than tensors as only the metric needs them, on the CPU.
+
+    Attributes:
+        accuracies: Accuracies, 0 to 1, of the answers that score.
+        types: Index of the answer type of each question, shape (B,).
+        counted: ``False`` for a question that only fills up the batches of this process, shape (B,).
+    """
+
+    accuracies: SparseEntries
+    types: NDArray[np.int32]
+    counted: NDArray[np.bool_]
+
+    def score(self, answers: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the accuracy, 0 to 1, of one answer to each question, shape (B,)."""
+        row, column, value = self.accuracies
+        chosen = answers[row] == column
+        scores: NDArray[np.float64] = np.bincount(row[chosen], value[chosen], len(answers)).astype(np.float64)
+        return scores
+
+
+class VQABatch(NamedTuple):
+    """Questions with the regions of their images and their targets.
+
+    Attributes:
+        question_id: Ids of the questions.
+        regions: Regions of the image of each question.
+        words: Questions as word indices, padded in front or at the end.
+        targets: Soft scores of the answers, 0 to 1.
+        answer_targets: Accuracies of the answers, in validation only.
+    """
+
+    question_id: list[QuestionId]
+    regions: RegionBatch
+    words: Int[Tensor, "B T"]
+    targets: Float[Tensor, "B C"]
+    answer_targets: AnswerTargets | None
+
+
+class QuestionEncoding(NamedTuple):
+    """How the text of a question becomes word indices.
+
+    Attributes:
+        vocabulary: Known words.
+        max_length: Number of words to which questions are padded or truncated.
+        padding: Side on which shorter questions are padded: "front" or "end".
+    """
+
+    vocabulary: Vocabulary
+    max_length: int
+    padding: str
+
+    def encode(self, texts: Iterable[str]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Return questions as padded word indices, shape (B, T), and whether each was truncated, (B,)."""
+        remaining, chunks, truncated = iter(texts), [], list[bool]()
+        while chunk := [self.vocabulary.encode(text) for text in islice(remaining, CHUNK)]:
+            chunks.append(pad_questions(chunk, self.max_length, self.padding).int().numpy())
+            truncated += [len(words) > self.max_length for words in chunk]
+        return np.concatenate(chunks), np.array(truncated)
 
 
 class VQADataset(Dataset[VQABatch]):
     """One example a question; a whole batch is read at once.
 
+    A question with none of the known answers stays in the data.
+
     Args:
-        store: regions of the images.
-        files: the questions with their answers; a question with none of the known answers stays.
-        vocabulary: words of questions.
-        answers: the answers that can be chosen.
-        rule: of soft scores.
-        length: words a question.
-        padding: "front" or "end".
-        region_input: what becomes of the regions.
-        report: hears what is in each file.
-        judged: answers to these questions are scored, by the official accuracy.
+        store: Feature store with the regions of the images.
+        files: Questions with their annotations.
+        encoding: How questions become word indices.
+        answers: Known answers.
+        soft_scores: Rule of the soft scores, one of ``SOFT_SCORES`` of ``bua.text.answers``.
+        region_input: How regions become the input of a model.
+        report: Called with a line about each file.
+        with_accuracies: Whether batches hold the official accuracies of answers. Default: no.
 
     Raises:
-        InputError: images of a file have no regions, or nothing to learn from is among the answers.
+        InputError: If images of a file have no regions, or, without accuracies, no question has a known
+            answer.
     """
 
     def __init__(
@@ -52,98 +125,105 @@ class VQADataset(Dataset[VQABatch]):
         store: FeatureStore,
         files: Sequence[QuestionFile],
         *,
-        vocabulary: Vocabulary,
+        encoding: QuestionEncoding,
         answers: AnswerVocabulary,
-        rule: str,
-        length: int,
-        padding: str,
+        soft_scores: str,
         region_input: RegionInput,
         report: Report,
-        judged: bool = False,
+        with_accuracies: bool = False,
     ) -> None:
-        self.store, self.region_input, self.width = store, region_input, len(answers)
-        asked = [file.asked or () for file in files]
-        self._ids = _compact(chain.from_iterable(file.ids for file in files))
-        self._images = np.concatenate([_places(file, store) for file in files])
-        texts = chain.from_iterable(file.texts for file in files)
-        self._words, cut = _encoded(texts, vocabulary, length, padding)
-        self._targets = SparseRows(answers.soft_scores(a.answers, rule) for a in chain(*asked))
-        self.types, self._types = _numbered(a.answer_type for a in chain(*asked))
-        self._accuracies = SparseRows(_accuracies(a, answers) for a in chain(*asked)) if judged else None
-        wrong = {
+        self.store, self.region_input, self.num_answers = store, region_input, len(answers)
+        annotations = [file.annotations or () for file in files]
+        self._ids = _id_array(chain.from_iterable(file.ids for file in files))
+        self._images = np.concatenate([_image_positions(file, store) for file in files])
+        self._words, truncated = encoding.encode(chain.from_iterable(file.texts for file in files))
+        self._targets = SparseRows(answers.soft_scores(a.answers, soft_scores) for a in chain(*annotations))
+        self.types, self._types = _number_types(a.answer_type for a in chain(*annotations))
+        self._accuracies = (
+            SparseRows(_accuracies(a, answers) for a in chain(*annotations)) if with_accuracies else None
+        )
+        if not with_accuracies and not self._targets.counts().any():
+            raise InputError(
+                f"{', '.join(str(file.path) for file in files)}: no question has any of the "
+                f"{len(answers):,} known answers, such as {answers.answers[0]!r:.40}; give another list of "
+                "answers"
+            )
+        flags = {
             f"with none of the {len(answers):,} answers": self._targets.counts() == 0,
             "with unknown words": (self._words == UNKNOWN).any(1),
-            f"cut to {length} words": cut,
+            f"truncated to {encoding.max_length} words": truncated,
         }
-        if not judged and not self._targets.counts().any():
-            raise InputError(
-                f"{', '.join(str(file.path) for file in files)}: no question is answered with any of the "
-                f"{len(answers):,} answers, as {answers.answers[0]!r:.40}; give another list of answers"
-            )
         ends = np.cumsum([len(file) for file in files])
         for file, end in zip(files, ends, strict=True):
-            counts = {what: np.count_nonzero(is_so[end - len(file) : end]) for what, is_so in wrong.items()}
-            report(f"{file}, {', '.join(f'{count:,} {what}' for what, count in counts.items())}")
+            rows = slice(end - len(file), end)
+            counts = [f"{np.count_nonzero(flag[rows]):,} {what}" for what, flag in flags.items()]
+            report(f"{describe_questions(file)}, {', '.join(counts)}")
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def __getitems__(self, indices: Sequence[int]) -> VQABatch:
-        """Return a batch; an index n from ``len(self)`` on is n - ``len(self)``, and is not counted."""
+        """Return a batch; an index n from ``len(self)`` on is n - ``len(self)`` and is not counted."""
         which = np.array(indices, np.int64)
         counted, which = which < len(self), which % len(self)
+        image_ids = [self.store.image_ids[n] for n in self._images[which].tolist()]
         return VQABatch(
             question_id=self._ids[which].tolist(),
-            regions=self.region_input.load(
-                self.store, [self.store.image_ids[n] for n in self._images[which].tolist()]
-            ),
+            regions=self.region_input.load(self.store, image_ids),
             words=torch.from_numpy(self._words[which]).long(),
-            targets=self._targets.dense(which, self.width),
-            marks=self._marks(which, counted),
+            targets=self._targets.dense(which, self.num_answers),
+            answer_targets=self._answer_targets(which, counted),
         )
 
-    def _marks(self, which: NDArray[np.int64], counted: NDArray[np.bool_]) -> AnswerTargets | None:
+    def _answer_targets(self, which: NDArray[np.int64], counted: NDArray[np.bool_]) -> AnswerTargets | None:
         if self._accuracies is None:
             return None
-        return AnswerTargets(self._accuracies.numbers(which), self._types[which], counted)
+        return AnswerTargets(self._accuracies.entries(which), self._types[which], counted)
 
 
-def _accuracies(asked: VQAAnnotation, answers: AnswerVocabulary) -> dict[int, float]:
-    """Return the official accuracy of those answers, as they are written, that are right in part at least.
+def pad_questions(
+    questions: Sequence[Sequence[int]], max_length: int, padding: str
+) -> Int[Tensor, "B T"]:
+    """Pad or truncate questions to ``max_length`` words.
 
-    An answer is right in part only if an annotator gave it, whatever its raw form.
+    Args:
+        questions: Questions as word indices.
+        max_length: Number of words, T.
+        padding: Side on which shorter questions are padded: "front" or "end".
     """
-    given = answers.soft_scores(asked.answers)
-    return {n: question_accuracy(answers.surface[n], asked.answers) for n in given}
+    rows = []
+    for words in questions:
+        kept = list(words[:max_length])
+        gap = [PADDING] * (max_length - len(kept))
+        rows.append(gap + kept if padding == "front" else kept + gap)
+    return torch.tensor(rows, dtype=torch.long).view(len(questions), max_length)
 
 
-def _places(file: QuestionFile, store: FeatureStore) -> NDArray[np.int32]:
-    """Return where in a store the image of every question is."""
-    stored = stored_images(file.image_ids, store, str(file.path))
-    place = {image_id: n for n, image_id in enumerate(store)}
-    return np.array([place[stored[image_id]] for image_id in file.image_ids], np.int32)
+def _accuracies(annotation: VQAAnnotation, answers: AnswerVocabulary) -> dict[int, float]:
+    """Return the official accuracy of those known answers, as they are written, that score.
+
+    An answer scores only if an annotator gave it, in whatever raw form.
+    """
+    scoring = answers.soft_scores(annotation.answers)
+    return {n: question_accuracy(answers.surface_forms[n], annotation.answers) for n in scoring}
 
 
-def _encoded(
-    texts: Iterable[str], vocabulary: Vocabulary, length: int, padding: str
-) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Return questions as word indices, padded, and which of them had to be cut."""
-    remaining, pieces, cut = iter(texts), [], list[bool]()
-    while piece := [vocabulary.encode(text) for text in islice(remaining, PIECE)]:
-        pieces.append(pad_questions(piece, length, padding).int().numpy())
-        cut += [len(words) > length for words in piece]
-    return np.concatenate(pieces), np.array(cut)
+def _image_positions(file: QuestionFile, store: FeatureStore) -> NDArray[np.int32]:
+    """Return the position in a store of the image of every question."""
+    stored = match_images({i: i for i in file.image_ids}, store, str(file.path))
+    position = {image_id: n for n, image_id in enumerate(store)}
+    return np.array([position[stored[image_id]] for image_id in file.image_ids], np.int32)
 
 
-def _numbered(names: Iterable[str]) -> tuple[list[str], NDArray[np.int32]]:
-    """Return distinct names as they come, and for every name which of them it is."""
+def _number_types(names: Iterable[str]) -> tuple[list[str], NDArray[np.int32]]:
+    """Return the distinct names in order of appearance, and the number of each name."""
     numbers: dict[str, int] = {}
     which = np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int32)
     return list(numbers), which
 
 
-def _compact(ids: Iterable[QuestionId]) -> NDArray[np.generic]:
-    """Return ids as an array, of whole numbers if all are, else of what they are."""
+def _id_array(ids: Iterable[QuestionId]) -> NDArray[np.generic]:
+    """Return ids as an array: of integers if all are, otherwise of objects."""
     listed = list(ids)
-    numbers = all(isinstance(i, int) for i in listed)
-    return np.array(listed, np.int64 if numbers else object)
+    integers = all(isinstance(i, int) for i in listed)
+    return np.array(listed, np.int64 if integers else object)

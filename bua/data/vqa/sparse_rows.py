@@ -14,8 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-class Numbers(NamedTuple):
-    """The numbers of some rows: where each stands, and the number; each (M,)."""
+class SparseEntries(NamedTuple):
+    """The numbers of some rows in coordinate format.
+
+    Attributes:
+        row: Row of each number, shape (M,).
+        column: Column of each number, shape (M,).
+        value: The numbers, shape (M,).
+    """
 
     row: NDArray[np.int64]
     column: NDArray[np.int32]
@@ -23,10 +29,10 @@ class Numbers(NamedTuple):
 
 
 class SparseRows:
-    """Rows of numbers, of which only those that are given take room.
+    """Rows of numbers that store only what is given.
 
     Args:
-        rows: for each, its numbers by column.
+        rows: Numbers of each row by column.
     """
 
     def __init__(self, rows: Iterable[Mapping[int, float]]) -> None:
@@ -43,21 +49,21 @@ class SparseRows:
         return len(self._ends) - 1
 
     def counts(self) -> NDArray[np.int64]:
-        """Return how many numbers each row has."""
+        """Return how many numbers each row has, shape (len(self),)."""
         counts: NDArray[np.int64] = np.diff(self._ends)
         return counts
 
-    def numbers(self, rows: NDArray[np.int64]) -> Numbers:
-        """Return the numbers of some rows, which are counted as they come here."""
+    def entries(self, rows: NDArray[np.int64]) -> SparseEntries:
+        """Return the numbers of some rows, which are numbered in the order given."""
         starts = self._ends[rows]
         counts = self._ends[rows + 1] - starts
         before = np.cumsum(counts) - counts
         at = np.arange(counts.sum()) + np.repeat(starts - before, counts)
-        return Numbers(np.repeat(np.arange(len(rows)), counts), self._columns[at], self._values[at])
+        return SparseEntries(np.repeat(np.arange(len(rows)), counts), self._columns[at], self._values[at])
 
-    def dense(self, rows: NDArray[np.int64], width: int) -> Float[Tensor, "B C"]:
-        """Return some rows with zeros between their numbers."""
-        row, column, value = self.numbers(rows)
-        out = torch.zeros(len(rows), width)
-        out[torch.from_numpy(row), torch.from_numpy(column).long()] = torch.from_numpy(value).float()
-        return out
+    def dense(self, rows: NDArray[np.int64], columns: int) -> Float[Tensor, "B C"]:
+        """Return some rows with ``columns`` columns and zeros where nothing was given."""
+        row, column, value = self.entries(rows)
+        dense = torch.zeros(len(rows), columns)
+        dense[torch.from_numpy(row), torch.from_numpy(column).long()] = torch.from_numpy(value).float()
+        return dense

@@ -1,8 +1,8 @@
-"""The forms in which weights of this detector were released, and how each becomes ours.
+"""The formats in which weights of this detector were released, and their translation to bua's.
 
-A dialect is recognised by its keys. Its tensors are renamed, positions of background and
-"no attribute" are moved to the front, anchors are put in our order, and what its network does
-differently is returned as options of ``C4RCNN``. Facts: the published code of each release.
+A format is recognized by its keys. Its tensors are renamed, background and "no attribute" are moved to the
+front, anchors are put into bua's order, and whatever its network does differently is returned as options of
+``C4RCNN``. The source is the published code of each release.
 """
 
 import re
@@ -13,66 +13,75 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bua.detectors.c4.anchors import RATIOS, SCALES, base_anchors
+from bua.detectors.c4.rpn import RATIOS, SCALES, base_anchors
 
 State = dict[str, Tensor]
 
-#: Read by nobody: counters of batch norm, and buffers that repeat the configuration.
+#: Keys that are not used: counters of batch norm, and buffers that repeat the configuration.
 _IGNORED = re.compile(r"num_batches_tracked$|^pixel_(mean|std)$")
 
 
 @dataclass(frozen=True)
 class ReleaseFormat:
-    """One form of the weights.
+    """One format of released weights.
 
     Attributes:
-        name: what users call it.
-        known_by: whether tensors are of this form.
-        names: patterns of its keys and ours; the first that fits is taken.
-        finish: puts renamed tensors into our order and returns them with the options.
+        name: Name that users know it by.
+        matches: Function that returns whether a state dict has this format.
+        names: Patterns of its keys, with the names in bua; the first pattern that matches is taken.
+        reorder: Function that puts renamed tensors into bua's order and returns them with the options.
+            It is given the tensors, and whatever else the file holds.
     """
 
     name: str
-    known_by: Callable[[Mapping[str, Any]], bool]
+    matches: Callable[[Mapping[str, Any]], bool]
     names: tuple[tuple[str, str], ...]
-    finish: Callable[[State, Mapping[str, Any]], tuple[State, dict[str, Any]]]
+    reorder: Callable[[State, Mapping[str, Any]], tuple[State, dict[str, Any]]]
 
     def translate(self, state: State, extras: Mapping[str, Any]) -> tuple[State, dict[str, Any], list[str]]:
-        """Return tensors by our names, options, and the keys that are not used.
+        """Translate a state dict of this format.
+
+        Args:
+            state: Tensors by their names in the file.
+            extras: Whatever else the file holds.
+
+        Returns:
+            The tensors by their names in bua, the options of the model, and the keys that are not used.
 
         Raises:
-            ValueError: a key is not known.
+            ValueError: If a key is unknown, or a tensor is duplicated.
         """
-        ours: State = {}
+        translated: State = {}
         unused: list[str] = []
         unknown: list[str] = []
         for key, value in state.items():
             name = self._name(key)
-            if name in ours:
-                raise ValueError(f"{key} is there twice, under two names")
+            if name in translated:
+                raise ValueError(f"{key} is duplicated under another name")
             if name is not None:
-                ours[name] = value
+                translated[name] = value
             else:
                 (unused if _IGNORED.search(key) else unknown).append(key)
         if unknown:
             raise ValueError(
-                f"{len(unknown)} tensors of {self.name} have no place, the first is {unknown[0]}"
+                f"{len(unknown)} keys are unknown in {self.name} weights, the first is {unknown[0]}"
             )
-        ours, options = self.finish(ours, extras)
-        return ours, options, unused
+        translated, options = self.reorder(translated, extras)
+        return translated, options, unused
 
     def _name(self, key: str) -> str | None:
-        for pattern, ours in self.names:
-            found = re.fullmatch(pattern, key)
-            if found:
-                parts = found.groupdict()
-                if "s" in parts:  # stages count from 2 there and from 1 here
+        """Return the name of a tensor in bua, or None if no pattern matches its key."""
+        for pattern, name in self.names:
+            match = re.fullmatch(pattern, key)
+            if match:
+                parts = match.groupdict()
+                if "s" in parts:  # detectron2 counts stages from 2, torchvision from 1
                     parts["s"] = str(int(parts["s"]) - 1)
-                return ours.format(**parts)
+                return name.format(**parts)
         return None
 
 
-#: The trunk as detectron2 names it, for the two releases that do.
+#: Names of detectron2, which two of the releases use.
 _DETECTRON = (
     (r"backbone\.stem\.conv1\.weight", "trunk.conv1.weight"),
     (r"backbone\.stem\.conv1\.norm\.(?P<p>weight|bias|running_mean|running_var)", "trunk.bn1.{p}"),
@@ -104,12 +113,12 @@ _DETECTRON = (
 
 
 def _caffe_order(state: State, extras: Mapping[str, Any]) -> tuple[State, dict[str, Any]]:
-    """MILVLG and the original: everything stands as in Caffe; released deltas are not normalised."""
+    """Order of MILVLG and the original, which is Caffe's; the released deltas are not normalized."""
     return {"rpn.anchors": base_anchors(), **state}, {"box_weights": (1.0, 1.0, 1.0, 1.0)}
 
 
 def _airsplay_order(state: State, extras: Mapping[str, Any]) -> tuple[State, dict[str, Any]]:
-    """One logit an anchor, anchors size-major, background and "no attribute" last, modern boxes."""
+    """One logit per anchor, anchors size-major, background and "no attribute" last, modern boxes."""
     order = torch.tensor([s * len(RATIOS) + r for r in range(len(RATIOS)) for s in range(len(SCALES))])
     for part in ("weight", "bias"):
         logits = state[f"rpn.scores.{part}"][order]
@@ -132,7 +141,7 @@ def _airsplay_order(state: State, extras: Mapping[str, Any]) -> tuple[State, dic
 
 
 def _jwyang_order(state: State, extras: Mapping[str, Any]) -> tuple[State, dict[str, Any]]:
-    """Objects only, regions pooled to 7 x 7, last stage with its stride; order as in Caffe."""
+    """No attributes, regions pooled to 7 x 7, last stage with its stride; Caffe's order."""
     if len(state["box_deltas.weight"]) == 4:  # one box for all classes
         count = len(state["class_logits.weight"])
         for part in ("weight", "bias"):
@@ -142,11 +151,11 @@ def _jwyang_order(state: State, extras: Mapping[str, Any]) -> tuple[State, dict[
     return {"rpn.anchors": base_anchors(), **state}, options
 
 
-_RPN = "proposal_generator.rpn_head.objectness_logits.bias"
+_RPN_BIAS = "proposal_generator.rpn_head.objectness_logits.bias"
 
 MILVLG = ReleaseFormat(
     "MILVLG",
-    lambda state: len(state.get(_RPN, ())) == 2 * len(RATIOS) * len(SCALES),
+    lambda state: len(state.get(_RPN_BIAS, ())) == 2 * len(RATIOS) * len(SCALES),
     (
         *_DETECTRON,
         (r"roi_heads\.box_predictor\.cls_embed\.weight", "attribute_head.embedding.weight"),
@@ -158,7 +167,7 @@ MILVLG = ReleaseFormat(
 
 AIRSPLAY = ReleaseFormat(
     "airsplay / Hugging Face",
-    lambda state: len(state.get(_RPN, ())) == len(RATIOS) * len(SCALES),
+    lambda state: len(state.get(_RPN_BIAS, ())) == len(RATIOS) * len(SCALES),
     (
         *_DETECTRON,
         (r"roi_heads\.box_predictor\.cls_embedding\.weight", "attribute_head.embedding.weight"),
@@ -168,7 +177,7 @@ AIRSPLAY = ReleaseFormat(
     _airsplay_order,
 )
 
-_INSIDE = (
+_BLOCK = (
     r"(?P<block>\d+)\.(?P<rest>(conv[123]|bn[123]|downsample\.[01])\.(weight|bias|running_mean|running_var))"
 )
 
@@ -178,10 +187,10 @@ JWYANG = ReleaseFormat(
     (
         (r"RCNN_base\.0\.weight", "trunk.conv1.weight"),
         (r"RCNN_base\.1\.(?P<p>weight|bias|running_mean|running_var)", "trunk.bn1.{p}"),
-        (r"RCNN_base\.4\." + _INSIDE, "trunk.layer1.{block}.{rest}"),
-        (r"RCNN_base\.5\." + _INSIDE, "trunk.layer2.{block}.{rest}"),
-        (r"RCNN_base\.6\." + _INSIDE, "trunk.layer3.{block}.{rest}"),
-        (r"RCNN_top\.0\." + _INSIDE, "trunk.layer4.{block}.{rest}"),
+        (r"RCNN_base\.4\." + _BLOCK, "trunk.layer1.{block}.{rest}"),
+        (r"RCNN_base\.5\." + _BLOCK, "trunk.layer2.{block}.{rest}"),
+        (r"RCNN_base\.6\." + _BLOCK, "trunk.layer3.{block}.{rest}"),
+        (r"RCNN_top\.0\." + _BLOCK, "trunk.layer4.{block}.{rest}"),
         (r"RCNN_rpn\.RPN_Conv\.(?P<p>weight|bias)", "rpn.conv.{p}"),
         (r"RCNN_rpn\.RPN_cls_score\.(?P<p>weight|bias)", "rpn.scores.{p}"),
         (r"RCNN_rpn\.RPN_bbox_pred\.(?P<p>weight|bias)", "rpn.deltas.{p}"),
@@ -191,7 +200,7 @@ JWYANG = ReleaseFormat(
     _jwyang_order,
 )
 
-#: The original, its layers and blobs named by ``from_caffe``.
+#: The original, with its layers and blobs named by ``from_caffe``.
 CAFFE = ReleaseFormat(
     "Caffe",
     lambda state: "rpn_conv/3x3.weight" in state,
@@ -211,28 +220,28 @@ CAFFE = ReleaseFormat(
     _caffe_order,
 )
 
-#: In the order in which they are tried.
+#: All formats, in the order in which they are tried.
 RELEASE_FORMATS = (CAFFE, MILVLG, AIRSPLAY, JWYANG)
 
 
 def recognize_format(state: Mapping[str, Any]) -> ReleaseFormat:
-    """Return the dialect of a set of keys.
+    """Return the format of a state dict.
 
     Raises:
-        ValueError: it is the pre-activation ResNet-152, or none that is known.
+        ValueError: If it is that of the pre-activation ResNet-152, or unknown.
     """
     if any(re.search(r"stem\.norm\.|res5_bn|bn_data", key) for key in state):
         raise ValueError(
             "these are weights of the pre-activation ResNet-152 (v2), another network (batch norm before "
-            "the convolutions, an undilated last stage); the ResNet-101 weights are read"
+            "the convolutions, an undilated last stage); use those of the ResNet-101"
         )
-    for dialect in RELEASE_FORMATS:
-        if dialect.known_by(state):
-            return dialect
+    for release in RELEASE_FORMATS:
+        if release.matches(state):
+            return release
     if "rpn.head.cls_logits.weight" in state:
         raise ValueError(
-            "these are weights of a detector of torchvision; detector=fpn_r50 and others read them"
+            "these are weights of a torchvision detector; use detector=fpn_r50 or another of torchvision's"
         )
-    some = ", ".join(list(state)[:3])
-    names = ", ".join(dialect.name for dialect in RELEASE_FORMATS)
-    raise ValueError(f"keys such as {some} are of none of the known forms: {names}, bua's own")
+    some_keys = ", ".join(list(state)[:3])
+    names = ", ".join(release.name for release in RELEASE_FORMATS)
+    raise ValueError(f"keys such as {some_keys} are of no known format ({names}, bua's own)")

@@ -1,9 +1,11 @@
 """The ResNet of the paper's detector: Caffe's stem and strides, frozen batch norm, dilated last stage.
 
-torchvision's ResNet, changed where the original differs from it: the pooling of the stem has no
-padding and rounds its size up, the stride of a stage lies in its first 1x1 convolution (He et al.
-2016, as first released), and the last stage, applied to pooled regions, keeps its resolution with a
-dilation of 2 in all three blocks. Batch norm never learns.
+It is torchvision's ResNet, changed where the original differs: the pooling of the stem has no padding and
+rounds its size up; the stride of a stage is in its first 1x1 convolution (He et al. 2016, as first
+released); and the last stage, which is applied to pooled regions, keeps its resolution with a dilation of 2
+in all three blocks. Batch norm is never trained.
+
+Shapes: B images, N regions, h x w cells of the feature map.
 """
 
 from collections.abc import Sequence
@@ -15,18 +17,18 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 from torchvision.ops import FrozenBatchNorm2d
 
-#: Channels of the map that regions are pooled from, and numbers of a region feature.
+#: Number of channels of the map that regions are pooled from, and size of a region feature.
 MAP_SIZE, FEATURE_SIZE = 1024, 2048
-#: Pixels of the resized image a cell of the map.
+#: Stride of that map: pixels of the resized image per cell.
 STRIDE = 16
 
 
 class Trunk(nn.Module):
-    """A ResNet in two parts: the map of the image, and the last stage over parts of it.
+    """A ResNet in two parts: the feature map of the image, and the last stage over regions of it.
 
     Args:
-        blocks: bottleneck blocks of the four stages; 3, 4, 23, 3 for ResNet-101.
-        dilated: whether the last stage dilates; otherwise it halves the resolution.
+        blocks: Numbers of bottleneck blocks of the four stages; 3, 4, 23, 3 for ResNet-101.
+        dilated: Whether the last stage is dilated; otherwise it halves the resolution.
     """
 
     def __init__(self, *, blocks: Sequence[int], dilated: bool) -> None:
@@ -41,13 +43,13 @@ class Trunk(nn.Module):
             _dilate(self.layer4)
 
     def map(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1024 h w"]:
-        """Return the map of stride 16 (``res4b22``)."""
+        """Return the feature map of stride 16 (``res4b22``)."""
         out = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         maps: Tensor = self.layer3(self.layer2(self.layer1(out)))
         return maps
 
     def last_stage(self, maps: Float[Tensor, "N 1024 h w"]) -> Float[Tensor, "N 2048 g k"]:
-        """Return what the last stage (``res5``) makes of maps of regions, or of the whole image."""
+        """Apply the last stage (``res5``) to the maps of regions, or to that of the whole image."""
         out: Tensor = self.layer4(maps)
         return out
 
@@ -56,11 +58,11 @@ class Trunk(nn.Module):
         return self.last_stage(self.map(images))
 
     def freeze(self, stages: int) -> None:
-        """Stop the first stages from learning: 1 the stem, 2 the stem and ``res2``, and so on."""
+        """Freeze the first stages: 1 is the stem, 2 the stem and ``res2``, and so on."""
         parts: list[nn.Module] = [self.conv1, self.layer1, self.layer2, self.layer3, self.layer4]
         for part in parts[:stages]:
             part.requires_grad_(False)
-        if stages >= 3:  # in the released network the shortcut into res4 does not learn either
+        if stages >= 3:  # the shortcut into res4 is not trained in the released network either
             self.layer3[0].downsample.requires_grad_(False)
 
 
@@ -70,7 +72,7 @@ def _move_stride(block: Any) -> None:
 
 
 def _dilate(stage: Any) -> None:
-    """Take the stride from a stage and dilate its 3x3 convolutions by 2."""
+    """Remove the stride of a stage and dilate its 3x3 convolutions by 2."""
     stage[0].conv1.stride = stage[0].downsample[0].stride = (1, 1)
     for block in stage:
         block.conv2.dilation = block.conv2.padding = (2, 2)

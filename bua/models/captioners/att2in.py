@@ -1,32 +1,55 @@
 """The attention captioner of self-critical sequence training.
 
-Shapes: B images, N sequences an image, K regions (padded), D region features, H state, A attention, G
-five gates of H, V vocabulary.
+Shapes: B images, N sequences per image, K regions (padded), H hidden state and projected regions,
+A attention, G = 5 H gates, V vocabulary.
 """
+
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bua.models.attention import AdditiveAttention
-from bua.models.captioners.base import LstmState, Step
-from bua.models.captioners.recurrent import AttendedRegions, RecurrentCaptioner
-from bua.models.deferred_linear import deferred_linear
+from bua.models.captioners.recurrent import AttendedRegions, LstmState, RecurrentCaptioner
+from bua.models.deferred_linear import LinearMap, deferred_linear
 from bua.structures.region_batch import RegionBatch
 
 
-class Att2inCaptioner(RecurrentCaptioner[AttendedRegions, LstmState]):
+class Att2inMaps(NamedTuple):
+    """Linear maps of the recurrence.
+
+    Attributes:
+        query: h_(t-1) to W_ah h_(t-1) + b_a.
+        hidden: h_(t-1) to the gates and both candidates, the matrices W_ih, W_fh, W_oh, W1_zh and W2_zh.
+        region: I_t to both candidates, the matrices W1_zI and W2_zI.
+    """
+
+    query: LinearMap
+    hidden: LinearMap
+    region: LinearMap
+
+
+class Att2inCaptioner(RecurrentCaptioner[AttendedRegions, LstmState, Att2inMaps]):
     """Att2in (Rennie et al. 2017, section 2.2), in the form that self-critical.pytorch calls att2in2.
 
-    Word x, attended region v and the state before make the next state ::
+    An LSTM whose cell alone receives the attended region I_t; its candidate is a maxout of two linear maps
+    instead of a tanh. The regions are attended before the word is read. For region features I_i and the
+    vector x_t of the word ::
 
-        i, f, o = sigmoid(W x + U h' + b), of each gate
-        c = f c' + i max(W1 x + U1 h' + Z1 v + b1, W2 x + U2 h' + Z2 v + b2)
-        h = o tanh(c)
+        a_t,i   = w tanh(W_aI I_i + W_ah h_(t-1) + b_a)
+        alpha_t = softmax(a_t + b_alpha)
+        I_t     = sum_i alpha_t,i I_i
+        i_t     = sigmoid(W_ix x_t + W_ih h_(t-1) + b_i)
+        f_t     = sigmoid(W_fx x_t + W_fh h_(t-1) + b_f)
+        o_t     = sigmoid(W_ox x_t + W_oh h_(t-1) + b_o)
+        z_t     = max_n (Wn_zx x_t + Wn_zh h_(t-1) + Wn_zI I_t + bn_z), n = 1, 2
+        c_t     = f_t * c_(t-1) + i_t * z_t
+        h_t     = o_t * tanh(c_t)
+        s_t     = W_s h_t
 
-    so that the region enters through the candidate alone, and the candidate is a maxout of two
-    instead of a tanh. Where to look follows from the state before the word is read. Unlike in the
-    paper, regions are projected and word vectors rectified, each with ReLU and dropout.
+    Unlike in the paper, I_i are projections of the features, with ReLU and dropout, word vectors have ReLU
+    and dropout, and the output layer has dropout and a bias.
     """
 
     def __init__(
@@ -53,38 +76,43 @@ class Att2inCaptioner(RecurrentCaptioner[AttendedRegions, LstmState]):
         self.dropout = nn.Dropout(dropout)
 
     def encode(self, regions: RegionBatch) -> AttendedRegions:
-        """Project regions and compute their keys."""
-        projected = self.dropout(self.region(regions.features).relu())
-        return AttendedRegions(projected, self.key(projected), regions.mask)
+        """Project the regions to I_i and W_aI I_i."""
+        features = self.dropout(self.region(regions.features).relu())
+        return AttendedRegions(features, self.key(features), regions.mask)
 
-    def start(self, memory: AttendedRegions, sequences: int) -> LstmState:
+    def init_state(self, memory: AttendedRegions, num_sequences: int) -> LstmState:
         """Return zeros."""
-        zeros = memory.features.new_zeros(len(memory.features), sequences, self.hidden_size)
+        zeros = memory.features.new_zeros(len(memory.features), num_sequences, self.hidden_size)
         return LstmState(zeros, zeros)
 
-    def _word_gates(self, words: Int[Tensor, "*S"]) -> Float[Tensor, "*S G"]:
+    def word_gates(self, words: Int[Tensor, "*S"]) -> Float[Tensor, "*S G"]:
+        """Return W x_t + b of the three gates and both candidates."""
         gates: Tensor = self.from_word(self.dropout(self.word(words).relu()))
         return gates
 
-    def _cell(self, memory: AttendedRegions, reads: int) -> Step[LstmState]:
-        attend = self.attention.over(memory.keys, memory.mask)
-        of_state, of_region = (
-            deferred_linear(self.from_state.weight),
-            deferred_linear(self.from_region.weight),
-        )
+    def prepare(self, memory: AttendedRegions, num_words: int) -> Att2inMaps:
+        """Return the linear maps of the recurrence."""
+        hidden, region = deferred_linear(self.from_state.weight), deferred_linear(self.from_region.weight)
+        return Att2inMaps(self.attention.make_query(), hidden, region)
 
-        def advance(word_gates: Tensor, state: LstmState) -> tuple[Tensor, Tensor, LstmState]:
-            weights = attend(state.h)
-            attended = torch.bmm(weights, memory.features)
-            i, f, o, one, other = (word_gates + of_state(state.h)).chunk(5, -1)
-            into_one, into_other = of_region(attended).chunk(2, -1)
-            candidate = torch.maximum(one + into_one, other + into_other)
-            c = f.sigmoid() * state.c + i.sigmoid() * candidate
-            h = o.sigmoid() * c.tanh()
-            return weights, h, LstmState(h, c)
+    def recur(
+        self, word_gates: Float[Tensor, "B N G"], memory: AttendedRegions, maps: Att2inMaps, state: LstmState
+    ) -> tuple[Float[Tensor, "B N K"], Float[Tensor, "B N H"], LstmState]:
+        """Compute the equations of the class up to h_t."""
+        # alpha = softmax_i(w tanh(W_aI I_i + W_ah h + b_a))
+        alpha = self.attention(memory.keys, maps.query(state.h), memory.mask)
+        # I = sum_i alpha_i I_i
+        attended = torch.bmm(alpha, memory.features)
+        # W x + W h + b of the gates and of both candidates; Wn_zI I of the candidates
+        i, f, o, z1, z2 = (word_gates + maps.hidden(state.h)).chunk(5, -1)
+        region1, region2 = maps.region(attended).chunk(2, -1)
+        z = torch.maximum(z1 + region1, z2 + region2)
+        # c = f * c + i * z, h = o * tanh(c)
+        c = f.sigmoid() * state.c + i.sigmoid() * z
+        h = o.sigmoid() * c.tanh()
+        return alpha, h, LstmState(h, c)
 
-        return advance
-
-    def _logits(self, out: Float[Tensor, "*S H"], words: Int[Tensor, "*S"]) -> Float[Tensor, "*S V"]:
+    def predict(self, out: Float[Tensor, "*S H"], words: Int[Tensor, "*S"]) -> Float[Tensor, "*S V"]:
+        """Return the logits s_t = W_s h_t + b."""
         logits: Tensor = self.logits(self.dropout(out))
         return logits

@@ -1,7 +1,6 @@
-"""A captioner without attention.
+"""A captioner without attention, the baseline of the others.
 
-Shapes: B images, N sequences an image, K regions (padded), D region features, H state, G four gates of
-H, V vocabulary.
+Shapes: B images, N sequences per image, K regions (padded), H hidden state, G = 4 H gates, V vocabulary.
 """
 
 from typing import NamedTuple
@@ -11,21 +10,32 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bua.models.attention import masked_mean, uniform_weights
-from bua.models.captioners.base import LstmState, LstmWeights, Step, lstm
-from bua.models.captioners.recurrent import RecurrentCaptioner
-from bua.models.deferred_linear import deferred_linear
+from bua.models.captioners.recurrent import LstmState, LstmWeights, RecurrentCaptioner, lstm
+from bua.models.deferred_linear import LinearMap, deferred_linear
 from bua.structures.region_batch import RegionBatch
 
 
 class PooledRegions(NamedTuple):
-    """The mean region of each image, and equal weights of its regions."""
+    """Encoded regions of a batch.
+
+    Attributes:
+        gates: What the mean region adds to the gates of the LSTM.
+        weights: Equal weights of the regions of each image, reported as attention.
+    """
 
     gates: Float[Tensor, "B 1 G"]
     weights: Float[Tensor, "B 1 K"]
 
 
-class MeanPooledCaptioner(RecurrentCaptioner[PooledRegions, LstmState]):
-    """One LSTM that sees the mean region at every word, and no region by itself: the baseline."""
+class MeanPooledCaptioner(RecurrentCaptioner[PooledRegions, LstmState, LinearMap]):
+    """An LSTM that reads the mean region with every word: the baseline without attention.
+
+    For the mean of the region features v_mean and the vector x_t of the word ::
+
+        m   = dropout(ReLU(W_m v_mean + b_m))
+        h_t = LSTM([m, dropout(ReLU(x_t))], h_(t-1))
+        p_t = softmax(W_p dropout(h_t) + b_p)
+    """
 
     def __init__(
         self, *, feature_size: int, vocabulary_size: int, word_size: int, hidden_size: int, dropout: float
@@ -39,30 +49,34 @@ class MeanPooledCaptioner(RecurrentCaptioner[PooledRegions, LstmState]):
         self.dropout = nn.Dropout(dropout)
 
     def encode(self, regions: RegionBatch) -> PooledRegions:
-        """Pool the regions."""
+        """Compute what m adds to the gates."""
         mean = self.dropout(self.mean(masked_mean(regions.features, regions.mask)).relu())
-        gates = F.linear(mean, self.lstm.of["mean"])
+        gates = F.linear(mean, self.lstm.weight_ih["mean"])
         return PooledRegions(gates.unsqueeze(1), uniform_weights(regions.mask).to(gates).unsqueeze(1))
 
-    def start(self, memory: PooledRegions, sequences: int) -> LstmState:
+    def init_state(self, memory: PooledRegions, num_sequences: int) -> LstmState:
         """Return zeros."""
-        zeros = memory.gates.new_zeros(len(memory.gates), sequences, self.hidden_size)
+        zeros = memory.gates.new_zeros(len(memory.gates), num_sequences, self.hidden_size)
         return LstmState(zeros, zeros)
 
-    def _word_gates(self, words: Int[Tensor, "*S"]) -> Float[Tensor, "*S G"]:
+    def word_gates(self, words: Int[Tensor, "*S"]) -> Float[Tensor, "*S G"]:
+        """Return what the words and the bias add to the gates."""
         vectors = self.dropout(self.word(words).relu())
-        return F.linear(vectors, self.lstm.of["word"], self.lstm.bias)
+        return F.linear(vectors, self.lstm.weight_ih["word"], self.lstm.bias)
 
-    def _cell(self, memory: PooledRegions, reads: int) -> Step[LstmState]:
-        of_state = deferred_linear(self.lstm.of_state)
+    def prepare(self, memory: PooledRegions, num_words: int) -> LinearMap:
+        """Return the map from the hidden state to the gates."""
+        return deferred_linear(self.lstm.weight_hh)
 
-        def advance(word_gates: Tensor, state: LstmState) -> tuple[Tensor, Tensor, LstmState]:
-            gates = word_gates + memory.gates + of_state(state.h)
-            h, c = lstm(gates, state.c)
-            return memory.weights.expand(-1, h.shape[1], -1), h, LstmState(h, c)
+    def recur(
+        self, word_gates: Float[Tensor, "B N G"], memory: PooledRegions, maps: LinearMap, state: LstmState
+    ) -> tuple[Float[Tensor, "B N K"], Float[Tensor, "B N H"], LstmState]:
+        """Compute h_t."""
+        gates = word_gates + memory.gates + maps(state.h)
+        h, c = lstm(gates, state.c)
+        return memory.weights.expand(-1, h.shape[1], -1), h, LstmState(h, c)
 
-        return advance
-
-    def _logits(self, out: Float[Tensor, "*S H"], words: Int[Tensor, "*S"]) -> Float[Tensor, "*S V"]:
+    def predict(self, out: Float[Tensor, "*S H"], words: Int[Tensor, "*S"]) -> Float[Tensor, "*S V"]:
+        """Return the logits W_p h_t + b_p."""
         logits: Tensor = self.logits(self.dropout(out))
         return logits

@@ -1,56 +1,64 @@
-"""Where words and boxes stand, as sinusoids.
+"""Positions of words and boxes as sinusoids.
 
-Shapes: B images, K regions (padded), L layers, H heads, W two waves a frequency.
+Shapes: B images, K regions (padded), L layers, H heads, W = 2 waves per frequency.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-#: Frequencies for each of the four relations of two boxes.
+#: Frequencies for each of the four components of the displacement between two boxes.
 FREQUENCIES = 8
-#: Distances and sizes below this share of a box, or of the image, count as this.
-SMALLEST = 1e-3
+#: Smallest distance between boxes, relative to a box, and smallest size of a box, relative to the image.
+MIN_RATIO = 1e-3
 
 
 def sinusoids(values: Float[Tensor, "*S"], frequencies: int, longest: float) -> Float[Tensor, "*S W"]:
-    """Return sine and cosine of numbers at wave lengths from 2 pi to nearly 2 pi ``longest``.
+    """Return sines and cosines of numbers at several wavelengths (Vaswani et al. 2017, section 3.5).
 
-    Source: Vaswani et al. 2017, section 3.5; here all sines come before all cosines.
+    Unlike in the paper, all sines come before all cosines.
+
+    Args:
+        values: Numbers to encode.
+        frequencies: Number of wavelengths.
+        longest: The wavelengths form a geometric progression from 2 pi to almost 2 pi times this.
     """
     exponents = torch.arange(frequencies, device=values.device, dtype=values.dtype) / frequencies
     angles = values.unsqueeze(-1) / longest**exponents
     return torch.cat([angles.sin(), angles.cos()], -1)
 
 
-def relations(boxes: Float[Tensor, "B K 4"]) -> Float[Tensor, "B K K 4"]:
-    """Return how far each box is from each other one, and how much larger.
+def box_displacements(boxes: Float[Tensor, "B K 4"]) -> Float[Tensor, "B K K 4"]:
+    """Return the geometric displacement of every pair of boxes (Herdade et al. 2019, section 3.2).
 
-    For boxes m and n with centre x, y, width w and height h (Herdade et al. 2019, section 3.2) ::
+    For boxes m and n with center (x, y), width w and height h ::
 
-        log |xm - xn| / wm, log |ym - yn| / hm, log wn / wm, log hn / hm
+        lambda(m, n) = (log |x_m - x_n| / w_m, log |y_m - y_n| / h_m, log w_n / w_m, log h_n / h_m)
 
-    Moving or scaling all boxes alike changes none of them. As in the authors' code, distances are
-    at least ``SMALLEST`` box widths or heights; sizes are at least that share of the image.
+    It does not change when all boxes are moved or scaled together. As in the authors' code, distances are
+    at least ``MIN_RATIO`` of the width or height of box m; sizes are at least ``MIN_RATIO`` of the image.
     """
-    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
-    size = (boxes[..., 2:] - boxes[..., :2]).clamp(min=SMALLEST)
-    distance = (centre.unsqueeze(2) - centre.unsqueeze(1)).abs() / size.unsqueeze(2)
+    center = (boxes[..., :2] + boxes[..., 2:]) / 2
+    size = (boxes[..., 2:] - boxes[..., :2]).clamp(min=MIN_RATIO)
+    distance = (center.unsqueeze(2) - center.unsqueeze(1)).abs() / size.unsqueeze(2)
     ratio = size.unsqueeze(1) / size.unsqueeze(2)
-    return torch.cat([distance.clamp(min=SMALLEST), ratio], -1).log()
+    return torch.cat([distance.clamp(min=MIN_RATIO), ratio], -1).log()
 
 
 class BoxGeometry(nn.Module):
-    """How much regions heed each other by where they are (Herdade et al. 2019, section 3.2).
+    """Geometric attention between regions (Herdade et al. 2019, section 3.2).
 
-    For each layer and head the weight of region n for region m is ReLU(W Emb(relation of m and n));
-    it multiplies the exponential of their score, so its logarithm is added to the score. The
-    embedding is of 64 sinusoids of 100 times the relations, and weights are at least 1e-6, as in
-    the authors' code.
+    Every layer and head has a weight matrix W_G. The attention of region m to region n is ::
+
+        omega_G(m, n) = ReLU(Emb(lambda(m, n)) W_G)
+        omega(m, n)   = omega_G(m, n) exp(omega_A(m, n)) / sum_l omega_G(m, l) exp(omega_A(m, l))
+
+    where omega_A are the scores of scaled dot-product attention, so log omega_G is added to the scores. As in
+    the authors' code, Emb consists of 64 sinusoids of 100 lambda, and omega_G is at least 1e-6.
 
     Args:
-        layers: of the encoder.
-        heads: of each layer.
+        layers: L, number of encoder layers.
+        heads: H, number of heads per layer.
     """
 
     def __init__(self, *, layers: int, heads: int) -> None:
@@ -59,7 +67,7 @@ class BoxGeometry(nn.Module):
         self.weight = nn.Linear(8 * FREQUENCIES, layers * heads)
 
     def forward(self, boxes: Float[Tensor, "B K 4"]) -> Float[Tensor, "B L H K K"]:
-        """Return what is added to the scores of every layer and head."""
-        embedding = sinusoids(100 * relations(boxes), FREQUENCIES, 1000.0).flatten(-2)
-        added: Tensor = self.weight(embedding).relu().clamp(min=1e-6).log()
-        return added.view(*added.shape[:3], *self.shape).permute(0, 3, 4, 1, 2)
+        """Return log omega_G for every layer and head."""
+        embedding = sinusoids(100 * box_displacements(boxes), FREQUENCIES, 1000.0).flatten(-2)
+        log_weights: Tensor = self.weight(embedding).relu().clamp(min=1e-6).log()
+        return log_weights.view(*log_weights.shape[:3], *self.shape).permute(0, 3, 4, 1, 2)

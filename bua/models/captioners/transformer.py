@@ -1,7 +1,7 @@
-"""A Transformer from regions to words.
+"""A Transformer captioner.
 
-Shapes: B images, N sequences an image, T words now, P words before, K regions (padded), D model, L
-layers, H heads, E = D / H, V vocabulary.
+Shapes: B images, N sequences per image, T new words, P earlier words, K regions (padded), D model,
+L layers, H heads, E = D / H, V vocabulary.
 """
 
 from typing import Any, NamedTuple
@@ -13,55 +13,56 @@ from torch import Tensor, nn
 from bua.models.captioners.base import Captioner, Step
 from bua.models.captioners.positional_encoding import BoxGeometry, sinusoids
 from bua.models.captioners.transformer_layers import DecoderLayer, EncoderLayer
-from bua.models.multihead import KeysAndValues
+from bua.models.multihead import KeyValues
 from bua.structures.region_batch import RegionBatch
 
 
 class TransformerRegions(NamedTuple):
-    """What every layer of the decoder attends to of the regions of a batch."""
+    """Keys and values of the encoded regions of a batch, for every decoder layer."""
 
     keys: Float[Tensor, "B L H K E"]
     values: Float[Tensor, "B L H K E"]
     mask: Bool[Tensor, "B K"]
 
-    def layer(self, n: int) -> KeysAndValues:
-        """Return what layer ``n`` attends to."""
-        return KeysAndValues(self.keys[:, n], self.values[:, n])
+    def layer(self, n: int) -> KeyValues:
+        """Return the keys and values of decoder layer ``n``."""
+        return KeyValues(self.keys[:, n], self.values[:, n])
 
 
 class TransformerState(NamedTuple):
-    """Keys and values (B, N, H, P, E) of the words so far, for each layer of the decoder."""
+    """Keys and values (B, N, H, P, E) of the words read so far, for every decoder layer."""
 
-    layers: tuple[KeysAndValues, ...]
+    layers: tuple[KeyValues, ...]
 
     @property
-    def words(self) -> int:
-        """How many words were read."""
+    def num_words(self) -> int:
+        """Number of words read so far, P."""
         return self.layers[0].keys.shape[3]
 
 
 class TransformerCaptioner(Captioner[TransformerRegions, TransformerState]):
-    """An encoder over regions and a decoder over words (Vaswani et al. 2017, section 3.1).
+    """A Transformer encoder over regions and decoder over words (Vaswani et al. 2017, section 3.1).
 
-    As self-critical.pytorch builds it: pre-norm layers, each half with a last norm; regions
-    projected, with ReLU and dropout; word vectors times sqrt(D) plus sinusoids of their positions;
-    matrices begin as Glorot's. Regions have no positions, so their order means nothing; with a
-    ``BoxGeometry`` the encoder is that of the Object Relation Transformer (Herdade et al. 2019).
+    As self-critical.pytorch builds it: layers are pre-norm, with a final norm after the encoder and after the
+    decoder; regions are projected, with ReLU and dropout; word vectors are multiplied by sqrt(D) and
+    sinusoids of their positions are added; matrices are initialized by Glorot's rule. Regions have no
+    positions, so their order does not matter. With a ``BoxGeometry`` the encoder is that of the Object
+    Relation Transformer (Herdade et al. 2019).
 
     Args:
-        feature_size: of a region.
+        feature_size: Size of a region feature.
         vocabulary_size: V.
-        model_size: D, a multiple of ``heads``, and even.
-        feed_forward_size: of the hidden layer between attentions.
-        layers: L, of the encoder and of the decoder.
+        model_size: D; must be even and a multiple of ``heads``.
+        feed_forward_size: Size of the hidden layer of the feed-forward networks.
+        layers: L, the number of encoder layers and of decoder layers.
         heads: H.
-        dropout: of attention weights, of what each half layer adds, and of word vectors.
-        region_dropout: of projected regions.
-        geometry: what boxes add to the scores of the encoder, or nothing.
+        dropout: Dropout of attention weights, of the output of every block and of word vectors.
+        region_dropout: Dropout of projected regions.
+        geometry: Geometric attention of the encoder; None for none.
 
     Raises:
-        ValueError: ``model_size`` is odd or not a multiple of ``heads``, or the geometry has other
-            layers or heads.
+        ValueError: If ``model_size`` is odd or not a multiple of ``heads``, or the geometry is for another
+            number of layers or heads.
     """
 
     def __init__(
@@ -79,10 +80,10 @@ class TransformerCaptioner(Captioner[TransformerRegions, TransformerState]):
     ) -> None:
         super().__init__()
         if model_size % 2:
-            raise ValueError(f"model_size is {model_size}; an even number is needed")
+            raise ValueError(f"model_size must be even, got {model_size}")
         if geometry and geometry.shape != (layers, heads):
             other = "{} layers of {} heads".format(*geometry.shape)
-            raise ValueError(f"the geometry is for {other}, not for {layers} of {heads}")
+            raise ValueError(f"geometry must be for {layers} layers of {heads} heads, got {other}")
         sizes = {"size": model_size, "hidden_size": feed_forward_size, "heads": heads}
         self.model_size, self.heads = model_size, heads
         self.encoder: Any = nn.ModuleList([EncoderLayer(**sizes, dropout=dropout) for _ in range(layers)])
@@ -98,32 +99,32 @@ class TransformerCaptioner(Captioner[TransformerRegions, TransformerState]):
         self.dropout, self.region_dropout = nn.Dropout(dropout), nn.Dropout(region_dropout)
 
     def encode(self, regions: RegionBatch) -> TransformerRegions:
-        """Let regions attend to regions, and compute what each layer of the decoder attends to."""
+        """Run the encoder, and compute the keys and values of its output for every decoder layer."""
         x = self.region_dropout(self.region(regions.features).relu())
         mask = regions.mask[:, None, None]
-        heeds = self.geometry(regions.boxes) if self.geometry else None
+        geometry = self.geometry(regions.boxes) if self.geometry else None
         for n, layer in enumerate(self.encoder):
-            x = layer(x, mask if heeds is None else heeds[:, n].masked_fill(~mask, -torch.inf))
+            x = layer(x, mask if geometry is None else geometry[:, n].masked_fill(~mask, -torch.inf))
         x = self.encoder_norm(x)
-        attended = [layer.regions.attended(x) for layer in self.decoder]
-        keys, values = (torch.stack(part, 1) for part in zip(*attended, strict=True))
+        key_values = [layer.regions.key_values(x) for layer in self.decoder]
+        keys, values = (torch.stack(part, 1) for part in zip(*key_values, strict=True))
         return TransformerRegions(keys, values, regions.mask)
 
-    def start(self, memory: TransformerRegions, sequences: int) -> TransformerState:
-        """Return the state of having read nothing."""
+    def init_state(self, memory: TransformerRegions, num_sequences: int) -> TransformerState:
+        """Return the keys and values of no words."""
         batch, layers, heads, _, size = memory.keys.shape
-        nothing = memory.keys.new_zeros(batch, sequences, heads, 0, size)
-        return TransformerState(tuple(KeysAndValues(nothing, nothing) for _ in range(layers)))
+        empty = memory.keys.new_zeros(batch, num_sequences, heads, 0, size)
+        return TransformerState(tuple(KeyValues(empty, empty) for _ in range(layers)))
 
-    def stepping(self, memory: TransformerRegions) -> Step[TransformerState]:
-        """Return the step over these regions; weights are those of the last layer, mean of its heads."""
+    def make_step(self, memory: TransformerRegions) -> Step[TransformerState]:
+        """Return the step function; its attention is that of the last layer, averaged over the heads."""
         last = len(self.decoder) - 1
-        there = memory.layer(last)
+        regions = memory.layer(last)
 
         def step(words: Tensor, state: TransformerState) -> tuple[Tensor, Tensor, TransformerState]:
-            out, looking, state = self._read(words.unsqueeze(2), memory, state)
-            weights = self.decoder[last].weights(looking, there, memory.mask)
-            return self.logits(out.squeeze(2)), weights.squeeze(2), state
+            out, query, state = self._decode(words.unsqueeze(2), memory, state)
+            attention = self.decoder[last].cross_attention_weights(query, regions, memory.mask)
+            return self.logits(out.squeeze(2)), attention.squeeze(2), state
 
         compiled: Step[TransformerState] = self._compiled(step)
         return compiled
@@ -132,24 +133,25 @@ class TransformerCaptioner(Captioner[TransformerRegions, TransformerState]):
         self,
         regions: RegionBatch,
         words: Int[Tensor, "B N T"],
-        where: Bool[Tensor, "B N T"] | None = None,
+        selected: Bool[Tensor, "B N T"] | None = None,
     ) -> Float[Tensor, "*S V"]:
-        """Return the logits of the word after each of ``words``, (B, N, T, V), or those ``where`` wanted."""
+        """Return the logits of the word after each of the given words."""
         memory = self._compiled(self.encode)(regions)
-        out, _, _ = self._compiled(self._read)(words, memory, self.start(memory, words.shape[1]))
-        logits: Tensor = self.logits(out if where is None else out[where])
+        state = self.init_state(memory, words.shape[1])
+        out, _, _ = self._compiled(self._decode)(words, memory, state)
+        logits: Tensor = self.logits(out if selected is None else out[selected])
         return logits
 
-    def _read(
+    def _decode(
         self, words: Int[Tensor, "B N T"], memory: TransformerRegions, state: TransformerState
     ) -> tuple[Float[Tensor, "B N T D"], Float[Tensor, "B N T D"], TransformerState]:
-        """Return what to say, what looked at the regions in the last layer, and the next state."""
-        places = (torch.arange(words.shape[2], device=words.device) + state.words).float()
-        position = sinusoids(places, self.model_size // 2, 10000.0)
-        x = self.dropout(self.word(words) * self.model_size**0.5 + position)
-        looking, layers = x, []
+        """Return the decoder's output, its last layer's input to cross-attention, and the next state."""
+        positions = (torch.arange(words.shape[2], device=words.device) + state.num_words).float()
+        encoding = sinusoids(positions, self.model_size // 2, 10000.0)
+        x = self.dropout(self.word(words) * self.model_size**0.5 + encoding)
+        query, layers = x, []
         for n, layer in enumerate(self.decoder):
-            looking, past = layer.recall(x, state.layers[n])
-            x = layer.look(looking, memory.layer(n), memory.mask)
-            layers.append(past)
-        return self.decoder_norm(x), looking, TransformerState(tuple(layers))
+            query, key_values = layer.self_attend(x, state.layers[n])
+            x = layer.cross_attend(query, memory.layer(n), memory.mask)
+            layers.append(key_values)
+        return self.decoder_norm(x), query, TransformerState(tuple(layers))

@@ -1,7 +1,7 @@
 """The Up-Down captioner as most reproductions build it.
 
-Shapes: B images, N sequences an image, K regions (padded), D region features, H state, A attention, G
-four gates of H, V vocabulary.
+Shapes: B images, N sequences per image, K regions (padded), H hidden state and projected regions,
+A attention, G = 4 H gates, V vocabulary.
 """
 
 from typing import NamedTuple
@@ -12,23 +12,29 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bua.models.attention import AdditiveAttention, masked_mean
-from bua.models.captioners.base import LstmWeights, Step, lstm
-from bua.models.captioners.recurrent import RecurrentCaptioner
-from bua.models.deferred_linear import deferred_linear
+from bua.models.captioners.recurrent import LstmWeights, RecurrentCaptioner, lstm
+from bua.models.deferred_linear import LinearMap, deferred_linear
 from bua.structures.region_batch import RegionBatch
 
 
 class UpDownRegions(NamedTuple):
-    """Regions of a batch, encoded once and attended at every step."""
+    """Encoded regions of a batch.
+
+    Attributes:
+        features: Region features v_i.
+        keys: W_va v_i of equation 3.
+        mean_gates: What v_mean adds to the gates of the attention LSTM, equation 2.
+        mask: True where a region is real, false on padding.
+    """
 
     features: Float[Tensor, "B K H"]
     keys: Float[Tensor, "B K A"]
-    gates: Float[Tensor, "B 1 G"]  # what the mean region adds to the gates of the first LSTM
+    mean_gates: Float[Tensor, "B 1 G"]
     mask: Bool[Tensor, "B K"]
 
 
 class UpDownState(NamedTuple):
-    """Hidden and cell state of the attention LSTM (1) and the language LSTM (2)."""
+    """Hidden and cell state of the attention LSTM (1) and of the language LSTM (2)."""
 
     h1: Float[Tensor, "B N H"]
     c1: Float[Tensor, "B N H"]
@@ -36,11 +42,43 @@ class UpDownState(NamedTuple):
     c2: Float[Tensor, "B N H"]
 
 
-class UpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
+class UpDownMaps(NamedTuple):
+    """Linear maps of the recurrence.
+
+    Attributes:
+        attention_lstm: [h2, h1] to the gates of the attention LSTM.
+        query: h1 to W_ha h1 of equation 3.
+        values: The vectors that attention averages: v_i, or what they add to the gates of the language LSTM.
+        region: Average of ``values`` to the gates of the language LSTM.
+        language_lstm: [h1, h2] to the gates of the language LSTM.
+        language_bias: Bias of the language LSTM.
+    """
+
+    attention_lstm: LinearMap
+    query: LinearMap
+    values: Tensor
+    region: LinearMap
+    language_lstm: LinearMap
+    language_bias: Tensor
+
+
+class UpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState, UpDownMaps]):
     """The Up-Down captioner (Anderson et al. 2018, section 3.2) as self-critical.pytorch builds it.
 
-    The first LSTM chooses where to look, the second what to say. Regions and their mean are
-    projected, with ReLU and dropout, before they are used.
+    The attention LSTM (1) decides where to look, the language LSTM (2) predicts the next word. For region
+    features v_i, their mean v_mean and the word with the one-hot vector Pi_t ::
+
+        x1_t    = [h2_(t-1), v_mean, W_e Pi_t]          (2)
+        h1_t    = LSTM1(x1_t, h1_(t-1))                 (1)
+        a_t,i   = w_a tanh(W_va v_i + W_ha h1_t)        (3)
+        alpha_t = softmax(a_t)                          (4)
+        v_hat_t = sum_i alpha_t,i v_i                   (5)
+        x2_t    = [v_hat_t, h1_t]                       (6)
+        h2_t    = LSTM2(x2_t, h2_(t-1))                 (1)
+        p_t     = softmax(W_p h2_t + b_p)               (7)
+
+    Unlike in the paper, v_i and v_mean are projections of the features, with ReLU and dropout, word vectors
+    have ReLU and dropout too, the output layer has dropout, and the attention has biases.
     """
 
     def __init__(
@@ -66,41 +104,59 @@ class UpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
         self.dropout = nn.Dropout(dropout)
 
     def encode(self, regions: RegionBatch) -> UpDownRegions:
-        """Project regions and mean, and compute what does not change from word to word."""
-        projected = self.dropout(self.region(regions.features).relu())
-        mean = self.dropout(self.mean(masked_mean(regions.features, regions.mask)).relu())
-        gates = F.linear(mean, self.attention_lstm.of["mean"])
-        return UpDownRegions(projected, self.key(projected), gates.unsqueeze(1), regions.mask)
+        """Compute the terms of equations 2, 3 and 5 that depend on the regions alone."""
+        v = self.dropout(self.region(regions.features).relu())
+        v_mean = self.dropout(self.mean(masked_mean(regions.features, regions.mask)).relu())
+        mean_gates = F.linear(v_mean, self.attention_lstm.weight_ih["mean"])
+        return UpDownRegions(v, self.key(v), mean_gates.unsqueeze(1), regions.mask)
 
-    def start(self, memory: UpDownRegions, sequences: int) -> UpDownState:
+    def init_state(self, memory: UpDownRegions, num_sequences: int) -> UpDownState:
         """Return zeros."""
-        zeros = memory.features.new_zeros(len(memory.features), sequences, self.hidden_size)
+        zeros = memory.features.new_zeros(len(memory.features), num_sequences, self.hidden_size)
         return UpDownState(zeros, zeros, zeros, zeros)
 
-    def _word_gates(self, words: Int[Tensor, "*S"]) -> Float[Tensor, "*S G"]:
+    def word_gates(self, words: Int[Tensor, "*S"]) -> Float[Tensor, "*S G"]:
+        """Return what W_e Pi_t and the bias add to the gates of the attention LSTM, equation 2."""
         vectors = self.dropout(self.word(words).relu())
-        return F.linear(vectors, self.attention_lstm.of["word"], self.attention_lstm.bias)
+        return F.linear(vectors, self.attention_lstm.weight_ih["word"], self.attention_lstm.bias)
 
-    def _cell(self, memory: UpDownRegions, reads: int) -> Step[UpDownState]:
-        first, second = self.attention_lstm, self.language_lstm
-        of_states = deferred_linear(torch.cat([first.of["language"], first.of_state], 1))
-        # a mean of products is the product of the mean: regions may pass the matrix before they are attended
-        early = reads > memory.features.shape[1]
-        regions = F.linear(memory.features, second.of["region"]) if early else memory.features
-        of_region = (lambda x: x) if early else deferred_linear(second.of["region"])
-        of_both = deferred_linear(torch.cat([second.of["attention"], second.of_state], 1))
-        bias, attend = second.bias, self.attention.over(memory.keys, memory.mask)
+    def prepare(self, memory: UpDownRegions, num_words: int) -> UpDownMaps:
+        """Return the linear maps of the recurrence, matrices that multiply together being concatenated."""
+        lstm1, lstm2 = self.attention_lstm, self.language_lstm
+        attention_lstm = deferred_linear(torch.cat([lstm1.weight_ih["language"], lstm1.weight_hh], 1))
+        # W sum_i(alpha_i v_i) = sum_i(alpha_i W v_i): multiply all regions or all v_hat, whichever are fewer
+        values = memory.features
+        region: LinearMap = _identity
+        if num_words > values.shape[1]:
+            values = F.linear(values, lstm2.weight_ih["region"])
+        else:
+            region = deferred_linear(lstm2.weight_ih["region"])
+        language_lstm = deferred_linear(torch.cat([lstm2.weight_ih["attention"], lstm2.weight_hh], 1))
+        return UpDownMaps(
+            attention_lstm, self.attention.make_query(), values, region, language_lstm, lstm2.bias
+        )
 
-        def advance(word_gates: Tensor, state: UpDownState) -> tuple[Tensor, Tensor, UpDownState]:
-            gates = word_gates + memory.gates + of_states(torch.cat([state.h2, state.h1], -1))
-            h1, c1 = lstm(gates, state.c1)
-            weights = attend(h1)
-            gates = of_region(torch.bmm(weights, regions)) + of_both(torch.cat([h1, state.h2], -1)) + bias
-            h2, c2 = lstm(gates, state.c2)
-            return weights, h2, UpDownState(h1, c1, h2, c2)
+    def recur(
+        self, word_gates: Float[Tensor, "B N G"], memory: UpDownRegions, maps: UpDownMaps, state: UpDownState
+    ) -> tuple[Float[Tensor, "B N K"], Float[Tensor, "B N H"], UpDownState]:
+        """Compute equations 1 to 6."""
+        # (2), (1): x1 = [h2, v_mean, W_e Pi], h1 = LSTM1(x1, h1)
+        gates = word_gates + memory.mean_gates + maps.attention_lstm(torch.cat([state.h2, state.h1], -1))
+        h1, c1 = lstm(gates, state.c1)
+        # (3), (4): a_i = w_a tanh(W_va v_i + W_ha h1), alpha = softmax(a)
+        alpha = self.attention(memory.keys, maps.query(h1), memory.mask)
+        # (5): v_hat = sum_i alpha_i v_i
+        v_hat = torch.bmm(alpha, maps.values)
+        # (6), (1): x2 = [v_hat, h1], h2 = LSTM2(x2, h2)
+        gates = maps.region(v_hat) + maps.language_lstm(torch.cat([h1, state.h2], -1)) + maps.language_bias
+        h2, c2 = lstm(gates, state.c2)
+        return alpha, h2, UpDownState(h1, c1, h2, c2)
 
-        return advance
-
-    def _logits(self, out: Float[Tensor, "*S H"], words: Int[Tensor, "*S"]) -> Float[Tensor, "*S V"]:
+    def predict(self, out: Float[Tensor, "*S H"], words: Int[Tensor, "*S"]) -> Float[Tensor, "*S V"]:
+        """Return the logits of equation 7, W_p h2 + b_p."""
         logits: Tensor = self.logits(self.dropout(out))
         return logits
+
+
+def _identity(x: Tensor) -> Tensor:
+    return x

@@ -1,8 +1,10 @@
 """The Up-Down captioner of the paper, as its authors released it.
 
-Shapes: B images, N sequences an image, K regions (padded), D region features, H state, A attention, G
-four gates of H, V vocabulary.
+Shapes: B images, N sequences per image, K regions (padded), D region features, H hidden state,
+A attention, G = 4 H gates, V vocabulary.
 """
+
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -10,25 +12,59 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bua.models.attention import AdditiveAttention, masked_mean
-from bua.models.captioners.base import Step, lstm
-from bua.models.captioners.recurrent import RecurrentCaptioner
+from bua.models.captioners.recurrent import RecurrentCaptioner, lstm
 from bua.models.captioners.updown import UpDownRegions, UpDownState
-from bua.models.deferred_linear import deferred_linear
+from bua.models.deferred_linear import LinearMap, deferred_linear
 from bua.structures.region_batch import RegionBatch
 
 
-class CaffeUpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
-    """The Up-Down captioner (Anderson et al. 2018, section 3.2, equations 1 to 6) as released in Caffe.
+class CaffeUpDownMaps(NamedTuple):
+    """Linear maps of the recurrence.
 
-    Features are used as they are, there is no dropout, the attention has no biases, and each LSTM
-    is one matrix and one bias: the state before stands once among its inputs. Weights begin at
-    N(0, 0.01) as released (smaller models need more), biases at 0, those of the forget gates at 1. On
-    the features of a grid this is the paper's ResNet baseline.
+    Attributes:
+        attention_lstm: [h2, h1] to the gates of the attention LSTM.
+        query: h1 to W_ha h1 of equation 3.
+        language_lstm: [h1, v_hat, h2] to the gates of the language LSTM, without their bias.
+    """
 
-    With ``fixed_words`` words are read and said by the same vectors, which do not learn, so that a word
-    which no caption has can be said for its likeness to others (Anderson et al. 2017, "Guided Open
-    Vocabulary Image Captioning with Constrained Beam Search", section 3.3): v = tanh(W h + b), and the
-    logit of a word is the product of v with its vector.
+    attention_lstm: LinearMap
+    query: LinearMap
+    language_lstm: LinearMap
+
+
+class CaffeUpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState, CaffeUpDownMaps]):
+    """The Up-Down captioner (Anderson et al. 2018, section 3.2) as its authors released it in Caffe.
+
+    The attention LSTM (1) decides where to look, the language LSTM (2) predicts the next word. For region
+    features v_i, their mean v_mean and the word with the one-hot vector Pi_t ::
+
+        x1_t    = [h2_(t-1), v_mean, W_e Pi_t]          (2)
+        h1_t    = LSTM1(x1_t, h1_(t-1))                 (1)
+        a_t,i   = w_a tanh(W_va v_i + W_ha h1_t)        (3)
+        alpha_t = softmax(a_t)                          (4)
+        v_hat_t = sum_i alpha_t,i v_i                   (5)
+        x2_t    = [v_hat_t, h1_t]                       (6)
+        h2_t    = LSTM2(x2_t, h2_(t-1))                 (1)
+        p_t     = softmax(W_p h2_t + b_p)               (7)
+
+    The features v_i are used without projection, there is no dropout, and the attention has no biases. Each
+    LSTM has one matrix for its inputs and its hidden state together, and one bias. Weights are drawn from
+    N(0, 0.01) as in the release (smaller models need a larger deviation), biases start at 0, those of the
+    forget gates at 1. With the features of a grid this is the ResNet baseline of the paper.
+
+    With ``fixed_words`` the input and the output layer share word vectors that are not trained, so that the
+    model can generate words of no training caption if they are similar to others (Anderson et al. 2017,
+    "Guided Open Vocabulary Image Captioning with Constrained Beam Search", section 3.3): the logit of a
+    word is the product of its vector with tanh(W_p h2_t + b_p).
+
+    Args:
+        feature_size: D.
+        vocabulary_size: V.
+        word_size: Size of word vectors.
+        hidden_size: H.
+        attention_size: A.
+        weight_std: Standard deviation of the initial weights.
+        fixed_words: Whether word vectors are fixed and shared with the output layer.
     """
 
     def __init__(
@@ -47,12 +83,11 @@ class CaffeUpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
         self.word = nn.Embedding(vocabulary_size, word_size)
         self.key = nn.Linear(feature_size, attention_size, bias=False)
         self.attention = AdditiveAttention(state_size=hidden_size, attention_size=attention_size, bias=False)
-        # the attention LSTM, in the parts that are known at different times; states: language, attention
+        # the matrix of the attention LSTM in three parts, as its inputs are known at different times
         self.from_word = nn.Linear(word_size, 4 * hidden_size)
         self.from_mean = nn.Linear(feature_size, 4 * hidden_size, bias=False)
-        self.from_states = nn.Linear(2 * hidden_size, 4 * hidden_size, bias=False)
-        # inputs: new attention state, attended region, language state
-        self.language_lstm = nn.Linear(2 * hidden_size + feature_size, 4 * hidden_size)
+        self.from_states = nn.Linear(2 * hidden_size, 4 * hidden_size, bias=False)  # [h2, h1]
+        self.language_lstm = nn.Linear(2 * hidden_size + feature_size, 4 * hidden_size)  # [h1, v_hat, h2]
         self.fixed_words = fixed_words
         self.logits = nn.Linear(hidden_size, word_size if fixed_words else vocabulary_size)
         for name, parameter in self.named_parameters():
@@ -65,37 +100,48 @@ class CaffeUpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState]):
         self.word.weight.requires_grad_(not fixed_words)
 
     def encode(self, regions: RegionBatch) -> UpDownRegions:
-        """Compute keys, and what the mean of the real regions adds to the first LSTM."""
-        gates = self.from_mean(masked_mean(regions.features, regions.mask))
-        return UpDownRegions(regions.features, self.key(regions.features), gates.unsqueeze(1), regions.mask)
+        """Compute the terms of equations 2, 3 and 5 that depend on the regions alone."""
+        v, mask = regions.features, regions.mask
+        mean_gates = self.from_mean(masked_mean(v, mask))
+        return UpDownRegions(v, self.key(v), mean_gates.unsqueeze(1), mask)
 
-    def start(self, memory: UpDownRegions, sequences: int) -> UpDownState:
+    def init_state(self, memory: UpDownRegions, num_sequences: int) -> UpDownState:
         """Return zeros."""
-        zeros = memory.features.new_zeros(len(memory.features), sequences, self.hidden_size)
+        zeros = memory.features.new_zeros(len(memory.features), num_sequences, self.hidden_size)
         return UpDownState(zeros, zeros, zeros, zeros)
 
-    def _word_gates(self, words: Int[Tensor, "*S"]) -> Float[Tensor, "*S G"]:
+    def word_gates(self, words: Int[Tensor, "*S"]) -> Float[Tensor, "*S G"]:
+        """Return what W_e Pi_t and the bias add to the gates of the attention LSTM, equation 2."""
         gates: Tensor = self.from_word(self.word(words))
         return gates
 
-    def _cell(self, memory: UpDownRegions, reads: int) -> Step[UpDownState]:
-        of_states, of_all = (
-            deferred_linear(self.from_states.weight),
-            deferred_linear(self.language_lstm.weight),
-        )
-        bias, attend = self.language_lstm.bias, self.attention.over(memory.keys, memory.mask)
+    def prepare(self, memory: UpDownRegions, num_words: int) -> CaffeUpDownMaps:
+        """Return the linear maps of the recurrence."""
+        attention_lstm = deferred_linear(self.from_states.weight)
+        language_lstm = deferred_linear(self.language_lstm.weight)
+        return CaffeUpDownMaps(attention_lstm, self.attention.make_query(), language_lstm)
 
-        def advance(word_gates: Tensor, state: UpDownState) -> tuple[Tensor, Tensor, UpDownState]:
-            gates = word_gates + memory.gates + of_states(torch.cat([state.h2, state.h1], -1))
-            h1, c1 = lstm(gates, state.c1)
-            weights = attend(h1)
-            attended = torch.bmm(weights, memory.features)
-            gates = of_all(torch.cat([h1, attended, state.h2], -1)) + bias
-            h2, c2 = lstm(gates, state.c2)
-            return weights, h2, UpDownState(h1, c1, h2, c2)
+    def recur(
+        self,
+        word_gates: Float[Tensor, "B N G"],
+        memory: UpDownRegions,
+        maps: CaffeUpDownMaps,
+        state: UpDownState,
+    ) -> tuple[Float[Tensor, "B N K"], Float[Tensor, "B N H"], UpDownState]:
+        """Compute equations 1 to 6."""
+        # (2), (1): x1 = [h2, v_mean, W_e Pi], h1 = LSTM1(x1, h1)
+        gates = word_gates + memory.mean_gates + maps.attention_lstm(torch.cat([state.h2, state.h1], -1))
+        h1, c1 = lstm(gates, state.c1)
+        # (3), (4): a_i = w_a tanh(W_va v_i + W_ha h1), alpha = softmax(a)
+        alpha = self.attention(memory.keys, maps.query(h1), memory.mask)
+        # (5): v_hat = sum_i alpha_i v_i
+        v_hat = torch.bmm(alpha, memory.features)
+        # (6), (1): x2 = [v_hat, h1], h2 = LSTM2(x2, h2)
+        gates = maps.language_lstm(torch.cat([h1, v_hat, state.h2], -1)) + self.language_lstm.bias
+        h2, c2 = lstm(gates, state.c2)
+        return alpha, h2, UpDownState(h1, c1, h2, c2)
 
-        return advance
-
-    def _logits(self, out: Float[Tensor, "*S H"], words: Int[Tensor, "*S"]) -> Float[Tensor, "*S V"]:
+    def predict(self, out: Float[Tensor, "*S H"], words: Int[Tensor, "*S"]) -> Float[Tensor, "*S V"]:
+        """Return the logits of equation 7, W_p h2 + b_p, or those of ``fixed_words``."""
         logits: Tensor = self.logits(out)
         return F.linear(logits.tanh(), self.word.weight) if self.fixed_words else logits

@@ -1,6 +1,6 @@
-"""From what is known of question and image to logits of answers.
+"""Classifiers over answers.
 
-Shapes: B questions, H hidden, C answers, W text, I image.
+Shapes: B questions, H hidden, C answers, S vector of an answer.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from bua.models.layers import GatedTanh, weight_norm_linear
 
 
 class Classifier(nn.Sequential):
-    """Two weight-normed layers with ReLU and dropout between them."""
+    """Two weight-normalized linear layers with ReLU and dropout in between."""
 
     def __init__(self, in_size: int, hidden_size: int, answers: int, dropout: float) -> None:
         super().__init__(
@@ -25,14 +25,20 @@ class Classifier(nn.Sequential):
 
 
 class TwoStreamClassifier(nn.Module):
-    """W_text f_text(h) + W_image f_image(h), each f a gated tanh (Teney et al. 2018, section 3.6).
+    """W_text f_text(h) + W_image f_image(h) with gated tanh layers f (Teney et al. 2018, section 3.6).
 
-    A row of W_text is the word vector of an answer, one of W_image the features of images of it; both
-    are learnt on from there, more slowly than the rest.
+    The rows of W_text can be initialized with word vectors of the answers, those of W_image with features of
+    images of the answers. Both are fine-tuned with smaller learning rates than the other parameters.
+
+    Args:
+        in_size: H.
+        answers: C.
+        text_size: Size of the word vectors.
+        image_size: Size of the image features.
     """
 
-    #: What the learning rate of a parameter is multiplied with.
-    rates: Mapping[str, float] = {"text.weight": 0.5, "image.weight": 0.01}
+    #: Factors of the learning rate, by parameter.
+    lr_multipliers: Mapping[str, float] = {"text.weight": 0.5, "image.weight": 0.01}
 
     def __init__(self, *, in_size: int, answers: int, text_size: int, image_size: int) -> None:
         super().__init__()
@@ -41,16 +47,16 @@ class TwoStreamClassifier(nn.Module):
         self.image = nn.Linear(image_size, answers, bias=False)
 
     @torch.no_grad()
-    def begin(self, which: str, rows: Float[Tensor, "C S"], known: Bool[Tensor, " C"]) -> None:
-        """Begin with known vectors of answers; the others stay as they are.
+    def init_vectors(self, stream: str, vectors: Float[Tensor, "C S"], known: Bool[Tensor, " C"]) -> None:
+        """Initialize one stream with vectors of the answers.
 
         Args:
-            which: "text" or "image".
-            rows: the vectors.
-            known: of which answers there is one.
+            stream: "text" or "image".
+            vectors: One row per answer.
+            known: True where an answer has a vector; the rows of other answers are left as they are.
         """
-        weight = {"text": self.text, "image": self.image}[which].weight
-        weight[known] = rows[known].to(weight)
+        weight = {"text": self.text, "image": self.image}[stream].weight
+        weight[known] = vectors[known].to(weight)
 
     def forward(self, x: Float[Tensor, "B H"]) -> Float[Tensor, "B C"]:
         """Return the logits of the answers."""

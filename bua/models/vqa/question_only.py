@@ -1,4 +1,4 @@
-"""The baseline that answers without looking.
+"""The baseline that answers from the question alone.
 
 Shapes: B questions, T words (padded), K regions (padded), C answers.
 """
@@ -14,7 +14,20 @@ from bua.structures.region_batch import RegionBatch
 
 
 class QuestionOnlyVQAModel(nn.Module):
-    """The baseline that answers without looking."""
+    """The baseline that does not see the image: the Up-Down VQA model without its image half.
+
+    For the question encoding q, with weight-normalized layers f with ReLU ::
+
+        h    = f_q(q)
+        p(y) = sigmoid(W_o f_o(h))
+
+    Args:
+        vocabulary_size: Number of words of questions.
+        answers: C.
+        word_size: Size of word vectors.
+        hidden_size: Size of q and h.
+        dropout: Dropout of f_o(h).
+    """
 
     def __init__(
         self, *, vocabulary_size: int, answers: int, word_size: int, hidden_size: int, dropout: float
@@ -29,6 +42,7 @@ class QuestionOnlyVQAModel(nn.Module):
     def forward(
         self, regions: RegionBatch, words: Int[Tensor, "B T"]
     ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B K"]]:
-        """Return logits of the answers, and weights that are equal, as no region was looked at."""
-        logits = self.classifier(self.question(self.encoder(words)))
+        """Return the logits of the answers, and equal weights of the regions in place of attention."""
+        q = self.encoder(words)
+        logits = self.classifier(self.question(q))
         return logits, uniform_weights(regions.mask).to(logits)

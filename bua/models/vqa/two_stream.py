@@ -17,19 +17,26 @@ from bua.structures.region_batch import RegionBatch
 
 
 class TwoStreamVQAModel(nn.Module):
-    """The model of Teney et al. 2018, which won the VQA challenge of 2017.
+    """The model of Teney et al. 2018 (sections 3.2 to 3.6), which won the VQA challenge of 2017.
 
-    Gated tanh everywhere, regions of unit length, and a classifier of two streams that can begin with
-    what words and images say of the answers.
+    For the question encoding q and region features v_i of unit length, every f being a gated tanh layer ::
+
+        a_i   = w_a f_a([v_i, q])
+        alpha = softmax(a)
+        v_hat = sum_i alpha_i v_i
+        h     = f_q(q) * f_v(v_hat)
+        p(y)  = sigmoid(W_text f_text(h) + W_image f_image(h))
+
+    W_text and W_image can be initialized with word vectors and image features of the answers.
 
     Args:
-        feature_size: of a region.
-        vocabulary_size: of the words of questions.
+        feature_size: Size of a region feature.
+        vocabulary_size: Number of words of questions.
         answers: C.
-        word_size: of word vectors, of words and of answers.
-        image_size: of what images say of answers.
-        hidden_size: of the question and of all that is multiplied.
-        counter: adds what it counts, or nothing.
+        word_size: Size of the word vectors of questions and answers.
+        image_size: Size of the image features of answers.
+        hidden_size: Size of q and h.
+        counter: Counting module whose features are added to h; None for none.
     """
 
     def __init__(
@@ -65,7 +72,8 @@ class TwoStreamVQAModel(nn.Module):
     def forward(
         self, regions: RegionBatch, words: Int[Tensor, "B T"]
     ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B K"]]:
-        """Return logits of the answers and the weights of the regions."""
+        """Return the logits of the answers and the attention alpha."""
+        q = self.encoder(words)
         unit = regions._replace(features=F.normalize(regions.features, dim=-1))
-        seen, weights = self.glimpse(unit, self.encoder(words))
-        return self.classifier(seen), weights
+        h, alpha = self.glimpse(unit, q)
+        return self.classifier(h), alpha

@@ -1,4 +1,4 @@
-"""The Up-Down VQA model and its reimplementations: one glimpse at the regions.
+"""The Up-Down VQA model and its reimplementations.
 
 Shapes: B questions, T words (padded), K regions (padded), D region features, H hidden, C answers.
 """
@@ -8,22 +8,28 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bua.models.attention import masked_softmax
-from bua.models.layers import Layers, WeightNormLayers
+from bua.models.layers import LayerFactory, WeightNormLayers
 from bua.models.vqa.classifier import Classifier
-from bua.models.vqa.counting import Counter, Counts
+from bua.models.vqa.counting import Counter, CountLayer
 from bua.models.vqa.question_encoder import QuestionEncoder
 from bua.structures.region_batch import RegionBatch
 
 
 class Glimpse(nn.Module):
-    """Question and attended region, each through a layer, multiplied (Anderson et al. 2018, section 3.3).
+    """One attention over the regions and its fusion with the question (Anderson et al. 2018, section 3.3).
+
+    For the question encoding q and region features v_i, with the scores a_i of an attention module ::
+
+        alpha = softmax(a)                  (4)
+        v_hat = sum_i alpha_i v_i           (5)
+        h     = f_q(q) * f_v(v_hat)         (16)
 
     Args:
-        feature_size: of a region.
-        hidden_size: of the question and of what comes out.
-        attention: gives scores of regions.
-        layers: what it is made of.
-        counter: what it counts is added, or nothing is.
+        feature_size: D.
+        hidden_size: H, the size of q and h.
+        attention: Computes the attention scores from region features and q.
+        layers: Kind of layers that f_q and f_v are.
+        counter: Counting module whose features are added to h; None for none.
     """
 
     def __init__(
@@ -32,44 +38,56 @@ class Glimpse(nn.Module):
         feature_size: int,
         hidden_size: int,
         attention: nn.Module,
-        layers: Layers,
+        layers: LayerFactory,
         counter: Counter | None,
     ) -> None:
         super().__init__()
         self.attention = attention
         self.question = layers.nonlinear(hidden_size, hidden_size)
         self.region = layers.nonlinear(feature_size, hidden_size)
-        self.counts = Counts(counter, hidden_size) if counter else None
+        self.counts = CountLayer(counter, hidden_size) if counter else None
 
     def forward(
         self, regions: RegionBatch, question: Float[Tensor, "B H"]
     ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B K"]]:
-        """Return what was seen, and the weights of the regions."""
+        """Return h and the attention alpha."""
+        # (4): alpha = softmax(a)
         scores = self.attention(regions.features, question)
-        weights = masked_softmax(scores, regions.mask)
-        attended = torch.einsum("bk,bkd->bd", weights, regions.features)
-        seen: Tensor = self.question(question) * self.region(attended)
-        return seen if self.counts is None else seen + self.counts(regions, scores), weights
+        alpha = masked_softmax(scores, regions.mask)
+        # (5): v_hat = sum_i alpha_i v_i
+        v_hat = torch.einsum("bk,bkd->bd", alpha, regions.features)
+        # (16): h = f_q(q) * f_v(v_hat)
+        h: Tensor = self.question(question) * self.region(v_hat)
+        return h if self.counts is None else h + self.counts(regions, scores), alpha
 
 
 class UpDownVQAModel(nn.Module):
-    """The Up-Down VQA model (Anderson et al. 2018, section 3.3) in its most copied form.
+    """The Up-Down VQA model (Anderson et al. 2018, section 3.3) and its reimplementations.
 
-    One glimpse; question and attended region, each through a weight-normed layer with ReLU, are
-    multiplied; scores are logits of independent sigmoids. With ``MeanPooling`` as its attention it
-    is the baseline that looks everywhere alike.
+    For the question encoding q and region features v_i ::
+
+        a_i   = w_a f_a([v_i, q])           (15)
+        alpha = softmax(a)                  (4)
+        v_hat = sum_i alpha_i v_i           (5)
+        h     = f_q(q) * f_v(v_hat)         (16)
+        p(y)  = sigmoid(W_o f_o(h))         (17)
+
+    In the paper every f is a gated tanh layer (equations 12 to 14); the most common reimplementations have
+    weight-normalized linear layers with ReLU. ``ConcatAttention`` is equation 15, ``ProductAttention`` its
+    usual replacement, and ``MeanPooling`` gives a baseline without attention. f_o and W_o are always
+    weight-normalized, with ReLU.
 
     Args:
-        feature_size: of a region.
-        vocabulary_size: of the words of questions.
+        feature_size: D.
+        vocabulary_size: Number of words of questions.
         answers: C.
-        word_size: of word vectors.
-        hidden_size: of the question and of all that is multiplied.
-        dropout: of the classifier.
-        attention: gives scores of regions.
-        layers: what it is made of.
-        cell: of the question's encoder: gru or lstm.
-        counter: adds what it counts, or nothing.
+        word_size: Size of word vectors.
+        hidden_size: H, the size of q and h; f_o has 2 H outputs.
+        dropout: Dropout of f_o(h).
+        attention: Computes the attention scores a_i.
+        layers: Kind of layers that f_q and f_v are; weight-normalized with ReLU by default.
+        cell: Recurrent cell of the question encoder, "gru" or "lstm".
+        counter: Counting module whose features are added to h; None for none.
     """
 
     def __init__(
@@ -82,7 +100,7 @@ class UpDownVQAModel(nn.Module):
         hidden_size: int,
         dropout: float,
         attention: nn.Module,
-        layers: Layers | None = None,
+        layers: LayerFactory | None = None,
         cell: str = "gru",
         counter: Counter | None = None,
     ) -> None:
@@ -102,6 +120,7 @@ class UpDownVQAModel(nn.Module):
     def forward(
         self, regions: RegionBatch, words: Int[Tensor, "B T"]
     ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B K"]]:
-        """Return logits of the answers and the weights of the regions."""
-        seen, weights = self.glimpse(regions, self.encoder(words))
-        return self.classifier(seen), weights
+        """Return the logits W_o f_o(h) of the answers and the attention alpha."""
+        q = self.encoder(words)
+        h, alpha = self.glimpse(regions, q)
+        return self.classifier(h), alpha

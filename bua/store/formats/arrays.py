@@ -1,7 +1,7 @@
-"""Reading ``.npy`` and ``.npz`` files of others: arrays of numbers, and plain values in object arrays.
+"""Read untrusted ``.npy`` and ``.npz`` files: arrays of numbers, and plain values in object arrays.
 
-Numpy would run what a pickled object array asks for; here such arrays go through
-``bua.store.pickles``, which runs nothing.
+Numpy would execute whatever a pickled object array contains; here such arrays are read with
+``bua.store.pickles``, which executes nothing.
 """
 
 import io
@@ -14,162 +14,184 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
-from bua.store.formats.item import InvalidImageError
+from bua.store.formats.source import InvalidImageError
 from bua.store.pickles import load_pickle
 
-#: No array of one image is larger.
-_LARGEST = 2**31
-_BROKEN = (OSError, ValueError, EOFError, LookupError, RuntimeError, zipfile.BadZipFile, zlib.error)
+#: Upper limit for the size of an array of one image.
+_MAX_BYTES = 2**31
+_READ_ERRORS = (OSError, ValueError, EOFError, LookupError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def read_npy(path: Path) -> NDArray[Any]:
     """Return the array of a ``.npy`` file.
 
     Raises:
-        InvalidImageError: it is missing or damaged, or holds what is not plain.
+        InvalidImageError: If the file is missing or damaged, or contains more than plain values.
     """
     try:
         with open(path, "rb") as file:
-            return _array(file)
+            return _read_array(file)
     except FileNotFoundError:
-        raise InvalidImageError(f"there is no {path.name}") from None
+        raise InvalidImageError(f"file {path.name} does not exist") from None
     except InvalidImageError:
         raise
-    except _BROKEN as error:
+    except _READ_ERRORS as error:
         raise InvalidImageError(f"{path.name} is not a readable .npy file ({error})") from None
 
 
 def read_npz(path: Path, *names: str) -> dict[str, NDArray[Any]]:
-    """Return those of the named arrays of a ``.npz`` file that it has; all if none is named.
+    """Return arrays of a ``.npz`` file by name.
+
+    Args:
+        path: File to read.
+        *names: Names of the arrays to return if the file has them; by default all its arrays.
 
     Raises:
-        InvalidImageError: it is missing or damaged, or holds what is not plain.
+        InvalidImageError: If the file is missing or damaged, or contains more than plain values.
     """
-    found = {}
+    arrays = {}
     try:
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
                 name = info.filename.removesuffix(".npy")
                 if names and name not in names:
                     continue
-                if info.file_size > _LARGEST:
+                if info.file_size > _MAX_BYTES:
                     raise InvalidImageError(
-                        f"{name} has {info.file_size:,} bytes, more than any array of an image"
+                        f"{name} has {info.file_size:,} bytes, more than the limit of {_MAX_BYTES:,}"
                     )
                 with archive.open(info) as file:
-                    found[name] = _array(file)
+                    arrays[name] = _read_array(file)
     except FileNotFoundError:
-        raise InvalidImageError(f"there is no {path.name}") from None
+        raise InvalidImageError(f"file {path.name} does not exist") from None
     except InvalidImageError:
         raise
-    except _BROKEN as error:
+    except _READ_ERRORS as error:
         raise InvalidImageError(f"not a readable .npz file ({error})") from None
-    return found
+    return arrays
 
 
-def _array(file: IO[bytes]) -> NDArray[Any]:
+def _read_array(file: IO[bytes]) -> NDArray[Any]:
     version = np.lib.format.read_magic(file)
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in read:
-        raise ValueError(f"version {version} of its format")
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"version {version} of the .npy format is not supported")
     try:
-        shape, fortran, kind = read[version](file)
-    except Exception as error:  # numpy parses the head as Python and lets every kind of error out
-        raise ValueError(f"its head cannot be read: {str(error)!r:.80}") from None
-    if kind.hasobject:
-        found = plain(file.read(_LARGEST))
-        if not isinstance(found, np.ndarray):
-            raise ValueError("an object that is not an array")
-        return found
+        shape, fortran, dtype = readers[version](file)
+    except Exception as error:  # numpy parses the header as Python and lets any kind of error escape
+        raise ValueError(f"its header cannot be read: {str(error)!r:.80}") from None
+    if dtype.hasobject:
+        value = load_plain_pickle(file.read(_MAX_BYTES))
+        if not isinstance(value, np.ndarray):
+            raise ValueError("its content is not an array")
+        return value
     count = int(np.prod([int(n) for n in shape], dtype=object)) if shape else 1
-    if kind.kind not in "biufSU" or not 0 <= count * kind.itemsize <= _LARGEST:
-        raise ValueError(f"an array {shape} of {kind}")
-    content = file.read(count * kind.itemsize)
-    if len(content) != count * kind.itemsize:
-        raise EOFError(f"{len(content)} bytes, {count * kind.itemsize} are needed")
-    array: NDArray[Any] = np.frombuffer(content, kind).reshape(shape, order="F" if fortran else "C")
+    if dtype.kind not in "biufSU" or not 0 <= count * dtype.itemsize <= _MAX_BYTES:
+        raise ValueError(f"an array of shape {shape} and type {dtype} is not supported")
+    content = file.read(count * dtype.itemsize)
+    if len(content) != count * dtype.itemsize:
+        raise EOFError(f"{len(content)} bytes, but {count * dtype.itemsize} are needed")
+    array: NDArray[Any] = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
     return array
 
 
-def plain(content: bytes) -> Any:
+def load_plain_pickle(content: bytes) -> Any:
     """Return the content of a pickle of plain values.
 
     Raises:
-        InvalidImageError: it is damaged, or holds anything else.
+        InvalidImageError: If the pickle is damaged or contains anything else.
     """
     try:
-        return load_pickle(io.BytesIO(content), "a pickle")
+        return load_pickle(io.BytesIO(content), "pickled value")
     except InputError as error:
-        raise InvalidImageError(str(error).replace("a pickle: ", "a pickle in it ", 1)) from None
+        raise InvalidImageError(str(error)) from None
 
 
-def numbers(value: Any, what: str) -> NDArray[Any]:
-    """Return what should be an array of numbers as one.
+def as_numbers(value: Any, name: str) -> NDArray[Any]:
+    """Return a value as an array of numbers.
+
+    Args:
+        value: Value to convert.
+        name: Name of the value, for messages.
 
     Raises:
-        InvalidImageError: it is something else.
+        InvalidImageError: If the value is not an array of numbers.
     """
     try:
         array = np.asarray(value)
     except ValueError:
-        raise InvalidImageError(f"{what} has rows of different lengths") from None
+        raise InvalidImageError(f"{name} has rows of different lengths") from None
     if array.dtype.kind not in "biuf":
-        raise InvalidImageError(f"{what} is of {array.dtype}, numbers are needed")
+        raise InvalidImageError(f"{name} must have a numeric type, got {array.dtype}")
     return array
 
 
-def number(value: Any, what: str) -> int:
-    """Return a whole number that stands alone, or in an array of one.
+def as_int(value: Any, name: str) -> int:
+    """Return an integer from a number or an array with one element.
+
+    Args:
+        value: Value to convert.
+        name: Name of the value, for messages.
 
     Raises:
-        InvalidImageError: it is not a whole number.
+        InvalidImageError: If the value is not an integer.
     """
-    values = numbers(value, what)
+    values = as_numbers(value, name)
     if values.size != 1 or not np.isfinite(values).all() or values.item() != int(values.item()):
-        raise InvalidImageError(f"{what} is {values.tolist()!r:.60}, a whole number is needed")
+        raise InvalidImageError(f"{name} must be an integer, got {values.tolist()!r:.60}")
     return int(values.item())
 
 
-def mapping(array: NDArray[Any] | Any, what: str) -> dict[str, Any]:
-    """Return a dictionary that stands alone in an array of objects.
+def as_dict(array: NDArray[Any] | Any, name: str) -> dict[str, Any]:
+    """Return a dictionary from an object array with one element, or from the dictionary itself.
+
+    Args:
+        array: Value to convert.
+        name: Name of the value, for messages.
 
     Raises:
-        InvalidImageError: it is something else.
+        InvalidImageError: If the value is not a dictionary.
     """
     value = array.item() if isinstance(array, np.ndarray) and array.size == 1 else array
     if not isinstance(value, dict):
-        raise InvalidImageError(f"{what} is {type(value).__name__}, a dictionary is needed")
+        raise InvalidImageError(f"{name} must be a dictionary, got {type(value).__name__}")
     return value
 
 
-def upright(features: NDArray[Any], count: int | None, columns_first: bool) -> NDArray[Any]:
-    """Return features as (n, D), also where they lie as (D, n).
+def orient_features(features: NDArray[Any], count: int | None, transposed: bool) -> NDArray[Any]:
+    """Return features of shape (n, D) or (D, n) as (n, D).
 
     Args:
-        features: two dimensions, or with one of size 1 before them.
-        count: number of regions, where the file tells it.
-        columns_first: what the format says, for files that do not tell it.
+        features: Features of two dimensions, or of three of which the first is 1.
+        count: Number of regions n, by which the layout is recognized; ``None`` if it is unknown.
+        transposed: Whether the format stores (D, n), used if ``count`` is unknown.
 
     Raises:
-        InvalidImageError: they can be read both ways, or neither has the right number.
+        InvalidImageError: If the layout is ambiguous, or neither dimension equals ``count``.
     """
     if features.ndim == 3 and features.shape[0] == 1:
         features = features[0]
     if features.ndim != 2:
-        raise InvalidImageError(f"features are {features.shape}, two dimensions are needed")
+        raise InvalidImageError(f"features must have two dimensions, got shape {features.shape}")
     if count is None:
-        return features.T if columns_first else features
+        return features.T if transposed else features
     first, second = features.shape
     if first == count == second:
         raise InvalidImageError(
-            f"features are {first} x {second} for {count} regions: they can be read both ways"
+            f"features of shape {first} x {second} for {count} regions are ambiguous: (n, D) or (D, n)"
         )
     if count not in (first, second):
-        raise InvalidImageError(f"features are {first} x {second}, neither is {count} regions")
+        raise InvalidImageError(
+            f"features of shape {first} x {second} do not match the number of regions, {count}"
+        )
     return features if first == count else features.T
 
 
-def members(folder: Path, suffix: str) -> list[tuple[str, Path]]:
-    """List the files of a folder and of those below it: path below the folder without suffix, and path."""
+def list_files(folder: Path, suffix: str) -> list[tuple[str, Path]]:
+    """List the files with a suffix in a folder and its subfolders.
+
+    Returns:
+        Relative path without the suffix, and full path, of each file.
+    """
     paths = sorted(folder.rglob(f"*{suffix}"))
     return [(p.relative_to(folder).as_posix().removesuffix(suffix), p) for p in paths if p.is_file()]

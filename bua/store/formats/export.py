@@ -1,4 +1,4 @@
-"""What every writer of a foreign format shares: its input, and files that appear only when whole."""
+"""Common parts of the writers of foreign formats: their input, and output that appears only when complete."""
 
 import contextlib
 import os
@@ -12,19 +12,20 @@ from typing import Any
 import numpy as np
 
 from bua.errors import InputError
-from bua.io.atomic import sync_folder
-from bua.store.reader import FeatureStore, ImageId
+from bua.io.files import sync_folder
+from bua.store.reader import FeatureStore
+from bua.structures.annotations import ImageId
 from bua.structures.regions import Regions
 
 
 @dataclass(frozen=True)
 class Export:
-    """A store to write in a foreign format.
+    """A store to be written in a foreign format.
 
     Attributes:
-        store: what to write.
-        out: file or folder to make.
-        report: takes a line for the user.
+        store: Store to write.
+        out: File or folder to create.
+        report: Called with a line for the user.
     """
 
     store: FeatureStore
@@ -33,11 +34,11 @@ class Export:
 
     @property
     def columns(self) -> frozenset[str]:
-        """Names of the columns of the store."""
+        """Return the names of the columns of the store."""
         return frozenset(self.store[self.store.image_ids[0]].arrays())
 
     def images(self) -> Iterator[tuple[ImageId, Regions]]:
-        """Yield ids and regions in the order of the store, features as float32, arrays of their own."""
+        """Yield image ids and regions in the order of the store, as copies with float32 features."""
         for image in self.store:
             regions = self.store[image]
             arrays: dict[str, Any] = {name: np.array(array) for name, array in regions.arrays().items()}
@@ -45,28 +46,35 @@ class Export:
             yield image, replace(regions, **arrays)
 
     def class_count(self) -> int:
-        """Return the number of classes, background not counted: of names, or as far as ids go."""
+        """Return the number of class names, or else one more than the largest class id; no background."""
         if self.store.metadata.class_names:
             return len(self.store.metadata.class_names)
-        ids = (self.store[image].class_id for image in self.store)
-        return max((int(found.max()) + 1 for found in ids if found is not None), default=0)
+        class_ids = (self.store[image].class_id for image in self.store)
+        return max((int(ids.max()) + 1 for ids in class_ids if ids is not None), default=0)
 
-    def reserve(self, row_bytes: float) -> None:
-        """Raise ``InputError`` unless so many bytes a region can be written beside ``out``."""
+    def check_free_space(self, row_bytes: float) -> None:
+        """Check that the disk has room for the export.
+
+        Args:
+            row_bytes: Size of a region in the format, in bytes.
+
+        Raises:
+            InputError: If the export would not fit on the disk of ``out`` or exceed the limit of a file.
+        """
         needed = int(self.store.counts().sum() * row_bytes) + 2**20
         limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
         free = shutil.disk_usage(self.out.parent).free
         allowed = free if limit == resource.RLIM_INFINITY else min(free, limit)
         if needed + 2**20 > allowed:
-            raise InputError(f"{self.out}: needs about {needed:,} bytes, {allowed:,} can be written there")
+            raise InputError(f"{self.out}: needs about {needed:,} bytes, but only {allowed:,} can be written")
 
 
 @contextlib.contextmanager
-def new_files(*outs: Path) -> Iterator[tuple[Path, ...]]:
-    """Give a place to write for each file or folder; when done, sync and rename, the first one last.
+def atomic_files(*outs: Path) -> Iterator[tuple[Path, ...]]:
+    """Yield a temporary path for each file or folder; at the end, sync them and rename the first one last.
 
     Raises:
-        InputError: they cannot be written.
+        InputError: If they cannot be written.
     """
     partials = tuple(out.with_name(f"{out.name}.partial") for out in outs)
     try:
@@ -90,16 +98,16 @@ def new_files(*outs: Path) -> Iterator[tuple[Path, ...]]:
 
 
 @contextlib.contextmanager
-def new_folders(*outs: Path) -> Iterator[tuple[Path, ...]]:
-    """Like ``new_files`` for folders, which are there to write into."""
-    with new_files(*outs) as partials:
+def atomic_folders(*outs: Path) -> Iterator[tuple[Path, ...]]:
+    """Yield a temporary folder for each folder; otherwise like ``atomic_files``."""
+    with atomic_files(*outs) as partials:
         for partial in partials:
             partial.mkdir()
         yield partials
 
 
-def below(folder: Path, name: str) -> Path:
-    """Return the path of a file of a folder, its own folder made."""
+def path_below(folder: Path, name: str) -> Path:
+    """Return the path of a file in a folder, after creating the subfolders in its name."""
     path = folder / name
     if "/" in name:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +116,7 @@ def below(folder: Path, name: str) -> Path:
 
 def _sync(paths: tuple[Path, ...]) -> None:
     if any(path.is_dir() for path in paths):
-        os.sync()  # one call for any number of files
+        os.sync()  # one call, whatever the number of files
         return
     for path in paths:
         with open(path, "rb") as file:

@@ -1,7 +1,7 @@
-"""Reading in a process of its own, where a library trusts what it finds in a file.
+"""Read files in a separate process if the library that reads them trusts their content.
 
-HDF5 and LMDB take lengths and addresses from the file as they stand: a few changed bytes can end the
-process that reads them, or keep it busy for ever. Here that is a process with nothing else to lose.
+HDF5 and LMDB use lengths and addresses from the file without checking them: a few changed bytes can
+crash the process that reads them or keep it busy forever. Here this affects only a child process.
 """
 
 import contextlib
@@ -15,93 +15,101 @@ from pathlib import Path
 from typing import Any
 
 from bua.errors import InputError
-from bua.store.formats.item import Item, Raw, Source
+from bua.store.formats.source import RawImage, Source, SourceImage
 
-Read = Callable[[Source], Generator[Item, None, None]]
-#: Seconds that opening a file, or reading one image, may take.
+ReadFunction = Callable[[Source], Generator[SourceImage, None, None]]
+#: Time limit for opening a file or reading one image.
 TIMEOUT_SECONDS = 120
 
 
 @dataclass(frozen=True)
 class IsolatedReader:
-    """Reads as ``read`` does, but in another process.
+    """Runs a reader in a child process.
 
-    Images come one by one, and only those that are asked for are decoded and sent.
+    Images are transferred one by one, and only requested images are decoded.
+
+    Attributes:
+        read: Function that yields the images of a source.
     """
 
-    read: Read
+    read: ReadFunction
 
-    def __call__(self, source: Source) -> Generator[Item, None, None]:
-        """Read a source.
+    def __call__(self, source: Source) -> Generator[SourceImage, None, None]:
+        """Yield the images of a source.
 
         Raises:
-            InputError: as ``read`` does, or reading ended the process, or did not end.
+            InputError: If ``read`` raises it, or the child process crashes or exceeds the time limit.
         """
-        here, there = multiprocessing.Pipe()
+        parent_end, child_end = multiprocessing.Pipe()
         process = multiprocessing.Process(
-            target=_serve, args=(there, here, self.read, source, TIMEOUT_SECONDS), daemon=True
+            target=_serve, args=(child_end, parent_end, self.read, source, TIMEOUT_SECONDS), daemon=True
         )
         process.start()
-        there.close()
-        reader = _Reader(process, here, source.path)
+        child_end.close()
+        reader = _ChildReader(process, parent_end, source.path)
         try:
-            while (head := reader.ask("next")) is not None:
-                name, where = head
-                yield Item(name, where, reader.decode)
+            while (answer := reader.request("next")) is not None:
+                name, location = answer
+                yield SourceImage(name, location, reader.decode)
         finally:
             process.kill()
             process.join()
-            here.close()
+            parent_end.close()
 
 
 @dataclass(frozen=True)
-class _Reader:
+class _ChildReader:
+    """Sends requests to the child process and returns its answers."""
+
     process: multiprocessing.Process
-    wire: Connection
+    connection: Connection
     path: Path
 
-    def ask(self, what: str) -> Any:
+    def request(self, message: str) -> Any:
         try:
-            self.wire.send(what)
-            answer = self.wire.recv()
+            self.connection.send(message)
+            answer = self.connection.recv()
         except (EOFError, OSError):
-            raise InputError(f"{self.path}: {self._end()}; the file is damaged") from None
+            raise InputError(f"{self.path}: {self._describe_exit()}; the file is damaged") from None
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def decode(self) -> Raw:
-        raw: Raw = self.ask("decode")
+    def decode(self) -> RawImage:
+        raw: RawImage = self.request("decode")
         return raw
 
-    def _end(self) -> str:
+    def _describe_exit(self) -> str:
         self.process.join()
         if self.process.exitcode == -signal.SIGALRM:
-            return f"reading it did not end in {TIMEOUT_SECONDS} seconds"
-        return f"reading it ended the process (exit code {self.process.exitcode})"
+            return f"reading it took more than {TIMEOUT_SECONDS} seconds"
+        return f"reading it crashed the process (exit code {self.process.exitcode})"
 
 
-def _serve(wire: Connection, other: Connection, read: Read, source: Source, patience: int) -> None:
-    """Answer requests until the asking process is gone.
+def _serve(
+    connection: Connection, parent_end: Connection, read: ReadFunction, source: Source, timeout: int
+) -> None:
+    """Answer requests until the parent process is gone.
 
-    The alarm is the system's: it ends this process within a library, and without anybody who waits.
+    The time limit is an alarm of the operating system, which ends this process even inside a library call
+    and even if the parent process no longer exists.
     """
-    other.close()
+    parent_end.close()
     faulthandler.disable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     items, item = read(source), None
     with contextlib.suppress(EOFError, OSError):
-        while asked := wire.recv():
-            signal.alarm(patience)
+        while message := connection.recv():
+            signal.alarm(timeout)
             try:
-                if asked == "next":
+                if message == "next":
                     item = next(items, None)
-                    answer: Any = item and (item.name, item.where)
+                    answer: Any = item and (item.name, item.location)
                 else:
                     assert item is not None
                     answer = item.read()
-            except Exception as error:  # whatever it is belongs to the process that asked
+            except Exception as error:  # any error is raised in the parent process
                 answer = error
             signal.alarm(0)
-            wire.send(answer)
+            connection.send(answer)

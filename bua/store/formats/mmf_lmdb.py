@@ -1,7 +1,7 @@
 """The features of mmf (pythia) in one LMDB (tools/scripts/features/lmdb_conversion.py).
 
-The value of the key ``NAME`` is a pickled dictionary with ``features``, ``feature_path`` and what
-``mmf`` notes of an image; the key ``keys`` holds the pickled list of keys.
+The value of the key ``NAME`` is a pickled dictionary with ``features``, ``feature_path`` and the entries
+of ``NAME_info.npy`` (see ``mmf``); the key ``keys`` holds the pickled list of keys.
 """
 
 import importlib.util
@@ -12,23 +12,27 @@ from functools import partial
 import numpy as np
 
 from bua.errors import InputError
-from bua.store.formats.arrays import mapping, plain
-from bua.store.formats.export import Export, new_folders
-from bua.store.formats.image_ids import file_name
-from bua.store.formats.item import InvalidImageError, Item, Raw, Source
-from bua.store.formats.mmf import classes_of, image_of, notes_of
+from bua.store.formats.arrays import as_dict, load_plain_pickle
+from bua.store.formats.export import Export, atomic_folders
+from bua.store.formats.image_ids import id_to_file_name
+from bua.store.formats.mmf import make_info, num_class_probabilities, parse_image
+from bua.store.formats.source import InvalidImageError, RawImage, Source, SourceImage
 
 _KEYS = b"keys"
 
 
-def read(source: Source) -> Generator[Item, None, None]:
-    """Read an LMDB, a folder or a single file, in the order of its keys."""
-    _require()
+def read(source: Source) -> Generator[SourceImage, None, None]:
+    """Yield the images of an LMDB, a folder or a single file, in the order of its keys.
+
+    Raises:
+        InputError: If the LMDB does not exist or is damaged, or the package lmdb is not installed.
+    """
+    _require_lmdb()
     import lmdb
 
     path = source.path
     if not path.exists():
-        raise InputError(f"{path}: there is no such file or folder")
+        raise InputError(f"{path}: file or folder does not exist")
     try:
         with (
             lmdb.open(str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=False) as file,
@@ -37,38 +41,42 @@ def read(source: Source) -> Generator[Item, None, None]:
             for key, value in transaction.cursor():
                 if key != _KEYS:
                     name = key.decode("utf-8", "replace")
-                    yield Item(name, f"{path.name} key {name}", partial(_value, value, source))
+                    yield SourceImage(name, f"{path.name} key {name}", partial(_read_value, value, source))
     except lmdb.Error as error:
         raise InputError(f"{path}: not a readable LMDB ({error})") from None
 
 
-def _value(value: bytes, source: Source) -> Raw:
-    info = mapping(plain(value), "the value")
+def _read_value(value: bytes, source: Source) -> RawImage:
+    info = as_dict(load_plain_pickle(value), "the value")
     if not isinstance(info.get("features"), np.ndarray):
-        raise InvalidImageError("there are no features")
-    return image_of(info["features"], info, source)
+        raise InvalidImageError("features are missing")
+    return parse_image(info["features"], info, source)
 
 
 def write(export: Export) -> None:
-    """Write an LMDB, a folder."""
-    _require()
+    """Write a store as an LMDB, which is a folder.
+
+    Raises:
+        InputError: If an image id cannot be a key, the disk is full, or the package lmdb is not installed.
+    """
+    _require_lmdb()
     import lmdb
 
-    classes = classes_of(export)
+    classes = num_class_probabilities(export)
     store = export.store
     row_bytes = (store.feature_size + 16 + classes) * 4
-    export.reserve(2 * row_bytes)
+    export.check_free_space(2 * row_bytes)
     size = int(store.counts().sum()) * row_bytes * 2 + len(store) * 2**14 + 2**26
     keys = []
-    with new_folders(export.out) as (folder,):
+    with atomic_folders(export.out) as (folder,):
         environment = lmdb.open(str(folder), map_size=size, lock=False, sync=False)
         try:
             for image, regions in export.images():
-                name = file_name(image, export.out)
+                name = id_to_file_name(image, export.out)
                 key = name.encode()
                 if key == _KEYS or len(key) > 511:
                     raise InputError(f"{export.out}: image id {image!r:.80} cannot be a key of an LMDB")
-                value = {"feature_path": name, "features": regions.features, **notes_of(regions, classes)}
+                value = {"feature_path": name, "features": regions.features, **make_info(regions, classes)}
                 with environment.begin(write=True) as transaction:
                     transaction.put(key, pickle.dumps(value, protocol=4))
                 keys.append(key)
@@ -81,6 +89,6 @@ def write(export: Export) -> None:
             environment.close()
 
 
-def _require() -> None:
+def _require_lmdb() -> None:
     if importlib.util.find_spec("lmdb") is None:
         raise InputError("mmf_lmdb needs the package lmdb: pip install 'bua[lmdb]'")

@@ -1,6 +1,6 @@
-"""Lines of tab-separated files whose columns hold arrays in base64, and writing them.
+"""Read and write tab-separated files with arrays in base64.
 
-Python's ``csv`` is not used: it refuses fields beyond 128 KiB by default, and is slower than
+Python's ``csv`` is not used: it rejects fields of more than 128 KiB by default, and is slower than
 splitting at tabs, which these files never have inside a field.
 """
 
@@ -13,69 +13,69 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from bua.errors import InputError
-from bua.store.formats.item import InvalidImageError
-from bua.store.reader import ImageId
+from bua.store.formats.source import InvalidImageError
+from bua.structures.annotations import ImageId
 
-#: No row of features is longer.
-_LONGEST = 2**28
-_BUFFER = 2**20
-PADDING = "base64 without its padding"
+#: Upper limit for the length of a row.
+_MAX_LINE_BYTES = 2**28
+_BUFFER_BYTES = 2**20
+MISSING_PADDING = "base64 without padding"
 
 
-def files(path: Path) -> list[Path]:
-    """Return the files that a source means: itself, or in a folder all whose names hold ``.tsv``.
+def tsv_files(path: Path) -> list[Path]:
+    """Return the file itself, or the files of a folder with ``.tsv`` in their names.
 
     Raises:
-        InputError: there is none.
+        InputError: If there are no such files.
     """
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if ".tsv" in p.name and p.is_file())
-        if not found:
-            raise InputError(f"{path}: there is no .tsv file in it")
-        return found
+        paths = sorted(p for p in path.iterdir() if ".tsv" in p.name and p.is_file())
+        if not paths:
+            raise InputError(f"{path}: folder has no .tsv files")
+        return paths
     if not path.is_file():
-        raise InputError(f"{path}: there is no such file")
+        raise InputError(f"{path}: file does not exist")
     return [path]
 
 
-def rows(path: Path, names: str = "") -> Iterator[tuple[str, list[bytes]]]:
-    """Yield each line's place and fields; empty lines and a line of column names are passed over.
+def read_rows(path: Path, names: str = "") -> Iterator[tuple[str, list[bytes]]]:
+    """Yield the location and the fields of each row; empty lines and a header line are skipped.
 
     Args:
-        path: the file.
-        names: what a line of column names begins with; none is expected by default.
+        path: File to read.
+        names: Beginning of a header line; by default no header is expected.
 
     Raises:
-        InputError: a line is longer than any row of features.
+        InputError: If a line is too long to be a row of features.
     """
     header = names.encode()
-    with open(path, "rb", buffering=_BUFFER) as file:
+    with open(path, "rb", buffering=_BUFFER_BYTES) as file:
         number = 0
-        while line := file.readline(_LONGEST):
+        while line := file.readline(_MAX_LINE_BYTES):
             number += 1
-            if len(line) == _LONGEST:
+            if len(line) == _MAX_LINE_BYTES:
                 raise InputError(
-                    f"{path}: line {number} has more than {_LONGEST:,} bytes: not a file of rows"
+                    f"{path}: line {number} has more than {_MAX_LINE_BYTES:,} bytes; not a file of features"
                 )
             line = line.rstrip(b"\r\n")
             if line and not (header and number == 1 and line.startswith(header)):
                 yield f"{path.name} line {number}", line.split(b"\t")
 
 
-def decoded(
-    text: bytes, kind: DTypeLike, shape: tuple[int, ...], what: str, repaired: list[str]
+def decode_array(
+    text: bytes, dtype: DTypeLike, shape: tuple[int, ...], name: str, repaired: list[str]
 ) -> NDArray[Any]:
-    """Return the array behind a field.
+    """Decode an array in base64.
 
     Args:
-        text: base64 of its bytes, little-endian.
-        kind: of its numbers.
-        shape: of which the last may be -1: as many as there are.
-        what: its name, for messages.
-        repaired: told if padding was missing.
+        text: Base64 of the array, little-endian.
+        dtype: Type of the elements.
+        shape: Shape of the array; the last dimension may be -1 for any size.
+        name: Name of the field, for messages.
+        repaired: List of repairs; extended if the padding of the base64 is missing.
 
     Raises:
-        InvalidImageError: it is not base64, or of another length.
+        InvalidImageError: If the text is not base64, or has another length.
     """
     missing = -len(text) % 4
     if missing:
@@ -84,47 +84,55 @@ def decoded(
     try:
         content = binascii.a2b_base64(text)
     except binascii.Error as error:
-        raise InvalidImageError(f"{what} is not base64 ({str(error).lower()})") from None
+        raise InvalidImageError(f"{name} is not base64 ({str(error).lower()})") from None
     if len(content) != len(text) // 4 * 3 - text[-2:].count(b"="):
-        raise InvalidImageError(f"{what} holds characters that are not base64")
-    known = int(np.prod([n for n in shape if n >= 0], dtype=int)) * np.dtype(kind).itemsize
-    if not content or (len(content) % known if -1 in shape else len(content) != known):
-        needed = f"a multiple of {known}" if -1 in shape else f"{known}"
+        raise InvalidImageError(f"{name} contains characters that are not base64")
+    known_bytes = int(np.prod([n for n in shape if n >= 0], dtype=int)) * np.dtype(dtype).itemsize
+    if not content or (len(content) % known_bytes if -1 in shape else len(content) != known_bytes):
+        expected = f"a multiple of {known_bytes}" if -1 in shape else f"{known_bytes}"
         raise InvalidImageError(
-            f"{what} has {len(content)} bytes, {needed} are needed for {shape[0]} regions"
+            f"{name} must have {expected} bytes for {shape[0]} regions, got {len(content)} bytes"
         )
     if missing:
-        repaired.append(PADDING)
-    return np.frombuffer(content, kind).reshape(shape)
+        repaired.append(MISSING_PADDING)
+    return np.frombuffer(content, dtype).reshape(shape)
 
 
-def whole(field: bytes, what: str) -> int:
-    """Return a field as a whole number; ``640.0`` is one.
+def parse_int(field: bytes, name: str) -> int:
+    """Return the integer of a field, which may be written as ``640.0``.
+
+    Args:
+        field: Field of a row.
+        name: Name of the field, for messages.
 
     Raises:
-        InvalidImageError: it is not.
+        InvalidImageError: If the field is not an integer.
     """
     try:
         number = float(field)
         if number != int(number):
             raise ValueError
     except (ValueError, OverflowError):
-        raise InvalidImageError(f"{what} is {field[:40]!r}, a whole number is needed") from None
+        raise InvalidImageError(f"{name} must be an integer, got {field[:40]!r}") from None
     return int(number)
 
 
-def encoded(array: NDArray[Any], kind: DTypeLike) -> bytes:
-    """Return the base64 of an array, as numbers of this kind, little-endian."""
-    return binascii.b2a_base64(np.ascontiguousarray(array, kind).data, newline=False)
+def encode_array(array: NDArray[Any], dtype: DTypeLike) -> bytes:
+    """Return the base64 of an array after conversion to ``dtype``, which includes the byte order."""
+    return binascii.b2a_base64(np.ascontiguousarray(array, dtype).data, newline=False)
 
 
-def identifier(image: ImageId, path: Path) -> bytes:
+def encode_id(image: ImageId, path: Path) -> bytes:
     """Return an id as the first field of a row.
 
+    Args:
+        image: Id of an image.
+        path: Output path, named in messages.
+
     Raises:
-        InputError: it holds what ends a field.
+        InputError: If the id is empty, or contains a tab or line break.
     """
     text = str(image)
     if not text or any(character in text for character in "\t\r\n"):
-        raise InputError(f"{path}: image id {text!r} cannot be written between tabs")
+        raise InputError(f"{path}: image id {text!r} is empty or contains a tab or line break")
     return text.encode()

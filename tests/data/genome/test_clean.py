@@ -1,10 +1,10 @@
-"""The rules that clean what annotators typed, each with examples and what must hold for any text."""
+"""Cleaning of typed names and attributes: examples, and properties of any text."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.data.genome.clean import PREFIXES, clean_text, clipped, split_attribute, split_name
+from bua.data.genome.clean import PREFIXES, clean_text, clip_box, split_attribute, split_name
 
 WORDS = st.sampled_from([*sorted(PREFIXES), "dog", "Stop", "sign.", "and", "a", "  ", ".", ""])
 TYPED = st.one_of(st.text(max_size=12), st.lists(WORDS, max_size=5).map(" ".join))
@@ -23,12 +23,12 @@ TYPED = st.one_of(st.text(max_size=12), st.lists(WORDS, max_size=5).map(" ".join
         ("fire  truck", "fire  truck"),
     ],
 )
-def test_text_is_lowered_stripped_and_loses_one_full_stop(typed: str, cleaned: str) -> None:
+def test_text_is_lowercased_stripped_and_loses_one_period(typed: str, cleaned: str) -> None:
     assert clean_text(typed) == cleaned
 
 
 @given(typed=TYPED)
-def test_a_cleaned_text_is_lower_case_without_space_around(typed: str) -> None:
+def test_a_cleaned_text_is_lowercase_without_surrounding_whitespace(typed: str) -> None:
     cleaned = clean_text(typed)
     assert cleaned == cleaned.strip() == cleaned.lower().strip()
     assert clean_text(f"  {typed.upper()}\t") == clean_text(typed.upper())
@@ -36,7 +36,7 @@ def test_a_cleaned_text_is_lower_case_without_space_around(typed: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "name", "before"),
+    ("typed", "name", "leading"),
     [
         ("small white dog", "dog", ("small", "white")),
         ("Wooden Table.", "table", ("wooden",)),
@@ -50,20 +50,20 @@ def test_a_cleaned_text_is_lower_case_without_space_around(typed: str) -> None:
         ("", "", ()),
     ],
 )
-def test_attributes_in_front_of_a_name_are_split_off(typed: str, name: str, before: tuple[str, ...]) -> None:
-    assert split_name(typed) == (name, before)
+def test_leading_attributes_are_split_off(typed: str, name: str, leading: tuple[str, ...]) -> None:
+    assert split_name(typed) == (name, leading)
 
 
-def test_nineteen_words_are_attributes_in_front_of_a_name() -> None:
+def test_nineteen_words_are_leading_attributes() -> None:
     assert len(PREFIXES) == 19
 
 
 @given(typed=TYPED)
 def test_no_word_of_a_name_is_lost(typed: str) -> None:
-    name, before = split_name(typed)
-    assert [*before, *name.split()] == clean_text(typed).split()
-    assert PREFIXES.issuperset(before)
-    assert not before or len(name.split()) == 1
+    name, leading = split_name(typed)
+    assert [*leading, *name.split()] == clean_text(typed).split()
+    assert PREFIXES.issuperset(leading)
+    assert not leading or len(name.split()) == 1
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_attributes_are_split_at_and_except_black_and_white(typed: str, attribut
 
 
 @given(typed=TYPED)
-def test_no_word_of_an_attribute_is_lost_but_and(typed: str) -> None:
+def test_no_word_of_an_attribute_but_and_is_lost(typed: str) -> None:
     parts = split_attribute(typed)
     assert " and ".join(parts).split() == clean_text(typed).split()
     assert all(" and " not in part for part in parts) or parts == ("black and white",)
@@ -94,15 +94,17 @@ SIDE = st.integers(-30, 30)
 
 
 @given(x=SIDE, y=SIDE, w=SIDE, h=SIDE, width=st.integers(1, 20), height=st.integers(1, 20))
-def test_a_clipped_box_holds_the_pixels_of_the_box_that_are_in_the_image(x, y, w, h, width, height) -> None:
-    left, top, wide, high = clipped(x, y, w, h, width=width, height=height)
+def test_a_clipped_box_contains_the_pixels_of_the_box_inside_of_the_image(x, y, w, h, width, height) -> None:
+    left, top, clipped_w, clipped_h = clip_box(x, y, w, h, width=width, height=height)
     pixels = {(a, b) for a in range(x, x + w) for b in range(y, y + h)}
     image = {(a, b) for a in range(width) for b in range(height)}
-    assert {(a, b) for a in range(left, left + wide) for b in range(top, top + high)} == pixels & image
-    assert wide >= 0
-    assert high >= 0
-    assert left + wide <= width
-    assert top + high <= height
+    assert {
+        (a, b) for a in range(left, left + clipped_w) for b in range(top, top + clipped_h)
+    } == pixels & image
+    assert clipped_w >= 0
+    assert clipped_h >= 0
+    assert left + clipped_w <= width
+    assert top + clipped_h <= height
 
 
 @pytest.mark.parametrize(
@@ -117,4 +119,4 @@ def test_a_clipped_box_holds_the_pixels_of_the_box_that_are_in_the_image(x, y, w
     ],
 )
 def test_boxes_are_clipped(box, expected) -> None:
-    assert clipped(*box, width=10, height=10) == expected
+    assert clip_box(*box, width=10, height=10) == expected

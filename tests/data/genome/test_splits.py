@@ -1,4 +1,4 @@
-"""No image of caption evaluation is ever trained on; every image is in one split; always the same."""
+"""Splits are reproducible, cover every image once and never train on images of the caption evaluation."""
 
 import json
 
@@ -6,33 +6,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.data.genome.source import Picture
-from bua.data.genome.splits import Karpathy, draw_splits, origins, read_karpathy
+from bua.data.genome.source import GenomeImage
+from bua.data.genome.splits import KarpathySplits, count_origins, draw_splits, read_karpathy
 from bua.errors import InputError
 
-#: Twelve photographs of COCO, of which Karpathy has ten; images of Visual Genome may share one.
+#: Twelve COCO images, ten of which are in Karpathy's file; two Visual Genome images may have the same one.
 COCO = st.one_of(st.none(), st.integers(1, 12))
-PLACES = st.fixed_dictionaries(dict.fromkeys(range(1, 11), st.sampled_from(["train", "val", "test"])))
+SPLIT_OF = st.fixed_dictionaries(dict.fromkeys(range(1, 11), st.sampled_from(["train", "val", "test"])))
 
 
-def pictures(coco_ids) -> dict[int, Picture]:
-    return {n * 7 + 3: Picture(n * 7 + 3, "a.jpg", 9, 9, coco_id) for n, coco_id in enumerate(coco_ids)}
+def make_images(coco_ids) -> dict[int, GenomeImage]:
+    return {n * 7 + 3: GenomeImage(n * 7 + 3, "a.jpg", 9, 9, coco_id) for n, coco_id in enumerate(coco_ids)}
 
 
 @given(
     coco_ids=st.lists(COCO, min_size=1, max_size=25),
-    places=PLACES,
+    split_of=SPLIT_OF,
     val=st.integers(0, 7),
     test=st.integers(0, 7),
     seed=st.integers(0, 3),
 )
 def test_karpathys_val_and_test_are_never_trained_on_and_every_image_is_in_one_split(
-    coco_ids, places, val, test, seed
+    coco_ids, split_of, val, test, seed
 ) -> None:
-    images = pictures(coco_ids)
-    karpathy = Karpathy(places, dict.fromkeys(places, "val2014"))
-    own = {name: sum(places.get(c) == name for c in coco_ids) for name in ("val", "test")}
-    possible = max(val, own["val"]) + max(test, own["test"]) < len(coco_ids) and any(coco_ids)
+    images = make_images(coco_ids)
+    karpathy = KarpathySplits(split_of, dict.fromkeys(split_of, "val2014"))
+    fixed = {name: sum(split_of.get(c) == name for c in coco_ids) for name in ("val", "test")}
+    possible = max(val, fixed["val"]) + max(test, fixed["test"]) < len(coco_ids) and any(coco_ids)
     if not possible:
         with pytest.raises(InputError):
             draw_splits(images, karpathy, val=val, test=test, seed=seed)
@@ -40,45 +40,45 @@ def test_karpathys_val_and_test_are_never_trained_on_and_every_image_is_in_one_s
     splits = draw_splits(images, karpathy, val=val, test=test, seed=seed)
     assert sorted(n for ids in splits.values() for n in ids) == sorted(images)
     for name, ids in splits.items():
-        meant = {places.get(images[n].coco_id) for n in ids}
-        assert meant <= {"train": {"train", None}}.get(name, {name, "train", None})
+        origins = {split_of.get(images[n].coco_id) for n in ids}
+        assert origins <= {"train": {"train", None}}.get(name, {name, "train", None})
     for name, size in (("val", val), ("test", test)):
-        assert len(splits[name]) == max(size, own[name])
-    turned = dict(reversed(images.items()))
-    assert draw_splits(turned, karpathy, val=val, test=test, seed=seed) == splits
+        assert len(splits[name]) == max(size, fixed[name])
+    reversed_images = dict(reversed(images.items()))
+    assert draw_splits(reversed_images, karpathy, val=val, test=test, seed=seed) == splits
 
 
 def test_karpathys_train_is_drawn_only_when_no_others_are_left() -> None:
-    images = pictures([1, 2, 3, 4, None, None, None])
-    karpathy = Karpathy(dict.fromkeys([1, 2, 3, 4], "train") | {9: "val"}, {})
+    images = make_images([1, 2, 3, 4, None, None, None])
+    karpathy = KarpathySplits(dict.fromkeys([1, 2, 3, 4], "train") | {9: "val"}, {})
     drawn = draw_splits(images, karpathy, val=1, test=2, seed=0)
     assert all(images[n].coco_id is None for n in drawn["val"] + drawn["test"])
     drawn = draw_splits(images, karpathy, val=1, test=4, seed=0)
     assert sum(images[n].coco_id is None for n in drawn["val"] + drawn["test"]) == 3
 
 
-def test_seeds_draw_differently_and_one_without_karpathy_from_all() -> None:
-    images = pictures([None] * 30)
-    first, again, second = (draw_splits(images, None, val=5, test=5, seed=s) for s in (1, 1, 2))
-    assert first == again != second
+def test_the_draw_depends_on_the_seed_and_without_karpathy_includes_all_images() -> None:
+    images = make_images([None] * 30)
+    first, repeated, second = (draw_splits(images, None, val=5, test=5, seed=s) for s in (1, 1, 2))
+    assert first == repeated != second
     assert {name: len(ids) for name, ids in first.items()} == {"train": 20, "val": 5, "test": 5}
 
 
-def test_what_cannot_be_divided_is_named() -> None:
-    with pytest.raises(InputError, match="val=2 test=1: of 3 images none is left to train on"):
-        draw_splits(pictures([None] * 3), None, val=2, test=1, seed=0)
-    karpathy = Karpathy({1: "val"}, {})
-    with pytest.raises(InputError, match="no image has a coco_id, so karpathy=... can keep none"):
-        draw_splits(pictures([None] * 3), karpathy, val=1, test=1, seed=0)
+def test_impossible_splits_are_refused() -> None:
+    with pytest.raises(InputError, match="val=2 test=1: none of the 3 images is left for training"):
+        draw_splits(make_images([None] * 3), None, val=2, test=1, seed=0)
+    karpathy = KarpathySplits({1: "val"}, {})
+    with pytest.raises(InputError, match="no image has a coco_id, so captions=... cannot keep any out"):
+        draw_splits(make_images([None] * 3), karpathy, val=1, test=1, seed=0)
 
 
 def test_images_of_each_coco_folder_are_counted() -> None:
-    images = pictures([1, 2, 3, None])
-    karpathy = Karpathy({1: "train", 2: "train"}, {1: "val2014", 2: "train2014"})
+    images = make_images([1, 2, 3, None])
+    karpathy = KarpathySplits({1: "train", 2: "train"}, {1: "val2014", 2: "train2014"})
     splits = {"train": [3, 10, 17, 24], "val": [], "test": []}
-    counted = {"no coco_id": 1, "not Karpathy's": 1, "train2014": 1, "val2014": 1}
-    assert origins(splits, images, karpathy) == {"train": counted, "val": {}, "test": {}}
-    assert origins(splits, images, None)["train"] == {"coco_id": 3, "no coco_id": 1}
+    expected = {"no coco_id": 1, "not Karpathy's": 1, "train2014": 1, "val2014": 1}
+    assert count_origins(splits, images, karpathy) == {"train": expected, "val": {}, "test": {}}
+    assert count_origins(splits, images, None)["train"] == {"coco_id": 3, "no coco_id": 1}
 
 
 def entry(cocoid, split: str, **more) -> dict:
@@ -97,11 +97,11 @@ def test_karpathys_file_is_read_and_restval_is_train(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ([{"split": "val", "filename": "36979.jpg"}], r"images\[0\]: cocoid is None, a whole number"),
-        ([entry("7", "val")], "cocoid is '7', a whole number is needed"),
-        ([entry(7, "dev")], "image 7: split is 'dev', one of train, restval, val, test is needed"),
-        ([entry(7, "test"), entry(8, "train")], "it has no image of split val"),
-        ([], "it has no image of split val"),
+        ([{"split": "val", "filename": "36979.jpg"}], r"images\[0\]: cocoid is None, expected an integer"),
+        ([entry("7", "val")], "cocoid is '7', expected an integer"),
+        ([entry(7, "dev")], "image 7: split is 'dev', expected one of train, restval, val, test"),
+        ([entry(7, "test"), entry(8, "train")], "split val has no images"),
+        ([], "split val has no images"),
     ],
 )
 def test_a_file_that_is_not_karpathys_is_named(images, message, tmp_path) -> None:

@@ -1,7 +1,6 @@
-"""Files of captions in every format that is read, and a validator of them."""
+"""Caption files in every supported format, and a validator of them."""
 
-from bua.data.captions.files.file import CaptionFile
-from bua.data.captions.files.ids import read_ids
+from bua.data.captions.files.caption_file import CaptionFile
 from bua.data.captions.files.read import read_caption_file, read_captions, select_images
 
-__all__ = ["CaptionFile", "select_images", "read_captions", "read_ids", "read_caption_file"]
+__all__ = ["CaptionFile", "read_caption_file", "read_captions", "select_images"]

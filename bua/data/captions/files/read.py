@@ -1,55 +1,52 @@
-"""Reading captions in any format: it is told by the keys of the file.
+"""Reading captions in any format, which is recognized by the keys of the file.
 
-One pass over a file finds every mistake in it. Who reads for training stops at the first; the
-validator (``bua.data.captions.files.check``) lists them all.
+One pass over a file finds every mistake in it. Readers for training stop at the first; the validator
+(``bua.data.captions.files.check``) lists them all.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bua.data.captions.files import coco, karpathy, plain
-from bua.data.captions.files.entry import Entry, find_mistake, normalize_caption
-from bua.data.captions.files.file import CaptionFile
-from bua.data.captions.files.ids import read_ids
+from bua.data.captions.files import formats
+from bua.data.captions.files.caption_file import CaptionFile, Entry, find_mistake, normalize_caption
+from bua.data.image_lookup import read_ids
 from bua.errors import InputError
-from bua.io.json_file import Report, read_json, read_members
-from bua.store.reader import ImageId
+from bua.io.files import Report, read_json, read_members
 
 
 def read_captions(
     path: Path | str, ids: Path | str | None = None, splits: str | Sequence[str] = ()
 ) -> CaptionFile:
-    """Read captions, or those of some of the images.
+    """Read captions of all images of a file, or of some of them.
 
     Args:
-        path: COCO captions, nocaps, a file of Karpathy's, or plain JSON of one's own.
-        ids: a list of image ids, one a line: these images, in this order.
-        splits: of Karpathy's files, which need either: the images of these splits.
+        path: COCO captions, nocaps, one of Karpathy's files, or plain JSON.
+        ids: List of image ids, one a line, that selects images and their order. Default: all images.
+        splits: Splits of one of Karpathy's files, which need either ``ids`` or ``splits``.
 
     Raises:
-        InputError: the file is broken, a caption is empty or holds control characters, or an image or
-            a split is not in it.
+        InputError: If the file is broken, a caption is empty or holds control characters, or an image or
+            a split does not exist.
     """
     return select_images(read_caption_file(path), ids, splits)
 
 
-def read_caption_file(
-    path: Path | str, report: Report | None = None, *, captions: bool = True
-) -> CaptionFile:
+def read_caption_file(path: Path | str, report: Report | None = None, *, captions: bool = True) -> CaptionFile:
     """Read every image of a file.
 
     Args:
-        path: the file.
-        report: hears of every mistake, and what is mistaken is left out; without it, the first one
-            is raised.
-        captions: False to read the images of a COCO file whose annotations are something else.
+        path: Path of the file.
+        report: Called with every mistake, whose image or caption is then left out. By default the first
+            mistake is raised.
+        captions: Whether to read captions; ``False`` reads the images of a COCO file whose annotations
+            are something else.
 
     Raises:
-        InputError: the file is no file of captions, or has a mistake that nobody hears of.
+        InputError: If the file is not a caption file, or has a mistake and ``report`` is not given.
     """
 
-    def say(mistake: str) -> None:
+    def on_mistake(mistake: str) -> None:
         if report is None:
             raise InputError(f"{path}: {mistake}")
         report(f"{path}: {mistake}")
@@ -57,58 +54,63 @@ def read_caption_file(
     content = read_json(path)
     if not captions and isinstance(content, dict):
         content.pop("annotations", None)
-    format, entries = _entries(content, path, say)
+    format, entries = _entries(content, path, on_mistake)
     if not entries:
-        say("there are no images in it")
+        on_mistake("holds no images")
     file = CaptionFile(Path(path), {}, {}, format=format)
     for entry in entries:
         if entry.image_id in file.captions:
-            say(f"image {entry.image_id} comes twice")
+            on_mistake(f"image {entry.image_id} is duplicated")
         else:
-            _add(file, entry, say)
+            _add(file, entry, on_mistake)
     if len({type(image_id) for image_id in file.captions}) > 1:
         text = next(image_id for image_id in file.captions if isinstance(image_id, str))
-        say(f"some image ids are numbers and some are texts, as {text!r} is; one kind is needed")
+        on_mistake(f"image ids must be all numbers or all texts; {text!r} is a text, others are numbers")
     return file
 
 
 def select_images(
     file: CaptionFile, ids: Path | str | None = None, splits: str | Sequence[str] = ()
 ) -> CaptionFile:
-    """Return the images of a file that a list of ids and the name or names of splits leave.
+    """Return the images of a file that are in a list of ids and in some splits.
+
+    Args:
+        file: File of captions.
+        ids: List of image ids, one a line. Default: all images.
+        splits: Name or names of splits. Default: all splits, for files without splits or with ``ids``.
 
     Raises:
-        InputError: a split or an image is not there, or neither is given of a file with splits.
+        InputError: If a split or an image does not exist, or a file with splits comes with neither.
     """
     names = [splits] if isinstance(splits, str) else list(splits)
     if file.splits and not names and ids is None:
-        raise InputError(f"{file.path}: name the splits that are meant; it has {file.split_names()}")
-    chosen = file.of_splits(names)
+        raise InputError(f"{file.path}: choose among its splits {file.split_names()}")
+    selected = file.select_splits(names)
     if ids is None:
-        return chosen
+        return selected
     wanted = read_ids(ids)
     for image_id in wanted:
-        if image_id not in chosen.captions:
-            where = f" among {', '.join(names)}" if image_id in file.captions else ""
+        if image_id not in selected.captions:
+            where = f" in the splits {', '.join(names)}" if image_id in file.captions else ""
             raise InputError(f"{ids}: image {image_id} is not in {file.path}{where}")
-    return chosen.select(wanted)
+    return selected.select(wanted)
 
 
-def _entries(content: Any, path: Path | str, say: Report) -> tuple[str, list[Entry]]:
-    """Tell the format by its keys and return its name and the images."""
+def _entries(content: Any, path: Path | str, report: Report) -> tuple[str, list[Entry]]:
+    """Recognize the format by its keys, and return its name and the images."""
     if isinstance(content, list):
-        return "plain list", plain.entries_of_list(content, say)
+        return "plain list", formats.list_entries(content, report)
     if isinstance(content, dict) and isinstance(content.get("images"), list):
         images = [image for image in content["images"] if isinstance(image, dict)]
         if "annotations" not in content and any("sentences" in image for image in images):
-            return "Karpathy's splits", karpathy.entries(content, say)
+            return "Karpathy's splits", formats.karpathy_entries(content, report)
         nocaps = any("domain" in image or "open_images_id" in image for image in images)
-        return "nocaps" if nocaps else "COCO captions", coco.entries(content, say)
+        return "nocaps" if nocaps else "COCO captions", formats.coco_entries(content, report)
     if isinstance(content, dict) and "images" not in content and not any(map(_is_nested, content.values())):
-        return "plain object", plain.entries_of_members(read_members(path), say)
+        return "plain object", formats.object_entries(read_members(path), report)
     raise InputError(
-        f'{path}: not a file of captions; COCO\'s {{"images", "annotations"}}, Karpathy\'s {{"images"}} '
-        'with "sentences", {"IMAGE_ID": ["caption", ...]} or [{"image_id", "caption"}] is needed'
+        f'{path}: not a caption file; must be COCO\'s {{"images", "annotations"}}, Karpathy\'s {{"images"}} '
+        'with "sentences", {"IMAGE_ID": ["caption", ...]} or [{"image_id", "caption"}]'
     )
 
 
@@ -116,17 +118,16 @@ def _is_nested(value: Any) -> bool:
     return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict) for v in value))
 
 
-def _add(file: CaptionFile, entry: Entry, say: Report) -> None:
-    """Put an image with its sound captions into a file."""
-    image_id: ImageId = entry.image_id
-    file.file_names[image_id] = entry.file_name
-    file.captions[image_id] = []
+def _add(file: CaptionFile, entry: Entry, report: Report) -> None:
+    """Add an image with its valid captions to a file."""
+    file.file_names[entry.image_id] = entry.file_name
+    captions = file.captions[entry.image_id] = []
     for caption in entry.captions:
         if mistake := find_mistake(caption.text):
-            say(f"{caption.name} of image {image_id} {mistake}")
+            report(f"{caption.name} of image {entry.image_id} {mistake}")
         else:
-            file.captions[image_id].append(normalize_caption(caption.text))
+            captions.append(normalize_caption(caption.text))
     if entry.split is not None:
-        file.splits[image_id] = entry.split
+        file.splits[entry.image_id] = entry.split
     if entry.domain is not None:
-        file.domains[image_id] = entry.domain
+        file.domains[entry.image_id] = entry.domain

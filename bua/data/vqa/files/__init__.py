@@ -1,8 +1,14 @@
-"""Files of questions and answers in every format that is read, and a validator of them."""
+"""Files of questions and answers in every supported format, and a validator of them."""
 
-from bua.data.vqa.files.answers import AnnotationList
-from bua.data.vqa.files.entry import Question, QuestionId
-from bua.data.vqa.files.file import QuestionFile
-from bua.data.vqa.files.read import read_file
+from bua.data.vqa.files.annotation_list import AnnotationList
+from bua.data.vqa.files.question_file import QuestionFile
+from bua.data.vqa.files.read import describe_questions, read_annotations, read_question_file, read_questions
 
-__all__ = ["AnnotationList", "Question", "QuestionFile", "QuestionId", "read_file"]
+__all__ = [
+    "AnnotationList",
+    "QuestionFile",
+    "describe_questions",
+    "read_annotations",
+    "read_question_file",
+    "read_questions",
+]

@@ -1,6 +1,6 @@
-"""Looking through a file of questions for everything that is wrong with it.
+"""Validation of a file of questions.
 
-What the readers refuse is a problem; what may be as it is meant, as a single answer, is a remark.
+What the readers refuse is a problem; what may be intended, such as a single answer, is a remark.
 """
 
 from collections import Counter
@@ -8,23 +8,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bua.data.vqa.files.file import QuestionFile
-from bua.data.vqa.files.read import read_file
-from bua.data.vqa.files.stored import find_stored
+from bua.data.image_lookup import find_images
+from bua.data.vqa.files.question_file import QuestionFile
+from bua.data.vqa.files.read import read_question_file
 from bua.store.reader import FeatureStore
 
-#: Annotators of a question of VQA v2.
+#: Number of annotators of a question of VQA v2.
 ANNOTATORS = 10
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What was found in a file, a line each that names it.
+class QuestionFindings:
+    """What was found in a file of questions; every line names the file.
 
     Attributes:
-        file: its questions, without those that are broken.
-        problems: what is wrong.
-        remarks: what may be meant.
+        file: The valid questions.
+        problems: What is wrong, a line each.
+        remarks: What may be intended, a line each.
     """
 
     file: QuestionFile
@@ -34,37 +34,35 @@ class Findings:
 
 def check_questions(
     path: Path | str, annotations: Path | str | None = None, store: FeatureStore | None = None
-) -> Findings:
-    """Find every mistake in questions and the answers to them.
+) -> QuestionFindings:
+    """Find every mistake in questions and their annotations.
 
     Args:
-        path: the questions, in any format.
-        annotations: the answers, where they are in a file of their own.
-        store: has to hold the regions of every image.
+        path: File of questions, in any format.
+        annotations: File of their annotations, where it is a separate one.
+        store: Feature store that must hold the regions of every image. Default: none.
 
     Raises:
-        InputError: it is no file of questions at all.
+        InputError: If it is not a file of questions.
     """
     problems: list[str] = []
-    file = read_file(path, annotations, problems.append)
+    file = read_question_file(path, annotations, problems.append)
     if store is not None:
-        stored = find_stored(file.image_ids, store)
-        problems += [
-            f"{path}: image {i} has no regions in {store.path}" for i, s in stored.items() if s not in store
-        ]
-        problems += store.claimed_twice(stored, str(path))
-    return Findings(file, problems, list(_remarks(file)))
+        found, missing = find_images({image_id: image_id for image_id in file.image_ids}, store)
+        problems += [f"{path}: image {image_id} has no regions in {store.path}" for image_id in missing]
+        problems += store.duplicate_claims(found, str(path))
+    return QuestionFindings(file, problems, list(_remarks(file)))
 
 
 def _remarks(file: QuestionFile) -> Iterator[str]:
-    if file.asked is None:
-        yield f"{file.path}: there are no answers; the file is of use for prediction alone"
+    if file.annotations is None:
+        yield f"{file.path}: has no answers; it can only be used for prediction"
         return
-    counts = Counter(len(asked.answers) for asked in file.asked)
+    counts = Counter(len(annotation.answers) for annotation in file.annotations)
     if single := counts[1]:
-        yield f"{file.path}: {single:,} questions have a single answer: one that agrees with it counts 1"
+        yield f"{file.path}: {single:,} questions have a single answer, which a prediction must match"
     if others := counts.total() - counts[1] - counts[ANNOTATORS]:
         yield f"{file.path}: {others:,} questions have neither {ANNOTATORS} answers nor one"
-    twice = Counter(zip(file.image_ids, file.texts, strict=True))
-    if again := sum(count - 1 for count in twice.values()):
-        yield f"{file.path}: {again:,} questions are asked of their image before, in the same words"
+    asked = Counter(zip(file.image_ids, file.texts, strict=True))
+    if repeated := sum(count - 1 for count in asked.values()):
+        yield f"{file.path}: {repeated:,} questions repeat an earlier one about the same image"

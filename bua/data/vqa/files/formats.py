@@ -1,6 +1,7 @@
-"""The formats of questions and answers, told by the keys of a file.
+"""The formats of questions and answers, recognized by the keys of a file.
 
-VQA v2, and OK-VQA, VizWiz and others where they are distributed so: questions and answers apart.
+VQA v2, and OK-VQA, VizWiz and others where they are distributed in its format, with questions and
+annotations in separate files.
 
 ::
 
@@ -8,7 +9,7 @@ VQA v2, and OK-VQA, VizWiz and others where they are distributed so: questions a
     {"annotations": [{"question_id": 1, "answer_type": "other", "question_type": "what is",
                       "multiple_choice_answer": "cat", "answers": [{"answer": "cat"}, ...]}, ...]}
 
-TextVQA, VizWiz and GQA have both in one file; test splits are without answers.
+TextVQA, VizWiz and GQA have both in one file; their test splits have no answers.
 
 ::
 
@@ -19,17 +20,18 @@ TextVQA, VizWiz and GQA have both in one file; test splits are without answers.
                   "types": {"structural": "verify", "semantic": "attr", "detailed": "verifyAttr"},
                   "isBalanced": true}, ...}
 
-A question of VizWiz is named by its image, which has no other. One of GQA has a single answer; its
-structural type stands for the type of its answer, its semantic type for that of the question; with answers
-those that are not balanced are left out, as GQA itself does it in training and scores.
+A question of VizWiz is named by its image, which has no other. A question of GQA has a single answer; its
+structural type serves as answer type, its semantic type as question type. Annotated questions that are not
+balanced are left out, as GQA itself leaves them out of training and scores.
 """
 
 from collections.abc import Callable
 from types import NoneType
 from typing import Any, NamedTuple
 
-from bua.data.vqa.files.entry import Entry, Question, answer_texts, make_annotation
-from bua.io.json_file import Report, Types, is_valid_record
+from bua.data.vqa.files.question_file import GQA_FORMAT, Entry, answer_texts, make_annotation
+from bua.io.files import Report, Types, is_valid_record
+from bua.structures.annotations import Question
 
 _QUESTION: Types = {"question_id": (int, str), "image_id": (int, str), "question": str}
 _ANNOTATION: Types = {"question_id": (int, str), "answers": list}
@@ -38,9 +40,12 @@ _GQA: Types = {"imageId": (str, int), "question": str, "answer": (str, NoneType)
 
 
 class Format(NamedTuple):
-    """What a format is called, and what makes an entry of a record of it.
+    """A format of questions or annotations.
 
-    ``entry`` takes a record, its name in the file and who hears of mistakes; None if there was one.
+    Attributes:
+        name: Name of the format.
+        entry: Makes an entry of a record, given the record, its name in the file and a function that
+            reports mistakes; returns ``None`` after a mistake.
     """
 
     name: str
@@ -48,11 +53,11 @@ class Format(NamedTuple):
 
 
 def format_of(member: str | None, value: Any) -> Format | None:
-    """Return the format of which a piece of a file is a record; None if it is of no question.
+    """Return the format of a record, or ``None`` if the record is not about a question.
 
     Args:
-        member: the name under which it stands; None in a file that is a list.
-        value: the piece.
+        member: Name of the member that holds it; ``None`` in a file that is a list.
+        value: The record.
     """
     if member is None:
         return VIZWIZ
@@ -61,14 +66,14 @@ def format_of(member: str | None, value: Any) -> Format | None:
     return GQA if isinstance(value, dict) and ("imageId" in value or "question" in value) else None
 
 
-def _of_questions(record: Any, name: str, report: Report) -> Entry | None:
+def _question_entry(record: Any, name: str, report: Report) -> Entry | None:
     if not is_valid_record(record, name, _QUESTION, report):
         return None
     question_id = record["question_id"]
     return Entry(question_id, Question(question_id, record["image_id"], record["question"]), None)
 
 
-def _of_annotations(record: Any, name: str, report: Report) -> Entry | None:
+def _annotation_entry(record: Any, name: str, report: Report) -> Entry | None:
     if not is_valid_record(record, name, _ANNOTATION, report):
         return None
     question_id = record["question_id"]
@@ -79,12 +84,12 @@ def _of_annotations(record: Any, name: str, report: Report) -> Entry | None:
     return Entry(question_id, None, make_annotation(texts, *types, record.get("multiple_choice_answer")))
 
 
-def _of_textvqa(record: Any, name: str, report: Report) -> Entry | None:
-    entry = _of_questions(record, name, report)
+def _textvqa_entry(record: Any, name: str, report: Report) -> Entry | None:
+    entry = _question_entry(record, name, report)
     return entry and _with_answers(entry, record, report)
 
 
-def _of_vizwiz(record: Any, name: str, report: Report) -> Entry | None:
+def _vizwiz_entry(record: Any, name: str, report: Report) -> Entry | None:
     if not is_valid_record(record, name, _VIZWIZ, report):
         return None
     image = record["image"]
@@ -92,35 +97,34 @@ def _of_vizwiz(record: Any, name: str, report: Report) -> Entry | None:
 
 
 def _with_answers(entry: Entry, record: dict[str, Any], report: Report) -> Entry | None:
-    """Add the answers of a record that has any."""
+    """Add the answers of a record, if it has any."""
     if record.get("answers") in (None, []):
         return entry
     texts = answer_texts(record["answers"], f"question {entry.question_id}", report)
     if texts is None:
         return None
-    return entry._replace(
-        asked=make_annotation(texts, record.get("answer_type"), record.get("question_type"))
+    return entry._replace(annotation=make_annotation(texts, record.get("answer_type"), record.get("question_type"))
     )
 
 
-def _of_gqa(record: Any, name: str, report: Report) -> Entry | None:
+def _gqa_entry(record: Any, name: str, report: Report) -> Entry | None:
     if not is_valid_record(record, name, _GQA, report):
         return None
     image, answer, types = record["imageId"], record.get("answer"), record.get("types") or {}
-    asked = (
+    annotation = (
         None
         if answer in (None, "")
         else make_annotation([answer], types.get("structural"), types.get("semantic"))
     )
     return Entry(
-        name, Question(name, image, record["question"]), asked, record.get("isBalanced") is not False
+        name, Question(name, image, record["question"]), annotation, record.get("isBalanced") is not False
     )
 
 
-VIZWIZ, GQA = Format("VizWiz", _of_vizwiz), Format("GQA", _of_gqa)
-#: Those that have their records in a list of this name.
+VIZWIZ, GQA = Format("VizWiz", _vizwiz_entry), Format(GQA_FORMAT, _gqa_entry)
+#: Formats whose records are in a list of this name.
 LISTS = {
-    "questions": Format("VQA v2", _of_questions),
-    "annotations": Format("VQA v2", _of_annotations),
-    "data": Format("TextVQA", _of_textvqa),
+    "questions": Format("VQA v2", _question_entry),
+    "annotations": Format("VQA v2", _annotation_entry),
+    "data": Format("TextVQA", _textvqa_entry),
 }

@@ -1,119 +1,199 @@
-"""Reading questions and answers in any format, piece by piece.
+"""Reading questions and answers in any format, record by record.
 
-One pass over a file finds every mistake in it. Who reads for training stops at the first; the
-validator (``bua.data.vqa.files.check``) lists them all.
+One pass over a file finds every mistake in it. Readers for training stop at the first; the validator
+(``bua.data.vqa.files.check``) lists them all.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from bua.data.predictions import id_type_hint
-from bua.data.vqa.files.answers import AnnotationList
-from bua.data.vqa.files.entry import Entry, Question, QuestionId
-from bua.data.vqa.files.file import QuestionFile
+from bua.data.vqa.files.annotation_list import AnnotationList
 from bua.data.vqa.files.formats import GQA, Format, format_of
+from bua.data.vqa.files.question_file import Entry, QuestionFile
 from bua.errors import InputError
-from bua.io.json_file import Report
+from bua.io.files import Report
 from bua.io.json_stream import members
-from bua.store.reader import ImageId
+from bua.structures.annotations import ImageId, Question, QuestionId, VQAAnnotation
 
-_WANTED = (
-    'VQA v2\'s {"questions"} or {"annotations"}, TextVQA\'s {"data"}, the list of VizWiz or GQA\'s '
-    '{"QUESTION_ID": {"imageId", "question"}} is needed'
+_FORMATS = (
+    'must be VQA v2\'s {"questions"} or {"annotations"}, TextVQA\'s {"data"}, the list of VizWiz or GQA\'s '
+    '{"QUESTION_ID": {"imageId", "question"}}'
 )
 
 
-def entries(path: Path | str, report: Report | None = None) -> Iterator[tuple[str, Entry]]:
-    """Give every record of a file that is sound, with the name of the format.
+def read_entries(path: Path | str, report: Report | None = None) -> Iterator[tuple[str, Entry]]:
+    """Yield the name of the format and the entry of every valid record of a file.
 
     Args:
-        path: the file.
-        report: hears of every mistake; without it, the first one is raised.
+        path: Path of the file.
+        report: Called with every mistake. By default the first mistake is raised.
 
     Raises:
-        InputError: the file is no file of questions, or has a mistake that nobody hears of.
+        InputError: If it is not a file of questions or annotations, or has a mistake and ``report`` is
+            not given.
     """
-    say = _saying(path, report)
+    on_mistake = _reporter(path, report)
     first: Format | None = None
     last: Format | None = None
     position = 0
     for member, value in members(Path(path)):
         format = GQA if first is GQA else format_of(member, value)
-        if format is None:  # what stands beside the questions, as the licence
+        if format is None:  # metadata such as the licence
             continue
         position = position + 1 if format is last else 0
         first, last = first or format, format
-        place = str(member) if format is GQA else f"{member or 'entry'}[{position}]"
-        entry = format.entry(value, place, say)
+        name = str(member) if format is GQA else f"{member or 'entry'}[{position}]"
+        entry = format.entry(value, name, on_mistake)
         if entry is None:
             continue
         if entry.question is not None and not entry.question.text.strip():
-            say(f"question {entry.question_id} is empty")
+            on_mistake(f"question {entry.question_id} is empty")
         else:
             yield format.name, entry
     if first is None:
-        raise InputError(f"{path}: there are neither questions nor answers in it; {_WANTED}")
+        raise InputError(f"{path}: holds neither questions nor annotations; {_FORMATS}")
 
 
-def read_file(
+def read_question_file(
     path: Path | str, annotations: Path | str | None = None, report: Report | None = None
 ) -> QuestionFile:
-    """Read questions with their answers.
+    """Read questions with their annotations.
 
     Args:
-        path: the questions.
-        annotations: the answers to them; None or the same file where that has them itself.
-        report: hears of every mistake, and what is mistaken is left out; without it, the first is raised.
+        path: File of questions.
+        annotations: File of their annotations; ``None`` or the same file where that holds them.
+        report: Called with every mistake, whose question is then left out. By default the first mistake
+            is raised.
 
     Raises:
-        InputError: a file is broken or is of something else, an id comes twice, a question is empty, or
-            it has no answers though they were given, or others have any.
+        InputError: If a file is broken or is of another kind, an id is duplicated, a question is empty, or
+            a question has no annotation although annotations are given or others have one.
     """
-    of_answers = Path(path if annotations is None else annotations)
-    columns = _Columns(_saying(path, report))
-    given = _Given(_saying(of_answers, report))
-    format, unbalanced = "", 0
-    for name, entry in entries(path, report):
+    annotation_path = Path(path if annotations is None else annotations)
+    separate = annotation_path != Path(path)
+    questions = _Questions(_reporter(path, report))
+    collected = _Annotations(_reporter(annotation_path, report))
+    format, num_unbalanced = "", 0
+    for name, entry in read_entries(path, report):
         format = name
-        if entry.asked is not None and not entry.balanced:
-            unbalanced += 1
+        if entry.annotation is not None and not entry.balanced:
+            num_unbalanced += 1
             continue
-        fresh = columns.add(entry.question)
-        if fresh and of_answers == Path(path):
-            given.add(entry)
-    if not columns.rows:
-        columns.say(f"there are no {'balanced ' if unbalanced else ''}questions in it")
-    if of_answers != Path(path):
-        for _, entry in entries(of_answers, report):
-            given.add(entry)
-    asked = None
-    if given.at or annotations is not None:
-        asked = given.of(list(columns.rows), path, every=report is not None)
+        is_new = questions.add(entry.question)
+        if is_new and not separate:
+            collected.add(entry)
+    if not questions.rows:
+        questions.report(f"holds no {'balanced ' if num_unbalanced else ''}questions")
+    if separate:
+        for _, entry in read_entries(annotation_path, report):
+            collected.add(entry)
+    selected = None
+    if collected.rows or annotations is not None:
+        selected = collected.select(list(questions.rows), path, report_each=report is not None)
     return QuestionFile(
         path=Path(path),
         format=format,
-        ids=list(columns.rows),
-        image_ids=columns.image_ids,
-        texts=columns.texts,
-        asked=asked,
-        others=len(given.at.keys() - columns.rows.keys()),
-        unbalanced=unbalanced,
+        ids=list(questions.rows),
+        image_ids=questions.image_ids,
+        texts=questions.texts,
+        annotations=selected,
+        num_others=len(collected.rows.keys() - questions.rows.keys()),
+        num_unbalanced=num_unbalanced,
     )
 
 
-class _Columns:
-    """Questions as they come, what they consist of in lists."""
+def describe_questions(file: QuestionFile) -> str:
+    """Return a line that counts what a file of questions holds."""
+    counts = [f"{len(file):,} questions on {len(set(file.image_ids)):,} images"]
+    if isinstance(file.annotations, AnnotationList):
+        policy = ", which must match exactly" if file.annotations.num_single else ""
+        counts += [
+            f"{file.annotations.num_answers:,} answers",
+            f"{file.annotations.num_untyped:,} questions without answer type",
+            f"{file.annotations.num_single:,} with a single answer{policy}",
+            f"{file.num_others:,} annotations of other questions",
+        ]
+    if file.format == GQA.name:
+        counts.append(f"{file.num_unbalanced:,} that are not balanced are left out")
+    return f"{file.path}: {', '.join([file.format] * bool(file.format) + counts)}"
 
-    def __init__(self, say: Report) -> None:
-        self.say, self.rows = say, dict[QuestionId, int]()
+
+class Annotations(NamedTuple):
+    """The annotations of a file, and what is left out of it.
+
+    Attributes:
+        by_question: Annotations by question id.
+        unbalanced: Ids of the questions that GQA does not count as balanced.
+        unanswered: Ids of the questions without answers.
+    """
+
+    by_question: dict[Any, VQAAnnotation]
+    unbalanced: set[Any]
+    unanswered: set[Any]
+
+
+def read_questions(path: Path | str) -> list[Question]:
+    """Read the questions of a file in any format.
+
+    Raises:
+        InputError: If the file is broken or holds no questions, a question is empty, or an id is
+            duplicated.
+    """
+    found: dict[QuestionId, Question] = {}
+    for _, entry in read_entries(path):
+        if entry.question is not None:
+            _require_new(path, entry.question_id, found)
+            found[entry.question_id] = entry.question
+    if not found:
+        raise InputError(f"{path}: holds no questions")
+    return list(found.values())
+
+
+def read_all_annotations(path: Path | str) -> Annotations:
+    """Read the annotations of every question of a file, and note what is left out.
+
+    A question without answer type or question type is of type "unknown".
+
+    Raises:
+        InputError: If the file is broken or holds no answers, answers are not a list of texts, or an id is
+            duplicated.
+    """
+    found = Annotations({}, set(), set())
+    for _, entry in read_entries(path):
+        if entry.annotation is None:
+            found.unanswered.add(entry.question_id)
+        elif not entry.balanced:
+            found.unbalanced.add(entry.question_id)
+        else:
+            _require_new(path, entry.question_id, found.by_question)
+            found.by_question[entry.question_id] = entry.annotation
+    if not found.by_question:
+        raise InputError(f"{path}: holds no answers")
+    # a file may list questions and annotations separately
+    found.unanswered.difference_update(found.by_question, found.unbalanced)
+    return found
+
+
+def read_annotations(path: Path | str) -> dict[Any, VQAAnnotation]:
+    """Return the annotations of a file by question id, without what ``read_all_annotations`` leaves out."""
+    return read_all_annotations(path).by_question
+
+
+class _Questions:
+    """Collects questions in columns."""
+
+    def __init__(self, report: Report) -> None:
+        self.report, self.rows = report, dict[QuestionId, int]()
         self.image_ids, self.texts = list[ImageId](), list[str]()
 
     def add(self, question: Question | None) -> bool:
-        """Add one more question, if there is one; False if it comes again."""
+        """Add a question, if there is one; return ``False`` if its id is duplicated."""
         if question is None:
             return True
         if question.question_id in self.rows:
-            self.say(f"question {question.question_id} comes twice")
+            self.report(f"question {question.question_id} is duplicated")
             return False
         self.rows[question.question_id] = len(self.rows)
         self.image_ids.append(question.image_id)
@@ -121,42 +201,49 @@ class _Columns:
         return True
 
 
-class _Given:
-    """Answers as they come, and which question they are to."""
+class _Annotations:
+    """Collects annotations by question."""
 
-    def __init__(self, say: Report) -> None:
-        self.say, self.at, self.list = say, dict[QuestionId, int](), AnnotationList()
+    def __init__(self, report: Report) -> None:
+        self.report, self.rows, self.annotations = report, dict[QuestionId, int](), AnnotationList()
 
     def add(self, entry: Entry) -> None:
-        """Add the answers to one more question, if there are any."""
-        if entry.asked is None:
+        """Add the annotation of an entry, if it has one."""
+        if entry.annotation is None:
             return
-        if entry.question_id in self.at:
-            self.say(f"question {entry.question_id} comes twice")
+        if entry.question_id in self.rows:
+            self.report(f"question {entry.question_id} is duplicated")
             return
-        self.at[entry.question_id] = len(self.list)
-        self.list.append(entry.asked)
+        self.rows[entry.question_id] = len(self.annotations)
+        self.annotations.append(entry.annotation)
 
-    def of(self, ids: list[QuestionId], path: Path | str, every: bool) -> AnnotationList | None:
-        """Return the answers to these questions, in their order; tell which have none, or how many."""
-        missing = [question_id for question_id in ids if question_id not in self.at]
-        if missing and every:
+    def select(self, ids: list[QuestionId], path: Path | str, report_each: bool) -> AnnotationList | None:
+        """Return the annotations of these questions, in order, or report which are missing."""
+        missing = [question_id for question_id in ids if question_id not in self.rows]
+        if missing and report_each:
             for question_id in missing:
-                self.say(f"question {question_id} of {path} has no annotation")
+                self.report(f"question {question_id} of {path} has no annotation")
         elif missing:
-            self.say(
+            self.report(
                 f"{len(missing):,} of the {len(ids):,} questions of {path} have no annotation, the first is "
-                f"{missing[0]}{id_type_hint(missing[0], self.at)}"
+                f"{missing[0]}{id_type_hint(missing[0], self.rows)}"
             )
         if missing:
             return None
-        return self.list.chosen([self.at[question_id] for question_id in ids])
+        return self.annotations.select([self.rows[question_id] for question_id in ids])
 
 
-def _saying(path: Path | str, report: Report | None) -> Report:
-    def say(mistake: str) -> None:
+def _require_new(path: Path | str, question_id: QuestionId, found: dict[QuestionId, Any]) -> None:
+    if question_id in found:
+        raise InputError(f"{path}: question {question_id} is duplicated")
+
+
+def _reporter(path: Path | str, report: Report | None) -> Report:
+    """Return a function that reports a mistake with the name of the file, or raises it."""
+
+    def on_mistake(mistake: str) -> None:
         if report is None:
             raise InputError(f"{path}: {mistake}")
         report(f"{path}: {mistake}")
 
-    return say
+    return on_mistake

@@ -1,0 +1,33 @@
+"""Reporting what a validator found in a file."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bua.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+def report_findings(
+    path: Path, remarks: Sequence[str], problems: Sequence[str], note: str = ""
+) -> None:
+    """Log remarks, print problems to stderr, and log that the file is valid if there are none.
+
+    Args:
+        path: File that was validated.
+        remarks: What may be intended, a line each.
+        problems: What is wrong, a line each.
+        note: What to add if the file is valid. Default: nothing.
+
+    Raises:
+        InputError: If there are problems; its message is the last of them.
+    """
+    for remark in remarks:
+        log.info(remark)
+    for problem in problems[:-1]:
+        print(problem, file=sys.stderr)
+    if problems:
+        raise InputError(problems[-1])
+    log.info(f"{path}: valid{note}")

@@ -1,0 +1,79 @@
+"""The DataModule of images with boxes."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any, cast
+
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from bua.data.detection.dataset import DetectionDataset
+from bua.data.sampler import EpochSampler, check_loading, train_loader, val_loader
+from bua.io.files import write_text
+
+log = logging.getLogger(__name__)
+
+
+class DetectionDataModule(LightningDataModule):
+    """Batches of images with boxes.
+
+    Args:
+        images: Folder of the image files.
+        train: COCO instances to train on.
+        val: COCO instances to validate on.
+        batch_size: Images in a batch.
+        num_workers: Number of processes that decode.
+        seed: Seed of the order and of the flips.
+
+    Raises:
+        InputError: If a file is broken, or ``val`` names a class that ``train`` does not.
+        ValueError: If an option has the wrong type or is out of range.
+    """
+
+    def __init__(
+        self, *, images: str, train: str, val: str, batch_size: int, num_workers: int, seed: int
+    ) -> None:
+        super().__init__()
+        check_loading(batch_size, num_workers, geometry=None)
+        self.train_set = DetectionDataset(train, images, flip=True, seed=seed)
+        names = self.train_set.classes, self.train_set.attributes
+        self.val_set = DetectionDataset(val, images, flip=False, names=names, keep_all=True)
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        for dataset in (self.train_set, self.val_set):
+            if changes := ", ".join(f"{count} {what}" for what, count in dataset.changes.items() if count):
+                log.info(f"{dataset.path}: {len(dataset)} images with boxes; left out or changed: {changes}")
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """Names of classes and attributes, which the data determine."""
+        return {"classes": list(self.train_set.classes), "attributes": list(self.train_set.attributes)}
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Plain values that a checkpoint needs beside the weights."""
+        return {"kind": "detector"}
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Arguments of the task that the data determine: none."""
+        return {}
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The files behind the data, by role."""
+        return {"train": str(self.train_set.path), "val": str(self.val_set.path)}
+
+    def save(self, folder: Path) -> None:
+        """Write the names of classes and attributes to a run directory."""
+        write_text(folder / "vocabulary.json", json.dumps(self.sizes, indent=1))
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return shuffled batches; order and flips depend on seed and epoch alone."""
+        loader = train_loader(self, collate=list, drop_last=len(self.train_set) >= self.batch_size)
+        self.train_set.set_sampler(cast(EpochSampler, loader.sampler))
+        return loader
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Return batches in the order of the file."""
+        return val_loader(self, collate=list)

@@ -1,0 +1,243 @@
+"""Training from a configuration: data, model, task and trainer."""
+
+import inspect
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytorch_lightning as pl
+from hydra.utils import get_class
+from omegaconf import OmegaConf
+from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+
+from bua.engine.callbacks import LastCheckpoint, MetricsLogger
+from bua.engine.checkpoints import FORMAT, init_weights_from, read_checkpoint
+from bua.engine.distributed import rank
+from bua.engine.instantiate import instantiate, to_plain
+from bua.engine.provenance import provenance
+from bua.engine.run_directory import RunDirectory
+from bua.errors import InputError
+from bua.public_names import to_public
+
+log = logging.getLogger(__name__)
+
+#: Files of an objective that initialize the model.
+INIT_FILES = ("word_vectors", "answer_images")
+#: Messages of torch about tensors whose sizes do not fit.
+SIZE_ERRORS = re.compile(
+    r"shapes cannot be multiplied|[Ss]izes? of tensors? .*must match|normalized_shape|size mismatch"
+)
+#: Options of the trainer that a resumed run must keep; how long and where it trains may change.
+KEPT_TRAINER_OPTIONS = (
+    "precision",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "accumulate_grad_batches",
+)
+
+
+def train(config: Any, overrides: Sequence[str] = ()) -> dict[str, float]:
+    """Train a model and return its last metrics.
+
+    What the data determine (sizes, vocabularies) is written into the configuration of the run, so that the
+    model can be built again from the run directory alone. Nothing is written before all parts are built: a
+    mistake found until then leaves no run behind.
+
+    Args:
+        config: Composed configuration of ``bua train``; ``config.out`` is the run directory.
+        overrides: Overrides of the command line, which the run directory keeps.
+
+    Returns:
+        Metrics by name: those of the last validation, and means of those of training batches.
+
+    Raises:
+        InputError: If the configuration, a file or their combination is wrong.
+    """
+    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+    run = RunDirectory(config.out, is_writer=rank() == 0)
+    if not config.resume:
+        run.check_new()
+    pl.seed_everything(config.seed, verbose=False)
+
+    data = instantiate(config.data)
+    resolved = resolve_config(config, data.sizes)
+    record = checkpoint_record(resolved, data.record)
+    if resolved["resume"]:
+        check_resumable(run, resolved, record)
+
+    model = instantiate(resolved["model"])
+    if resolved["compile"]:
+        model.compile()  # in place, so that parameters keep their names
+    task = instantiate_task(resolved, model, data.parts, record)
+    metrics_logger = MetricsLogger(run.path / "metrics.csv", log.info)
+    callbacks = [*instantiate_callbacks(resolved, run), metrics_logger]
+    trainer = instantiate(resolved["trainer"], callbacks=callbacks, logger=False)
+
+    previous = begin_run(run, resolved, overrides, data.sources)
+    if run.is_writer:
+        data.save(run.path)
+        task.save(run.path)
+        log.info(f"{run.path}: {sum(p.numel() for p in task.parameters()):,} parameters")
+    with recorded_status(run), explained_size_errors(trainer, overrides):
+        checkpoint = run.last_checkpoint() if resolved["resume"] else None
+        trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    metrics = previous | logged | metrics_logger.means
+    run.set_status("done", metrics=metrics)
+    if run.is_writer and not run.best_checkpoint().exists() and not trainer.fast_dev_run:
+        log.info(f"{run.path}: no validation was due, so there is only the last checkpoint")
+    return metrics
+
+
+def resolve_config(config: Any, sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration as plain values, with the model sizes that the data determine.
+
+    Raises:
+        InputError: If the configuration sets such a size.
+    """
+    determined = {name: size for name, size in sizes.items() if name in config.model}
+    for name in determined:
+        if not OmegaConf.is_missing(config.model, name):
+            raise InputError(f"model.{name}={config.model[name]}: the data determine it; leave it out")
+    resolved: dict[str, Any] = to_plain(OmegaConf.merge(config, {"model": determined}))
+    return resolved
+
+
+def checkpoint_record(config: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plain values that every checkpoint carries, with classes by their public names."""
+    # weights that initialized the model are not needed to build it from its checkpoint
+    model = {key: None if key == "pretrained" else value for key, value in config["model"].items()}
+    objective = to_public(config["objective"])
+    return {"format": FORMAT, "model": to_public(model), "objective": objective, **data}
+
+
+def check_resumable(run: RunDirectory, config: dict[str, Any], record: dict[str, Any]) -> None:
+    """Raise ``InputError`` if a run cannot be resumed with a configuration."""
+    checkpoint = run.last_checkpoint()
+    if checkpoint is None:
+        raise InputError(f"{run.path}: has no checkpoint to resume from; delete it and start anew")
+    trained, former = read_checkpoint(checkpoint)[0], run.config()
+    changed = [key for key in record if trained.get(key) != record[key]]
+    changed.sort(key=lambda key: key == "model")  # its sizes follow from the rest
+    for key in ("optimizer", "scheduler", "seed", "ema"):
+        if to_public(former.get(key)) != to_public(config.get(key)):
+            changed.append(key)
+    data, trainer = to_public(former["data"]), former["trainer"]
+    for key, value in to_public(config["data"]).items():
+        if key != "num_workers" and data.get(key) != value:
+            changed.append(f"data.{key}")
+    changed += [f"trainer.{k}" for k in KEPT_TRAINER_OPTIONS if trainer.get(k) != config["trainer"].get(k)]
+    if changed:
+        raise InputError(f"{run.path}: {changed[0]} is not that of the run; resume with the same options")
+    if _depends_on_length(config.get("scheduler")):
+        for key in ("max_epochs", "max_steps"):
+            if trainer.get(key) != config["trainer"].get(key):
+                raise InputError(
+                    f"{run.path}: its schedule was made for trainer.{key}={trainer.get(key)}; resume with the "
+                    "same"
+                )
+
+
+def _depends_on_length(scheduler: dict[str, Any] | None) -> bool:
+    """Return whether a schedule depends on the length of the training."""
+    if not scheduler:
+        return False
+    return "total_steps" in inspect.signature(get_class(scheduler["_target_"])).parameters
+
+
+def instantiate_task(
+    config: Mapping[str, Any], model: Any, parts: Mapping[str, Any], record: Mapping[str, Any]
+) -> Any:
+    """Build the LightningModule, with initial weights unless the run resumes."""
+    objective = config["objective"]
+    if config["resume"]:
+        objective = {**objective, **{key: None for key in INIT_FILES if key in objective}}
+    elif getattr(model, "fixed_words", False) and not objective.get("word_vectors") and not config["init_from"]:
+        raise InputError("model.fixed_words=true: fixed word embeddings need objective.word_vectors=FILE")
+    task = instantiate(
+        objective,
+        model=model,
+        optimizer=instantiate(config["optimizer"]),
+        scheduler=instantiate(config["scheduler"]) if config.get("scheduler") else None,
+        record=record,
+        **parts,
+    )
+    if config.get("init_from") is not None and not config["resume"]:
+        init_weights_from(model, config["init_from"], record)  # last, so that it prevails
+    return task
+
+
+def instantiate_callbacks(config: Mapping[str, Any], run: RunDirectory) -> list[Callback]:
+    """Return the callbacks that save checkpoints, average weights and stop early."""
+    monitor, save_every = config["monitor"], config["save_every"]
+    best = ModelCheckpoint(
+        run.checkpoints, filename="best", monitor=monitor, mode="max", enable_version_counter=False
+    )
+    # a callback of its own: Lightning's save_last saves only when there is a new best one
+    callbacks: list[Callback] = [best, LastCheckpoint(run.checkpoints / "last.ckpt")]
+    if save_every is not None:
+        if type(save_every) is not int or save_every < 1:
+            raise InputError(f"save_every={save_every}: must be a number of steps, or null")
+        callbacks.append(
+            ModelCheckpoint(
+                run.checkpoints, filename="step", every_n_train_steps=save_every, enable_version_counter=False
+            )
+        )
+    if (ema := config["ema"]) is not None:
+        if not (isinstance(ema, float) and 0 < ema < 1):
+            raise InputError(f"ema={ema}: must be a number between 0 and 1, such as 0.999")
+        callbacks.append(EMAWeightAveraging(decay=ema))
+    if (patience := config["patience"]) is not None:
+        if type(patience) is not int or patience < 0:
+            raise InputError(f"patience={patience}: must be a number of validations, or null")
+        callbacks.append(EarlyStopping(monitor, patience=patience, mode="max"))
+    return callbacks
+
+
+def begin_run(
+    run: RunDirectory, config: Mapping[str, Any], overrides: Sequence[str], sources: Mapping[str, str]
+) -> dict[str, float]:
+    """Write the start of a run, or that it resumes, and return the metrics that it already has."""
+    if config["resume"]:
+        metrics = run.metrics()
+        run.set_status("running", metrics=metrics)
+        return metrics
+    objective = config["objective"]
+    init_files = {key: objective[key] for key in INIT_FILES if objective.get(key)}
+    run.start(config, overrides, provenance({**sources, **init_files}, config["seed"]))
+    return {}
+
+
+@contextmanager
+def recorded_status(run: RunDirectory) -> Iterator[None]:
+    """Record in the status of a run that it was interrupted or failed."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
+        run.set_status("interrupted")
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        run.set_status("failed", error=f"{type(error).__name__}: {error}"[:2000])
+        raise
+
+
+@contextmanager
+def explained_size_errors(trainer: pl.Trainer, overrides: Sequence[str]) -> Iterator[None]:
+    """Explain model sizes that do not fit each other, which only the first batch reveals.
+
+    Raises:
+        InputError: If the first batch fails on sizes, and overrides set some of the model.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        given = ", ".join(word for word in overrides if word.lstrip("+").startswith(("model.", "model=")))
+        if trainer.global_step or not given or not SIZE_ERRORS.search(str(error)):
+            raise
+        raise InputError(
+            f"{given}: sizes that do not fit each other ({str(error).splitlines()[0]})"
+        ) from error

@@ -1,0 +1,88 @@
+"""Trained captioners in use.
+
+Shapes: B images, N sequences an image, T words, K regions.
+"""
+
+import math
+from typing import Any
+
+from bua.decode import Automaton, BeamSearch, Decoder, Hypotheses
+from bua.inference.generate import generate, resolve_rule_words
+from bua.inference.outputs import CaptionCandidate, CaptionOutput, merge_subword_attention
+from bua.inference.predictor import Image, Predictor
+from bua.structures.region_batch import RegionBatch
+from bua.structures.regions import Regions
+
+
+class CaptionPredictor(Predictor):
+    """A trained captioner; arguments and errors are those of ``Predictor``."""
+
+    does = "captions"
+
+    def caption(self, image: Image | Regions, *, decoder: Decoder | None = None, **_: Any) -> CaptionOutput:
+        """Describe one image.
+
+        Args:
+            image: Path, pixels (H, W, 3), image of Pillow, or regions.
+            decoder: Search, whose rules may name words. Default: beam search with five beams.
+        """
+        regions = self.detect(image)
+        return CaptionOutput(self.caption_batch(self.to_batch(regions), decoder=decoder)[0], regions)
+
+    def caption_batch(
+        self, regions: RegionBatch, *, decoder: Decoder | None = None, automaton: Automaton | None = None
+    ) -> list[list[CaptionCandidate]]:
+        """Describe a batch of images, and return all captions that the search found, best first.
+
+        Args:
+            regions: Regions of the images.
+            decoder: Search, whose rules may name words. Default: beam search with five beams.
+            automaton: Constraints of each image, for a beam search. Default: none.
+        """
+        return caption_together([self], [regions], decoder=decoder, automaton=automaton)
+
+    def candidates(self, hypotheses: Hypotheses, regions: RegionBatch) -> list[list[CaptionCandidate]]:
+        """Return what a search found as captions in words, without the padding of regions."""
+        num_regions = regions.mask.sum(1).tolist()
+        indices, weights = hypotheses.words.tolist(), hypotheses.weights.float().cpu().numpy()
+        captions: list[list[CaptionCandidate]] = []
+        for b, count in enumerate(num_regions):
+            captions.append([])
+            for n, log_prob in enumerate(hypotheses.log_prob[b].tolist()):
+                if log_prob == -math.inf:
+                    continue
+                pairs = self.vocabulary.decode_with_lengths(indices[b][n])
+                words = [word for word, _ in pairs]
+                if self.vocabulary.subword_model and any(words == other.words for other in captions[b]):
+                    continue  # the same words, spelled in other subwords
+                lengths = [length for _, length in pairs]
+                attention = merge_subword_attention(weights[b, n, :, :count], lengths)
+                captions[b].append(CaptionCandidate(" ".join(words), words, log_prob, attention))
+        return captions
+
+
+def caption_together(
+    predictors: "list[CaptionPredictor]",
+    regions: list[RegionBatch],
+    *,
+    weights: list[float] | None = None,
+    decoder: Decoder | None = None,
+    automaton: Automaton | None = None,
+) -> list[list[CaptionCandidate]]:
+    """Describe a batch of images with one captioner or an ensemble of them.
+
+    Args:
+        predictors: Captioners of one vocabulary.
+        regions: Regions of the images, one batch for each captioner.
+        weights: Weight of each captioner in the mean of their probabilities. Default: equal.
+        decoder: Search, whose rules may name words. Default: beam search with five beams.
+        automaton: Constraints of each image, for a beam search. Default: none.
+    """
+    first = predictors[0]
+    search = resolve_rule_words(decoder or BeamSearch(), first.vocabulary)
+    constraints = {} if automaton is None else {"automaton": automaton.to(first.device)}
+    models: list[Any] = [predictor.model for predictor in predictors]
+    with first.autocast:
+        batches = [batch.to(first.device) for batch in regions]
+        hypotheses = generate(models, batches, search, weights, **constraints)
+    return first.candidates(hypotheses, regions[0])

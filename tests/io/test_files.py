@@ -1,0 +1,67 @@
+"""Reading and writing of text and JSON files."""
+
+from pathlib import Path
+
+import pytest
+
+from bua.errors import InputError
+from bua.io.files import read_json, read_members, read_text, records, valid_records, write_text
+
+
+def test_text_is_written_atomically_and_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    for text in ("first", "zweitens: é"):
+        write_text(path, text)
+        assert read_text(path) == text
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_directory_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"{tmp_path}: is a directory, expected a file name"):
+        write_text(tmp_path, "text")
+
+
+def test_a_byte_order_mark_is_dropped(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf[1]")
+    assert read_json(tmp_path / "a.json") == [1]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[1,", "not valid JSON: .* at line 1 column"),
+        (b'{"a": 1}\n{"a": 2}', "this looks like JSON lines"),
+        (b"9" * 5000, "not valid JSON: .*digits"),
+        (b"[" * 100_000, "not valid JSON: nested too deeply"),
+        (b"\xff", "cannot be read as UTF-8 text"),
+    ],
+)
+def test_invalid_json_is_named(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(InputError, match=f"a.json: .*{message}"):
+        read_json(tmp_path / "a.json")
+
+
+def test_members_keep_duplicate_names(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a": 1, "b": {"c": 2}, "a": 3}')
+    assert read_members(tmp_path / "a.json") == [("a", 1), ("b", [("c", 2)]), ("a", 3)]
+
+
+def test_records_are_checked_and_named() -> None:
+    types = {"id": int, "name": (str, type(None))}
+    content = {"images": [{"id": 1, "name": "a"}, {"id": 2}]}
+    assert records(content, "a.json", "images", types) == content["images"]
+    with pytest.raises(InputError, match='a.json: must be a JSON object with a list "objects"'):
+        records(content, "a.json", "objects", types)
+    with pytest.raises(InputError, match=r"a.json: images\[0\] \(id 7\): name is 3, expected a string"):
+        records({"images": [{"id": 7, "name": 3}]}, "a.json", "images", types)
+
+
+def test_invalid_records_are_dropped_and_reported() -> None:
+    mistakes: list[str] = []
+    valid = valid_records([{"id": 1}, 3, {"id": True}], "images", {"id": (int, str)}, mistakes.append)
+    assert valid == [{"id": 1}]
+    assert mistakes == [
+        "images[1] is not an object",
+        "images[2] (id True): id is True, expected an integer or a string",
+    ]
