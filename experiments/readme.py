@@ -141,9 +141,7 @@ def cost(results: Results) -> str:
     total = sum(run["minutes"] for run in results["runs"])
     text = f"{len(results['runs'])} trainings took {total:.0f} minutes, one thread each"
     if results.get("minutes"):
-        return (
-            f"{text}; the whole study took {results['minutes']:.0f} minutes, {results['jobs']} trainings at a time."
-        )
+        return f"{text}; the whole study took {results['minutes']:.0f} minutes, {results['jobs']} trainings at a time."
     return f"{text}, on a machine with other work."
 
 
@@ -191,7 +189,10 @@ def cider_tables(results: Results) -> list[str]:
     tables.append(markdown(["gain in CIDEr over cross-entropy of the same seed", "features", *head], rows))
     rows = [
         [CAPTIONERS[pair[0]], pair[1]]
-        + [over_seeds(runs.get((*pair, "self_critical"), []), seeds, ("sample_rewards", n), 3) for n in (0, 1)]
+        + [
+            over_seeds(runs.get((*pair, "self_critical"), []), seeds, ("sample_rewards", n), 3)
+            for n in (0, 1)
+        ]
         for pair in pairs
     ]
     tables.append(

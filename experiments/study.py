@@ -71,9 +71,7 @@ def write_grid_boxes(scenes: Path, path: Path) -> None:
     path.write_text(json.dumps(entries))
 
 
-def train_and_score(
-    run: Path, labels: Row, overrides: Iterable[str], score: Callable[[Path], Row]
-) -> None:
+def train_and_score(run: Path, labels: Row, overrides: Iterable[str], score: Callable[[Path], Row]) -> None:
     """Train a model and score it; steps that are already done are skipped.
 
     Args:

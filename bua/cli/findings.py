@@ -10,9 +10,7 @@ from bua.errors import InputError
 log = logging.getLogger(__name__)
 
 
-def report_findings(
-    path: Path, remarks: Sequence[str], problems: Sequence[str], note: str = ""
-) -> None:
+def report_findings(path: Path, remarks: Sequence[str], problems: Sequence[str], note: str = "") -> None:
     """Log remarks, print problems to stderr, and log that the file is valid if there are none.
 
     Args:

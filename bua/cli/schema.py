@@ -44,7 +44,7 @@ def read_options(config: DictConfig, schema: type[T]) -> T:
         if hints[field.name] is DictConfig:
             values[field.name] = config
             continue
-        value = config[field.name] if field.name in config else None
+        value = config.get(field.name)
         values[field.name] = _checked(field.name, value, hints[field.name], field.metadata.get("least"))
     return schema(**values)
 
@@ -67,10 +67,10 @@ def _checked(key: str, value: Any, hint: Any, least: int | None) -> Any:
     for kind in kinds:
         if kind is bool and isinstance(value, bool):
             return value
-        if kind is int and isinstance(value, int) and not isinstance(value, bool):
-            if least is None or value >= least:
-                return value
-        if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if kind is int and isinstance(value, int) and is_number and _is_enough(value, least):
+            return value
+        if kind is float and is_number and _is_enough(value, least):
             return float(value)
         if kind is str and isinstance(value, str | int | float):
             return str(value)
@@ -79,11 +79,15 @@ def _checked(key: str, value: Any, hint: Any, least: int | None) -> Any:
     raise InputError(f"{key}={value}: must be {_describe(kinds, least)}")
 
 
+def _is_enough(value: float, least: int | None) -> bool:
+    return least is None or value >= least
+
+
 def _describe(kinds: tuple[Any, ...], least: int | None) -> str:
     names = {
         bool: "true or false",
         int: "an integer" if least is None else f"an integer of at least {least}",
-        float: "a number",
+        float: "a number" if least is None else f"a number of at least {least}",
         str: "a text",
         list[str]: "a list, such as [a,b]",
         types.NoneType: "null",

@@ -4,10 +4,12 @@ Pillow decodes; torchvision's decoders crash the process on some damaged files.
 """
 
 import re
+import sys
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from bua.errors import InputError
 from bua.io.files import read_json, records
 from bua.structures.annotations import ImageId
+
+T = TypeVar("T")
 
 #: A decoded image: shape (H, W, 3), RGB from 0 to 255.
 Photo = NDArray[np.uint8]
@@ -200,3 +204,35 @@ def _image_folder(source: Path, root: Path | str | None, first_name: str) -> Pat
         return Path(root)
     images = source.parent / "images"
     return source.parent if (source.parent / first_name).exists() or not images.is_dir() else images
+
+
+def map_photos(
+    function: Callable[[PhotoFile, Photo], T], files: Sequence[PhotoFile], command: str
+) -> Iterator[tuple[PhotoFile, Photo, T]]:
+    """Decode images one by one and apply a function; skip those that fail, with a line on stderr.
+
+    Args:
+        function: Function from an image file and its pixels.
+        files: Image files.
+        command: Name of the command, which starts the line on stderr.
+
+    Yields:
+        Image file, its pixels and the result of the function.
+
+    Raises:
+        InputError: If the only image, or every image, fails.
+    """
+    num_results = 0
+    for file in files:
+        try:
+            photo = read_photo(file.path)
+            result = function(file, photo)
+        except InputError as error:
+            if len(files) == 1:
+                raise
+            print(f"{command}: {error}", file=sys.stderr)
+            continue
+        num_results += 1
+        yield file, photo, result
+    if not num_results:
+        raise InputError(f"{files[0].path}: cannot be read, nor can any other of the {len(files)} images")

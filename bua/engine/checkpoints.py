@@ -91,7 +91,7 @@ def init_weights_from(model: nn.Module, path: Path | str, record: Mapping[str, A
         model.load_state_dict(state)
     except RuntimeError:
         difference = describe_difference(trained["model"], record["model"])
-        raise InputError(f"{path}: its weights do not fit the model: {difference}; give the same model") from None
+        raise InputError(f"{path}: weights do not fit the model: {difference}; give the same model") from None
 
 
 def describe_difference(one: Any, other: Any) -> str:

@@ -67,9 +67,7 @@ class ImageSelection:
     image_key: str | None = None
 
 
-def select_stored_images(
-    selection: ImageSelection, run: str, store: FeatureStore
-) -> dict[ImageId, ImageId]:
+def select_stored_images(selection: ImageSelection, run: str, store: FeatureStore) -> dict[ImageId, ImageId]:
     """Return the ids in a store of the selected images, by their ids in their file.
 
     Args:

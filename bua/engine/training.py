@@ -137,8 +137,7 @@ def check_resumable(run: RunDirectory, config: dict[str, Any], record: dict[str,
         for key in ("max_epochs", "max_steps"):
             if trainer.get(key) != config["trainer"].get(key):
                 raise InputError(
-                    f"{run.path}: its schedule was made for trainer.{key}={trainer.get(key)}; resume with the "
-                    "same"
+                    f"{run.path}: schedule was made for trainer.{key}={trainer.get(key)}; resume with it"
                 )
 
 
@@ -156,7 +155,7 @@ def instantiate_task(
     objective = config["objective"]
     if config["resume"]:
         objective = {**objective, **{key: None for key in INIT_FILES if key in objective}}
-    elif getattr(model, "fixed_words", False) and not objective.get("word_vectors") and not config["init_from"]:
+    elif getattr(model, "fixed_words", False) and not (objective.get("word_vectors") or config["init_from"]):
         raise InputError("model.fixed_words=true: fixed word embeddings need objective.word_vectors=FILE")
     task = instantiate(
         objective,

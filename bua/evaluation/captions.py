@@ -70,7 +70,9 @@ def score_captions(options: CaptionScoring) -> dict[str, Any]:
         "references_sha256": file_sha256(options.references),
     }
     if domains:
-        result["signature"]["per_domain"] = "each against its own references, which also give CIDEr's frequencies"
+        result["signature"]["per_domain"] = (
+            "each domain against its own references, which also give CIDEr's frequencies"
+        )
     return result
 
 

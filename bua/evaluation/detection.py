@@ -26,7 +26,8 @@ def evaluate_detector(
     device = next(model.parameters()).device
     for n in tqdm(range(len(test)), disable=None, unit=" images"):
         image, target, image_id = test[n]
-        evaluator.update(image.to(device), {name: value.to(device) for name, value in target.items()}, image_id)
+        target = {name: value.to(device) for name, value in target.items()}
+        evaluator.update(image.to(device), target, image_id)
     return evaluator.compute()
 
 

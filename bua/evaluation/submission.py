@@ -185,14 +185,12 @@ def _check_subset(source: str, split: str, subset: str, questions: int) -> None:
         raise InputError(f"split={split}: {source} has the questions of {named}")
     if subset.startswith("test") and questions != TEST2015:
         log.warning(
-            f"{source}: {questions} questions{named and f' of {named}'}; the server expects an answer to each "
-            f"of the {TEST2015} of test2015, in the phase test-dev, too"
+            f"{source}: {questions} questions{named and f' of {named}'}; the server expects an answer to "
+            f"each of the {TEST2015} of test2015, in the phase test-dev, too"
         )
 
 
-def _warnings(
-    server: ServerFormat, predictions: Mapping[ImageId, str], answers: str | None
-) -> list[str]:
+def _warnings(server: ServerFormat, predictions: Mapping[ImageId, str], answers: str | None) -> list[str]:
     """Return what is allowed but may be a mistake."""
     lines = []
     if empty := sum(not text.strip() for text in predictions.values()):

@@ -92,8 +92,8 @@ def describe_vqa_scores(result: Mapping[str, Any]) -> list[str]:
     if "balanced_pairs" in result:
         pairs = result["balanced_pairs"]
         lines.append(
-            f"balanced pairs {_by_type_text({**pairs, 'overall': pairs['accuracy']})}  ({pairs['pairs']} pairs, "
-            f"{pairs['incomplete']} incomplete, {pairs['repeated']} repeated)"
+            f"balanced pairs {_by_type_text({**pairs, 'overall': pairs['accuracy']})}  "
+            f"({pairs['pairs']} pairs, {pairs['incomplete']} incomplete, {pairs['repeated']} repeated)"
         )
     if "best_possible" in result:
         best = result["best_possible"]
@@ -115,15 +115,13 @@ def _question_ids(options: VQAScoring, annotations: Annotations) -> set[Any]:
     if missing:
         example = min(missing, key=str)
         raise InputError(
-            f"{options.annotations}: {len(missing)} of the {len(ids)} questions of {options.questions} have no "
-            f"annotation, such as {example}{id_type_hint(example, annotations.by_question)}"
+            f"{options.annotations}: {len(missing)} of the {len(ids)} questions of {options.questions} have "
+            f"no annotation, such as {example}{id_type_hint(example, annotations.by_question)}"
         )
     return ids
 
 
-def _counts(
-    counted: Mapping[Any, VQAAnnotation], annotations: Annotations, ids: set[Any]
-) -> dict[str, int]:
+def _counts(counted: Mapping[Any, VQAAnnotation], annotations: Annotations, ids: set[Any]) -> dict[str, int]:
     """Count the questions for which the policy decides, and those that are left out."""
     return {
         "without_ten_answers": sum(len(one.answers) != 10 for one in counted.values()),
@@ -149,7 +147,8 @@ def _best_possible(path: str, counted: Mapping[Any, VQAAnnotation], rule: str) -
     """Return the scores of the best choice from a list of answers."""
     vocabulary = read_answer_vocabulary(path)
     best = oracle_accuracies(vocabulary.surface_forms, counted, rule)
-    return {"answers": len(vocabulary), "answers_sha256": vocabulary.sha256, **accuracy_by_type(best, counted)}
+    identity = {"answers": len(vocabulary), "answers_sha256": vocabulary.sha256}
+    return {**identity, **accuracy_by_type(best, counted)}
 
 
 def read_answer_vocabulary(path: str) -> AnswerVocabulary:

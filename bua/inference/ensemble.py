@@ -138,9 +138,7 @@ class Ensemble:
             mean = attention[0]
         return models[0].predictions(scores, mean, candidates)
 
-    def read_regions(
-        self, images: Sequence[StoredImages], image_ids: Iterable[ImageId]
-    ) -> list[RegionBatch]:
+    def read_regions(self, images: Sequence[StoredImages], image_ids: Iterable[ImageId]) -> list[RegionBatch]:
         """Read the regions of a batch of images for each model, once for models that share them.
 
         Args:

@@ -80,11 +80,13 @@ def resolve_rule_words(decoder: Search, vocabulary: Vocabulary) -> Search:
         InputError: If the vocabulary consists of subwords and a rule is about whole words.
     """
     rules = decoder.rules
-    if vocabulary.subword_model and (rules.name_words() or not rules.allow_repeat or rules.no_repeat_ngram_size):
+    repeats = not rules.allow_repeat or rules.no_repeat_ngram_size
+    if vocabulary.subword_model and (rules.name_words() or repeats):
         raise InputError(
             "the rules allow_repeat, repeatable_words, no_repeat_ngram_size, bad_words and bad_endings are "
             "about words, but the model generates subwords"
         )
     for rule, words in rules.unknown_words(vocabulary.index).items():
-        _warn_once(f"rules.{rule}: has no effect for {', '.join(map(str, words))}, which the vocabulary lacks")
+        listed = ", ".join(map(str, words))
+        _warn_once(f"rules.{rule}: has no effect for {listed}, which the vocabulary lacks")
     return replace(decoder, rules=rules.to_indices(vocabulary.index))

@@ -97,9 +97,7 @@ class VQAOutput(VQAPrediction):
     regions: Regions
 
 
-def merge_subword_attention(
-    weights: NDArray[np.float32], lengths: Sequence[int]
-) -> NDArray[np.float32]:
+def merge_subword_attention(weights: NDArray[np.float32], lengths: Sequence[int]) -> NDArray[np.float32]:
     """Return the attention of each word as the mean over its subwords, shape (len(lengths), K).
 
     Args:

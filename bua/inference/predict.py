@@ -166,9 +166,7 @@ def answer_record(
     return record
 
 
-def most_attended(
-    weights: NDArray[np.floating], boxes: NDArray[np.floating], count: int
-) -> list[Record]:
+def most_attended(weights: NDArray[np.floating], boxes: NDArray[np.floating], count: int) -> list[Record]:
     """Return the most attended regions: their boxes in pixels and their weights."""
     order = (-weights).argsort(kind="stable")[:count]
     return [
@@ -209,8 +207,8 @@ def _describe_constraints(records: Sequence[Record], required: int | None) -> st
     pairs = [(record["satisfied"], record["constraints"]) for record in records if record["constraints"]]
     enough = sum(n >= (count if required is None else min(required, count)) for n, count in pairs)
     return (
-        f"{sum(n for n, _ in pairs)} of {sum(count for _, count in pairs)} constraints are satisfied; {enough} "
-        f"of {len(pairs)} images with constraints satisfy "
+        f"{sum(n for n, _ in pairs)} of {sum(count for _, count in pairs)} constraints are satisfied; "
+        f"{enough} of {len(pairs)} images with constraints satisfy "
         f"{'all' if required is None else f'{required} or all'} of them"
     )
 

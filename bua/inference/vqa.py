@@ -63,7 +63,7 @@ class VQAPredictor(Predictor):
     def scores(
         self, regions: RegionBatch, questions: Sequence[str]
     ) -> tuple[Float[Tensor, "B C"], list[NDArray[np.float32]]]:
-        """Return the scores of all answers, 0 to 1, and the attention over the regions of each image, (K,)."""
+        """Return the scores of all answers, 0 to 1, and the attention over each image's regions, (K,)."""
         encoded = [self.vocabulary.encode(question) for question in questions]
         words = pad_questions(encoded, self.record["max_length"], self.record["padding"]).to(self.device)
         with self.autocast:

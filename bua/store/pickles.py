@@ -104,10 +104,12 @@ def _load_zip(file: IO[bytes]) -> Any:
             raise ValueError("written on a big-endian machine")
         storages: dict[tuple[str, str], NDArray[Any]] = {}
 
-        def storage(kind: str, key: str, count: int) -> NDArray[Any]:
-            if (kind, key) not in storages:
-                storages[kind, key] = _read_elements(kind, _read_member(archive, f"{root}data/{key}"), count)
-            return storages[kind, key]
+        def storage(storage_type: str, key: str, count: int) -> NDArray[Any]:
+            if (storage_type, key) not in storages:
+                storages[storage_type, key] = _read_elements(
+                    storage_type, _read_member(archive, f"{root}data/{key}"), count
+                )
+            return storages[storage_type, key]
 
         return SafeUnpickler(io.BytesIO(_read_member(archive, f"{root}data.pkl")), storage=storage).load()
 
@@ -128,28 +130,30 @@ def _load_legacy(file: IO[bytes]) -> Any:
     if magic != LEGACY_MAGIC or version != 1001 or not system.get("little_endian", True):
         raise ValueError("an unknown version of the legacy torch format")
     start = file.tell()
-    kinds: dict[str, tuple[str, int]] = {}
+    declared: dict[str, tuple[str, int]] = {}
 
-    def record(kind: str, key: str, count: int) -> None:
-        kinds[key] = (kind, count)
+    def record(storage_type: str, key: str, count: int) -> None:
+        declared[key] = (storage_type, count)
 
     SafeUnpickler(file, storage=record).load()
     storages = {}
     for key in SafeUnpickler(file).load():
-        kind, count = kinds[key]
+        storage_type, count = declared[key]
         written = int.from_bytes(file.read(8), "little")
         if written != count:
             raise ValueError(f"storage {key} must have {count} elements, got {written}")
-        storages[key] = _read_elements(kind, file.read(count * STORAGES[kind].itemsize), count)
+        storages[key] = _read_elements(
+            storage_type, file.read(count * STORAGES[storage_type].itemsize), count
+        )
     file.seek(start)
-    return SafeUnpickler(file, storage=lambda kind, key, count: storages[key]).load()
+    return SafeUnpickler(file, storage=lambda storage_type, key, count: storages[key]).load()
 
 
-def _read_elements(kind: str, content: bytes, count: int) -> NDArray[Any]:
-    if len(content) < count * STORAGES[kind].itemsize:
+def _read_elements(storage_type: str, content: bytes, count: int) -> NDArray[Any]:
+    if len(content) < count * STORAGES[storage_type].itemsize:
         raise EOFError(f"only {len(content)} bytes for {count} elements")
-    values: NDArray[Any] = np.frombuffer(content, STORAGES[kind], count)
-    if kind == "BFloat16Storage":
+    values: NDArray[Any] = np.frombuffer(content, STORAGES[storage_type], count)
+    if storage_type == "BFloat16Storage":
         values = (values.astype(np.uint32) << 16).view(np.float32)
     return values
 

@@ -76,10 +76,10 @@ class SafeUnpickler(pickle.Unpickler):
             raise UnsafePickleError("a reference to data outside the pickle")
         if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage":
             raise UnsafePickleError("an unknown reference to data outside the pickle")
-        _, kind, key, _, count, *view = pid
-        if not isinstance(kind, _StorageType) or not isinstance(count, int) or count < 0 or any(view):
+        _, storage_type, key, _, count, *view = pid
+        if not isinstance(storage_type, _StorageType) or not isinstance(count, int) or count < 0 or any(view):
             raise UnsafePickleError("a storage of an unknown type")
-        return self._storage(kind.name, str(key), count)
+        return self._storage(storage_type.name, str(key), count)
 
 
 class _StorageType:
@@ -106,18 +106,18 @@ class _DtypeBuilder:
         Raises:
             UnsafePickleError: If it is any other type.
         """
-        kind = np.dtype(str(self.code))
-        if kind.kind not in "biufcSUO" or self.order not in "=<>|":
+        dtype = np.dtype(str(self.code))
+        if dtype.kind not in "biufcSUO" or self.order not in "=<>|":
             raise UnsafePickleError(f"an array of type {self.code}")
-        return np.dtype(self.order + kind.str[1:]) if self.order in "<>" else kind
+        return np.dtype(self.order + dtype.str[1:]) if self.order in "<>" else dtype
 
 
 class _ArrayBuilder(np.ndarray[Any, Any]):
     """An array under construction; accepts its content only if shape and type match the bytes."""
 
     def __setstate__(self, state: Any) -> None:
-        _, shape, kind, fortran, content = state
-        dtype: np.dtype[Any] = kind.to_dtype() if isinstance(kind, _DtypeBuilder) else np.dtype(object)
+        _, shape, builder, fortran, content = state
+        dtype: np.dtype[Any] = builder.to_dtype() if isinstance(builder, _DtypeBuilder) else np.dtype(object)
         count = _count_elements(shape)
         if dtype.hasobject:
             if not isinstance(content, list) or len(content) != count:
@@ -147,14 +147,14 @@ def _count_elements(shape: Any) -> int:
 _NDARRAY = "numpy.ndarray"
 
 
-def _reconstruct(kind: Any, shape: Any, code: Any) -> NDArray[Any]:
-    if kind is not _NDARRAY:
+def _reconstruct(cls: Any, shape: Any, code: Any) -> NDArray[Any]:
+    if cls is not _NDARRAY:
         raise UnsafePickleError("an array of an unknown class")
     return _ArrayBuilder(0, np.uint8)
 
 
-def _array_from_buffer(content: Any, kind: Any, shape: Any, order: Any = "C") -> NDArray[Any]:
-    dtype = kind.to_dtype()
+def _array_from_buffer(content: Any, builder: Any, shape: Any, order: Any = "C") -> NDArray[Any]:
+    dtype = builder.to_dtype()
     count = _count_elements(shape)
     if dtype.hasobject or not isinstance(content, bytes | bytearray) or order not in ("C", "F"):
         raise UnsafePickleError("an array of an unknown kind")
@@ -163,8 +163,8 @@ def _array_from_buffer(content: Any, kind: Any, shape: Any, order: Any = "C") ->
     return np.frombuffer(bytes(content), dtype).reshape(shape, order=order)
 
 
-def _make_scalar(kind: Any, content: Any = None) -> Any:
-    dtype = kind.to_dtype() if isinstance(kind, _DtypeBuilder) else np.dtype(object)
+def _make_scalar(builder: Any, content: Any = None) -> Any:
+    dtype = builder.to_dtype() if isinstance(builder, _DtypeBuilder) else np.dtype(object)
     content = content.encode("latin1") if isinstance(content, str) else content
     if dtype.hasobject or not isinstance(content, bytes) or len(content) != dtype.itemsize:
         raise UnsafePickleError("a number without its bytes")

@@ -10,7 +10,8 @@ from torch.optim.lr_scheduler import LambdaLR
 class NoamLR(LambdaLR):
     """A linear warm-up, then decay with the root of the step (Vaswani et al. 2017, section 5.3).
 
-    The learning rate of the optimizer is a factor of ``size ** -0.5 * min(step ** -0.5, step * warmup ** -1.5)``.
+    The learning rate of the optimizer is a factor of
+    ``size ** -0.5 * min(step ** -0.5, step * warmup ** -1.5)``.
 
     Args:
         optimizer: Optimizer whose learning rates are set.

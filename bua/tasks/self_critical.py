@@ -71,8 +71,8 @@ class SelfCriticalTask(CaptioningTask):
         sampler: Search that generates the captions to learn from. ``Sampling`` draws them in training mode
             and with gradients; a beam search finds them in eval mode, and their likelihood is computed again
             in training mode.
-        baseline: ``greedy``: the reward of the greedy caption in eval mode (Rennie et al. 2017); ``mean``: the
-            mean reward of all captions of an image (Up-Down's Caffe release, with its beams);
+        baseline: ``greedy``: the reward of the greedy caption in eval mode (Rennie et al. 2017); ``mean``:
+            the mean reward of all captions of an image (Up-Down's Caffe release, with its beams);
             ``leave_one_out``: the mean over the other captions (self-critical.pytorch's "new self critical").
         reward: What captions are rewarded for.
         reduction: What the sum over words is divided by.
@@ -102,10 +102,11 @@ class SelfCriticalTask(CaptioningTask):
             raise ValueError(f"baseline must be one of {', '.join(BASELINES)}, got {baseline!r}")
         if baseline != "greedy" and sampler.num_sequences < 2:
             raise ValueError(
-                f"the baseline {baseline!r} needs sampler.num_samples (beam_size of a beam search) of at least 2"
+                f"the baseline {baseline!r} needs sampler.num_samples (or beam_size) of at least 2"
             )
         _check_differs(sampler, baseline)
-        self.sampler, self._sampler_signature = resolve_rule_words(sampler, self.vocabulary), search_signature(sampler)
+        self.sampler = resolve_rule_words(sampler, self.vocabulary)
+        self._sampler_signature = search_signature(sampler)
         self.baseline, self.reward, self.reduction = baseline, reward, reduction
         self._frequencies = caption_frequencies(
             self.captions, self.vocabulary, include_eos=reward.include_eos, path=document_frequencies
@@ -129,7 +130,13 @@ class SelfCriticalTask(CaptioningTask):
     def save(self, folder: Path) -> None:
         """Write the document frequencies and the signature of the rewards to a run directory."""
         path = folder / "document_frequencies.npz"
-        save_frequencies(self._frequencies, self.captions, self.vocabulary, include_eos=self.reward.include_eos, path=path)
+        save_frequencies(
+            self._frequencies,
+            self.captions,
+            self.vocabulary,
+            include_eos=self.reward.include_eos,
+            path=path,
+        )
         (folder / "rewards.txt").write_text(self.signature + "\n")
         log.info(f"rewards: {self.signature}")
 
@@ -140,8 +147,8 @@ class SelfCriticalTask(CaptioningTask):
     def training_step(self, batch: CaptionBatch, _: int) -> Tensor:
         """Return the loss, whose gradient is minus that of the expected reward.
 
-        This holds for captions drawn from the model's own distribution; beams, a temperature, top-k, top-p and
-        rules make it an approximation, as in the published recipes.
+        This holds for captions drawn from the model's own distribution; beams, a temperature, top-k, top-p
+        and rules make it an approximation, as in the published recipes.
         """
         sampled, entropy = self.sample(batch)
         is_word = sampled.words != PADDING
@@ -190,9 +197,7 @@ class SelfCriticalTask(CaptioningTask):
         reference_lengths = batch.reference_lengths
         if self.reward.include_eos:
             lengths = lengths + ended
-            reference_lengths = torch.where(
-                reference_lengths >= 0, reference_lengths + 1, reference_lengths
-            )
+            reference_lengths = torch.where(reference_lengths >= 0, reference_lengths + 1, reference_lengths)
         references = prepare_references(batch.reference_words, reference_lengths, self._frequencies)
         total = torch.zeros(lengths.shape, dtype=torch.float64, device=words.device)
         if self.reward.cider_d:
@@ -227,9 +232,7 @@ class SelfCriticalTask(CaptioningTask):
         """Return minus the mean reward of the captions generated in validation."""
         return -self.rewards(batch, generated.words[:, :1]).mean()
 
-    def _log_statistics(
-        self, words: Tensor, rewards: Tensor, baseline: Tensor, is_caption: Tensor
-    ) -> None:
+    def _log_statistics(self, words: Tensor, rewards: Tensor, baseline: Tensor, is_caption: Tensor) -> None:
         lengths, ended = count_words(words)
         last = words.gather(2, (lengths - 1).clamp(min=0).unsqueeze(2)).squeeze(2)
         bad = torch.isin(last, self._bad.to(last.device)) | (lengths == 0)
@@ -265,7 +268,7 @@ def _check_differs(sampler: Decoder, baseline: str) -> None:
     elif baseline == "greedy" and sampler.num_sequences == 1:
         raise ValueError(
             "the baseline 'greedy' is the caption that one beam finds, which teaches nothing; "
-            "a sampler that draws, or sampler.num_samples (beam_size of a beam search) of at least 2, is needed"
+            "a sampler that draws, or sampler.num_samples (or beam_size) of at least 2, is needed"
         )
 
 

@@ -1,61 +1,46 @@
-"""Measure what the design promises: python experiments/speed/run.py [DATA] [GROUP...].
+"""Measure speed and memory: python experiments/speed/run.py [DATA] [GROUP...].
 
-DATA is a folder of real photographs and features; what needs them stays unmeasured without it. Groups are
-measured one by one and written to results.json here as they come, so that one can be measured again alone;
-the groups gpu_captioning and gpu_others, which need a GPU, go to results_gpu.json.
+DATA is a folder of real images; without it, the measurements that need them are skipped. Each group is written
+to ``results.json`` in this folder when it is done, so that one group can be measured again. The groups
+gpu_captioning and gpu_others need a GPU and are written to ``results_gpu.json``.
 """
 
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from answering import training_step
-from busy import busy
-from captioning import captioning
-from compiled import compiling
-from extraction import extraction_memory, extraction_share
-from gpu import others
-from importing import import_speed
-from questions import annotations, loading, validating
+from busy import measure_busy
+from captioning import measure_captioning
+from compiled import measure_compiled
+from extraction import measure_memory, measure_share
+from gpu import measure_gpu
+from importing import measure_import
+from timing import Row, median_seconds
 from torch import Tensor
-from vqa_metric import score_seconds
+from vqa_data import measure_annotations, measure_loading, measure_validation
+from vqa_metric import measure_score
+from vqa_step import measure_step
 
 from bua.detectors.selection import Selection
 from bua.store import FeatureStore, Regions, StoreMetadata, StoreWriter
 
-Row = dict[str, str]
 
-
-def seconds(function: Callable[[], Any], times: int) -> float:
-    """Return the median time of a call, after one that does not count."""
-    function()
-    taken = []
-    for _ in range(times):
-        started = time.perf_counter()
-        function()
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken)
-
-
-def help_seconds() -> dict[str, str]:
+def measure_help() -> Row:
     """Time ``bua --help`` as a process."""
     command = [sys.executable, "-m", "bua", "--help"]
-    took = seconds(lambda: subprocess.run(command, check=True, capture_output=True), 7)
-    return {"what": "`bua --help`", "value": f"{took:.2f} s", "wanted": "0.5 s"}
+    seconds = median_seconds(lambda: subprocess.run(command, check=True, capture_output=True), 7)
+    return {"what": "`bua --help`", "value": f"{seconds:.2f} s", "target": "0.5 s"}
 
 
-def store_reading() -> dict[str, str]:
-    """Read shuffled batches of 10 to 100 regions x 2048 float16, warm."""
+def measure_store() -> Row:
+    """Read shuffled batches of 10 to 100 regions x 2048 in float16, with a warm cache."""
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "f.h5"
@@ -73,16 +58,17 @@ def store_reading() -> dict[str, str]:
             for start in range(0, 1500, 50):
                 store.padded(order[start : start + 50])
 
-        speed = 1500 / seconds(read, 9)
+        speed = 1500 / median_seconds(read, 9)
     return {
-        "what": "reading the store, shuffled, padded batches of 50, 10 to 100 regions x 2048, warm",
+        "what": "reading shuffled, padded batches of 50 images from a store in the page cache, 10 to 100 regions x "
+        "2048",
         "value": f"{speed:,.0f} images/s",
-        "wanted": "20,000 images/s",
+        "target": "20,000 images/s",
     }
 
 
-def selection() -> dict[str, str]:
-    """Select among 300 boxes x 1601 classes, against one suppression a class."""
+def measure_selection() -> Row:
+    """Select among 300 boxes x 1601 classes, compared with one suppression per class."""
     from torchvision.ops import nms
 
     torch.manual_seed(0)
@@ -91,62 +77,64 @@ def selection() -> dict[str, str]:
     logits = torch.randn(300, 1601)
     logits[torch.arange(300), torch.randint(1, 1601, (300,))] += 9
     probabilities = logits.softmax(1)
-    rule = Selection(min_regions=10, max_regions=100, threshold=0.2, nms_iou=0.3, pixel=1)
+    select = Selection(min_regions=10, max_regions=100, threshold=0.2, nms_iou=0.3, pixel=1)
 
     def loop() -> Tensor:
-        worth = torch.zeros(300)
+        scores = torch.zeros(300)
         for c in range(1, 1601):
             kept = nms(boxes, probabilities[:, c], 0.3)
-            worth[kept] = torch.maximum(worth[kept], probabilities[kept, c])
-        return worth
+            scores[kept] = torch.maximum(scores[kept], probabilities[kept, c])
+        return scores
 
-    ratio = seconds(loop, 5) / seconds(lambda: rule(boxes, probabilities), 9)
+    ratio = median_seconds(loop, 5) / median_seconds(lambda: select(boxes, probabilities), 9)
     return {
-        "what": "region selection, 300 x 1601, against a loop of `torchvision.ops.nms` over the classes",
+        "what": "region selection, 300 boxes x 1601 classes, compared with a loop of `torchvision.ops.nms` over the "
+        "classes",
         "value": f"{ratio:.0f} times as fast",
-        "wanted": "50 times",
+        "target": "50 times",
     }
 
 
-def groups(data: Path | None) -> dict[str, Callable[[], list[Row]]]:
-    """Return what is measured in one go, by name; each row compares within it."""
-    photographs = [extraction_share, extraction_memory] if data else []
+def make_groups(data: Path | None) -> dict[str, Callable[[], list[Row]]]:
+    """Return the groups of measurements by name; ratios are taken within a group."""
+    extraction = [measure_share, measure_memory] if data else []
     return {
-        "store": lambda: [help_seconds(), store_reading(), selection()],
-        "captioning": lambda: captioning(seconds),
-        "busy": busy,
-        "compiled": lambda: compiling("cpu"),
-        "answering": lambda: [training_step(), loading(), validating()],
-        "questions": lambda: [score_seconds(), annotations()],
-        "regions": lambda: [import_speed(), *(measure(data) for measure in photographs)],
-        "gpu_captioning": lambda: compiling("cuda"),
-        "gpu_others": lambda: others(seconds),
+        "store": lambda: [measure_help(), measure_store(), measure_selection()],
+        "captioning": measure_captioning,
+        "busy": measure_busy,
+        "compiled": lambda: measure_compiled("cpu"),
+        "vqa": lambda: [measure_step(), measure_loading(), measure_validation()],
+        "vqa_files": lambda: [measure_score(), measure_annotations()],
+        "regions": lambda: [measure_import(), *(measure(data) for measure in extraction)],
+        "gpu_captioning": lambda: measure_compiled("cuda"),
+        "gpu_others": measure_gpu,
     }
 
 
 def main() -> None:
-    """Measure everything, or the groups that are named; the rows of others stay."""
+    """Measure the groups that are named, or all of them; the rows of other groups stay."""
     words = sys.argv[1:]
-    data = next((Path(word) for word in words if word not in groups(None)), None)
-    every = groups(data)
-    usual = [name for name in every if not name.startswith("gpu") or torch.cuda.is_available()]
-    for name in [word for word in words if word in every] or usual:
-        rows = every[name]()
-        keep(name, list(every), rows)
+    data = next((Path(word) for word in words if word not in make_groups(None)), None)
+    groups = make_groups(data)
+    available = [name for name in groups if not name.startswith("gpu") or torch.cuda.is_available()]
+    for name in [word for word in words if word in groups] or available:
+        rows = groups[name]()
+        write_group(name, list(groups), rows)
         for row in rows:
-            print(f"{row['what']}: {row['value']} (wanted: {row['wanted']})", flush=True)
+            print(f"{row['what']}: {row['value']} (target: {row['target']})", flush=True)
 
 
-def keep(name: str, order: list[str], rows: list[Row]) -> None:
-    """Write the rows of a group beside those of the others."""
+def write_group(name: str, order: list[str], rows: list[Row]) -> None:
+    """Write the rows of a group, next to those of the other groups."""
     path = Path(__file__).parent / ("results_gpu.json" if name.startswith("gpu") else "results.json")
     machine = f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}"
     if name.startswith("gpu"):
         machine = f"one {torch.cuda.get_device_name()}, {machine}"
-    before = json.loads(path.read_text())["measurements"] if path.exists() else []
-    every = [row for row in before if row["group"] != name] + [{"group": name, **row} for row in rows]
-    every.sort(key=lambda row: order.index(row["group"]))
-    path.write_text(json.dumps({"machine": machine, "measurements": every}, indent=1) + "\n")
+    measurements = json.loads(path.read_text())["measurements"] if path.exists() else []
+    measurements = [row for row in measurements if row["group"] != name]
+    measurements += [{"group": name, **row} for row in rows]
+    measurements.sort(key=lambda row: order.index(row["group"]))
+    path.write_text(json.dumps({"machine": machine, "measurements": measurements}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One gradient for all steps of a recurrence is the sum of those of each."""
+"""The weight gradient of all steps of a recurrence is the sum of the gradients of each."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from bua.models.deferred_linear import deferred_linear
 
 
 def recurrence(linear, x, steps: int, used: int):
-    """Apply a map again and again; only the first ``used`` outcomes count."""
+    """Apply a map repeatedly; only the first ``used`` results contribute to the output."""
     total = x.new_zeros(())
     for n in range(steps):
         x = linear(x).tanh()
@@ -31,22 +31,22 @@ def test_gradients_are_those_of_ordinary_linear_maps(seed, steps, used, rows, le
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(4, 4, generator=generator, dtype=torch.float64, requires_grad=True)
     x = torch.randn(2, rows, 4, generator=generator, dtype=torch.float64, requires_grad=leaf)
-    found = []
+    gradients = []
     for make in (deferred_linear, lambda w: lambda x: F.linear(x, w)):
         total = recurrence(make(weight * 1.5), x, steps, used) + weight.sum()
-        found.append(torch.autograd.grad(total, [weight, x] if leaf and steps and used else [weight]))
-    for ours, theirs in zip(*found, strict=True):
+        gradients.append(torch.autograd.grad(total, [weight, x] if leaf and steps and used else [weight]))
+    for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs)
 
 
-def test_a_second_backward_gives_the_same_again() -> None:
+def test_a_second_backward_pass_gives_the_same_gradient() -> None:
     weight = torch.randn(3, 3, requires_grad=True)
     total = recurrence(deferred_linear(weight), torch.randn(1, 2, 3), 3, 3)
     first = torch.autograd.grad(total, weight, retain_graph=True)[0]
     torch.testing.assert_close(torch.autograd.grad(total, weight)[0], first)
 
 
-def test_a_pass_that_ends_before_the_weight_leaves_nothing_behind() -> None:
+def test_a_backward_pass_that_stops_before_the_weight_leaves_no_gradients() -> None:
     weight, x = torch.randn(3, 3, requires_grad=True), torch.randn(1, 2, 3, requires_grad=True)
     total = recurrence(deferred_linear(weight), x, 3, 3)
     torch.autograd.grad(total, x, retain_graph=True)
@@ -54,19 +54,19 @@ def test_a_pass_that_ends_before_the_weight_leaves_nothing_behind() -> None:
     torch.testing.assert_close(torch.autograd.grad(total, weight), torch.autograd.grad(plain, weight))
 
 
-def test_second_derivatives_are_an_error() -> None:
+def test_second_derivatives_raise_an_error() -> None:
     weight, x = torch.randn(3, 3, requires_grad=True), torch.randn(1, 2, 3, requires_grad=True)
     total = recurrence(deferred_linear(weight), x, 3, 3)
-    (slope,) = torch.autograd.grad(total, x, create_graph=True)
+    (gradient,) = torch.autograd.grad(total, x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
-        slope.square().sum().backward()
+        gradient.square().sum().backward()
 
 
-@pytest.mark.parametrize("how", ["no gradient", "frozen", "mixed precision"])
-def test_where_it_cannot_help_it_is_an_ordinary_linear_map(how) -> None:
-    weight, x = torch.randn(3, 3, requires_grad=how != "frozen"), torch.randn(2, 3)
-    mixed = how == "mixed precision"
-    with torch.set_grad_enabled(how != "no gradient"), torch.autocast("cpu", enabled=mixed):
+@pytest.mark.parametrize("case", ["no gradient", "frozen", "mixed precision"])
+def test_otherwise_it_is_an_ordinary_linear_map(case) -> None:
+    weight, x = torch.randn(3, 3, requires_grad=case != "frozen"), torch.randn(2, 3)
+    mixed = case == "mixed precision"
+    with torch.set_grad_enabled(case != "no gradient"), torch.autocast("cpu", enabled=mixed):
         out = deferred_linear(weight)(x)
         assert out.dtype == (torch.bfloat16 if mixed else torch.float32)
         torch.testing.assert_close(out, F.linear(x, weight))

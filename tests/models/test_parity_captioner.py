@@ -1,4 +1,4 @@
-"""The captioner and beam search against self-critical.pytorch's, on its own weights."""
+"""Parity of the captioner and beam search with self-critical.pytorch, with its weights."""
 
 import functools
 
@@ -49,12 +49,12 @@ def model() -> UpDownCaptioner:
         attention_size=len(weights["key.bias"]),
         dropout=0.5,
     )
-    model.load_state_dict(in_parts(weights, hidden, word), strict=True)
+    model.load_state_dict(split_lstm_weights(weights, hidden, word), strict=True)
     return model.eval()
 
 
-def in_parts(weights, hidden, word):
-    """Their LSTMs have one matrix for all inputs, ours one for each."""
+def split_lstm_weights(weights, hidden, word):
+    """Split the input matrices of LSTMs into one matrix for each input."""
     sizes = {
         "attention_lstm": {"language": hidden, "mean": hidden, "word": word},
         "language_lstm": {"region": hidden, "attention": hidden},
@@ -74,10 +74,10 @@ def regions():
     return RegionBatch(features, mask, torch.zeros(*mask.shape, 4))
 
 
-def test_the_mean_that_they_give_is_that_of_the_real_regions(regions) -> None:
-    """Theirs is an input of its own; ours is made of the regions."""
-    given = tensor(reference()["input/mean_regions"])
-    torch.testing.assert_close(masked_mean(regions.features, regions.mask), given, atol=1e-5, rtol=1e-5)
+def test_the_mean_of_the_reference_is_that_of_the_real_regions(regions) -> None:
+    """It is a separate input of the reference."""
+    mean = tensor(reference()["input/mean_regions"])
+    torch.testing.assert_close(masked_mean(regions.features, regions.mask), mean, atol=1e-5, rtol=1e-5)
 
 
 def test_parity_of_teacher_forced_log_probabilities(model, regions) -> None:
@@ -88,13 +88,13 @@ def test_parity_of_teacher_forced_log_probabilities(model, regions) -> None:
     ours = model(regions, inputs.unsqueeze(1)).squeeze(1).log_softmax(-1)
     theirs = tensor(file["output/log_probs"])
     torch.testing.assert_close(ours[real], theirs[real], atol=1e-5, rtol=1e-5)
-    said = ours.gather(2, tokens[:, 1:].unsqueeze(2)).squeeze(2)
-    nll = -(said * real).sum(1)
+    word_log_prob = ours.gather(2, tokens[:, 1:].unsqueeze(2)).squeeze(2)
+    nll = -(word_log_prob * real).sum(1)
     torch.testing.assert_close(nll, tensor(file["output/caption_nll"]), atol=1e-4, rtol=1e-5)
 
 
 def search(model, regions, decoder):
-    """Search with their words: 0 begins and ends; ours are padded with -1."""
+    """Search with the tokens of the reference: 0 is BOS and EOS. Our padding is -1."""
     special = SpecialTokens(padding=-1, bos=0, eos=0, unknown=-1)
     step, state = make_step_function(model, regions)
     return decoder(step, state, images=len(regions.features), special=special)
@@ -114,8 +114,8 @@ def test_parity_of_greedy_captions(model, regions) -> None:
 def test_parity_of_all_five_beams(model, regions) -> None:
     file = reference()
     theirs = tensor(file["output/beam5_tokens"])
-    found = search(model, regions, BeamSearch(theirs.shape[1], theirs.shape[2]))
-    count = found.words.shape[2]
-    assert found.words.tolist() == theirs[..., :count].tolist()
+    result = search(model, regions, BeamSearch(theirs.shape[1], theirs.shape[2]))
+    count = result.words.shape[2]
+    assert result.words.tolist() == theirs[..., :count].tolist()
     assert (theirs[..., count:] == -1).all()
-    torch.testing.assert_close(found.log_prob, tensor(file["output/beam5_log_prob"]), atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(result.log_prob, tensor(file["output/beam5_log_prob"]), atol=1e-4, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""VQA models against those of their authors, on their own weights."""
+"""Parity of VQA models with those of their authors, with their weights."""
 
 import re
 from typing import Any
@@ -16,7 +16,7 @@ from bua.models.vqa.updown import UpDownVQAModel
 from bua.structures.region_batch import RegionBatch
 from tests.helpers.parity import load, tensor
 
-#: Their names as patterns, and ours.
+#: Patterns of parameter names of the references, and our names.
 UPDOWN = {
     r"w_emb\.emb": "encoder.word",
     r"q_emb\.rnn": "encoder.recurrent",
@@ -71,8 +71,8 @@ MCAN = {
 }
 
 
-def give(model: nn.Module, file: Any, names: dict[str, str], unused: str = r"$.") -> None:
-    """Load their weights, every one of which but the unused is one of ours."""
+def load_weights(model: nn.Module, file: Any, names: dict[str, str], unused: str = r"$.") -> None:
+    """Load the weights of a reference; all but the unused ones must be parameters of the model."""
     own, weights = model.state_dict(), {}
     for key in file.files:
         name = key.removeprefix("weight/")
@@ -87,7 +87,7 @@ def give(model: nn.Module, file: Any, names: dict[str, str], unused: str = r"$."
 
 
 def words_of(model: nn.Module, question: Tensor, padding: int) -> Tensor:
-    """Return a question in our indices, and give the word vectors our order: padding first, a zero."""
+    """Return a question in our word indices, and reorder the word vectors: padding first, with zeros."""
     with torch.no_grad():
         words = model.encoder.word.weight
         words.copy_(words.roll(-padding, 0))
@@ -124,7 +124,7 @@ def test_parity_of_vqa_model(kind: str) -> None:
         dropout=0.5,
         attention=ProductAttention(**sizes, dropout=0.2) if kind == "product" else ConcatAttention(**sizes),
     ).eval()
-    give(model, file, UPDOWN)
+    load_weights(model, file, UPDOWN)
     words = words_of(model, tensor(file["input/question"]), padding=53)
     logits, attention = model(regions, words)
     close(model.encoder(words), file["output/question_embedding"])
@@ -152,7 +152,7 @@ def test_parity_of_bilinear_attention_network() -> None:
         classifier_dropout=0.5,
         counter=Counter(objects=10),
     ).eval()
-    give(model, file, BAN, unused=r"counter\.f\.([89]|1\d)")
+    load_weights(model, file, BAN, unused=r"counter\.f\.([89]|1\d)")
     words = words_of(model, tensor(file["input/question"]), padding=53)
     logits, weights = model(regions, words)
     close(model.attention_maps(regions, words), file["output/attention"])
@@ -176,7 +176,7 @@ def test_parity_of_co_attention_network() -> None:
         score_size=32,
         flat_size=48,
     ).eval()
-    give(model, file, MCAN)
+    load_weights(model, file, MCAN)
     words = words_of(model, tensor(file["input/question"]), padding=0)
     logits, _ = model(regions_of(file), words)
     close(logits, file["output/logits"])

@@ -1,4 +1,4 @@
-"""Recurrent captioners against their equations, written out one image, sequence and word at a time."""
+"""Recurrent captioners against slow transcriptions of their equations, one image and word at a time."""
 
 import math
 
@@ -9,7 +9,7 @@ from tests.helpers.models import CAPTIONERS, COUNTS, H, N, T, captioner, random_
 
 
 def attend(model, query, keys, vectors):
-    """Weights exp(w tanh(key + query)) over their sum (Anderson et al. 2018, equations 3 and 4)."""
+    """Additive attention (Anderson et al. 2018, equations 3 to 5)."""
     bias = model.attention.score.bias
     shift = 0.0 if bias is None else float(bias)
     scores = [
@@ -25,13 +25,13 @@ def linear(layer, *inputs):
 
 
 def cell(lstm, inputs, h, c):
-    """An LSTM step over the products of each input."""
-    sums = lstm.of_state @ h + lstm.bias_ih + lstm.bias_hh
-    return from_sums(sums + sum(lstm.of[name] @ x for name, x in inputs.items()), c)
+    """A step of an LSTM with a matrix for each input."""
+    gates = lstm.weight_hh @ h + lstm.bias_ih + lstm.bias_hh
+    return from_gates(gates + sum(lstm.weight_ih[name] @ x for name, x in inputs.items()), c)
 
 
-def from_sums(sums, c):
-    i, f, g, o = sums.view(4, -1)
+def from_gates(gates, c):
+    i, f, g, o = gates.view(4, -1)
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(c), c
 
@@ -58,36 +58,36 @@ def updown_caffe(m, v, words):
     keys = [linear(m.key, x) for x in v]
     h1 = c1 = h2 = c2 = torch.zeros(H)
     for word in words:
-        h1, c1 = from_sums(
+        h1, c1 = from_gates(
             linear(m.from_word, m.word.weight[word])
             + linear(m.from_mean, mean)
             + linear(m.from_states, h2, h1),
             c1,
         )
         weights, attended = attend(m, linear(m.attention.query, h1), keys, v)
-        h2, c2 = from_sums(linear(m.language_lstm, h1, attended, h2), c2)
+        h2, c2 = from_gates(linear(m.language_lstm, h1, attended, h2), c2)
         yield linear(m.logits, h2), weights
 
 
 def updown_caffe_fixed(m, v, words):
-    """The same, but that words are said by what they are read by (Anderson et al. 2017, section 3.3)."""
+    """The same with tied word vectors in the output layer (Anderson et al. 2017, section 3.3)."""
     for out, weights in updown_caffe(m, v, words):
-        said = torch.tanh(out)
-        yield torch.stack([said @ vector for vector in m.word.weight]), weights
+        v_out = torch.tanh(out)
+        yield torch.stack([v_out @ vector for vector in m.word.weight]), weights
 
 
 def att2in(m, v, words):
-    """Rennie et al. 2017, section 2.2: the region enters through the two candidates alone."""
+    """Rennie et al. 2017, section 2.2."""
     v = [linear(m.region, x).relu() for x in v]
     keys = [linear(m.key, x) for x in v]
     h = c = torch.zeros(H)
     for word in words:
         x = m.word.weight[word].relu()
         weights, attended = attend(m, linear(m.attention.query, h), keys, v)
-        sums = linear(m.from_word, x) + linear(m.from_state, h)
-        i, f, o = (torch.sigmoid(sums[n * H : (n + 1) * H]) for n in range(3))
+        gates = linear(m.from_word, x) + linear(m.from_state, h)
+        i, f, o = (torch.sigmoid(gates[n * H : (n + 1) * H]) for n in range(3))
         z = linear(m.from_region, attended)
-        candidate = torch.stack([sums[3 * H : 4 * H] + z[:H], sums[4 * H :] + z[H:]]).amax(0)
+        candidate = torch.stack([gates[3 * H : 4 * H] + z[:H], gates[4 * H :] + z[H:]]).amax(0)
         c = f * c + i * candidate
         h = o * torch.tanh(c)
         yield linear(m.logits, h), weights
@@ -107,7 +107,7 @@ def soft_attention(m, v, words):
 
 
 def mean_pooled(m, v, words):
-    """An LSTM over mean region and word."""
+    """An LSTM over the mean region and the word."""
     mean = linear(m.mean, sum(v) / len(v)).relu()
     h = c = torch.zeros(H)
     for word in words:
@@ -128,22 +128,22 @@ def test_captioner_equals_its_equations_one_image_and_word_at_a_time(reference) 
     model, regions, words = captioner(reference.__name__), random_regions(), random_words()
     fast = model(regions, words)
     memory = model.encode(regions)
-    state, looked = model.init_state(memory, N), []
+    state, step_weights = model.init_state(memory, N), []
     for t in range(T):
         _, weights, state = model.step(words[:, :, t], memory, state)
-        looked.append(weights)
+        step_weights.append(weights)
     for b, count in enumerate(COUNTS):
         for n in range(N):
             slow = reference(model, list(regions.features[b, :count]), words[b, n].tolist())
             for t, (logits, weights) in enumerate(slow):
                 torch.testing.assert_close(fast[b, n, t], logits, atol=1e-5, rtol=1e-4)
                 torch.testing.assert_close(
-                    looked[t][b, n, :count], torch.tensor(weights), atol=1e-6, rtol=1e-4
+                    step_weights[t][b, n, :count], torch.tensor(weights), atol=1e-6, rtol=1e-4
                 )
 
 
 @torch.no_grad()
-def test_the_caffe_release_begins_small_with_open_forget_gates() -> None:
+def test_the_caffe_release_has_small_initial_weights_and_open_forget_gates() -> None:
     torch.manual_seed(0)
     model = CAPTIONERS["updown_caffe"]()
     matrices = torch.cat([p.flatten() for name, p in model.named_parameters() if "bias" not in name])

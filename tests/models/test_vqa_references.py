@@ -1,4 +1,4 @@
-"""Parts of VQA models against slow references, written with loops from the equations of the papers."""
+"""Parts of VQA models against slow references with loops, written from the equations of the papers."""
 
 import math
 
@@ -19,39 +19,39 @@ def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
-@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.9999])
-def test_places_are_chosen_at_random_as_often_as_asked(share: float) -> None:
+@pytest.mark.parametrize("p", [0.0, 0.2, 0.5, 0.9999])
+def test_a_dropout_mask_is_true_with_its_probability(p: float) -> None:
     torch.manual_seed(0)
     shape = torch.Size([3, 7, 4001])  # no multiple of four
-    chosen = dropout_mask(shape, share, torch.device("cpu")).double()
-    error = 4 * math.sqrt(share * (1 - share) / shape.numel())
-    assert float(chosen.mean()) == pytest.approx(share, abs=max(error, 1e-9))
-    for n in range(4):  # each of the four that share a draw, and neighbours independently
-        each = chosen.flatten()[n::4]
-        assert float(each.mean()) == pytest.approx(share, abs=max(3 * error, 1e-9))
-    together = (chosen[..., 1:] * chosen[..., :-1]).mean()
-    assert float(together) == pytest.approx(share**2, abs=max(2 * error, 1e-9))
+    mask = dropout_mask(shape, p, torch.device("cpu")).double()
+    error = 4 * math.sqrt(p * (1 - p) / shape.numel())
+    assert float(mask.mean()) == pytest.approx(p, abs=max(error, 1e-9))
+    for n in range(4):  # each of the four entries of a 64-bit draw, and independence of neighbors
+        part = mask.flatten()[n::4]
+        assert float(part.mean()) == pytest.approx(p, abs=max(3 * error, 1e-9))
+    both = (mask[..., 1:] * mask[..., :-1]).mean()
+    assert float(both) == pytest.approx(p**2, abs=max(2 * error, 1e-9))
 
 
-def test_product_attention_drops_from_the_product_and_keeps_its_mean() -> None:
+def test_product_attention_applies_dropout_to_the_product() -> None:
     torch.manual_seed(0)
     attention = ProductAttention(feature_size=5, question_size=4, hidden_size=64, dropout=0.25)
     features, question = torch.randn(1, 1, 5), torch.randn(1, 4)
     joint = attention.region(features).relu() * attention.question(question).unsqueeze(1)
-    plain = attention.eval()(features, question).detach()
-    torch.testing.assert_close(plain, attention.score(joint).squeeze(-1))
-    many = attention.train()(features.expand(20000, 1, 5), question.expand(20000, 4)).detach()
+    score = attention.eval()(features, question).detach()
+    torch.testing.assert_close(score, attention.score(joint).squeeze(-1))
+    samples = attention.train()(features.expand(20000, 1, 5), question.expand(20000, 4)).detach()
     products = (joint * attention.score.weight).flatten().detach()
-    assert float(many.mean()) == pytest.approx(float(plain), abs=0.01)
+    assert float(samples.mean()) == pytest.approx(float(score), abs=0.01)
     variance = float((products**2).sum()) * 0.25 / 0.75
-    assert float(many.var()) == pytest.approx(variance, rel=0.05)
+    assert float(samples.var()) == pytest.approx(variance, rel=0.05)
 
 
 def times(weight: torch.Tensor, x: list[float], bias: torch.Tensor | None = None) -> list[float]:
-    """Return W x + b, one sum after the other."""
+    """Return W x + b."""
     rows = weight.tolist()
-    more = [0.0] * len(rows) if bias is None else bias.tolist()
-    return [sum(w * v for w, v in zip(row, x, strict=True)) + b for row, b in zip(rows, more, strict=True)]
+    biases = [0.0] * len(rows) if bias is None else bias.tolist()
+    return [sum(w * v for w, v in zip(row, x, strict=True)) + b for row, b in zip(rows, biases, strict=True)]
 
 
 def gated(layer: GatedTanh, x: list[float]) -> list[float]:
@@ -61,7 +61,7 @@ def gated(layer: GatedTanh, x: list[float]) -> list[float]:
 
 
 @pytest.mark.parametrize("name", sorted(VQA_MODELS))
-def test_an_unknown_word_begins_as_nothing_and_can_be_learnt(name: str) -> None:
+def test_the_vector_of_unknown_words_is_initialized_with_zeros_and_trained(name: str) -> None:
     model = vqa_model(name)
     assert model.encoder.word.weight[UNKNOWN].eq(0).all()
     words = torch.full((len(COUNTS), 3), UNKNOWN)
@@ -75,7 +75,7 @@ def test_gated_tanh_is_tanh_times_a_gate() -> None:
     torch.testing.assert_close(layer(x), torch.tensor([gated(layer, row) for row in x.tolist()]))
 
 
-def test_gated_tanh_begins_by_glorots_rule_with_the_gain_of_tanh() -> None:
+def test_gated_tanh_is_initialized_by_glorots_rule_with_the_gain_of_tanh() -> None:
     torch.manual_seed(0)
     layer = GatedTanh(300, 500)
     glorot = (2 / (300 + 500)) ** 0.5
@@ -84,8 +84,8 @@ def test_gated_tanh_begins_by_glorots_rule_with_the_gain_of_tanh() -> None:
 
 
 @torch.no_grad()
-def test_two_stream_model_is_what_its_equations_say() -> None:
-    """Teney et al. 2018, sections 3.2 to 3.6, one question and one region after the other."""
+def test_two_stream_model_equals_its_equations() -> None:
+    """Teney et al. 2018, sections 3.2 to 3.6, one question and region at a time."""
     model, regions, words = vqa_model("teney"), random_regions(), random_words()[:, 0]
     logits, weights = model(regions, words)
     glimpse, out = model.glimpse, model.classifier
@@ -101,15 +101,15 @@ def test_two_stream_model_is_what_its_equations_say() -> None:
             hidden = gated(attention.joint, region + question)
             scores += times(attention.score.weight, hidden, attention.score.bias)
         total = sum(math.exp(s) for s in scores)
-        looked = [math.exp(s) / total for s in scores]
-        seen = [sum(w * region[d] for w, region in zip(looked, unit, strict=True)) for d in range(7)]
-        asked, found = gated(glimpse.question, question), gated(glimpse.region, seen)
-        joint = [q * v for q, v in zip(asked, found, strict=True)]
+        alpha = [math.exp(s) / total for s in scores]
+        v_hat = [sum(w * region[d] for w, region in zip(alpha, unit, strict=True)) for d in range(7)]
+        f_q, f_v = gated(glimpse.question, question), gated(glimpse.region, v_hat)
+        joint = [q * v for q, v in zip(f_q, f_v, strict=True)]
         text = times(out.text.weight, gated(out.to_text, joint))
         image = times(out.image.weight, gated(out.to_image, joint))
-        said = torch.tensor([t + i for t, i in zip(text, image, strict=True)])
-        torch.testing.assert_close(logits[b], said, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(weights[b, :count], torch.tensor(looked), atol=1e-6, rtol=1e-5)
+        expected = torch.tensor([t + i for t, i in zip(text, image, strict=True)])
+        torch.testing.assert_close(logits[b], expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(weights[b, :count], torch.tensor(alpha), atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
@@ -118,15 +118,17 @@ def test_two_stream_model_is_what_its_equations_say() -> None:
     words=st.lists(st.lists(st.integers(0, V - 1), min_size=5, max_size=5), min_size=1, max_size=6),
     frozen=st.booleans(),
 )
-def test_the_last_state_is_that_of_a_plain_loop_wherever_padding_stands(cell, words, frozen) -> None:
+def test_the_last_state_is_that_of_a_plain_loop_for_any_padding(cell, words, frozen) -> None:
     torch.manual_seed(0)
     encoder = QuestionEncoder(vocabulary_size=V, word_size=3, question_size=H, cell=cell, frozen_copy=frozen)
-    asked = torch.tensor(words)
-    last = encoder(asked)
-    torch.testing.assert_close(last, encoder.states(asked)[:, -1], atol=1e-6, rtol=1e-5)
-    wanted = torch.randn(last.shape)
-    fast = torch.autograd.grad((last * wanted).sum(), encoder.recurrent.parameters())
-    slow = torch.autograd.grad((encoder.states(asked)[:, -1] * wanted).sum(), encoder.recurrent.parameters())
+    questions = torch.tensor(words)
+    last = encoder(questions)
+    torch.testing.assert_close(last, encoder.states(questions)[:, -1], atol=1e-6, rtol=1e-5)
+    weights = torch.randn(last.shape)
+    fast = torch.autograd.grad((last * weights).sum(), encoder.recurrent.parameters())
+    slow = torch.autograd.grad(
+        (encoder.states(questions)[:, -1] * weights).sum(), encoder.recurrent.parameters()
+    )
     for ours, theirs in zip(fast, slow, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
@@ -139,7 +141,7 @@ def test_a_question_without_words_attends_to_its_padding() -> None:
     torch.testing.assert_close(weights.sum(1), torch.ones(2))
 
 
-def test_a_frozen_copy_stays_what_the_words_began_with() -> None:
+def test_a_frozen_copy_keeps_the_initial_word_vectors() -> None:
     encoder = QuestionEncoder(vocabulary_size=V, word_size=3, question_size=H, frozen_copy=True)
     encoder.init_vectors(torch.ones(V, 3))
     optimizer = torch.optim.SGD([p for p in encoder.parameters() if p.requires_grad], lr=1.0)
@@ -150,12 +152,14 @@ def test_a_frozen_copy_stays_what_the_words_began_with() -> None:
     assert not encoder.word.weight[1:3].eq(1).all()
 
 
-def test_bilinear_attention_begins_as_uneven_as_its_authors_have_it() -> None:
+def test_initial_bilinear_attention_is_as_uneven_as_that_of_its_authors() -> None:
     torch.manual_seed(0)
     attention = BilinearAttention(
         feature_size=5, question_size=H, joint_size=384, glimpses=8, dropout=0.0, joint_dropout=0.0
     )
     weight = attention.score.weight.detach()
-    assert float(weight.std()) == pytest.approx(1, rel=0.05)  # of N(0, 1): its learnt norm is sqrt(8 * 384)
+    assert float(weight.std()) == pytest.approx(
+        1, rel=0.05
+    )  # N(0, 1), so that its norm is about sqrt(8 * 384)
     assert float(weight.norm()) == pytest.approx((8 * 384) ** 0.5, rel=0.05)
     assert attention.score.bias.abs().min() > 0

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bua.cli.schema import POSITIVE
-from bua.detectors.photo import find_photos, read_photos
+from bua.detectors.photo import Photo, PhotoFile, find_photos, map_photos
 from bua.engine import load
 from bua.inference.outputs import VQAOutput
 from bua.visualize.panels import answer_panel, write_gallery
@@ -38,9 +38,14 @@ def main(options: Options) -> None:
         weights=options.weights,
         allow_other_features=options.allow_other_features,
     )
+    files = find_photos(options.images, options.root)
+
+    def predict(file: PhotoFile, photo: Photo) -> VQAOutput:
+        return predictor.ask(photo, options.question, candidates=options.candidates)
+
     records, panels = [], []
-    for name, photo in read_photos(find_photos(options.images, options.root), "bua ask"):
-        output = predictor.ask(photo, options.question, candidates=options.candidates)
+    for file, photo, output in map_photos(predict, files, "bua ask"):
+        name = file.path.name
         if options.json:
             records.append(record(name, options.question, output))
         else:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bua.detectors.photo import find_photos, read_photos
+from bua.detectors.photo import Photo, PhotoFile, find_photos, map_photos
 from bua.engine import load
 from bua.engine.instantiate import instantiate
 from bua.inference.outputs import CaptionOutput
@@ -38,9 +38,14 @@ def main(options: Options) -> None:
         weights=options.weights,
         allow_other_features=options.allow_other_features,
     )
+    files = find_photos(options.images, options.root)
+
+    def predict(file: PhotoFile, photo: Photo) -> CaptionOutput:
+        return predictor.caption(photo, decoder=decoder)
+
     records, panels = [], []
-    for name, photo in read_photos(find_photos(options.images, options.root), "bua caption"):
-        output = predictor.caption(photo, decoder=decoder)
+    for file, photo, output in map_photos(predict, files, "bua caption"):
+        name = file.path.name
         if options.json:
             records.append(record(name, output))
         else:

@@ -2,11 +2,12 @@
 
 import json
 import logging
-import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bua.cli.schema import NOT_NEGATIVE, POSITIVE
 from bua.detectors.detections import (
     Detection,
     DetectionOptions,
@@ -15,7 +16,7 @@ from bua.detectors.detections import (
     stored_detections,
 )
 from bua.detectors.detector import FrozenDetector
-from bua.detectors.photo import Photo, PhotoFile, find_photos, read_photo
+from bua.detectors.photo import Photo, PhotoFile, find_photos, map_photos
 from bua.engine.instantiate import instantiate
 from bua.errors import InputError
 from bua.io.files import write_text
@@ -28,65 +29,84 @@ log = logging.getLogger(__name__)
 Detect = Callable[[PhotoFile, Photo], list[Detection]]
 
 
-def main(config: Any) -> None:
+@dataclass
+class Options:
+    """Keys of the command, described in conf/detect.yaml."""
+
+    images: str
+    root: str | None
+    out: str
+    features: str | None
+    weights: str | None
+    classes: str | None
+    attributes: str | None
+    score_threshold: float = field(metadata=NOT_NEGATIVE)
+    nms_iou: float = field(metadata=NOT_NEGATIVE)
+    cross_class_iou: float = field(metadata=NOT_NEGATIVE)
+    attribute_threshold: float = field(metadata=NOT_NEGATIVE)
+    max_attributes: int = field(metadata=NOT_NEGATIVE)
+    max_objects: int = field(metadata=POSITIVE)
+    pictures: bool
+    max_drawn: int = field(metadata=NOT_NEGATIVE)
+    device: str
+    precision: str
+    channels_last: bool
+    detector: Any
+
+
+def main(options: Options) -> None:
     """Detect the objects in every image; write one JSON file for all images and a picture of each."""
-    out, photos = Path(config.out), find_photos(config.images, config.root)
-    detect = _from_store(config) if config.features is not None else _from_detector(config)
-    (out / "pictures" if config.pictures else out).mkdir(parents=True, exist_ok=True)
-    records, num_errors = [], 0
-    for number, file in enumerate(photos):
-        try:
-            photo = read_photo(file.path)
-            detections = detect(file, photo)
-        except InputError as error:
-            if len(photos) == 1:
-                raise
-            print(f"bua detect: {error}", file=sys.stderr)
-            num_errors += 1
-            continue
+    out, photos = Path(options.out), find_photos(options.images, options.root)
+    features = options.features
+    detect = _from_store(options, features) if features is not None else _from_detector(options)
+    pictures = out / "pictures"
+    (pictures if options.pictures else out).mkdir(parents=True, exist_ok=True)
+    numbers = {file.image_id: number for number, file in enumerate(photos)}
+    records = []
+    for file, photo, detections in map_photos(detect, photos, "bua detect"):
         records.append(_record(file, photo, detections))
-        if config.pictures:
-            picture = out / "pictures" / f"{number:06d}_{file.path.stem}.jpg"
-            labels = [LabelledBox(d.box, _caption(d), d.name) for d in detections[: config.drawn]]
-            draw_boxes(photo, labels).save(picture, quality=90)
-    if not records:
-        raise InputError(f"{config.images}: none of {len(photos)} images can be read")
+        if options.pictures:
+            labels = [LabelledBox(d.box, _caption(d), d.name) for d in detections[: options.max_drawn]]
+            draw_boxes(photo, labels).save(
+                pictures / f"{numbers[file.image_id]:06d}_{file.path.stem}.jpg", quality=90
+            )
     write_text(out / "detections.json", json.dumps(records, indent=1, ensure_ascii=False) + "\n")
     num_objects = sum(len(record["objects"]) for record in records)
     log.info(
-        f"{out / 'detections.json'}: {len(records)} images, {num_objects} objects, {num_errors} unreadable"
+        f"{out / 'detections.json'}: {len(records)} images, {num_objects} objects, "
+        f"{len(photos) - len(records)} unreadable"
     )
 
 
-def _from_detector(config: Any) -> Detect:
-    detector = instantiate(config.detector)
+def _from_detector(options: Options) -> Detect:
+    detector = instantiate(options.detector)
     if not isinstance(detector, FrozenDetector):
         raise InputError(
             f"detector={detector.name} does not detect objects; use one such as scenes_fpn, vg_c4 or fpn_r50"
         )
     if not detector.class_names:
         raise InputError(
-            f"{config.weights}: has no class names; pass classes=FILE and attributes=FILE with one name per "
+            f"{options.weights}: has no class names; pass classes=FILE and attributes=FILE with one name per "
             "line (objects_vocab.txt and attributes_vocab.txt of the release)"
         )
-    options = DetectionOptions(
-        score_threshold=config.threshold,
-        nms_iou=config.nms_iou,
-        cross_class_iou=config.same_iou,
-        attribute_threshold=config.attribute_threshold,
-        max_attributes=config.most_attributes,
-        max_detections=config.limit,
+    reported = DetectionOptions(
+        score_threshold=options.score_threshold,
+        nms_iou=options.nms_iou,
+        cross_class_iou=options.cross_class_iou,
+        attribute_threshold=options.attribute_threshold,
+        max_attributes=options.max_attributes,
+        max_detections=options.max_objects,
     )
 
     def detect(file: PhotoFile, photo: Photo) -> list[Detection]:
         proposals = detector.propose([detector.resize.prepare(photo)])[0]
-        return detect_objects(proposals, detector.class_names, detector.attribute_names, options)
+        return detect_objects(proposals, detector.class_names, detector.attribute_names, reported)
 
     return detect
 
 
-def _from_store(config: Any) -> Detect:
-    store = FeatureStore(config.features)
+def _from_store(options: Options, features: str) -> Detect:
+    store = FeatureStore(features)
 
     def detect(file: PhotoFile, photo: Photo) -> list[Detection]:
         regions = store[file.image_id]
@@ -96,9 +116,9 @@ def _from_store(config: Any) -> Detect:
                 f"are of an image of {regions.size[1]} x {regions.size[0]}"
             )
         names = store.metadata.class_names, store.metadata.attribute_names
-        detections = stored_detections(regions, *names, attribute_threshold=config.attribute_threshold)
-        kept = [d for d in detections if d.score >= config.threshold or not d.name]
-        return kept[: config.limit]
+        detections = stored_detections(regions, *names, attribute_threshold=options.attribute_threshold)
+        kept = [d for d in detections if d.score >= options.score_threshold or not d.name]
+        return kept[: options.max_objects]
 
     return detect
 

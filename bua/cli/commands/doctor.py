@@ -3,8 +3,8 @@
 import os
 import platform
 import shutil
+from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
 
 import torch
 
@@ -24,7 +24,12 @@ PACKAGES = (
 )
 
 
-def main(config: Any) -> None:
+@dataclass
+class Options:
+    """The command has no keys."""
+
+
+def main(options: Options) -> None:
     """Print one line for everything that a run may depend on."""
     gpus = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
     lines = {

@@ -2,9 +2,11 @@
 
 import logging
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bua.cli.schema import NOT_NEGATIVE, POSITIVE
 from bua.detectors.extract import ExtractionOptions, ExtractionResult, ProcessGroup, extract
 from bua.detectors.given_boxes import read_given_boxes
 from bua.detectors.photo import find_photos
@@ -15,27 +17,50 @@ from bua.engine.instantiate import instantiate, to_plain
 log = logging.getLogger(__name__)
 
 
-def main(config: Any) -> None:
+@dataclass
+class Options:
+    """Keys of the command, described in conf/extract.yaml."""
+
+    images: str
+    root: str | None
+    out: str
+    boxes: str | None
+    weights: str | None
+    classes: str | None
+    attributes: str | None
+    batch_size: int = field(metadata=POSITIVE)
+    shard_size: int = field(metadata=POSITIVE)
+    num_workers: int = field(metadata=NOT_NEGATIVE)
+    dtype: str
+    max_errors: int | None = field(metadata=NOT_NEGATIVE)
+    device: str
+    precision: str
+    channels_last: bool
+    trainer: Any
+    detector: Any
+
+
+def main(options: Options) -> None:
     """Extract features and report the result; unreadable images are listed on stderr and in a file."""
-    options = ExtractionOptions(
-        batch_size=config.batch_size,
-        shard_size=config.shard_size,
-        num_workers=config.workers,
-        dtype=config.dtype,
-        max_errors=config.max_errors,
+    extraction = ExtractionOptions(
+        batch_size=options.batch_size,
+        shard_size=options.shard_size,
+        num_workers=options.num_workers,
+        dtype=options.dtype,
+        max_errors=options.max_errors,
     )
-    photos = find_photos(config.images, config.root)
-    boxes = read_given_boxes(config.boxes) if config.boxes is not None else None
-    out = Path(config.out)
-    recipe = to_plain(config.detector)
+    photos = find_photos(options.images, options.root)
+    boxes = read_given_boxes(options.boxes) if options.boxes is not None else None
+    out = Path(options.out)
+    recipe = to_plain(options.detector)
 
     def run(group: ProcessGroup, device: str) -> ExtractionResult:
         overrides = {"device": device} if "device" in recipe else {}
         detector = instantiate({**recipe, **overrides})
-        return extract(photos, detector, out, options, boxes=boxes, group=group)
+        return extract(photos, detector, out, extraction, boxes=boxes, group=group)
 
-    trainer = config.trainer
-    result = run_distributed(run, device=config.device, devices=trainer.devices, num_nodes=trainer.num_nodes)
+    trainer = options.trainer
+    result = run_distributed(run, device=options.device, devices=trainer.devices, num_nodes=trainer.num_nodes)
     if rank() == 0:
         report(result, out)
 

@@ -2,19 +2,28 @@
 
 import logging
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bua.store.formats.export_store import export_store
 
 log = logging.getLogger(__name__)
 
 
-def main(config: Any) -> None:
+@dataclass
+class Options:
+    """Keys of the command, described in conf/features_export.yaml."""
+
+    format: str
+    file: str
+    out: str
+
+
+def main(options: Options) -> None:
     """Export a store; what the format cannot hold is reported on stderr."""
-    out = Path(config.out)
-    store = export_store(config.format, Path(config.file), out, _report)
-    log.info(f"{out}: {len(store)} images, {store.counts().sum()} regions as {config.format}")
+    out = Path(options.out)
+    store = export_store(options.format, Path(options.file), out, _report)
+    log.info(f"{out}: {len(store)} images, {store.counts().sum()} regions as {options.format}")
 
 
 def _report(line: str) -> None:

@@ -2,9 +2,10 @@
 
 import logging
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from bua.cli.schema import NOT_NEGATIVE, POSITIVE
 from bua.errors import InputError
 from bua.store.formats import get_format
 from bua.store.formats.image_ids import ID_RULES
@@ -22,44 +23,40 @@ _COLUMNS = {
     "classes": ("class_id", "class_score"),
     "attributes": ("attribute_id", "attribute_score"),
 }
+#: What one of these names is called in messages.
+_SINGULAR = {"classes": "label", "attributes": "attribute"}
+#: Value of ``boxes`` that stands for boxes of the whole image.
+WHOLE_IMAGE = "whole"
 
 
-def main(config: Any) -> None:
+@dataclass
+class Options:
+    """Keys of the command, described in conf/features_import.yaml."""
+
+    format: str
+    source: str
+    out: str
+    images: str | None
+    boxes: str | None
+    index: str | None
+    labels: str | None
+    classes: str | None
+    attributes: str | None
+    background: str | None
+    ids: str
+    dtype: str
+    detector_name: str | None
+    weights_sha256: str | None
+    shard_size: int = field(metadata=POSITIVE)
+    max_errors: int | None = field(metadata=NOT_NEGATIVE)
+
+
+def main(options: Options) -> None:
     """Import a file; dropped images are reported on stderr and in a report next to the store."""
-    get_format(config.format)
-    choices = {"dtype": ("float16", "float32"), "ids": ID_RULES, "background": BACKGROUND_POSITIONS}
-    for key, allowed in choices.items():
-        if config[key] is not None and config[key] not in allowed:
-            raise InputError(f"{key}={config[key]}: must be {', '.join(allowed[:-1])} or {allowed[-1]}")
-    excluded = {key: config[key] == "none" for key in _COLUMNS}  # the word, not a file of that name
-    names = {
-        key: read_names(Path(config[key]), kind) if config[key] and not excluded[key] else ()
-        for key, kind in (("classes", "label"), ("attributes", "attribute"))
-    }
-    excluded_columns = [name for key in excluded if excluded[key] for name in _COLUMNS[key]]
-    whole_image_boxes = config.boxes == "whole"
-    source = Source(
-        Path(config.source),
-        index=_path(config.index),
-        boxes=None if whole_image_boxes else _path(config.boxes),
-        labels=_path(config.labels),
-        background=config.background,
-        class_names=names["classes"],
-        attribute_names=names["attributes"],
-        excluded_columns=frozenset(excluded_columns),
-    )
-    options = ImportOptions(
-        images=_path(config.images),
-        whole_image_boxes=whole_image_boxes,
-        ids=config.ids,
-        dtype=config.dtype,
-        detector=config.detector_name,
-        weights_sha256=config.weights_sha256,
-        shard_size=config.shard_size,
-        max_errors=config.max_errors,
-    )
-    out = Path(config.out)
-    result = import_store(config.format, source, out, options, _report)
+    get_format(options.format)
+    _check_choices(options)
+    out = Path(options.out)
+    result = import_store(options.format, _source(options), out, _import_options(options), _report)
     for n, (location, reason) in enumerate(result.dropped.items()):
         if n == MAX_LISTED:
             _report(f"{len(result.dropped) - MAX_LISTED} more")
@@ -73,6 +70,47 @@ def main(config: Any) -> None:
     log.info(
         f"{out}: {result.images} images, {result.regions} regions "
         f"({result.regions / result.images:.1f} per image){speed}"
+    )
+
+
+def _check_choices(options: Options) -> None:
+    choices = {"dtype": ("float16", "float32"), "ids": ID_RULES, "background": BACKGROUND_POSITIONS}
+    for key, allowed in choices.items():
+        value = getattr(options, key)
+        if value is not None and value not in allowed:
+            raise InputError(f"{key}={value}: must be {', '.join(allowed[:-1])} or {allowed[-1]}")
+
+
+def _source(options: Options) -> Source:
+    files = {"classes": options.classes, "attributes": options.attributes}
+    excluded = [kind for kind, file in files.items() if file == "none"]  # the word, not a file of that name
+    names = {
+        kind: read_names(Path(file), _SINGULAR[kind])
+        for kind, file in files.items()
+        if file and kind not in excluded
+    }
+    return Source(
+        Path(options.source),
+        index=_path(options.index),
+        boxes=_path(options.boxes) if options.boxes != WHOLE_IMAGE else None,
+        labels=_path(options.labels),
+        background=options.background,
+        class_names=names.get("classes", ()),
+        attribute_names=names.get("attributes", ()),
+        excluded_columns=frozenset(name for kind in excluded for name in _COLUMNS[kind]),
+    )
+
+
+def _import_options(options: Options) -> ImportOptions:
+    return ImportOptions(
+        images=_path(options.images),
+        whole_image_boxes=options.boxes == WHOLE_IMAGE,
+        ids=options.ids,
+        dtype=options.dtype,
+        detector=options.detector_name,
+        weights_sha256=options.weights_sha256,
+        shard_size=options.shard_size,
+        max_errors=options.max_errors,
     )
 
 

@@ -1,15 +1,22 @@
 """``bua features info``: summarize a feature file."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bua.store.reader import FeatureStore
 
 
-def main(config: Any) -> None:
+@dataclass
+class Options:
+    """Keys of the command, described in conf/features_info.yaml."""
+
+    file: str
+
+
+def main(options: Options) -> None:
     """Print a summary of a store as JSON."""
-    path = Path(config.file)
+    path = Path(options.file)
     store = FeatureStore(path)
     counts = store.counts()
     metadata = store.metadata

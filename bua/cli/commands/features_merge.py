@@ -1,21 +1,24 @@
 """``bua features merge``: merge stores of the same detector."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from omegaconf import ListConfig
-
-from bua.errors import InputError
 from bua.store.merge import merge_stores
 
 log = logging.getLogger(__name__)
 
 
-def main(config: Any) -> None:
+@dataclass
+class Options:
+    """Keys of the command, described in conf/features_merge.yaml."""
+
+    files: list[str]
+    out: str
+
+
+def main(options: Options) -> None:
     """Merge stores and report the result."""
-    if not isinstance(config.files, ListConfig):
-        raise InputError(f"files={config.files}: must be a list such as files=[a.h5,b.h5]")
-    result = merge_stores([Path(str(file)) for file in config.files], Path(config.out))
+    result = merge_stores([Path(file) for file in options.files], Path(options.out))
     repeated = f", {result.repeated} duplicates skipped" if result.repeated else ""
-    log.info(f"{config.out}: {result.images} images, {result.regions} regions{repeated}")
+    log.info(f"{options.out}: {result.images} images, {result.regions} regions{repeated}")

@@ -48,9 +48,7 @@ class VocabularyOptions:
                 f"data.vocabulary.count_from={self.count_from}: must be one of {', '.join(COUNT_FROM)}"
             )
         if not isinstance(self.min_count, int) or self.min_count < 1:
-            raise InputError(
-                f"data.vocabulary.min_count={self.min_count}: must be an integer of at least 1"
-            )
+            raise InputError(f"data.vocabulary.min_count={self.min_count}: must be an integer of at least 1")
         least = len(SPECIAL) + 1
         if self.size is not None and (not isinstance(self.size, int) or self.size < least):
             raise InputError(f"data.vocabulary.size={self.size}: must be an integer of at least {least}")
@@ -58,7 +56,8 @@ class VocabularyOptions:
             raise InputError("data.vocabulary.size: tokenizer sentencepiece needs the number of subwords")
         if self.extra_words is not None and (self.file is not None or self.tokenizer == SENTENCEPIECE):
             reason = f"file={self.file} already lists" if self.file is not None else "subwords spell"
-            raise InputError(f"data.vocabulary.extra_words={self.extra_words}: {reason} all words; leave it out")
+            key = f"data.vocabulary.extra_words={self.extra_words}"
+            raise InputError(f"{key}: {reason} all words; leave it out")
 
     def build(self, train: CaptionFile, val: CaptionFile, files: Sequence[CaptionFile]) -> Vocabulary:
         """Return the vocabulary.

@@ -129,7 +129,8 @@ class VQADataModule(LightningDataModule):
         )
 
     def _read_visual_genome(self, source: VisualGenomeSource, train: Sequence[QuestionFile]) -> QuestionFile:
-        assert source.questions is not None and source.images is not None
+        assert source.questions is not None
+        assert source.images is not None
         images = set(chain.from_iterable(file.image_ids for file in train))
         file, counts = read_visual_genome(source.questions, source.images, images, self.answers)
         _log(counts)
@@ -234,9 +235,9 @@ def _warn_of_overlap(val: Sequence[QuestionFile], train: Sequence[QuestionFile])
     for file in val:
         if overlap := sum(question_id in trained for question_id in file.ids):
             rank_zero_only(log.warning)(
-                f"{file.path}: {overlap:,} of its {len(file):,} questions are also trained on, which inflates "
-                "val/accuracy and the choice of the best checkpoint; take trainer.max_epochs from a training "
-                "on train alone, and use last.ckpt"
+                f"{file.path}: {overlap:,} of its {len(file):,} questions are also trained on, which "
+                "inflates val/accuracy and the choice of the best checkpoint; take trainer.max_epochs from a "
+                "training on train alone, and use last.ckpt"
             )
 
 

@@ -181,9 +181,7 @@ class VQADataset(Dataset[VQABatch]):
         return AnswerTargets(self._accuracies.entries(which), self._types[which], counted)
 
 
-def pad_questions(
-    questions: Sequence[Sequence[int]], max_length: int, padding: str
-) -> Int[Tensor, "B T"]:
+def pad_questions(questions: Sequence[Sequence[int]], max_length: int, padding: str) -> Int[Tensor, "B T"]:
     """Pad or truncate questions to ``max_length`` words.
 
     Args:

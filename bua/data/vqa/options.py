@@ -48,7 +48,7 @@ class VQASource:
         first: dict[Any, Path] = {}
         for file in files:
             if file.annotations is None:
-                raise InputError(f"{file.path}: its questions have no answers; give data.{name}.annotations=FILE")
+                raise InputError(f"{file.path}: has no answers; give data.{name}.annotations=FILE")
             for question_id in file.ids if len(files) > 1 else ():
                 if question_id in first:
                     raise InputError(f"{file.path}: question {question_id} is also in {first[question_id]}")

@@ -80,7 +80,7 @@ def _validate_features(raw: RawImage, repaired: list[str]) -> NDArray[np.float32
     if raw.num_regions is not None:
         if not 0 <= raw.num_regions <= len(features):
             raise InvalidImageError(
-                f"number of regions is {raw.num_regions}, but there are features of {len(features)}"
+                f"declares {raw.num_regions} regions, but has features of {len(features)}"
             )
         features = features[: raw.num_regions]
     finite = np.isfinite(features)

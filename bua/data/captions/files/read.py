@@ -32,7 +32,9 @@ def read_captions(
     return select_images(read_caption_file(path), ids, splits)
 
 
-def read_caption_file(path: Path | str, report: Report | None = None, *, captions: bool = True) -> CaptionFile:
+def read_caption_file(
+    path: Path | str, report: Report | None = None, *, captions: bool = True
+) -> CaptionFile:
     """Read every image of a file.
 
     Args:

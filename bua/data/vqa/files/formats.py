@@ -103,8 +103,8 @@ def _with_answers(entry: Entry, record: dict[str, Any], report: Report) -> Entry
     texts = answer_texts(record["answers"], f"question {entry.question_id}", report)
     if texts is None:
         return None
-    return entry._replace(annotation=make_annotation(texts, record.get("answer_type"), record.get("question_type"))
-    )
+    annotation = make_annotation(texts, record.get("answer_type"), record.get("question_type"))
+    return entry._replace(annotation=annotation)
 
 
 def _gqa_entry(record: Any, name: str, report: Report) -> Entry | None:
