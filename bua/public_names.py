@@ -1,9 +1,9 @@
 """Public names of the classes that checkpoints and feature stores mention.
 
 A configuration names a class by its Python path (``_target_``), and paths move. A checkpoint or a store
-names it by ``type``, the name of the class, and ``MODULES`` says where that class lives today. When a class
+names it under the key ``class`` by its name alone, and ``MODULES`` gives its module of today. When a class
 moves, its line changes; when a class is renamed, its old name goes into ``RENAMED``. Files written before
-either still load, including those of early versions that hold ``_target_`` paths.
+still load, including those of early versions that hold ``_target_`` paths.
 """
 
 from collections.abc import Callable, Mapping
@@ -79,15 +79,19 @@ RENAMED: dict[str, str] = {
 }
 
 
+#: Key that names a class in a file. No argument can have this name, because it is a Python keyword.
+CLASS = "class"
+
+
 def to_public(config: Any) -> Any:
     """Return a copy of plain values in which every class is named by its public name of today.
 
     Args:
         config: Dictionaries, lists and values; a dictionary may name a class by ``_target_`` (a Python
-            path) or by ``type`` (a public name, of today or former). The path of a class that is not in
+            path) or by ``class`` (a public name, of today or former). The path of a class that is not in
             ``MODULES``, such as one of another package, is kept as its name.
     """
-    return _mapped(config, "type", _public_name)
+    return _rename(config, CLASS, _public_name)
 
 
 def to_targets(record: Any) -> Any:
@@ -99,30 +103,30 @@ def to_targets(record: Any) -> Any:
     Raises:
         InputError: If a public name is unknown.
     """
-    return _mapped(record, "_target_", lambda name: _path(_public_name(name)))
+    return _rename(record, "_target_", lambda name: _path(_public_name(name)))
 
 
-def _mapped(node: Any, key: str, name_of: Callable[[str], str]) -> Any:
+def _rename(node: Any, key: str, rename: Callable[[str], str]) -> Any:
     if isinstance(node, list | tuple):
-        return [_mapped(value, key, name_of) for value in node]
+        return [_rename(value, key, rename) for value in node]
     if not isinstance(node, Mapping):
         return node
-    named = [name for name in ("_target_", "type") if isinstance(node.get(name), str)]
-    head = {key: name_of(node[named[0]])} if named else {}
-    return head | {name: _mapped(value, key, name_of) for name, value in node.items() if name not in named}
+    head = {key: rename(str(node[name])) for name in ("_target_", CLASS) if name in node}
+    rest = {name: value for name, value in node.items() if name not in ("_target_", CLASS)}
+    return head | {name: _rename(value, key, rename) for name, value in rest.items()}
 
 
 def _public_name(name: str) -> str:
-    """Return the public name behind a path or a name of today or of before."""
-    ours = name.startswith("bua.") or "." not in name
+    """Return the public name of a class that is named by a path, or by a name of today or before."""
+    is_ours = name.startswith("bua.") or "." not in name
     last = name.rpartition(".")[2]
     known = RENAMED.get(last, last)
-    return known if ours and known in MODULES else name
+    return known if is_ours and known in MODULES else name
 
 
 def _path(name: str) -> str:
     if "." in name:
         return name
     if name not in MODULES:
-        raise InputError(f"there is no class of the public name {name!r}; was it written by a newer bua?")
+        raise InputError(f"class {name!r} does not exist; was the file written by a newer bua?")
     return f"{MODULES[name]}.{name}"

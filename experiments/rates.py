@@ -20,7 +20,7 @@ def compare_rates(
     metric: str,
     processes: int,
 ) -> None:
-    """Train every model with every learning rate on regions, and write the best result of each to ``rates.json``.
+    """Train every model with every learning rate on regions, and write the best results to ``rates.json``.
 
     Args:
         out: Working directory of images and runs.

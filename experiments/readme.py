@@ -17,7 +17,7 @@ Results = dict[str, Any]
 #: Names of objectives, models and scores in the tables of the studies.
 OBJECTIVES = {
     "cross_entropy": "cross-entropy",
-    "self_critical": "then self-critical",
+    "self_critical": "+ self-critical",
     "longer": "longer cross-entropy",
 }
 CAPTIONERS = {
@@ -79,12 +79,12 @@ def quickstart(results: Results) -> str:
     caption_head = ["captions", "CIDEr", "CIDEr, novel", "grounded words", "grounded words, novel"]
     return "\n\n".join(
         [
-            f"`bua quickstart` drew {results['data']['images']:,} images and took {minutes:.1f} minutes on two "
-            "cores. *Novel* images show combinations of kind and color that training never shows.",
+            f"`bua quickstart` drew {results['data']['images']:,} images and took {minutes:.1f} minutes on "
+            "two cores. *Novel* images show combinations of kind and color that training never shows.",
             markdown([*caption_head, "by chance", "by chance, novel"], caption_rows),
             markdown(["answers, VQA accuracy", "overall", "novel", "yes/no", "number", "other"], vqa_rows),
-            "A word is grounded if the most attended region overlaps the object that the word names with an IoU "
-            "of at least 0.5; *by chance* is the expectation for a random region.",
+            "A word is grounded if the most attended region overlaps the object that the word names with an "
+            "IoU of at least 0.5; *by chance* is the expectation for a random region.",
         ]
     )
 
@@ -111,7 +111,7 @@ def speed(results: Results) -> str:
 def over_seeds(
     runs: list[Results], seeds: int, path: tuple[str | int, ...], digits: int, scale: float = 1
 ) -> str:
-    """Return mean and standard deviation of a number over seeds, or an empty cell until all seeds are finished."""
+    """Return mean and standard deviation over seeds, or an empty cell until all seeds are finished."""
     if len(runs) < seeds:
         return ""
     values = []
@@ -126,7 +126,7 @@ def over_seeds(
 
 
 def gains(before: list[Results], after: list[Results], seeds: int, split: str) -> str:
-    """Return the gain in CIDEr between runs of the same seed, or an empty cell until all seeds are finished."""
+    """Return the gain in CIDEr of runs of the same seed, or an empty cell until all seeds are finished."""
     base = {run["seed"]: run[split]["CIDEr"] for run in before}
     differences = [run[split]["CIDEr"] - base[run["seed"]] for run in after if run["seed"] in base]
     if len(differences) < seeds:
@@ -141,7 +141,10 @@ def cost(results: Results) -> str:
     total = sum(run["minutes"] for run in results["runs"])
     text = f"{len(results['runs'])} trainings took {total:.0f} minutes, one thread each"
     if results.get("minutes"):
-        return f"{text}; the whole study took {results['minutes']:.0f} minutes, {results['jobs']} trainings at a time."
+        whole = (
+            f"the whole study took {results['minutes']:.0f} minutes, {results['jobs']} trainings at a time"
+        )
+        return f"{text}; {whole}."
     return f"{text}, on a machine with other work."
 
 
@@ -149,9 +152,10 @@ def introduction(results: Results, more_about_training: str = "") -> str:
     """Return what the numbers of a study are and what they cost."""
     images = results["images"]
     return (
-        f"Models are trained on {images['train']:,} images{more_about_training} and tested on {images['test']} "
-        f"others and on {images['novel']} with novel combinations of kind and color. Cells are mean and standard "
-        f"deviation over {results['seeds']} seeds, and empty until all seeds are finished. {cost(results)}"
+        f"Models are trained on {images['train']:,} images{more_about_training} and tested on "
+        f"{images['test']} others and on {images['novel']} with novel combinations of kind and color. Cells "
+        f"are mean and standard deviation over {results['seeds']} seeds, and empty until all seeds are "
+        f"finished. {cost(results)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What the studies on synthetic scenes share: images with features of regions and of a grid, and parallel training."""
+"""What the studies on synthetic scenes share: images, features of regions and grids, parallel training."""
 
 import json
 import multiprocessing

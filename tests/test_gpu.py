@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bua.cli import main
-from bua.decode import BeamSearch, DiverseBeamSearch, Rules, Sampling, automaton, greedy
+from bua.decode import BeamSearch, DiverseBeamSearch, Rules, Sampling, build_automaton, greedy
 from bua.detectors.pyramid import PyramidDetector
 from bua.detectors.selection import Selection
 from bua.engine.loading import read_checkpoint
@@ -18,7 +18,7 @@ from bua.metrics.reward import bleu, cider_d, document_frequencies, prepare_refe
 from bua.tasks.self_critical import Reward
 from bua.text import BOS, PADDING
 from tests.helpers.data import caption_data
-from tests.helpers.models import VQA_MODELS, CAPTIONERS, vqa_model, captioner, random_regions, random_words
+from tests.helpers.models import CAPTIONERS, VQA_MODELS, captioner, random_regions, random_words, vqa_model
 from tests.metrics.test_reward import batch
 from tests.tasks.test_self_critical import self_critical
 
@@ -61,7 +61,7 @@ def test_a_captioner_and_its_gradients(kind: str) -> None:
 @pytest.mark.parametrize("kind", CAPTIONERS)
 def test_what_is_said_where_it_looked_and_how_likely_it_was(kind: str, name: str) -> None:
     model, regions = captioner(kind), random_regions()
-    met = {"automaton": automaton([[[(4,)]], [[(5, 6)], [(7,)]], []])} if name == "constrained" else {}
+    met = {"automaton": build_automaton([[[(4,)]], [[(5, 6)], [(7,)]], []])} if name == "constrained" else {}
     mine = generate([model], [regions], SEARCHES[name], **met)
     met = {key: value.to("cuda") for key, value in met.items()}
     theirs = generate([on_gpu(model)], [regions.to("cuda")], SEARCHES[name], **met)

@@ -1,15 +1,16 @@
-"""The commands of the README and of docs are those that there are, and its numbers those of the results."""
+"""The README and the docs name existing commands, keys and files, and the numbers of the results."""
 
 import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
 
 import bua
-from bua.cli.usage import COMMANDS, FAMILIES
+from bua.cli.usage import COMMANDS, FAMILIES, config_name
 from tests.helpers.parity import ROOT
 
 TEXT = (ROOT / "README.md").read_text()
@@ -21,8 +22,8 @@ CONSOLE = [
     for line in block.strip().splitlines()
 ]
 BUA = [line for line in CONSOLE if line.startswith("bua ")]
-#: The commands in the heads of experiments and of data, some of two lines.
-HEADS = [
+#: Commands in the headers of configuration files, some of two lines.
+HEADERS = [
     line
     for path in sorted((ROOT / "conf").glob("*/*.yaml"))
     for line in re.findall(r"^#   (bua .*)", path.read_text().replace("\\\n#", ""), re.MULTILINE)
@@ -33,19 +34,19 @@ MAKE = [line for line in CONSOLE if line.startswith("make ")]
 def test_there_are_commands() -> None:
     assert len(BUA) >= 9
     assert len(BUA) + len(MAKE) == len(CONSOLE)
-    assert len(HEADS) > 20
+    assert len(HEADERS) > 20
     assert {"make demo", "make test"} <= set(MAKE)
 
 
-@pytest.mark.parametrize("line", BUA + HEADS)
-def test_command_of_the_readme_or_of_a_head_composes(line: str) -> None:
-    _, name, *words = shlex.split(line)
-    if name in FAMILIES:
-        name, words = f"{name}_{words[0]}", words[1:]
-    assert name in COMMANDS
+@pytest.mark.parametrize("line", BUA + HEADERS)
+def test_command_of_a_text_or_a_header_composes(line: str) -> None:
+    _, command, *words = shlex.split(line)
+    if command in FAMILIES:
+        command, words = f"{command} {words[0]}", words[1:]
+    assert command in COMMANDS
     words = [f'{k}="{v}"' if " " in v else w for w in words for k, _, v in [w.partition("=")]]
     with initialize_config_module("bua.conf", version_base="1.3"):
-        config = compose(name, words)
+        config = compose(config_name(command), words)
     for word in words:
         keys, node = word.split("=")[0].split("."), config
         for key in keys:
@@ -53,30 +54,30 @@ def test_command_of_the_readme_or_of_a_head_composes(line: str) -> None:
             node = node._get_node(key) if key in node else node
 
 
-def test_every_detector_and_every_selection_rule_is_documented() -> None:
+def test_all_detectors_and_selection_rules_are_documented() -> None:
     text = (ROOT / "docs/detectors.md").read_text()
-    found = [p.stem for group in ("detector", "select") for p in (ROOT / "conf" / group).glob("*.yaml")]
-    assert len(found) >= 12
-    assert [name for name in found if f"`{name}`" not in text] == []
+    names = [p.stem for group in ("detector", "select") for p in (ROOT / "conf" / group).glob("*.yaml")]
+    assert len(names) >= 12
+    assert [name for name in names if f"`{name}`" not in text] == []
 
 
-def test_every_captioner_every_decoding_and_every_recipe_is_documented() -> None:
+def test_all_captioners_searches_and_recipes_are_documented() -> None:
     text = (ROOT / "docs/captioners.md").read_text()
-    models, decodings = (sorted((ROOT / "conf" / group).glob("*.yaml")) for group in ("model", "decode"))
-    large = [path for path in models if not path.stem.endswith("_small")]
-    captioners = {path.stem for path in large if "bua.models.captioners." in path.read_text()}
+    models, searches = (sorted((ROOT / "conf" / group).glob("*.yaml")) for group in ("model", "decode"))
+    published = [path for path in models if not path.stem.endswith("_small")]
+    captioners = {path.stem for path in published if "bua.models.captioners." in path.read_text()}
     recipes = {
         path.stem
         for path in (ROOT / "conf/experiment").glob("*.yaml")
         if not path.stem.startswith(("vqa", "detector"))
     }
-    assert (len(captioners), len(decodings), len(recipes)) == (7, 7, 15)
-    for name in captioners | {path.stem for path in decodings} | recipes:
+    assert (len(captioners), len(searches), len(recipes)) == (7, 7, 15)
+    for name in captioners | {path.stem for path in searches} | recipes:
         assert f"`{name}`" in text, name
 
 
 @pytest.mark.parametrize("line", MAKE)
-def test_target_of_the_readme_is_in_the_makefile(line: str) -> None:
+def test_make_target_of_the_readme_exists(line: str) -> None:
     assert re.search(rf"^{line.split()[1]}:.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
@@ -86,14 +87,14 @@ def test_make_alone_prints_every_target() -> None:
         assert re.search(rf"^{target} ", done.stdout, re.MULTILINE)
 
 
-def test_every_folder_of_the_tree_is_there_and_the_other_way_round() -> None:
+def test_the_layout_lists_exactly_the_packages() -> None:
     tree = TEXT.split("```\nbua/")[1].split("```")[0]
-    named = set(re.findall(r"^  (\w+)/", tree, re.MULTILINE))
-    there = {p.name for p in (ROOT / "bua").iterdir() if p.is_dir() and (p / "__init__.py").exists()}
-    assert named == there - {"conf", "__pycache__"}
+    listed = set(re.findall(r"^  (\w+)/", tree, re.MULTILINE))
+    packages = {p.name for p in (ROOT / "bua").iterdir() if p.is_dir() and (p / "__init__.py").exists()}
+    assert listed == packages - {"conf", "__pycache__"}
 
 
-def test_tables_are_made_from_the_results() -> None:
+def test_tables_agree_with_the_results() -> None:
     done = subprocess.run(
         [sys.executable, "experiments/readme.py", "--check"],
         capture_output=True,
@@ -104,32 +105,35 @@ def test_tables_are_made_from_the_results() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_the_picture_is_there() -> None:
-    for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", TEXT):
-        assert (ROOT / path).stat().st_size > 10_000
+def test_the_image_of_the_readme_exists() -> None:
+    [path] = re.findall(r"!\[[^]]*\]\(([^)]+)\)", TEXT)
+    assert (ROOT / path).stat().st_size > 10_000
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+PAGES += sorted((ROOT / "docs").glob("*.md")) + sorted((ROOT / "experiments").rglob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_and_paths_of_a_page_exist(page: Path) -> None:
+    text = page.read_text()
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    assert [link for link in links if link and not (page.parent / link).exists()] == []
+    paths = re.findall(r"`((?:bua|conf|docs|experiments|tests)/[\w./]+)`", text)
+    if page.name != "CHANGELOG.md":  # which also names former paths
+        assert [path for path in paths if "NAME" not in path and not (ROOT / path).exists()] == []
 
 
 @pytest.mark.slow
 def test_python_of_the_readme_runs(scenes, tmp_path, monkeypatch) -> None:
     from bua.cli import main
 
-    for name in ("captioner", "vqa"):
-        experiment = {"captioner": "caption_scenes", "vqa": "vqa_scenes"}[name]
-        features = tmp_path / "regions.h5"
-        assert main(["extract", f"images={scenes}/images", f"out={features}"]) == 0
-        assert (
-            main(
-                [
-                    "train",
-                    f"experiment={experiment}",
-                    f"scenes={scenes}",
-                    f"features={features}",
-                    f"out={tmp_path}/runs/{name}",
-                    "trainer.max_epochs=1",
-                ]
-            )
-            == 0
-        )
+    features = tmp_path / "regions.h5"
+    assert main(["extract", f"images={scenes}/images", f"out={features}"]) == 0
+    for name, experiment in (("captioner", "caption_scenes"), ("vqa", "vqa_scenes")):
+        overrides = [f"experiment={experiment}", f"scenes={scenes}", f"features={features}"]
+        overrides += [f"out={tmp_path}/runs/{name}", "trainer.max_epochs=1"]
+        assert main(["train", *overrides]) == 0
     (tmp_path / "photos").mkdir()
     photo = sorted((scenes / "images").iterdir())[0]
     (tmp_path / "photos" / "beach.jpg").write_bytes(photo.read_bytes())
@@ -140,13 +144,13 @@ def test_python_of_the_readme_runs(scenes, tmp_path, monkeypatch) -> None:
     assert len(done.stdout.strip().splitlines()) >= 4
 
 
-def test_changelog_and_citation_know_the_version() -> None:
+def test_changelog_and_citation_name_the_version() -> None:
     assert f"## {bua.__version__}" in (ROOT / "CHANGELOG.md").read_text()
     assert f"version: {bua.__version__}" in (ROOT / "CITATION.cff").read_text()
     assert f'version = "{bua.__version__}"' in (ROOT / "pyproject.toml").read_text()
 
 
-def test_constraints_name_versions_and_nothing_else() -> None:
+def test_constraints_are_exact_versions() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = [line for line in lines if not line.startswith("#")]
     assert len(pins) > 30

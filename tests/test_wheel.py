@@ -1,4 +1,4 @@
-"""The wheel, installed into a fresh environment outside the checkout, is whole."""
+"""The wheel is complete when it is installed into a fresh environment outside the checkout."""
 
 import subprocess
 import sys
@@ -23,17 +23,17 @@ def wheel(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_configurations_and_weights_and_no_tests(wheel) -> None:
+def test_the_wheel_holds_configurations_and_weights_but_no_tests(wheel) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for path in (ROOT / "conf").rglob("*.yaml"):
         assert f"bua/conf/{path.relative_to(ROOT / 'conf')}" in names
-    assert "bua/regions/weights/scenes_fpn.safetensors" in names
+    assert "bua/detectors/weights/scenes_fpn.safetensors" in names
     assert not [n for n in names if n.startswith(("tests", "experiments", "conf"))]
 
 
 @pytest.mark.slow
 def test_the_wheel_works_in_a_fresh_environment(wheel, tmp_path) -> None:
-    """Its dependencies are lent by a path line, which does not lend the checkout itself."""
+    """A path file provides the dependencies of this environment, but not the checkout itself."""
     venv = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
     python = venv / "bin" / "python"
@@ -55,7 +55,7 @@ def test_the_wheel_works_in_a_fresh_environment(wheel, tmp_path) -> None:
         text=True,
         check=True,
     )
-    Path(inside.stdout.strip(), "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    Path(inside.stdout.strip(), "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
     def bua(*words: str) -> str:
         done = subprocess.run(

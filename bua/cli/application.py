@@ -30,12 +30,12 @@ def run(command: str, overrides: list[str]) -> None:
     Raises:
         InputError: If a key, a group or a value of the command line does not exist or is wrong.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
-    for noisy in ("pytorch_lightning", "lightning", "lightning_fabric", "lightning.fabric", "PIL"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting
     name = config_name(command)
     module = importlib.import_module(f"bua.cli.commands.{name}")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    for noisy in ("pytorch_lightning", "lightning", "lightning_fabric", "lightning.fabric", "PIL"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)  # after the import, which sets a level, too
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting
     is_multirun = bool({"-m", "--multirun"} & set(overrides))
     raised: list[BaseException] = []
 

@@ -150,7 +150,7 @@ def load_fpn(
     side: int | None = None,
     longest: int | None = None,
 ) -> TorchvisionRCNN:
-    """Build a detector from torchvision's weights, or from a file made by ``bua ship``.
+    """Build a detector from torchvision's weights, or from a file made by ``bua export-detector``.
 
     Args:
         path: Weight file.
@@ -217,8 +217,8 @@ class FpnDetector(FrozenDetector):
     Args:
         name: Name of the detector.
         architecture: ``fpn_r50``, ``fpn_r50_v2`` or ``fpn_mobilenet``.
-        weights: File of torchvision's weights, or made by ``bua ship``; None to download those that
-            torchvision publishes for COCO.
+        weights: File of torchvision's weights, or made by ``bua export-detector``; None to download the
+            weights that torchvision publishes for COCO.
         selection: Rule that selects which proposals become regions.
         proposals: Number of proposals that the proposal network passes on.
         side: Shorter side of resized images. Default: that of the weights, or 800.
@@ -263,7 +263,7 @@ class FpnDetector(FrozenDetector):
             selection=selection,
             weights_sha256=file_sha256(path),
             configuration={
-                "type": "FpnDetector",
+                "class": "FpnDetector",
                 "name": name,
                 "architecture": architecture,
                 "side": model.resize.side,

@@ -123,7 +123,7 @@ class GridDetector:
     def configuration(self) -> dict[str, Any]:
         """Return ``type`` and every argument that decides features."""
         return {
-            "type": "GridDetector",
+            "class": "GridDetector",
             "name": self.name,
             "network": self.network,
             "resize": self.resize.configuration(),

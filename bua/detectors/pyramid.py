@@ -193,7 +193,7 @@ def load_weights(path: Path) -> tuple[NarrowPyramidRCNN, dict[str, Any]]:
         InputError: If the file does not exist, is damaged, or is of another model.
     """
     if not path.is_file():
-        raise InputError(f"{path}: file does not exist; pass weights=FILE made by bua ship")
+        raise InputError(f"{path}: file does not exist; pass weights=FILE made by bua export-detector")
     try:
         with safe_open(path, framework="pt") as file:
             sizes = json.loads((file.metadata() or {})[RECIPE])
@@ -214,7 +214,7 @@ class PyramidDetector(FrozenDetector):
 
     Args:
         name: Name of the detector.
-        weights: Safetensors file made by ``bua ship``, or None for the weights that ship with bua.
+        weights: Safetensors file made by ``bua export-detector``, or None for the weights that ship with bua.
         selection: Rule that selects which proposals become regions.
         device: Device to run on. Default: ``cpu``.
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``. Default: ``32-true``.
@@ -241,7 +241,7 @@ class PyramidDetector(FrozenDetector):
             model=load_weights(path)[0],
             selection=selection,
             weights_sha256=file_sha256(path),
-            configuration={"type": "PyramidDetector", "name": name},
+            configuration={"class": "PyramidDetector", "name": name},
             device=device,
             precision=precision,
             channels_last=channels_last,

@@ -37,7 +37,7 @@ class RandomDetector:
     def configuration(self) -> dict[str, Any]:
         """Return ``type`` and the arguments, from which this detector can be built again."""
         return {
-            "type": "RandomDetector",
+            "class": "RandomDetector",
             "name": self.name,
             "seed": self.seed,
             "feature_size": self.feature_size,

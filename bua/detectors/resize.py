@@ -89,7 +89,7 @@ class Resize:
 
     def configuration(self) -> dict[str, Any]:
         """Return ``type`` and the arguments, from which this rule can be built again."""
-        return {"type": "Resize", **vars(self)}
+        return {"class": "Resize", **vars(self)}
 
     def geometry(self, height: int, width: int) -> ResizeGeometry:
         """Return the sizes and scales for an image of this height and width."""

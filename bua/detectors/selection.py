@@ -55,7 +55,7 @@ class Selection:
 
     def configuration(self) -> dict[str, Any]:
         """Return ``type`` and the arguments, from which this rule can be built again."""
-        return {"type": "Selection", **asdict(self)}
+        return {"class": "Selection", **asdict(self)}
 
     def select(self, proposals: Proposals) -> tuple[Int[Tensor, " K"], Float[Tensor, "K 4"]]:
         """Return the indices of the selected proposals and their boxes in pixels of the original image."""
@@ -125,7 +125,7 @@ class ClassAgnosticSelection:
 
     def configuration(self) -> dict[str, Any]:
         """Return ``type`` and the arguments, from which this rule can be built again."""
-        return {"type": "ClassAgnosticSelection", **asdict(self)}
+        return {"class": "ClassAgnosticSelection", **asdict(self)}
 
     def select(self, proposals: Proposals) -> tuple[Int[Tensor, " K"], Float[Tensor, "K 4"]]:
         """Return the indices of the selected proposals, best first, and their boxes in the original image."""
@@ -154,7 +154,7 @@ class ArgmaxSelection:
 
     def configuration(self) -> dict[str, Any]:
         """Return ``type`` and the arguments, from which this rule can be built again."""
-        return {"type": "ArgmaxSelection", **asdict(self)}
+        return {"class": "ArgmaxSelection", **asdict(self)}
 
     def select(self, proposals: Proposals) -> tuple[Int[Tensor, " K"], Float[Tensor, "K 4"]]:
         """Return the indices of the selected proposals, best first, and their regressed boxes."""

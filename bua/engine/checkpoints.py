@@ -84,7 +84,7 @@ def init_weights_from(model: nn.Module, path: Path | str, record: Mapping[str, A
                 f"{path}: its {what} is not that of these data "
                 f"({describe_difference(trained.get(key), record.get(key))}); it cannot initialize the model"
             )
-    types = [str(one["model"]["type"]) for one in (trained, record)]
+    types = [str(one["model"]["class"]) for one in (trained, record)]
     if types[0] != types[1]:
         raise InputError(f"{path}: its model is a {types[0]}, which cannot initialize a {types[1]}")
     try:

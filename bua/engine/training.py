@@ -99,7 +99,8 @@ def resolve_config(config: Any, sizes: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: If the configuration sets such a size.
     """
-    determined = {name: size for name, size in sizes.items() if name in config.model}
+    model_keys = list(config.model)  # with those that are still to be determined, unlike `in`
+    determined = {name: size for name, size in sizes.items() if name in model_keys}
     for name in determined:
         if not OmegaConf.is_missing(config.model, name):
             raise InputError(f"model.{name}={config.model[name]}: the data determine it; leave it out")

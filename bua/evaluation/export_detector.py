@@ -67,7 +67,7 @@ def export_detector(run: Path, out: Path, instances: Path, images: Path) -> dict
 
 
 def _without_folder(word: str) -> str:
-    """Return an override with the last part of its path only, as folders of a machine tell nothing."""
+    """Return an override without the folders of its path, which mean nothing on another machine."""
     key, _, value = word.partition("=")
     return f"{key}={Path(value).name}"
 
@@ -84,8 +84,8 @@ def write_detector(out: Path, model: Any, recipe: dict[str, Any]) -> Any:
         InputError: If the model is not a detector.
     """
     if isinstance(model, NarrowPyramidRCNN):
-        sizes = {k: v for k, v in recipe.items() if k != "type"}
-        sizes["backbone"] = {k: v for k, v in sizes["backbone"].items() if k != "type"}
+        sizes = {k: v for k, v in recipe.items() if k != "class"}
+        sizes["backbone"] = {k: v for k, v in sizes["backbone"].items() if k != "class"}
         save_weights(out, model, sizes)
         return load_weights(out)[0].eval()
     if isinstance(model, TorchvisionRCNN):
@@ -94,4 +94,4 @@ def write_detector(out: Path, model: Any, recipe: dict[str, Any]) -> Any:
     if isinstance(model, C4RCNN):
         save_c4(out, model)
         return load_c4(out).eval()
-    raise InputError(f"{recipe['type']} is not a detector that can be exported")
+    raise InputError(f"{recipe['class']} is not a detector that can be exported")

@@ -22,10 +22,11 @@ class KeyValues(NamedTuple):
 class MultiHeadAttention(nn.Module):
     """Multi-head scaled dot-product attention (Vaswani et al. 2017, section 3.2).
 
-    For queries Q, keys K and values V, each head with its own projections of them ::
+    For queries Q, keys K and values V ::
 
-        Attention(Q, K, V) = softmax(Q K^T / sqrt(E)) V         (1)
-        MultiHead = Concat(head_1, ..., head_H) W_O
+        Attention(Q, K, V) = softmax(Q K^T / sqrt(E)) V      (1)
+        MultiHead(Q, K, V) = Concat(head_1, ..., head_H) W_O
+        head_h             = Attention(Q W_Q,h, K W_K,h, V W_V,h)
 
     Args:
         size: D.

@@ -1,8 +1,8 @@
 """The captioning study on synthetic scenes: python -m experiments.captioning.run OUT [JOBS] [more].
 
-Every captioner is trained by cross-entropy and then on rewards, on regions and on grid cells, with three seeds.
-The results go to ``results.json`` in this folder, or to ``more.json`` with more training images. Runs that OUT
-already holds are not repeated. JOBS trainings run at a time, with one thread each.
+Every captioner is trained by cross-entropy and then on rewards, on regions and on grid cells, with three
+seeds. The results go to ``results.json`` in this folder, or to ``more.json`` with more training images. Runs
+that OUT already holds are not repeated. JOBS trainings run at a time, with one thread each.
 """
 
 import csv
@@ -101,7 +101,7 @@ def score(out: Path, run: Path, features: str) -> Row:
 
 
 def sample_rewards(run: Path) -> Row:
-    """Return the mean reward of the sampled captions in the first and the last epoch, if the run has rewards."""
+    """Return the mean reward of sampled captions in the first and the last epoch, if the run has rewards."""
     with open(run / "metrics.csv") as file:
         rewards = [float(row["train/reward"]) for row in csv.DictReader(file) if "train/reward" in row]
     return {"sample_rewards": [round(rewards[0], 5), round(rewards[-1], 5)]} if rewards else {}

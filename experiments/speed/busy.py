@@ -37,15 +37,15 @@ def _measure(scenes: Path, num_others: int) -> Row:
             process.wait()
     where = f"next to {num_others} busy processes" if num_others else "on an idle machine"
     return {
-        "what": f"{STEPS} steps of the quickstart captioner {where} with the thread settings of `bua`, compared "
-        "with the defaults of OpenMP",
+        "what": f"{STEPS} steps of the quickstart captioner {where} with the thread settings of `bua`, "
+        "compared with the defaults of OpenMP",
         "value": f"{seconds[DEFAULT_SPIN_COUNT] / seconds[SPIN_COUNT]:.1f} times as fast",
         "target": "",
     }
 
 
 def _step_seconds(scenes: Path, spin_count: str) -> float:
-    """Return the time of ``STEPS`` steps: that of a training with one more step, minus one of a single step."""
+    """Return the time of ``STEPS`` steps: of a training with one more step, minus one of a single step."""
     long, short = (
         statistics.median(_training_seconds(scenes, spin_count, steps) for _ in range(REPEATS))
         for steps in (STEPS + 1, 1)

@@ -114,8 +114,10 @@ def beam_search() -> list[Row]:
     rows, seconds = [], median_seconds(ours, 3)
     for how, (loop, repeats, target) in loops.items():
         ratio = median_seconds(partial(loop, plain, regions, 5, 20), repeats) / seconds
-        what = "beam search, 5 beams, 50 images, the same captioner, captions of 10 words, compared with a plain loop"
-        what += f" over `LSTMCell`, {how}"
+        what = (
+            "beam search, 5 beams, 50 images, the same captioner, captions of 10 words, compared with a "
+            f"plain loop over `LSTMCell`, {how}"
+        )
         rows.append({"what": what, "value": f"{ratio:.1f} times as fast", "target": target})
     return rows
 

@@ -72,7 +72,7 @@ def seconds(function: Callable[[], object]) -> float:
 
 
 def measure_import() -> Row:
-    """Import ten rows with syncing to disk, compared with a loop that only decodes; in turns, with a warm cache."""
+    """Import ten rows with syncing to disk, compared with a loop that only decodes; in turns, warm."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "features.tsv"
         write_rows(path)
@@ -86,8 +86,8 @@ def measure_import() -> Row:
             out.unlink()
             ratios.append(importing / decoding)
     return {
-        "what": "importing 10 rows of 36 x 2048 in LXMERT's format (4 MB), synced to disk and verified, compared "
-        "with a loop that only decodes base64",
+        "what": "importing 10 rows of 36 x 2048 in LXMERT's format (4 MB), synced to disk and verified, "
+        "compared with a loop that only decodes base64",
         "value": f"{statistics.median(ratios[1:]):.2f} times the time",
         "target": "at most 1.5 times",
     }

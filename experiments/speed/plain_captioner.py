@@ -20,8 +20,8 @@ class PlainUpDown(nn.Module):
     def __init__(self, model: UpDownCaptioner) -> None:
         super().__init__()
         self.m = model
-        self.attention_lstm = lstm_cell(model.attention_lstm)
-        self.language_lstm = lstm_cell(model.language_lstm)
+        self.attention_lstm = lstm_cell(model.attention_lstm, "language", "mean", "word")
+        self.language_lstm = lstm_cell(model.language_lstm, "region", "attention")
 
     def forward(self, regions: RegionBatch, words: Tensor) -> Tensor:
         """Return logits (B x N, T, V)."""
@@ -46,9 +46,9 @@ class PlainUpDown(nn.Module):
 
 
 @torch.no_grad()
-def lstm_cell(weights: LstmWeights) -> nn.LSTMCell:
-    """Return an ``LSTMCell`` of the same weights."""
-    weight_ih = torch.cat(list(weights.weight_ih.values()), 1)
+def lstm_cell(weights: LstmWeights, *inputs: str) -> nn.LSTMCell:
+    """Return an ``LSTMCell`` of the same weights, whose input is the concatenation of the named inputs."""
+    weight_ih = torch.cat([weights.weight_ih[name] for name in inputs], 1)
     cell = nn.LSTMCell(weight_ih.shape[1], weights.weight_hh.shape[1])
     cell.weight_ih.copy_(weight_ih)
     cell.weight_hh.copy_(weights.weight_hh)
@@ -57,6 +57,7 @@ def lstm_cell(weights: LstmWeights) -> nn.LSTMCell:
     return cell
 
 
+@torch.no_grad()
 def plain_beam_search(
     plain: PlainUpDown, regions: RegionBatch, beam_size: int, max_length: int
 ) -> list[list[int]]:
@@ -100,7 +101,7 @@ def plain_beam_search(
 def plain_batched_beam_search(
     plain: PlainUpDown, regions: RegionBatch, beam_size: int, max_length: int
 ) -> list[list[int]]:
-    """Search all images at once, with their regions repeated for every beam, until all have their captions."""
+    """Search all images at once, with their regions repeated for every beam, until all are finished."""
     m, images = plain.m, len(regions.features)
     v = m.region(regions.features).relu().repeat_interleave(beam_size, 0)
     mean = m.mean(regions.features.mean(1)).relu().repeat_interleave(beam_size, 0)

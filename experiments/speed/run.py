@@ -1,8 +1,8 @@
 """Measure speed and memory: python experiments/speed/run.py [DATA] [GROUP...].
 
-DATA is a folder of real images; without it, the measurements that need them are skipped. Each group is written
-to ``results.json`` in this folder when it is done, so that one group can be measured again. The groups
-gpu_captioning and gpu_others need a GPU and are written to ``results_gpu.json``.
+DATA is a folder of real images; without it, the measurements that need them are skipped. Each group is
+written to ``results.json`` in this folder when it is done, so that one group can be measured again. The
+groups gpu_captioning and gpu_others need a GPU and are written to ``results_gpu.json``.
 """
 
 import json
@@ -60,8 +60,8 @@ def measure_store() -> Row:
 
         speed = 1500 / median_seconds(read, 9)
     return {
-        "what": "reading shuffled, padded batches of 50 images from a store in the page cache, 10 to 100 regions x "
-        "2048",
+        "what": "reading shuffled, padded batches of 50 images from a store in the page cache, 10 to 100 "
+        "regions x 2048",
         "value": f"{speed:,.0f} images/s",
         "target": "20,000 images/s",
     }
@@ -88,8 +88,8 @@ def measure_selection() -> Row:
 
     ratio = median_seconds(loop, 5) / median_seconds(lambda: select(boxes, probabilities), 9)
     return {
-        "what": "region selection, 300 boxes x 1601 classes, compared with a loop of `torchvision.ops.nms` over the "
-        "classes",
+        "what": "region selection, 300 boxes x 1601 classes, compared with a loop of `torchvision.ops.nms` "
+        "over the classes",
         "value": f"{ratio:.0f} times as fast",
         "target": "50 times",
     }

@@ -87,7 +87,7 @@ def write_store(path: Path, images: list[int], regions: int, feature_size: int) 
 
 
 def compose_training(**values: Any) -> DictConfig:
-    """Return the configuration for training ``updown_hu`` in its published size, with some values replaced."""
+    """Return the configuration for training ``updown_hu`` in its published size, with other values."""
     with initialize_config_module("bua.conf", version_base="1.3"):
         config = compose("train", ["objective=vqa", "data=vqa", "model=updown_hu", "optimizer=adamax"])
     return cast(DictConfig, OmegaConf.merge(config, values))
@@ -220,11 +220,11 @@ def measure_loading(batches: int = 24, device: str = "cpu") -> Row:
             step_start = time.perf_counter()
         seconds = step_start - started
     return {
-        "what": f"time that training of `updown_hu` on {DEVICE_NAMES[device]} waits for data: {batches} batches of "
-        "512 questions, each about an image of its own with 36 x 2,048 features, 2 workers, file not in the page "
-        "cache",
-        "value": f"{sum(waits[1:]):.2f} s of {seconds:.1f} s (at most {max(waits[1:]):.2f} s for a batch), and "
-        f"{waits[0]:.1f} s for the first batch",
+        "what": f"time that training of `updown_hu` on {DEVICE_NAMES[device]} waits for data: {batches} "
+        "batches of 512 questions, each about an image of its own with 36 x 2,048 features, 2 workers, file "
+        "not in the page cache",
+        "value": f"{sum(waits[1:]):.2f} s of {seconds:.1f} s (at most {max(waits[1:]):.2f} s for a batch), "
+        f"and {waits[0]:.1f} s for the first batch",
         "target": "only for the first batch",
     }
 
@@ -248,7 +248,7 @@ def measure_validation(questions: int = SPLITS["val"][0]) -> Row:
     return {
         "what": f"share of time outside the model in a validation of `updown_hu` on {questions:,} questions, "
         "2 workers",
-        "value": f"{1 - model / seconds:.1%} ({1 - model / (seconds + reading):.1%} including the reading of the "
-        "questions)",
+        "value": f"{1 - model / seconds:.1%} ({1 - model / (seconds + reading):.1%} including the reading of "
+        "the questions)",
         "target": "at most 10%",
     }

@@ -59,7 +59,7 @@ def records(count: int) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[s
 
 
 def write_files(folder: Path, count: int = QUESTIONS) -> None:
-    """Write the three files record by record, since the peak memory of a process includes that of its parent."""
+    """Write the three files record by record: the peak memory of a process includes that of its parent."""
     with (
         open(folder / "questions.json", "w") as questions,
         open(folder / "annotations.json", "w") as annotations,
@@ -89,7 +89,8 @@ def measure_score() -> Row:
         raise RuntimeError(f"{' '.join(command)} ended with status {status}")
     cpu_seconds, memory = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20
     return {
-        "what": f"`bua score task=vqa` on {QUESTIONS:,} predictions with ten annotators each, including reading",
+        "what": f"`bua score task=vqa` on {QUESTIONS:,} predictions with ten annotators each, including "
+        "reading",
         "value": f"{seconds:.1f} s ({cpu_seconds:.1f} s of CPU time, {memory:.2f} GiB)",
         "target": "20 s",
     }

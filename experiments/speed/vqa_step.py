@@ -123,13 +123,13 @@ def plain_step(model: PlainUpDownVQA, batch: Batch) -> Callable[[], None]:
 
 #: What is timed.
 WHAT = (
-    "training step of the Up-Down VQA model (512 questions with lengths as in VQA v2, 36 x 2048, 1,024 hidden "
-    "units, 3,129 answers; forward, backward, clipping, Adamax)"
+    "training step of the Up-Down VQA model (512 questions with lengths as in VQA v2, 36 x 2048, 1,024 "
+    "hidden units, 3,129 answers; forward, backward, clipping, Adamax)"
 )
 
 
 def measure_step(repeats: int = 9) -> Row:
-    """Time both implementations in turns, in wall time and in CPU time, which other programs do not affect."""
+    """Time both implementations in turns, in wall time and in CPU time, which others do not affect."""
     batch = random_batch("cpu")
     steps = plain_step(PlainUpDownVQA(), batch), our_step(updown_hu(), batch)
     wall: tuple[list[float], ...] = ([], [])

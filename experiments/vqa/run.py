@@ -32,7 +32,7 @@ MODELS = {
     "updown_hu_counter": ["model=updown_hu_small", "optimizer.lr=6e-3", COUNTER],
     "question_only": ["model=question_only_small", "optimizer.lr=6e-3"],
 }
-#: Models that are trained on regions only: the counting module is compared there, and the blind model sees none.
+#: Models that are trained on regions only, where counting is compared; the other one has no image features.
 REGIONS_ONLY = ("updown_hu_counter", "question_only")
 #: Models that are also trained for more epochs, on regions; MCAN then at half its learning rate.
 LONGER = {"updown_hu": 32, "updown_teney": 48, "ban": 32, "mcan": 32, "mean_pooled": 32}

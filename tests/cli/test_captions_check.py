@@ -88,9 +88,9 @@ def test_presets_and_ready_vocabularies_can_be_asked_about(capfd, tmp_path) -> N
     assert "0.00% of the words (0) are unknown" in out
     assert f"vocabulary ({tmp_path}/v.json): 7 words" in out
     (tmp_path / "w.txt").write_text("dog\na\n")
-    assert main(["captions", "check", f"file={path}", "vocabulary=xmodaler", f"words={tmp_path}/w.txt"]) == 0
+    assert main(["captions", "check", f"file={path}", "vocabulary=xmodaler", f"vocabulary_file={tmp_path}/w.txt"]) == 0
     assert f"vocabulary ({tmp_path}/w.txt): 6 words" in capfd.readouterr().out
-    assert "words is needed" in said(capfd, "captions", "check", f"file={path}", "vocabulary=xmodaler")
+    assert "vocabulary_file must be given" in said(capfd, "captions", "check", f"file={path}", "vocabulary=xmodaler")
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,26 @@
-"""Readers name what is wrong; batches carry their masks; the order can be resumed."""
+"""Readers report mistakes, batches are padded and masked, and epochs can be resumed."""
 
 import json
 
 import numpy as np
 import pytest
 import torch
-from bua.data.captions.dataset import pad_captions
-from bua.data.region_input import geometry
-from bua.data.vqa.dataset import PADDING_SIDES, pad_questions
-from bua.data.vqa.files.read import read_annotations, read_question_file, read_questions
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bua.data.captions.dataset import pad_captions
 from bua.data.captions.files import read_captions
 from bua.data.image_lookup import read_ids
+from bua.data.region_input import geometry
 from bua.data.sampler import EpochSampler, ResumableLoader
+from bua.data.vqa.dataset import PADDING_SIDES, pad_questions
+from bua.data.vqa.files.read import read_annotations, read_question_file, read_questions
 from bua.errors import InputError
 from bua.text import BOS, EOS, PADDING
-from tests.helpers.data import caption_data, vqa_data
+from tests.helpers.caption_files import CAPTION, IMAGE
+from tests.helpers.data import caption_data, vqa_data, write_json
 from tests.helpers.stores import regions, write_store
 
-IMAGE = {"id": 1, "file_name": "a.jpg"}
-CAPTION = {"id": 10, "image_id": 1, "caption": "a cat"}
 QUESTION = {"question_id": 7, "image_id": 1, "question": "what?"}
 ANNOTATION = {
     "question_id": 7,
@@ -31,15 +30,9 @@ ANNOTATION = {
 }
 
 
-def written(tmp_path, content) -> str:
-    path = tmp_path / "file.json"
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return str(path)
-
-
 BROKEN_TEXT = {
     "json lines": ('{"a": 1}\n{"a": 2}', "JSON lines"),
-    "cut short": ('{"images": [', "not valid JSON: .* line 1 column"),
+    "truncated": ('{"images": [', "not valid JSON: .* line 1 column"),
     "nested too deeply": ("[" * 100_000, "not valid JSON"),
     "html": ("<html>", "not valid JSON"),
     "empty": ("", "not valid JSON"),
@@ -47,52 +40,52 @@ BROKEN_TEXT = {
 
 
 @pytest.mark.parametrize("name", sorted(BROKEN_TEXT))
-def test_broken_json_is_named_with_its_place(name: str, tmp_path) -> None:
+def test_invalid_json_is_reported_with_its_position(name: str, tmp_path) -> None:
     text, message = BROKEN_TEXT[name]
     with pytest.raises(InputError, match=f"file.json: .*{message}"):
-        read_captions(written(tmp_path, text))
-    in_pieces = message.replace("line 1 column", "character 12 ")
+        read_captions(write_json(tmp_path, text))
+    streamed = message.replace("line 1 column", "character 12 ")
     for read in (read_questions, read_annotations):
-        with pytest.raises(InputError, match=f"file.json: .*{in_pieces}"):
-            read(written(tmp_path, text))
+        with pytest.raises(InputError, match=f"file.json: .*{streamed}"):
+            read(write_json(tmp_path, text))
 
 
-def test_a_byte_order_mark_is_no_mistake(tmp_path) -> None:
+def test_byte_order_marks_are_accepted(tmp_path) -> None:
     path = tmp_path / "f.json"
     path.write_text(json.dumps({"images": [IMAGE], "annotations": [CAPTION]}), encoding="utf-8-sig")
     assert read_captions(path).captions == {1: ["a cat"]}
 
 
 BROKEN_VQA = {
-    "a question twice": ([QUESTION, QUESTION], [ANNOTATION], "question 7 is duplicated"),
+    "a duplicate question": ([QUESTION, QUESTION], [ANNOTATION], "question 7 is duplicated"),
     "an empty question": ([QUESTION | {"question": ""}], [ANNOTATION], "question 7 is empty"),
-    "an id as text in one file": (
+    "an id of another type": (
         [QUESTION | {"question_id": "7"}],
         [ANNOTATION],
         "1 of the 1 questions .* have no annotation, the first is 7",
     ),
-    "an id that is no id": (
+    "an id that is a fraction": (
         [QUESTION | {"question_id": 7.5}],
         [ANNOTATION],
         "question_id is 7.5, expected an integer",
     ),
-    "no annotation": (
+    "a missing annotation": (
         [QUESTION],
         [ANNOTATION | {"question_id": 8}],
         "1 of the 1 questions .* have no annotation, the first is 7",
     ),
     "no answers": ([QUESTION], [ANNOTATION | {"answers": []}], "question 7: answers must be"),
-    "answers of numbers": (
+    "answers that are numbers": (
         [QUESTION],
         [ANNOTATION | {"answers": [{"answer": 3}]}],
         "question 7: answers must be",
     ),
-    "an annotation twice": ([QUESTION], [ANNOTATION, ANNOTATION], "question 7 is duplicated"),
+    "a duplicate annotation": ([QUESTION], [ANNOTATION, ANNOTATION], "question 7 is duplicated"),
 }
 
 
 @pytest.mark.parametrize("name", sorted(BROKEN_VQA))
-def test_broken_questions_and_annotations_are_named(name: str, tmp_path) -> None:
+def test_broken_questions_and_annotations_are_reported(name: str, tmp_path) -> None:
     questions, annotations, message = BROKEN_VQA[name]
     (tmp_path / "q.json").write_text(json.dumps({"questions": questions}))
     (tmp_path / "a.json").write_text(json.dumps({"annotations": annotations}))
@@ -100,20 +93,20 @@ def test_broken_questions_and_annotations_are_named(name: str, tmp_path) -> None
         read_question_file(tmp_path / "q.json", tmp_path / "a.json")
 
 
-def test_broken_files_are_listed() -> None:
+def test_broken_files_are_collected() -> None:
     assert len(BROKEN_TEXT) == 5
     assert len(BROKEN_VQA) == 8
 
 
 def test_annotations_without_types_count_as_unknown(tmp_path) -> None:
     annotation = {"question_id": 7, "answers": [{"answer": "cat"}, {"answer": "dog"}, {"answer": "dog"}]}
-    asked = read_annotations(written(tmp_path, {"annotations": [annotation]}))[7]
-    assert (asked.answer_type, asked.question_type, asked.most_frequent) == ("unknown", "unknown", "dog")
+    read = read_annotations(write_json(tmp_path, {"annotations": [annotation]}))[7]
+    assert (read.answer_type, read.question_type, read.most_frequent) == ("unknown", "unknown", "dog")
 
 
-def test_a_list_of_ids_chooses_images_in_its_order(tmp_path) -> None:
+def test_images_are_selected_by_a_list_of_ids_in_its_order(tmp_path) -> None:
     images = [IMAGE | {"id": n} for n in (1, 2, 3)]
-    path = written(tmp_path, {"images": images, "annotations": [CAPTION]})
+    path = write_json(tmp_path, {"images": images, "annotations": [CAPTION]})
     (tmp_path / "ids.txt").write_text("3\n1\n")
     assert list(read_captions(path, tmp_path / "ids.txt").captions) == [3, 1]
     (tmp_path / "ids.txt").write_text("3\n9\n")
@@ -122,7 +115,7 @@ def test_a_list_of_ids_chooses_images_in_its_order(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("text", "message"), [("\n", "no image ids"), ("4\n4\n", "image 4 is duplicated")])
-def test_broken_lists_of_ids_are_named(text, message, tmp_path) -> None:
+def test_broken_lists_of_ids_are_reported(text, message, tmp_path) -> None:
     (tmp_path / "ids.txt").write_text(text)
     with pytest.raises(InputError, match=f"ids.txt: .*{message}"):
         read_ids(tmp_path / "ids.txt")
@@ -132,20 +125,21 @@ WORDS = st.lists(st.integers(4, 99), max_size=9)
 
 
 @given(
-    captions=st.lists(st.lists(WORDS, min_size=1, max_size=4), min_size=1, max_size=4), most=st.integers(1, 9)
+    captions=st.lists(st.lists(WORDS, min_size=1, max_size=4), min_size=1, max_size=4),
+    max_length=st.integers(1, 9),
 )
-def test_captions_are_framed_cut_and_padded(captions, most) -> None:
-    out = pad_captions(captions, most)
+def test_captions_get_bos_and_eos_and_are_truncated_and_padded(captions, max_length) -> None:
+    out = pad_captions(captions, max_length)
     for b, image in enumerate(captions):
         for n in range(out.shape[1]):
-            expected = [BOS, *image[n][:most], EOS] if n < len(image) else []
+            expected = [BOS, *image[n][:max_length], EOS] if n < len(image) else []
             row = out[b, n].tolist()
             assert row[: len(expected)] == expected
             assert set(row[len(expected) :]) <= {PADDING}
 
 
 @given(questions=st.lists(WORDS, min_size=1, max_size=5), length=st.integers(1, 9))
-def test_questions_are_cut_and_padded_in_front_or_at_the_end(questions, length) -> None:
+def test_questions_are_truncated_and_padded_on_either_side(questions, length) -> None:
     front, end = (pad_questions(questions, length, padding).tolist() for padding in PADDING_SIDES)
     for n, words in enumerate(questions):
         kept = words[:length]
@@ -153,26 +147,28 @@ def test_questions_are_cut_and_padded_in_front_or_at_the_end(questions, length) 
         assert (front[n], end[n]) == (gap + kept, kept + gap)
 
 
-def test_geometry_is_a_share_of_width_and_height() -> None:
+def test_geometry_is_relative_to_width_and_height() -> None:
     boxes = torch.tensor([[[10.0, 5.0, 30.0, 20.0]]])
     expected = [[[0.1, 0.1, 0.3, 0.4, 0.06]]]
     torch.testing.assert_close(geometry(boxes, torch.tensor([[50, 100]])), torch.tensor(expected))
 
 
-@given(count=st.integers(1, 40), seed=st.integers(0, 5), epoch=st.integers(0, 5), world_size=st.integers(1, 4))
-def test_the_order_is_a_permutation_that_depends_on_seed_and_epoch_alone(count, seed, epoch, world_size) -> None:
+@given(
+    count=st.integers(1, 40), seed=st.integers(0, 5), epoch=st.integers(0, 5), world_size=st.integers(1, 4)
+)
+def test_order_is_a_permutation_that_depends_on_seed_and_epoch_alone(count, seed, epoch, world_size) -> None:
     def order(rank: int) -> list[int]:
         sampler = EpochSampler(count, seed=seed, rank=rank, world_size=world_size)
         sampler.set_epoch(epoch)
         return list(sampler)
 
-    shares = [order(rank) for rank in range(world_size)]
-    assert {len(share) for share in shares} == {-(-count // world_size)}
-    assert {n for share in shares for n in share} == set(range(count))
-    assert shares == [order(rank) for rank in range(world_size)]
+    shards = [order(rank) for rank in range(world_size)]
+    assert {len(shard) for shard in shards} == {-(-count // world_size)}
+    assert {n for shard in shards for n in shard} == set(range(count))
+    assert shards == [order(rank) for rank in range(world_size)]
 
 
-def test_epochs_and_seeds_differ() -> None:
+def test_orders_of_epochs_and_seeds_differ() -> None:
     def order(seed: int, epoch: int) -> list[int]:
         sampler = EpochSampler(50, seed=seed)
         sampler.set_epoch(epoch)
@@ -182,30 +178,30 @@ def test_epochs_and_seeds_differ() -> None:
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("given_batches", [0, 1, 3, 4])
-def test_a_loader_goes_on_in_the_middle_of_an_epoch(num_workers: int, given_batches: int) -> None:
+@pytest.mark.parametrize("num_yielded", [0, 1, 3, 4])
+def test_loader_resumes_within_an_epoch(num_workers: int, num_yielded: int) -> None:
     def loader() -> ResumableLoader:
         sampler = EpochSampler(19, seed=4)
         sampler.set_epoch(2)
         return ResumableLoader(range(19), sampler=sampler, batch_size=4, num_workers=num_workers)
 
-    whole = [batch.tolist() for batch in loader()]
+    expected = [batch.tolist() for batch in loader()]
     first = loader()
     running = iter(first)
-    before = [next(running).tolist() for _ in range(given_batches)]
+    before = [next(running).tolist() for _ in range(num_yielded)]
     second = loader()
     second.load_state_dict(first.state_dict())
-    assert before + [batch.tolist() for batch in second] == whole
-    assert [batch.tolist() for batch in second] == whole  # the pass after is a whole one again
+    assert before + [batch.tolist() for batch in second] == expected
+    assert [batch.tolist() for batch in second] == expected  # the next pass is complete again
 
 
-def test_an_epoch_that_was_given_whole_is_not_skipped_again() -> None:
+def test_complete_epochs_are_not_skipped() -> None:
     loader = ResumableLoader(range(8), sampler=EpochSampler(8, seed=0), batch_size=3)
-    loader.load_state_dict({"given": 3, "batch_size": 3})
+    loader.load_state_dict({"yielded": 3, "batch_size": 3})
     assert len([*loader]) == 3
 
 
-def test_another_batch_size_is_not_resumed() -> None:
+def test_resuming_with_another_batch_size_is_refused() -> None:
     loader = ResumableLoader(range(8), sampler=EpochSampler(8, seed=0), batch_size=4)
     with pytest.raises(ValueError, match="data.batch_size=2, not 4"):
         loader.load_state_dict({"yielded": 1, "batch_size": 2})
@@ -237,16 +233,14 @@ def test_question_batches_hold_soft_scores(scenes) -> None:
     assert batch.words.shape == (9, 14)
 
 
-def test_an_image_without_features_is_named_before_training(scenes, tmp_path) -> None:
+def test_images_without_features_are_reported_before_training(scenes, tmp_path) -> None:
     some = write_store(tmp_path / "few.h5", {1000000: regions(3)})
-    with pytest.raises(
-        InputError, match=r"few.h5: 23 of 24 images of .*captions_train.json have no regions"
-    ):
+    with pytest.raises(InputError, match=r"few.h5: 23 of 24 images of .*captions_train.json have no regions"):
         caption_data(scenes, features=str(some))
     with pytest.raises(InputError, match=r"few.h5: .* of .*questions_train.json have no regions"):
         vqa_data(scenes, features=str(some))
 
 
-def test_a_threshold_that_leaves_no_answer_is_named(scenes) -> None:
+def test_too_large_min_answer_count_is_reported(scenes) -> None:
     with pytest.raises(InputError, match="smaller data.answers.min_count"):
         vqa_data(scenes, min_answer_count=10_000)

@@ -1,4 +1,4 @@
-"""Instances give what their file says, count what they leave out, and are mirrored reproducibly."""
+"""Detection examples follow their file, count what is left out, and are flipped reproducibly."""
 
 import json
 import logging
@@ -15,41 +15,41 @@ from bua.data.detection.datamodule import DetectionDataModule
 from bua.data.detection.dataset import DetectionDataset
 from bua.errors import InputError
 
-PHOTO = {"id": 7, "file_name": "a.jpg", "width": 20, "height": 10}
+IMAGE = {"id": 7, "file_name": "a.jpg", "width": 20, "height": 10}
 BOX = {"id": 1, "image_id": 7, "category_id": 3, "bbox": [1, 2, 3, 4]}
 
 
-def content(*annotations: dict, images=(PHOTO,)) -> dict:
+def instances(*annotations: dict, images=(IMAGE,)) -> dict:
     names = {"categories": [{"id": 3, "name": "cat"}], "attributes": [{"id": 4, "name": "red"}]}
     return {"images": list(images), "annotations": list(annotations), **names}
 
 
-def loaded(folder: Path, what: dict, **more) -> DetectionDataset:
-    (folder / "i.json").write_text(json.dumps(what))
-    return DetectionDataset(folder / "i.json", folder, flip=False, **more)
+def load(folder: Path, content: dict, **options) -> DetectionDataset:
+    (folder / "i.json").write_text(json.dumps(content))
+    return DetectionDataset(folder / "i.json", folder, flip=False, **options)
 
 
-def changed(scenes, tmp_path, number: int, change: dict, **more) -> DetectionDataset:
+def load_changed(scenes, tmp_path, number: int, change: dict, **options) -> DetectionDataset:
     """Load the val scenes with one annotation changed."""
-    what = json.loads((scenes / "instances_val.json").read_text())
-    what["annotations"][number] |= change
-    (tmp_path / "i.json").write_text(json.dumps(what))
-    return DetectionDataset(tmp_path / "i.json", scenes / "images", flip=False, **more)
+    content = json.loads((scenes / "instances_val.json").read_text())
+    content["annotations"][number] |= change
+    (tmp_path / "i.json").write_text(json.dumps(content))
+    return DetectionDataset(tmp_path / "i.json", scenes / "images", flip=False, **options)
 
 
-def test_the_real_photographs_of_coco_load_with_their_boxes(shared) -> None:
+def test_real_coco_images_load_with_their_boxes(shared) -> None:
     folder = shared / "data/coco_mini"
     data = DetectionDataset(folder / "instances.json", folder / "images", flip=False)
-    what = json.loads((folder / "instances.json").read_text())
-    single = [a for a in what["annotations"] if not a["iscrowd"]]
-    assert (len(what["images"]), len(what["annotations"])) == (103, 967)
+    content = json.loads((folder / "instances.json").read_text())
+    single = [a for a in content["annotations"] if not a["iscrowd"]]
+    assert (len(content["images"]), len(content["annotations"])) == (103, 967)
     assert data.changes["crowds"] == 14
-    assert data.changes["boxes outside of their image"] == 0
+    assert data.changes["boxes outside their image"] == 0
     assert len(data) + data.changes["images without boxes"] == 103
     assert len(data.classes) == 80
     assert data.attributes == ()
     assert sum(len(data[n][1]["labels"]) for n in range(len(data))) == len(single)
-    names = {c["id"]: c["name"] for c in what["categories"]}
+    names = {c["id"]: c["name"] for c in content["categories"]}
     for n in range(0, len(data), 10):
         pixels, target, image_id = data[n]
         own = [a for a in single if a["image_id"] == image_id]
@@ -65,13 +65,13 @@ def test_the_real_photographs_of_coco_load_with_their_boxes(shared) -> None:
 
 
 def test_crowds_and_images_without_boxes_are_left_out_and_counted(tmp_path) -> None:
-    images = [PHOTO, PHOTO | {"id": 8}, PHOTO | {"id": 9}]
+    images = [IMAGE, IMAGE | {"id": 8}, IMAGE | {"id": 9}]
     crowd = BOX | {"id": 2, "image_id": 8, "iscrowd": 1}
-    data = loaded(tmp_path, content(BOX | {"iscrowd": 0}, crowd, images=images))
-    assert [photo.image_id for photo in data.images] == [7]
+    data = load(tmp_path, instances(BOX | {"iscrowd": 0}, crowd, images=images))
+    assert [image.image_id for image in data.images] == [7]
     assert data.changes == {
-        "boxes outside of their image": 0,
-        "boxes cut at its edges": 0,
+        "boxes outside their image": 0,
+        "boxes clipped to their image": 0,
         "images without boxes": 2,
         "crowds": 1,
     }
@@ -81,54 +81,54 @@ SIDES = st.tuples(*[st.integers(-30, 30)] * 4).map(list)
 
 
 @given(boxes=st.lists(SIDES, min_size=1, max_size=8))
-def test_boxes_are_cut_at_the_edges_or_left_out_and_counted(boxes, tmp_path_factory) -> None:
+def test_boxes_are_clipped_or_left_out_and_counted(boxes, tmp_path_factory) -> None:
     folder = tmp_path_factory.mktemp("i")
-    listed = [BOX | {"id": n, "bbox": box} for n, box in enumerate(boxes)]
+    annotations = [BOX | {"id": n, "bbox": box} for n, box in enumerate(boxes)]
     expected = []
     for x, y, w, h in boxes:
-        cut = [min(max(x, 0), 20), min(max(y, 0), 10), min(max(x + w, 0), 20), min(max(y + h, 0), 10)]
-        if cut[2] > cut[0] and cut[3] > cut[1]:
-            expected.append((cut, cut != [x, y, x + w, y + h]))
+        clipped = [min(max(x, 0), 20), min(max(y, 0), 10), min(max(x + w, 0), 20), min(max(y + h, 0), 10)]
+        if clipped[2] > clipped[0] and clipped[3] > clipped[1]:
+            expected.append((clipped, clipped != [x, y, x + w, y + h]))
     if not expected:
-        with pytest.raises(InputError, match="no image in it has a box"):
-            loaded(folder, content(*listed))
+        with pytest.raises(InputError, match="no image has a box"):
+            load(folder, instances(*annotations))
         return
-    data = loaded(folder, content(*listed))
-    assert data._target(slice(0, len(expected)))["boxes"].tolist() == [cut for cut, _ in expected]
-    assert data.changes["boxes outside of their image"] == len(boxes) - len(expected)
-    assert data.changes["boxes cut at its edges"] == sum(moved for _, moved in expected)
+    data = load(folder, instances(*annotations))
+    assert data._target(slice(0, len(expected)))["boxes"].tolist() == [clipped for clipped, _ in expected]
+    assert data.changes["boxes outside their image"] == len(boxes) - len(expected)
+    assert data.changes["boxes clipped to their image"] == sum(moved for _, moved in expected)
 
 
-def test_a_hundredth_of_a_pixel_outside_is_no_mistake(tmp_path) -> None:
-    data = loaded(tmp_path, content(BOX | {"bbox": [10.5, 2, 9.51, 3]}))
-    assert data.changes["boxes cut at its edges"] == 0
+def test_rounding_to_hundredths_of_a_pixel_is_tolerated(tmp_path) -> None:
+    data = load(tmp_path, instances(BOX | {"bbox": [10.5, 2, 9.51, 3]}))
+    assert data.changes["boxes clipped to their image"] == 0
     assert data._target(slice(0, 1))["boxes"].tolist() == [[10.5, 2, 20, 5]]
 
 
-def test_an_object_known_to_have_no_attribute_is_told_from_one_of_which_nothing_is_known(tmp_path) -> None:
-    listed = [BOX | {"attribute_ids": [4]}, BOX | {"id": 2, "attribute_ids": []}, BOX | {"id": 3}]
-    data = loaded(tmp_path, content(*listed))
+def test_no_attributes_are_distinguished_from_unknown_attributes(tmp_path) -> None:
+    annotations = [BOX | {"attribute_ids": [4]}, BOX | {"id": 2, "attribute_ids": []}, BOX | {"id": 3}]
+    data = load(tmp_path, instances(*annotations))
     assert data._target(slice(0, 3))["attributes"].tolist() == [[False, True], [True, False], [False] * 2]
 
 
-def test_examples_keep_the_order_of_images_and_of_boxes_in_them(tmp_path) -> None:
-    images = [PHOTO | {"id": 9}, PHOTO, PHOTO | {"id": 8}]
-    listed = [
+def test_examples_keep_the_order_of_images_and_boxes(tmp_path) -> None:
+    images = [IMAGE | {"id": 9}, IMAGE, IMAGE | {"id": 8}]
+    annotations = [
         BOX | {"id": n, "image_id": (7, 8, 9)[n % 3], "bbox": [n, 1, 2, 2], "attribute_ids": [4] * (n % 2)}
         for n in range(8)
     ]
-    data = loaded(tmp_path, content(*listed, images=images))
-    assert [photo.image_id for photo in data.images] == [9, 7, 8]
+    data = load(tmp_path, instances(*annotations, images=images))
+    assert [image.image_id for image in data.images] == [9, 7, 8]
     targets = [data._target(rows) for rows in data._rows]
     assert [t["boxes"][:, 0].tolist() for t in targets] == [[2, 5], [0, 3, 6], [1, 4, 7]]
     has = [[(2, 5)[n] % 2 == 1 for n in range(2)], [False, True, False], [True, False, True]]
     assert [t["attributes"][:, 1].tolist() for t in targets] == has
 
 
-def test_a_photograph_of_another_size_than_its_boxes_is_named(scenes, tmp_path) -> None:
-    what = json.loads((scenes / "instances_val.json").read_text())
-    what["images"][0] |= {"width": 200}
-    (tmp_path / "i.json").write_text(json.dumps(what))
+def test_images_of_another_size_than_annotated_are_reported(scenes, tmp_path) -> None:
+    content = json.loads((scenes / "instances_val.json").read_text())
+    content["images"][0] |= {"width": 200}
+    (tmp_path / "i.json").write_text(json.dumps(content))
     data = DetectionDataset(tmp_path / "i.json", scenes / "images", flip=False)
     with pytest.raises(InputError, match=r"2000000.jpg: has 160 x 160 pixels, but .*i.json says 200 x 160"):
         data[0]
@@ -142,55 +142,55 @@ def test_a_photograph_of_another_size_than_its_boxes_is_named(scenes, tmp_path) 
         ({"attribute_ids": [77]}, "attribute 77 is not in attributes"),
         ({"attribute_ids": [[1]]}, r"attribute \[1\] is not in attributes"),
         ({"attribute_ids": 1}, "attribute_ids must be a list, not 1"),
-        ({"bbox": [1, 2]}, r"bbox is \[1, 2\]; the numbers x, y, width and height"),
-        ({"bbox": [1, 2, "x", 4]}, "bbox is"),
-        ({"bbox": [1, 2, float("nan"), 4]}, "bbox is"),
-        ({"bbox": [1, 2, 10**400, 4]}, "bbox is"),
+        ({"bbox": [1, 2]}, r"bbox must be the numbers x, y, width and height, not \[1, 2\]"),
+        ({"bbox": [1, 2, "x", 4]}, "bbox must be the numbers x, y, width and height, not"),
+        ({"bbox": [1, 2, float("nan"), 4]}, "bbox must be the numbers x, y, width and height, not"),
+        ({"bbox": [1, 2, 10**400, 4]}, "bbox must be the numbers x, y, width and height, not"),
     ],
 )
-def test_broken_boxes_are_named(change, message, scenes, tmp_path) -> None:
+def test_broken_boxes_are_reported_with_their_annotation(change, message, scenes, tmp_path) -> None:
     with pytest.raises(InputError, match=rf"i.json: annotation \d+:? {message}"):
-        changed(scenes, tmp_path, 2, change)
+        load_changed(scenes, tmp_path, 2, change)
 
 
 @pytest.mark.parametrize(
-    ("what", "message"),
+    ("content", "message"),
     [
-        (content(), "no image in it has a box"),
-        (content(BOX, images=[PHOTO, PHOTO]), "image 7 is in images twice"),
-        (content(BOX, images=[{"id": 7, "file_name": "a"}]), r"images\[0\] \(id 7\): width is None"),
-        (content(BOX, images=[PHOTO | {"id": "7"}]), "id is '7', expected an integer"),
-        (content(BOX) | {"categories": [{"id": 3, "name": "a"}] * 2}, "category 3 is duplicated"),
+        (instances(), "no image has a box"),
+        (instances(BOX, images=[IMAGE, IMAGE]), "image 7 is duplicated in images"),
+        (instances(BOX, images=[{"id": 7, "file_name": "a"}]), r"images\[0\] \(id 7\): width is None"),
+        (instances(BOX, images=[IMAGE | {"id": "7"}]), "id is '7', expected an integer"),
+        (instances(BOX) | {"categories": [{"id": 3, "name": "a"}] * 2}, "category 3 is duplicated"),
     ],
 )
-def test_broken_instances_are_named(what, message, tmp_path) -> None:
+def test_broken_instances_are_reported(content, message, tmp_path) -> None:
     with pytest.raises(InputError, match=f"i.json: .*{message}"):
-        loaded(tmp_path, what)
+        load(tmp_path, content)
 
 
-def test_classes_are_counted_by_name_and_not_by_their_order_in_a_file(scenes, tmp_path) -> None:
-    what = json.loads((scenes / "instances_val.json").read_text())
-    what["categories"].reverse()
-    (tmp_path / "i.json").write_text(json.dumps(what))
-    straight = DetectionDataset(scenes / "instances_val.json", scenes / "images", flip=False)
-    names = straight.classes, straight.attributes
-    turned = DetectionDataset(tmp_path / "i.json", scenes / "images", flip=False, names=names)
-    assert turned[0][1]["labels"].tolist() == straight[0][1]["labels"].tolist()
-    with pytest.raises(InputError, match="category 'tree' is not one of those trained on"):
+def test_classes_are_numbered_by_name(scenes, tmp_path) -> None:
+    content = json.loads((scenes / "instances_val.json").read_text())
+    content["categories"].reverse()
+    (tmp_path / "i.json").write_text(json.dumps(content))
+    unflipped = DetectionDataset(scenes / "instances_val.json", scenes / "images", flip=False)
+    names = unflipped.classes, unflipped.attributes
+    is_flipped = DetectionDataset(tmp_path / "i.json", scenes / "images", flip=False, names=names)
+    assert is_flipped[0][1]["labels"].tolist() == unflipped[0][1]["labels"].tolist()
+    with pytest.raises(InputError, match="category 'tree' is not one of those to train on"):
         DetectionDataset(tmp_path / "i.json", scenes / "images", flip=False, names=(["ball"], names[1]))
 
 
-def test_boxes_move_with_a_flipped_picture(scenes) -> None:
+def test_boxes_are_flipped_with_their_image(scenes) -> None:
     flipped = DetectionDataset(scenes / "instances_val.json", scenes / "images", flip=True)
-    straight = DetectionDataset(scenes / "instances_val.json", scenes / "images", flip=False)
+    unflipped = DetectionDataset(scenes / "instances_val.json", scenes / "images", flip=False)
     seen = set()
-    for n in range(len(straight)):
-        (a, target_a, _), (b, target_b, _) = straight[n], flipped[n]
-        turned = not torch.equal(a, b)
-        assert turned == flipped.flipped(n)
-        seen.add(turned)
+    for n in range(len(unflipped)):
+        (a, target_a, _), (b, target_b, _) = unflipped[n], flipped[n]
+        is_flipped = not torch.equal(a, b)
+        assert is_flipped == flipped.is_flipped(n)
+        seen.add(is_flipped)
         boxes = target_a["boxes"]
-        if turned:
+        if is_flipped:
             assert torch.equal(a.flip(-1), b)
             boxes = torch.stack([160 - boxes[:, 2], boxes[:, 1], 160 - boxes[:, 0], boxes[:, 3]], 1)
         torch.testing.assert_close(boxes, target_b["boxes"])
@@ -201,9 +201,9 @@ def test_boxes_move_with_a_flipped_picture(scenes) -> None:
 def test_flips_depend_on_seed_epoch_and_index_alone(scenes) -> None:
     def flips(seed: int, epoch: int) -> tuple[bool, ...]:
         data = DetectionDataset(scenes / "instances_train.json", scenes / "images", flip=True, seed=seed)
-        data.follow(SimpleNamespace(epoch=epoch))
+        data.set_sampler(SimpleNamespace(epoch=epoch))
         torch.manual_seed(seed + epoch)
-        return tuple(data.flipped(n) for n in range(24))
+        return tuple(data.is_flipped(n) for n in range(24))
 
     drawn = {(seed, epoch): flips(seed, epoch) for seed in range(3) for epoch in range(3)}
     assert len(set(drawn.values())) == 9
@@ -211,27 +211,27 @@ def test_flips_depend_on_seed_epoch_and_index_alone(scenes) -> None:
     assert 0.4 < np.mean([*drawn.values()]) < 0.6
 
 
-def detection_data(scenes, **more) -> DetectionDataModule:
+def detection_data(scenes, **overrides) -> DetectionDataModule:
     files = {"train": str(scenes / "instances_train.json"), "val": str(scenes / "instances_val.json")}
-    options = {"images": str(scenes / "images"), **files, "batch_size": 4, "workers": 0, "seed": 0}
-    return DetectionDataModule(**(options | more))
+    options = {"images": str(scenes / "images"), **files, "batch_size": 4, "num_workers": 0, "seed": 0}
+    return DetectionDataModule(**(options | overrides))
 
 
-def passed(loader, epoch: int) -> list[tuple[int, float]]:
-    """Return what a loader gives in an epoch: id and left column of every picture."""
+def epoch_examples(loader, epoch: int) -> list[tuple[int, float]]:
+    """Return the id and the sum of the left column of every image of an epoch."""
     loader.sampler.set_epoch(epoch)
     return [(image_id, float(pixels[..., 0].sum())) for batch in loader for pixels, _, image_id in batch]
 
 
-def test_batches_are_the_same_with_any_number_of_workers_and_in_a_resumed_epoch(scenes) -> None:
-    alone = detection_data(scenes).train_dataloader()
-    first, second = passed(alone, 0), passed(alone, 1)
+def test_batches_do_not_depend_on_workers_or_resuming(scenes) -> None:
+    loader = detection_data(scenes).train_dataloader()
+    first, second = epoch_examples(loader, 0), epoch_examples(loader, 1)
     assert dict(first) != dict(second)
-    with_workers = detection_data(scenes, workers=2).train_dataloader()
-    assert [passed(with_workers, epoch) for epoch in (0, 1)] == [first, second]
-    resumed = detection_data(scenes, workers=1).train_dataloader()
-    resumed.load_state_dict({"given": 2, "batch_size": 4})
-    assert passed(resumed, 1) == second[8:]
+    with_workers = detection_data(scenes, num_workers=2).train_dataloader()
+    assert [epoch_examples(with_workers, epoch) for epoch in (0, 1)] == [first, second]
+    resumed = detection_data(scenes, num_workers=1).train_dataloader()
+    resumed.load_state_dict({"yielded": 2, "batch_size": 4})
+    assert epoch_examples(resumed, 1) == second[8:]
 
 
 def test_detection_batches_are_lists_of_examples(scenes) -> None:
@@ -241,25 +241,25 @@ def test_detection_batches_are_lists_of_examples(scenes) -> None:
     assert len(data.sizes["classes"]) == 14
 
 
-def test_what_is_left_out_is_told_before_training(scenes, tmp_path, caplog) -> None:
-    changed(scenes, tmp_path, 0, {"iscrowd": 1})
+def test_omissions_are_logged(scenes, tmp_path, caplog) -> None:
+    load_changed(scenes, tmp_path, 0, {"iscrowd": 1})
     with caplog.at_level(logging.INFO):
         detection_data(scenes, train=str(tmp_path / "i.json"))
     assert "i.json: 8 images with boxes; left out or changed: 1 crowds" in caplog.text
     assert "instances_val" not in caplog.text
 
 
-def test_crowds_and_empty_images_are_kept_for_scoring(scenes, tmp_path) -> None:
-    changed(scenes, tmp_path, 0, {"iscrowd": 1})
+def test_crowds_and_empty_images_are_kept_for_evaluation(scenes, tmp_path) -> None:
+    load_changed(scenes, tmp_path, 0, {"iscrowd": 1})
     content = json.loads((tmp_path / "i.json").read_text())
     last = content["images"][-1]["id"]
     content["annotations"] = [a for a in content["annotations"] if a["image_id"] != last]
     (tmp_path / "i.json").write_text(json.dumps(content))
-    learnt, scored = (
-        DetectionDataset(tmp_path / "i.json", scenes / "images", flip=False, whole=whole)
-        for whole in (False, True)
+    train, val = (
+        DetectionDataset(tmp_path / "i.json", scenes / "images", flip=False, keep_all=keep_all)
+        for keep_all in (False, True)
     )
-    assert (len(learnt), len(scored)) == (7, 8)
-    assert sum(int(scored[n][1]["crowd"].sum()) for n in range(8)) == 1
-    assert not any(bool(learnt[n][1]["crowd"].any()) for n in range(7))
-    assert len(scored[7][1]["boxes"]) == 0
+    assert (len(train), len(val)) == (7, 8)
+    assert sum(int(val[n][1]["crowd"].sum()) for n in range(8)) == 1
+    assert not any(bool(train[n][1]["crowd"].any()) for n in range(7))
+    assert len(val[7][1]["boxes"]) == 0

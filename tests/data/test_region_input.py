@@ -1,12 +1,12 @@
-"""Regions of a store as the input of a model."""
+"""Regions of a store become batches of features and relative boxes."""
 
 import pickle
 
 import numpy as np
 import pytest
 import torch
-from bua.data.region_input import RegionInput
 
+from bua.data.region_input import RegionInput
 from bua.errors import InputError
 from bua.store import FeatureStore
 from bua.store.checksum import checksummed_columns
@@ -20,19 +20,19 @@ def store(tmp_path):
     )
 
 
-def spoiled(path, column: str, image: int, value: float) -> FeatureStore:
-    """Put one number into the rows of an image, behind the back of whoever wrote the file."""
+def corrupted(path, column: str, image: int, value: float) -> FeatureStore:
+    """Overwrite one number of an image in the file, and return the store."""
     begin, _ = checksummed_columns(path)[column]
     row = {7: 0, 8: 3, 9: 8}[image]
-    kind, width = (np.float16, 6) if column == "features" else (np.float32, 4)
+    dtype, width = (np.float16, 6) if column == "features" else (np.float32, 4)
     content = bytearray(path.read_bytes())
-    at = begin + row * width * np.dtype(kind).itemsize
-    content[at : at + np.dtype(kind).itemsize] = kind(value).tobytes()
+    offset = begin + row * width * np.dtype(dtype).itemsize
+    content[offset : offset + np.dtype(dtype).itemsize] = dtype(value).tobytes()
     path.write_bytes(content)
     return FeatureStore(path)
 
 
-def test_boxes_are_shares_of_the_image_and_padding_is_zero(store) -> None:
+def test_boxes_are_relative_to_the_image_and_padding_is_zero(store) -> None:
     batch = RegionInput(None).load(FeatureStore(store), [9, 8])
     assert batch.mask.tolist() == [[True] + 4 * [False], 5 * [True]]
     np.testing.assert_allclose(batch.boxes[1], regions(5, seed=2).boxes / 50, rtol=1e-6)
@@ -42,13 +42,13 @@ def test_boxes_are_shares_of_the_image_and_padding_is_zero(store) -> None:
     assert batch.features.dtype == torch.float32
 
 
-def test_boxes_do_not_depend_on_whether_they_are_put_behind_features(store) -> None:
-    plain, more = (RegionInput(g).load(FeatureStore(store), [7]) for g in (None, 3.0))
-    assert more.boxes.equal(plain.boxes)
-    torch.testing.assert_close(more.features[..., 6:10], 3 * plain.boxes)
+def test_geometry_is_appended_to_features_and_leaves_boxes_unchanged(store) -> None:
+    plain, extended = (RegionInput(g).load(FeatureStore(store), [7]) for g in (None, 3.0))
+    assert extended.boxes.equal(plain.boxes)
+    torch.testing.assert_close(extended.features[..., 6:10], 3 * plain.boxes)
 
 
-def test_a_batch_of_regions_can_be_moved_and_pickled(store) -> None:
+def test_batches_can_be_moved_and_pickled(store) -> None:
     batch = RegionInput(None).load(FeatureStore(store), [7, 8])
     for copy in (batch.to("cpu"), pickle.loads(pickle.dumps(batch))):  # noqa: S301
         assert type(copy) is type(batch)
@@ -57,16 +57,16 @@ def test_a_batch_of_regions_can_be_moved_and_pickled(store) -> None:
 
 @pytest.mark.parametrize("column", ["features", "boxes"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_numbers_that_are_not_finite_are_refused_with_file_and_image(
+def test_values_that_are_not_finite_are_reported_with_file_and_image(
     store, column: str, value: float
 ) -> None:
-    broken = spoiled(store, column, 8, value)
+    broken = corrupted(store, column, 8, value)
     with pytest.raises(InputError, match=r"f\.h5: features or boxes of image 8 are not all finite"):
         RegionInput(None).load(broken, [7, 8, 9])
     assert RegionInput(None).load(broken, [7, 9]).features.isfinite().all()
 
 
-def test_large_numbers_are_taken_although_their_sum_is_not_finite(tmp_path) -> None:
+def test_large_values_are_accepted_although_their_sum_overflows(tmp_path) -> None:
     large = regions(3)
     large.features[:] = 65504
     store = FeatureStore(write_store(tmp_path / "f.h5", {1: large}))

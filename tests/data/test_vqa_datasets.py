@@ -1,38 +1,37 @@
-"""Questions of other origin than VQA v2, as their makers write them, go into training and validation."""
+"""Questions of other data sets than VQA v2 are trained and validated on in their official formats."""
 
 from typing import Any
 
 import numpy as np
 import pytest
-from bua.data.vqa.files.read import read_questions
 
+from bua.data.vqa.files.read import read_questions
 from bua.store.reader import FeatureStore
-from tests.data.test_vqa_files import written
-from tests.helpers.data import vqa_data
+from tests.helpers.data import vqa_data, write_json
 from tests.helpers.stores import write_store
 
 
-def other_sets(image: str) -> dict[str, tuple[Any, Any, list[Any], str]]:
-    """Return eight questions about an image in the formats of other sets, their answers, ids and type."""
-    said = ["yes" if n % 2 else "no" for n in range(8)]
-    asked = [{"question_id": n, "image_id": image, "question": f"Is it {n}?"} for n in range(8)]
-    ten = [[{"answer": answer}] * 10 for answer in said]
-    raw = [[one | {"raw_answer": "so it is"} for one in answers] for answers in ten]
+def other_datasets(image: str) -> dict[str, tuple[Any, Any, list[Any], str]]:
+    """Return the questions, annotations, ids and answer type of eight questions in each format."""
+    answers = ["yes" if n % 2 else "no" for n in range(8)]
+    questions = [{"question_id": n, "image_id": image, "question": f"Is it {n}?"} for n in range(8)]
+    ten = [[{"answer": answer}] * 10 for answer in answers]
+    raw = [[one | {"raw_answer": "so it is"} for one in listed] for listed in ten]
     return {
         "GQA": (
-            {f"0{n}": {"imageId": image, "question": f"Is it {n}?", "answer": said[n]} for n in range(8)},
+            {f"0{n}": {"imageId": image, "question": f"Is it {n}?", "answer": answers[n]} for n in range(8)},
             None,
             [f"0{n}" for n in range(8)],
             "unknown",
         ),
         "OK-VQA": (
-            {"questions": asked},
-            {"annotations": [{**asked[n], "answer_type": "other", "answers": raw[n]} for n in range(8)]},
+            {"questions": questions},
+            {"annotations": [{**questions[n], "answer_type": "other", "answers": raw[n]} for n in range(8)]},
             list(range(8)),
             "other",
         ),
         "TextVQA": (
-            {"data": [asked[n] | {"answers": [said[n]] * 10} for n in range(8)]},
+            {"data": [questions[n] | {"answers": [answers[n]] * 10} for n in range(8)]},
             None,
             list(range(8)),
             "unknown",
@@ -49,26 +48,28 @@ def other_sets(image: str) -> dict[str, tuple[Any, Any, list[Any], str]]:
     }
 
 
-def test_there_are_other_sets() -> None:
-    assert len(other_sets("1")) == 4
+def test_other_datasets_are_collected() -> None:
+    assert len(other_datasets("1")) == 4
 
 
-@pytest.mark.parametrize("name", other_sets("1"))
-def test_sets_of_other_origin_are_trained_on_and_validated(name: str, scenes, tmp_path) -> None:
+@pytest.mark.parametrize("name", other_datasets("1"))
+def test_other_datasets_can_be_trained_and_validated_on(name: str, scenes, tmp_path) -> None:
     image = str(read_questions(scenes / "questions_train.json")[0].image_id)
-    asked, answered, ids, kind = other_sets(image)[name]
-    path = written(tmp_path, "asked.json", asked)
-    annotations = None if answered is None else written(tmp_path, "answered.json", answered)
-    more = {}
-    if name == "VizWiz":  # whose questions each have an image of their own
-        one = FeatureStore(scenes / "regions.h5")
-        more["features"] = str(write_store(tmp_path / "f.h5", {i: one[one.image_ids[0]] for i in ids}))
+    questions, annotations, ids, answer_type = other_datasets(image)[name]
+    path = write_json(tmp_path, questions, "questions.json")
+    if annotations is not None:
+        annotations = write_json(tmp_path, annotations, "annotations.json")
+    options = {}
+    if name == "VizWiz":  # every question has its own image
+        stored = FeatureStore(scenes / "regions.h5")
+        images = {i: stored[stored.image_ids[0]] for i in ids}
+        options["features"] = str(write_store(tmp_path / "f.h5", images))
     files = {"train": path, "train_annotations": annotations, "val": path, "val_annotations": annotations}
-    data = vqa_data(scenes, **files, **more)
+    data = vqa_data(scenes, **files, **options)
     batch = next(iter(data.val_dataloader()))
     assert batch.question_id == ids
     assert batch.targets.sum(1).tolist() == [1.0] * 8
-    assert data.val_set.types == [kind]
-    said = np.full(8, data.answers.index("yes"))
-    assert batch.answer_targets.of(said).tolist() == [0.0, 1.0] * 4
+    assert data.val_set.types == [answer_type]
+    predicted = np.full(8, data.answers.index("yes"))
+    assert batch.answer_targets.score(predicted).tolist() == [0.0, 1.0] * 4
     assert next(iter(data.train_dataloader())).targets.sum() == 8

@@ -118,7 +118,7 @@ def test_the_backbone_of_torchvisions_detector_is_a_grid(tmp_path) -> None:
         ({"network": "resnet50"}, r"resnet18\.pth: not weights of resnet50"),
         (
             {"network": "vg_c4", "path": None},
-            "needs the weights of a Visual Genome detector; pass weights=FILE",
+            "needs the weights of a Visual Genome detector",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Resizing: both rules against references, and boxes there and back."""
+"""Resizing: both rules against references, and boxes mapped to the resized image and back."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ sides = st.integers(1, 1500)
 
 
 def slow_caffe_size(height: int, width: int) -> tuple[tuple[int, int], float]:
-    """The rule of Anderson et al.'s code: one scale, sides rounded by OpenCV (half to even)."""
+    """Return size and scale by Anderson et al.'s code: one scale, sides rounded by OpenCV (half to even)."""
     scale = 600 / min(height, width)
     if np.round(scale * max(height, width)) > 1000:
         scale = 1000 / max(height, width)
@@ -22,7 +22,7 @@ def slow_caffe_size(height: int, width: int) -> tuple[tuple[int, int], float]:
 
 
 def slow_bilinear(image: np.ndarray, size: tuple[int, int], scale: float) -> np.ndarray:
-    """OpenCV's INTER_LINEAR on floats, pixel by pixel, at exactly the scale given."""
+    """OpenCV's INTER_LINEAR on floats, pixel by pixel, at exactly the given scale."""
     height, width = image.shape[:2]
     out = np.zeros((*size, image.shape[2]))
     for y in range(size[0]):
@@ -50,13 +50,13 @@ def test_caffe_size_and_scale_equal_the_rule(height, width) -> None:
     ("size", "resized"),
     [((480, 640), (600, 800)), ((375, 500), (600, 800)), ((333, 500), (600, 901)), ((200, 640), (312, 1000))],
 )
-def test_caffe_sizes_of_usual_photographs(size, resized) -> None:
+def test_caffe_sizes_of_typical_images(size, resized) -> None:
     assert CAFFE.geometry(*size).resized_size == resized
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
-def test_pixels_equal_bilinear_reading_at_the_exact_scale(height, width, seed) -> None:
+def test_pixels_equal_bilinear_sampling_at_the_exact_scale(height, width, seed) -> None:
     photo = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     prepared = Resize(side=24, longest=40, rule="caffe").prepare(photo)
     slow = slow_bilinear(photo.astype(float), prepared.geometry.resized_size, prepared.geometry.scale[0])
@@ -65,7 +65,7 @@ def test_pixels_equal_bilinear_reading_at_the_exact_scale(height, width, seed) -
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(20, 300), st.integers(20, 300), st.integers(0, 99))
-def test_torchvision_rule_equals_torchvision(height, width, seed) -> None:
+def test_the_torchvision_rule_equals_torchvision(height, width, seed) -> None:
     image = torch.from_numpy(np.random.default_rng(seed).random((3, height, width))).float()
     theirs = GeneralizedRCNNTransform(64, 107, [0.0] * 3, [1.0] * 3)([image])[0]
     ours, geometry = Resize(side=64, longest=107, rule="torchvision")(image)
@@ -76,13 +76,13 @@ def test_torchvision_rule_equals_torchvision(height, width, seed) -> None:
 
 @pytest.mark.parametrize("rule", ["caffe", "torchvision"])
 @given(sides, sides)
-def test_boxes_survive_the_way_there_and_back(rule, height, width) -> None:
+def test_boxes_are_unchanged_after_mapping_to_the_resized_image_and_back(rule, height, width) -> None:
     geometry = Resize(side=300, longest=500, rule=rule).geometry(height, width)
     box = torch.tensor([[0.0, 0.0, width, height]])
     np.testing.assert_allclose(geometry.to_original(geometry.to_resized(box)), box, rtol=1e-5)
 
 
-def test_without_a_side_a_photograph_stays_as_it_is_unless_it_is_too_long() -> None:
+def test_without_a_side_an_image_keeps_its_size_unless_it_is_too_long() -> None:
     keep = Resize(side=None, longest=100, rule="torchvision")
     assert keep.geometry(50, 80).resized_size == (50, 80)
     assert keep.geometry(200, 80).resized_size == (100, 40)
@@ -90,7 +90,7 @@ def test_without_a_side_a_photograph_stays_as_it_is_unless_it_is_too_long() -> N
     assert keep.prepare(photo).pixels.permute(1, 2, 0).tolist() == photo.tolist()
 
 
-def test_stacking_pads_with_zeros_to_a_multiple_only() -> None:
+def test_stacking_pads_with_zeros_only_to_a_multiple() -> None:
     keep = Resize(side=None, longest=100, rule="torchvision")
     batch = stack_images([keep.prepare(np.full((5, 7, 3), 9, np.uint8))], 4)
     assert batch.shape == (1, 3, 8, 8)
@@ -101,10 +101,10 @@ def test_stacking_pads_with_zeros_to_a_multiple_only() -> None:
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        ({"rule": "cv2"}, "one of caffe, torchvision, not cv2"),
+        ({"rule": "cv2"}, "one of caffe, torchvision, got cv2"),
         ({"side": 2000}, "1 <= side <= longest"),
     ],
 )
-def test_impossible_rules_are_refused(numbers, message) -> None:
+def test_invalid_rules_are_rejected(numbers, message) -> None:
     with pytest.raises(ValueError, match=message):
         Resize(**({"side": 600, "longest": 1000, "rule": "caffe"} | numbers))

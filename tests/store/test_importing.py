@@ -269,9 +269,9 @@ def test_shards_of_another_source_are_not_resumed(tmp_path, monkeypatch) -> None
 IMPORTER = """
 import sys
 from pathlib import Path
-from tests.helpers.foreign_formats import bring
+from tests.helpers.foreign_formats import import_file
 print("ready", flush=True)
-bring("pa_tsv", Path(sys.argv[1]), Path(sys.argv[2]), shard_size=10)
+import_file("pa_tsv", Path(sys.argv[1]), Path(sys.argv[2]), shard_size=10)
 """
 
 

@@ -31,6 +31,7 @@ class Options:
     val_instances: str | None
     images: str | None
     scenes: str | None
+    genome: str | None
     word_vectors: str | None
     extra_words: str | None
     vocabulary_file: str | None

@@ -58,7 +58,7 @@ class C4Detector(FrozenDetector):
         if weights is None:
             raise InputError(
                 f"detector={name} does not ship with weights; pass weights=FILE, a released file "
-                "(MILVLG .pth, airsplay .pkl, Hugging Face .bin, .caffemodel) or one made by bua ship"
+                "(MILVLG .pth, airsplay .pkl, Hugging Face .bin, .caffemodel) or one of bua export-detector"
             )
         options = {"box_convention": box_convention, "proposals": proposals, "proposal_nms": proposal_nms}
         model = load_c4(
@@ -70,7 +70,7 @@ class C4Detector(FrozenDetector):
             **options,
         )
         configuration: dict[str, Any] = {
-            "type": "C4Detector",
+            "class": "C4Detector",
             "name": name,
             "side": model.resize.side,
             "longest": model.resize.longest,

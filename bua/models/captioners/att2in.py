@@ -50,6 +50,14 @@ class Att2inCaptioner(RecurrentCaptioner[AttendedRegions, LstmState, Att2inMaps]
 
     Unlike in the paper, I_i are projections of the features, with ReLU and dropout, word vectors have ReLU
     and dropout, and the output layer has dropout and a bias.
+
+    Args:
+        feature_size: Size of a region feature.
+        vocabulary_size: V.
+        word_size: Size of word vectors.
+        hidden_size: H.
+        attention_size: A.
+        dropout: Dropout of word vectors, projected regions and the input of the output layer.
     """
 
     def __init__(

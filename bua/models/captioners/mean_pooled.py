@@ -35,6 +35,13 @@ class MeanPooledCaptioner(RecurrentCaptioner[PooledRegions, LstmState, LinearMap
         m   = dropout(ReLU(W_m v_mean + b_m))
         h_t = LSTM([m, dropout(ReLU(x_t))], h_(t-1))
         p_t = softmax(W_p dropout(h_t) + b_p)
+
+    Args:
+        feature_size: Size of a region feature.
+        vocabulary_size: V.
+        word_size: Size of word vectors.
+        hidden_size: H.
+        dropout: Dropout of word vectors, of m and of h_t in the output layer.
     """
 
     def __init__(

@@ -67,6 +67,14 @@ class SoftAttentionCaptioner(RecurrentCaptioner[SoftRegions, LstmState, SoftAtte
     The gate beta_t is that of section 4.2.1. Each f_init is a linear layer with tanh, f_att is additive
     attention. As in the authors' code, dropout applies to h_t in equation 7 and to the sum. The features are
     used without projection.
+
+    Args:
+        feature_size: Size of a region feature.
+        vocabulary_size: V.
+        word_size: Size of word vectors.
+        hidden_size: H.
+        attention_size: A.
+        dropout: Dropout of h_t and the sum in equation 7.
     """
 
     def __init__(

@@ -14,7 +14,14 @@ from bua.models.multihead import FeedForward, KeyValues, MultiHeadAttention
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention of the regions and a feed-forward network."""
+    """Self-attention of the regions and a feed-forward network.
+
+    ::
+
+        y = LayerNorm(x)
+        x = x + MultiHead(y, y, y)
+        x = x + FFN(LayerNorm(x))
+    """
 
     def __init__(self, *, size: int, hidden_size: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -32,7 +39,15 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Causal self-attention of the words, cross-attention to the regions and a feed-forward network."""
+    """Causal self-attention of the words, cross-attention to the regions and a feed-forward network.
+
+    For words x and encoded regions m ::
+
+        y = LayerNorm(x)
+        x = x + MultiHead(y, y, y)                  masked: no word attends to later words
+        x = x + MultiHead(LayerNorm(x), m, m)
+        x = x + FFN(LayerNorm(x))
+    """
 
     def __init__(self, *, size: int, hidden_size: int, heads: int, dropout: float) -> None:
         super().__init__()

@@ -34,7 +34,7 @@ class UpDownRegions(NamedTuple):
 
 
 class UpDownState(NamedTuple):
-    """Hidden and cell state of the attention LSTM (1) and of the language LSTM (2)."""
+    """Hidden and cell state of the attention LSTM (h1, c1) and of the language LSTM (h2, c2)."""
 
     h1: Float[Tensor, "B N H"]
     c1: Float[Tensor, "B N H"]
@@ -65,8 +65,8 @@ class UpDownMaps(NamedTuple):
 class UpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState, UpDownMaps]):
     """The Up-Down captioner (Anderson et al. 2018, section 3.2) as self-critical.pytorch builds it.
 
-    The attention LSTM (1) decides where to look, the language LSTM (2) predicts the next word. For region
-    features v_i, their mean v_mean and the word with the one-hot vector Pi_t ::
+    The attention LSTM (LSTM1) controls the attention, the language LSTM (LSTM2) predicts the next word. For
+    region features v_i, their mean v_mean and the word with the one-hot vector Pi_t ::
 
         x1_t    = [h2_(t-1), v_mean, W_e Pi_t]          (2)
         h1_t    = LSTM1(x1_t, h1_(t-1))                 (1)
@@ -79,6 +79,14 @@ class UpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState, UpDownMaps]
 
     Unlike in the paper, v_i and v_mean are projections of the features, with ReLU and dropout, word vectors
     have ReLU and dropout too, the output layer has dropout, and the attention has biases.
+
+    Args:
+        feature_size: Size of a region feature.
+        vocabulary_size: V.
+        word_size: Size of word vectors.
+        hidden_size: H.
+        attention_size: A.
+        dropout: Dropout of word vectors, projected regions and mean, and the input of the output layer.
     """
 
     def __init__(

@@ -35,8 +35,8 @@ class CaffeUpDownMaps(NamedTuple):
 class CaffeUpDownCaptioner(RecurrentCaptioner[UpDownRegions, UpDownState, CaffeUpDownMaps]):
     """The Up-Down captioner (Anderson et al. 2018, section 3.2) as its authors released it in Caffe.
 
-    The attention LSTM (1) decides where to look, the language LSTM (2) predicts the next word. For region
-    features v_i, their mean v_mean and the word with the one-hot vector Pi_t ::
+    The attention LSTM (LSTM1) controls the attention, the language LSTM (LSTM2) predicts the next word. For
+    region features v_i, their mean v_mean and the word with the one-hot vector Pi_t ::
 
         x1_t    = [h2_(t-1), v_mean, W_e Pi_t]          (2)
         h1_t    = LSTM1(x1_t, h1_(t-1))                 (1)

@@ -12,12 +12,7 @@ from bua.data.genome.photographs import find_photographs, photograph_size
 from bua.data.genome.source import GenomeImage, find_objects_file, read_attributes, read_images, read_objects
 from bua.errors import InputError
 from bua.io.json_stream import elements
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=8,
-)
+from tests.helpers.strategies import JSON
 
 
 @given(content=st.lists(JSON, max_size=6), chunk=st.integers(1, 40), indent=st.sampled_from([None, 2]))
