@@ -46,5 +46,6 @@ def check_flag(name: str, value: object) -> None:
 def check_kind(name: str, value: object, *kinds: type) -> None:
     """Raise ``ValueError`` unless ``value`` is an instance of one of ``kinds``."""
     if not isinstance(value, kinds):
-        wanted = " or ".join(kind.__name__ for kind in kinds)
+        *first, last = (kind.__name__ for kind in kinds)
+        wanted = f"{', '.join(first)} or {last}" if first else last
         raise ValueError(f"{name} must be a {wanted}, got {value}")

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_module
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from bua.cli.usage import COMMANDS
+from bua.cli.main import COMMANDS
 from bua.engine.instantiate import ALLOWED, instantiate
 from bua.errors import InputError
 from bua.tasks.self_critical import SelfCriticalTask

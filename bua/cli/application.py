@@ -1,5 +1,11 @@
-"""Running a command as a Hydra application, with a user's mistakes as one line each."""
+"""Run a command as a Hydra application, with every mistake of the user reported in one line.
 
+The YAML file of a command holds the default values and describes its keys. The dataclass ``Options`` of its
+module holds their types and least values: ``read_options`` checks a composed configuration against them, and
+``text_keys`` names the keys whose values need no quotes on the command line.
+"""
+
+import dataclasses
 import difflib
 import functools
 import importlib
@@ -7,16 +13,17 @@ import logging
 import os
 import re
 import sys
+import types
+import typing
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, TypeVar
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bua.cli.schema import read_options, text_keys
-from bua.cli.usage import config_name
 from bua.errors import InputError
 
 
@@ -69,6 +76,11 @@ def run(command: str, overrides: list[str]) -> None:
         raise InputError(f"{word}: a group takes the name of one of its options") from None
     finally:
         sys.argv = argv
+
+
+def config_name(command: str) -> str:
+    """Return the name of a command's configuration, which is also that of its module."""
+    return command.replace(" ", "_").replace("-", "_")
 
 
 def quote(word: str, keys: Collection[str]) -> str:
@@ -134,3 +146,98 @@ def _keys_below(node: Any, prefix: str) -> list[str]:
         return []
     pairs = [(f"{prefix}{key!s}", value) for key, value in node.items()]
     return [key for key, _ in pairs] + [k for key, value in pairs for k in _keys_below(value, f"{key}.")]
+
+
+T = TypeVar("T")
+
+#: Metadata of a field that must be at least 1, or at least 0.
+POSITIVE = {"least": 1}
+NOT_NEGATIVE = {"least": 0}
+
+
+def read_options(config: DictConfig, schema: type[T]) -> T:
+    """Return the values of a configuration as the dataclass of a command.
+
+    Args:
+        config: Composed configuration. Keys that the dataclass lacks are ignored, fields that the
+            configuration lacks are ``None``.
+        schema: Dataclass whose field types are ``str``, ``int``, ``float``, ``bool``, any of them or
+            ``None``, a list of texts, or ``Any``. A field of type ``DictConfig`` gets the configuration
+            itself.
+
+    Raises:
+        InputError: If a mandatory key is not given, or a value has the wrong type or is too small.
+    """
+    missing = [str(key) for key in config if OmegaConf.is_missing(config, key)]
+    if missing:
+        given = " ".join(f"{key}=..." for key in missing)
+        raise InputError(f"{', '.join(missing)} must be given: {given}")
+    hints = typing.get_type_hints(schema)
+    values = {}
+    for field in dataclasses.fields(schema):  # type: ignore[arg-type]
+        if hints[field.name] is DictConfig:
+            values[field.name] = config
+            continue
+        value = config.get(field.name)
+        values[field.name] = _checked(field.name, value, hints[field.name], field.metadata.get("least"))
+    return schema(**values)
+
+
+def text_keys(schema: type[Any]) -> frozenset[str]:
+    """Return the keys of a command whose values are texts."""
+    return frozenset(name for name, hint in typing.get_type_hints(schema).items() if str in _kinds(hint))
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    """Return the alternatives of a type, as of ``int | None``."""
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
+def _checked(key: str, value: Any, hint: Any, least: int | None) -> Any:
+    """Return a value of the type of a key."""
+    kinds = _kinds(hint)
+    if Any in kinds or (value is None and types.NoneType in kinds):
+        return value
+    for kind in kinds:
+        if kind is bool and isinstance(value, bool):
+            return value
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if kind is int and isinstance(value, int) and is_number and _is_enough(value, least):
+            return value
+        if kind is float and is_number and _is_enough(value, least):
+            return float(value)
+        if kind is str and isinstance(value, str | int | float):
+            return str(value)
+        if kind == list[str] and OmegaConf.is_list(value):
+            return [str(item) for item in value]
+    raise InputError(f"{key}={value}: must be {_describe(kinds, least)}")
+
+
+def _is_enough(value: float, least: int | None) -> bool:
+    return least is None or value >= least
+
+
+def _describe(kinds: tuple[Any, ...], least: int | None) -> str:
+    names = {
+        bool: "true or false",
+        int: "an integer" if least is None else f"an integer of at least {least}",
+        float: "a number" if least is None else f"a number of at least {least}",
+        str: "a text",
+        list[str]: "a list, such as [a,b]",
+        types.NoneType: "null",
+    }
+    return " or ".join(names[kind] for kind in kinds)
+
+
+def reject_overrides(keys: Collection[str], reason: str) -> None:
+    """Raise ``InputError`` if the command line sets a key that would have no effect.
+
+    Args:
+        keys: Keys and groups; keys below them are meant, too. ``key=null`` sets nothing.
+        reason: What the message says after the override.
+    """
+    for word in HydraConfig.get().overrides.task:
+        key, _, value = word.lstrip("+~").partition("=")
+        path = re.split(r"[.@]", key)
+        if value != "null" and any(".".join(path[:n]) in keys for n in range(1, len(path) + 1)):
+            raise InputError(f"{key}={value.strip(chr(39))}: {reason}")

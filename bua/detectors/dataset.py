@@ -14,7 +14,7 @@ from bua.errors import InputError
 Item = tuple[PhotoFile, PreparedImage | str]
 Batch = list[tuple[PhotoFile, PreparedImage]]
 
-#: Greatest number of pixels of a batch of resized images.
+#: Maximum number of pixels of a batch of resized images.
 BATCH_PIXELS = 8_000_000
 
 
@@ -57,7 +57,7 @@ def load_ahead(dataset: PhotoDataset, num_workers: int, ahead: int) -> Iterator[
     Args:
         dataset: Dataset to iterate over.
         num_workers: Number of worker processes; 0 prepares every item when it is needed.
-        ahead: Least number of items that the workers together prepare in advance.
+        ahead: Minimum number of items that the workers together prepare in advance.
     """
     prefetch_factor = -(-ahead // num_workers) if num_workers else None
     loader = DataLoader(

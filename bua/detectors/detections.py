@@ -16,12 +16,12 @@ class DetectionOptions:
     """Thresholds and limits for the objects that are reported.
 
     Attributes:
-        score_threshold: Least class probability of an object.
+        score_threshold: Minimum class probability of an object.
         nms_iou: Overlap at which the worse of two boxes of one class is dropped.
         cross_class_iou: Overlap above which boxes of different classes are one object, named by the better.
-        attribute_threshold: Least probability of an attribute.
-        max_attributes: Greatest number of attributes of an object.
-        max_detections: Greatest number of objects of an image.
+        attribute_threshold: Minimum probability of an attribute.
+        max_attributes: Maximum number of attributes of an object.
+        max_objects: Maximum number of objects of an image.
     """
 
     score_threshold: float
@@ -29,7 +29,7 @@ class DetectionOptions:
     cross_class_iou: float
     attribute_threshold: float
     max_attributes: int
-    max_detections: int
+    max_objects: int
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ def detect_objects(
         proposals,
         score_threshold=options.score_threshold,
         nms_iou=options.nms_iou,
-        max_detections=10 * options.max_detections,
+        max_detections=10 * options.max_objects,
     )
     kept = BoxConvention.MODERN.nms(found.boxes, found.scores, options.cross_class_iou)
-    kept = kept[: options.max_detections]
+    kept = kept[: options.max_objects]
     found = Detections(*(column[kept] for column in vars(found).values()))
     return [
         Detection(
@@ -106,7 +106,7 @@ def stored_detections(
         regions: Regions of one image.
         classes: Class names of the store; without them the detections have no name.
         attributes: Attribute names of the store.
-        attribute_threshold: Least probability of an attribute.
+        attribute_threshold: Minimum probability of an attribute.
     """
     detections = []
     for n, (x1, y1, x2, y2) in enumerate(regions.boxes.tolist()):

@@ -38,7 +38,7 @@ from bua.structures.annotations import ImageId
 from bua.structures.regions import Regions
 
 DTYPES = ("float16", "float32")
-#: Least number of images of a window; twice the batch size if that is more.
+#: Minimum number of images of a window; twice the batch size if that is more.
 WINDOW = 32
 #: A shard is written when its features reach this size, so that memory stays bounded.
 SHARD_BYTES = 64 * 2**20
@@ -49,8 +49,8 @@ class ExtractionOptions:
     """Options of an extraction that do not change the features, except for their type.
 
     Attributes:
-        batch_size: Greatest number of images of one resized size that the detector is given at once.
-        shard_size: Greatest number of images of a shard; a killed process loses at most one shard.
+        batch_size: Maximum number of images of one resized size that the detector is given at once.
+        shard_size: Maximum number of images of a shard; a killed process loses at most one shard.
         num_workers: Number of processes that decode and resize images, for each process that detects.
         dtype: Type of the stored features, ``float16`` or ``float32``.
         max_errors: Number of unreadable images above which the extraction stops, or None for no limit.

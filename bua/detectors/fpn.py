@@ -18,7 +18,7 @@ from bua.detectors.resize import Resize
 from bua.detectors.selection import SelectionRule
 from bua.detectors.weight_files import download, load_state_dict, read_state_dict
 from bua.errors import InputError
-from bua.io.hashing import file_sha256
+from bua.io.files import file_sha256
 from bua.text.names import read_names
 
 #: Arguments of ``Resize`` that torchvision's detectors use.
@@ -156,8 +156,8 @@ def load_fpn(
         path: Weight file.
         architecture: ``fpn_r50``, ``fpn_r50_v2`` or ``fpn_mobilenet``.
         proposals: Number of proposals that the proposal network passes on.
-        side: Shorter side of resized images. Default: that of the file, or torchvision's 800.
-        longest: Upper limit for the longer side. Default: that of the file, or torchvision's 1333.
+        side: Length of the shorter side of resized images. Default: that of the file, or torchvision's 800.
+        longest: Maximum length of the longer side. Default: that of the file, or torchvision's 1333.
 
     Raises:
         InputError: If the file is missing, damaged, or of another architecture.
@@ -221,8 +221,8 @@ class FpnDetector(FrozenDetector):
             weights that torchvision publishes for COCO.
         selection: Rule that selects which proposals become regions.
         proposals: Number of proposals that the proposal network passes on.
-        side: Shorter side of resized images. Default: that of the weights, or 800.
-        longest: Upper limit for the longer side. Default: that of the weights, or 1333.
+        side: Length of the shorter side of resized images. Default: that of the weights, or 800.
+        longest: Maximum length of the longer side. Default: that of the weights, or 1333.
         classes: File with one class name per line, for weights without names. Default: none.
         device: Device to run on. Default: ``cpu``.
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``. Default: ``32-true``.

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
-from bua.io.files import read_json, records
-from bua.io.hashing import file_sha256
+from bua.io.files import file_sha256, read_json, records
 from bua.store.reader import FeatureStore
 from bua.structures.annotations import ImageId
 

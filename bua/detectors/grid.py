@@ -27,7 +27,7 @@ from bua.detectors.rcnn import IMAGENET_DEVIATIONS, IMAGENET_MEANS
 from bua.detectors.resize import PreparedImage, Resize, ResizeGeometry, stack_images
 from bua.detectors.weight_files import download, load_state_dict, read_state_dict
 from bua.errors import InputError
-from bua.io.hashing import file_sha256
+from bua.io.files import file_sha256
 from bua.structures.regions import Regions
 
 #: Stride of the last map: pixels of the resized image per cell.

@@ -146,9 +146,9 @@ def postprocess_detections(
 
     Args:
         proposals: Proposals of one image.
-        score_threshold: Least class probability of a detection.
+        score_threshold: Minimum class probability of a detection.
         nms_iou: Overlap at which the worse of two boxes of one class is dropped.
-        max_detections: Greatest number of detections.
+        max_detections: Maximum number of detections.
     """
     scores = proposals.probabilities[:, 1:]
     # A score below the threshold cannot suppress one above it, so start where there are few candidates.

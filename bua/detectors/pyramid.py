@@ -25,7 +25,7 @@ from bua.detectors.rcnn import PyramidRCNN, build_attribute_head
 from bua.detectors.resize import Resize
 from bua.detectors.selection import SelectionRule
 from bua.errors import InputError
-from bua.io.hashing import file_sha256
+from bua.io.files import file_sha256
 
 #: Key of the model's arguments in the metadata of a weight file.
 RECIPE = "pyramid_rcnn"
@@ -110,7 +110,7 @@ class NarrowPyramidRCNN(PyramidRCNN):
         proposals: Number of proposals that the proposal network passes on at inference.
         canonical_side: Side length from which boxes are pooled from the coarsest of three maps.
         side: Length in pixels that the shorter side of an image is resized to.
-        longest: Upper limit for the longer side of a resized image in pixels.
+        longest: Maximum length of the longer side of a resized image in pixels.
     """
 
     def __init__(

@@ -16,8 +16,8 @@ class RandomDetector:
 
     Args:
         feature_size: Size of a region feature.
-        min_regions: Least number of regions of an image.
-        max_regions: Greatest number of regions of an image.
+        min_regions: Minimum number of regions of an image.
+        max_regions: Maximum number of regions of an image.
         seed: Seed of the random numbers.
         name: Name of the detector. Default: ``random``.
     """

@@ -68,7 +68,7 @@ class Resize:
 
     Attributes:
         side: Length in pixels that the shorter side is resized to, or None to keep the size.
-        longest: Upper limit for the longer side in pixels; takes precedence over ``side``.
+        longest: Maximum length of the longer side in pixels; takes precedence over ``side``.
         rule: ``caffe`` or ``torchvision``.
 
     Raises:

@@ -18,7 +18,7 @@ from torchvision.ops import box_iou
 from bua.detectors.boxes import BoxConvention
 from bua.detectors.proposals import Proposals
 
-#: Greatest number of (box, class) pairs for which the sparse form is the faster one.
+#: Maximum number of (box, class) pairs for which the sparse form is the faster one.
 SPARSE_PAIRS = 2000
 
 
@@ -37,9 +37,9 @@ class Selection:
     """The paper's rule: suppression within each class, boxes as proposed.
 
     Attributes:
-        min_regions: Least number of regions, as far as there are proposals.
-        max_regions: Greatest number of regions.
-        threshold: Least score of a region, where the two numbers do not decide.
+        min_regions: Minimum number of regions, as far as there are proposals.
+        max_regions: Maximum number of regions.
+        threshold: Minimum score of a region, where the two numbers do not decide.
         nms_iou: Overlap from which a box is suppressed by a better one of its class.
         pixel: 1 for Caffe's box sizes (x2 - x1 + 1), 0 for x2 - x1.
     """
@@ -109,9 +109,9 @@ class ClassAgnosticSelection:
     are kept, best first, but no fewer and no more than given numbers of them.
 
     Attributes:
-        min_regions: Least number of regions, as far as suppression leaves them.
-        max_regions: Greatest number of regions.
-        threshold: Least class probability of a region, where the two numbers do not decide.
+        min_regions: Minimum number of regions, as far as suppression leaves them.
+        max_regions: Maximum number of regions.
+        threshold: Minimum class probability of a region, where the two numbers do not decide.
         nms_iou: Overlap above which a box is suppressed by a better one.
     """
 
@@ -188,7 +188,7 @@ def suppress_sparse(
     Args:
         overlaps: Whether each two boxes overlap enough to suppress each other.
         scores: Class probabilities, without background.
-        level: Least score to consider.
+        level: Minimum score to consider.
 
     Returns:
         The highest score of each box that survives, or 0 if none does.

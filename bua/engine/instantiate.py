@@ -38,7 +38,8 @@ def instantiate(config: Any, *, allowed: tuple[str, ...] = ALLOWED, **values: An
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from None
         key = str(error).rpartition("full_key: ")[2] if "full_key: " in str(error) else plain["_target_"]
-        raise InputError(f"{key}: {error.__cause__ or error}") from error
+        message = str(error.__cause__ or error)
+        raise InputError(message if message.startswith(f"{key}.") else f"{key}: {message}") from error
     if plain.get("_partial_"):
         return functools.partial(factory, **values)
     try:

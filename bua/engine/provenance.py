@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bua import __version__
-from bua.io.hashing import file_sha256
+from bua.io.files import file_sha256
 from bua.store.reader import FeatureStore
 
 

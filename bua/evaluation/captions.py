@@ -8,7 +8,7 @@ from bua import __version__
 from bua.data.captions.files import read_captions
 from bua.data.predictions import check_complete, check_known, read_predictions
 from bua.errors import InputError
-from bua.io.hashing import file_sha256
+from bua.io.files import file_sha256
 from bua.metrics.caption import caption_scores, signature
 
 #: Number of images below which CIDEr is not comparable, as document frequencies mean little.

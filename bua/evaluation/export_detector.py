@@ -17,7 +17,7 @@ from bua.engine.run_directory import RunDirectory
 from bua.errors import InputError
 from bua.evaluation.detection import attribute_accuracy, evaluate_detector
 from bua.io.files import read_json, write_text
-from bua.io.hashing import file_sha256
+from bua.io.files import file_sha256
 from bua.public_names import to_targets
 
 

@@ -11,7 +11,7 @@ from bua.data.vqa.files.question_file import UNKNOWN_TYPE
 from bua.data.vqa.files.read import Annotations, read_all_annotations, read_questions
 from bua.data.vqa.pairs import read_pairs
 from bua.errors import InputError
-from bua.io.hashing import file_sha256
+from bua.io.files import file_sha256
 from bua.metrics.vqa import RULES, accuracy_by_type, oracle_accuracies, question_accuracies
 from bua.metrics.vqa_pairs import pair_accuracy
 from bua.structures.annotations import VQAAnnotation

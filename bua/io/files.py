@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import NoneType
 from typing import Any
-
 from bua.errors import InputError
+import hashlib
 
 #: Called with one line for every mistake that is found.
 Report = Callable[[str], None]
@@ -153,3 +153,9 @@ def is_valid_record(record: Any, name: str, types: Types, report: Report) -> boo
 def _describe(expected: type | tuple[type, ...]) -> str:
     types = expected if isinstance(expected, tuple) else (expected,)
     return " or ".join(_TYPE_NAMES.get(t, t.__name__) for t in types if t is not NoneType)
+
+
+def file_sha256(path: Path | str) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -26,6 +26,8 @@ from typing import IO, Any
 
 USER_BLOCK_BYTES = 2048
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+#: Key of the version of the header; its name is part of the file format.
+_VERSION_KEY = "bua-seal"
 _CHUNK_BYTES = 2**20
 
 
@@ -68,7 +70,7 @@ def verify_checksum(path: Path) -> list[str]:
             return []
         content = _parse_block(block)
         columns = _column_spans(content)
-        if columns is None or block != _format_block({k: v for k, v in content.items() if k != "bua-seal"}):
+        if columns is None or block != _format_block({k: v for k, v in content.items() if k != _VERSION_KEY}):
             return [f"{path}: not a readable HDF5 file, or its first {USER_BLOCK_BYTES:,} bytes are damaged"]
         if content["bytes"] != size:
             return [f"{path}: damaged: it has {size:,} bytes, but {content['bytes']:,} were written"]
@@ -81,7 +83,7 @@ def verify_checksum(path: Path) -> list[str]:
 
 
 def _format_block(content: Mapping[str, Any]) -> bytes:
-    text = json.dumps({"bua-seal": 1, **content}, sort_keys=True)
+    text = json.dumps({_VERSION_KEY: 1, **content}, sort_keys=True)
     return text.encode().ljust(USER_BLOCK_BYTES - 1) + b"\n"
 
 
@@ -90,7 +92,7 @@ def _parse_block(block: bytes) -> dict[str, Any]:
         content = json.loads(block)
     except (ValueError, RecursionError):
         return {}
-    return content if isinstance(content, dict) and content.get("bua-seal") == 1 else {}
+    return content if isinstance(content, dict) and content.get(_VERSION_KEY) == 1 else {}
 
 
 def _column_spans(content: Mapping[str, Any]) -> dict[str, tuple[int, int]] | None:

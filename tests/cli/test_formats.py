@@ -104,7 +104,7 @@ def said(capfd, *arguments: object) -> str:
             "shard_size=0: must be an integer",
         ),
         (["export", "format=pa_tsv", "file=/no.h5", "out=y"], "/no.h5: file does not exist"),
-        (["merge", "files=a.h5", "out=y"], "files=a.h5: must be a list such as files=[a.h5,b.h5]"),
+        (["merge", "files=a.h5", "out=y"], "files=a.h5: must be a list, such as [a,b]"),
         (["merge", "files=[a.h5]", "out=y"], "must name two or more different files"),
         (["merge", "files=[/a.h5,/b.h5]", "out=y"], "/a.h5: file does not exist"),
     ],

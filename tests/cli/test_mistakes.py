@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bua.cli import main
-from bua.cli.usage import COMMANDS
+from bua.cli.main import COMMANDS
 from bua.engine.checkpoints import describe_difference
 
 

@@ -25,7 +25,7 @@ OPTIONS = DetectionOptions(
     cross_class_iou=0.7,
     attribute_threshold=0.15,
     max_attributes=2,
-    max_detections=10,
+    max_objects=10,
 )
 
 
@@ -63,7 +63,7 @@ def test_overlapping_boxes_of_two_classes_are_one_object_by_default() -> None:
 
 
 def test_the_limit_keeps_the_best() -> None:
-    found = detect_objects(proposals(*TWO, None), CLASSES, (), replace(OPTIONS, max_detections=1))
+    found = detect_objects(proposals(*TWO, None), CLASSES, (), replace(OPTIONS, max_objects=1))
     assert [d.name for d in found] == ["dog"]
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from bua.io.hashing import file_sha256
+from bua.io.files import file_sha256
 
 
 def test_the_hash_of_a_file_is_that_of_its_bytes(tmp_path) -> None:

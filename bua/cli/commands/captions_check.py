@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bua.cli.application import POSITIVE
 from bua.cli.findings import report_findings
-from bua.cli.schema import POSITIVE
 from bua.data.captions.files.check import check_captions, describe_words, find_wordless_captions
 from bua.data.captions.vocabulary import VocabularyOptions
 from bua.engine.instantiate import to_plain
@@ -23,6 +23,7 @@ class Options:
     file: str
     splits: Any
     features: str | None
+    vocabulary_file: str | None
     image_key: str
     max_length: int = field(metadata=POSITIVE)
     data: Any

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bua.cli.schema import NOT_NEGATIVE, POSITIVE
+from bua.cli.application import NOT_NEGATIVE, POSITIVE
 from bua.detectors.detections import (
     Detection,
     DetectionOptions,
@@ -95,7 +95,7 @@ def _from_detector(options: Options) -> Detect:
         cross_class_iou=options.cross_class_iou,
         attribute_threshold=options.attribute_threshold,
         max_attributes=options.max_attributes,
-        max_detections=options.max_objects,
+        max_objects=options.max_objects,
     )
 
     def detect(file: PhotoFile, photo: Photo) -> list[Detection]:

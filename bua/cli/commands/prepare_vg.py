@@ -7,11 +7,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from bua.cli.schema import NOT_NEGATIVE, POSITIVE
+from bua.cli.application import NOT_NEGATIVE, POSITIVE
 from bua.data.genome.prepare import GenomeOptions, prepare_genome
 from bua.data.genome.source import find_objects_file
-from bua.io.files import write_text
-from bua.io.hashing import file_sha256
+from bua.io.files import file_sha256, write_text
 
 log = logging.getLogger(__name__)
 #: Maximum number of missing photographs to name on stderr.

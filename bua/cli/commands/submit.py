@@ -3,11 +3,10 @@
 import logging
 from dataclasses import dataclass
 
-from bua.cli.overrides import reject_overrides
+from bua.cli.application import reject_overrides
 from bua.errors import InputError
 from bua.evaluation.submission import SERVER_FORMATS, prepare_submission
-from bua.io.files import write_text
-from bua.io.hashing import file_sha256
+from bua.io.files import file_sha256, write_text
 
 log = logging.getLogger(__name__)
 #: Keys that have no effect for each task.

@@ -8,7 +8,7 @@ from bua.detectors.c4.weights import load_c4
 from bua.detectors.detector import FrozenDetector
 from bua.detectors.selection import SelectionRule
 from bua.errors import InputError
-from bua.io.hashing import file_sha256
+from bua.io.files import file_sha256
 from bua.text.names import read_names
 
 log = logging.getLogger(__name__)
@@ -22,8 +22,8 @@ class C4Detector(FrozenDetector):
         weights: Weight file of any release: MILVLG, airsplay, Hugging Face, jwyang style, ``.caffemodel``,
             or bua's own.
         selection: Rule that selects which proposals become regions.
-        side: Shorter side of resized images. Default: that of the release, 600.
-        longest: Upper limit for the longer side. Default: that of the release, 1000.
+        side: Length of the shorter side of resized images. Default: that of the release, 600.
+        longest: Maximum length of the longer side. Default: that of the release, 1000.
         classes: File with one class per line, synonyms separated by commas. Default: numbers as names.
         attributes: File with one attribute per line, in the same format. Default: numbers as names.
         box_convention: ``caffe`` or ``modern``. Default: that of the release.

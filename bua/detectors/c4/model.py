@@ -45,7 +45,7 @@ class C4Options:
         pool_size: Number of cells per side of a pooled region.
         dilated: Whether the last stage keeps the resolution.
         box_weights: Numbers that box deltas are divided by.
-        min_side: Least side of a proposal in pixels of the original image.
+        min_side: Minimum side of a proposal in pixels of the original image.
         limit_sizes: Whether the logarithm of a size ratio is limited to that of 1000 / 16.
         proposals: Number of proposals that are passed on.
         proposals_before: Number of anchors that go into non-maximum suppression.
@@ -252,7 +252,7 @@ class C4RCNN(nn.Module):
         # Boxes that cover the pixels x to x + w - 1. The original takes x + w, which shifts mirrored boxes.
         truth = geometry.to_resized(target["boxes"])
         truth = torch.cat([truth[:, :2], truth[:, 2:] - self.convention.offset], 1)
-        rpn_output = self.rpn(maps)
+        rpn_output: tuple[Tensor, Tensor, Tensor] = self.rpn(maps)
         score_loss, delta_loss = self.rpn.losses(*rpn_output, truth, geometry.resized_size)
         losses = {"rpn_class": score_loss, "rpn_box": delta_loss}
         options = replace(self.options.proposal_options, pre_nms_top_n=12000, post_nms_top_n=2000)

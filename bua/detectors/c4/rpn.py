@@ -61,7 +61,7 @@ class ProposalOptions:
         pre_nms_top_n: Number of best anchors that go into non-maximum suppression.
         post_nms_top_n: Number of best proposals that are kept after it.
         nms_iou: Overlap at which the worse of two boxes is dropped.
-        min_side: Least side of a proposal in pixels of the original image. Smaller boxes are dropped before
+        min_side: Minimum side of a proposal in pixels of the original image. Smaller boxes are dropped before
             the best are taken; with 0, boxes without an area are dropped afterwards.
         max_log_scale: Upper limit for the logarithms of the size ratios, or None for no limit.
     """

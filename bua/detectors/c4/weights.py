@@ -47,8 +47,8 @@ def load_c4(
 
     Args:
         path: Weight file of MILVLG, airsplay, Hugging Face, jwyang style or Caffe, or bua's own.
-        side: Shorter side of resized images. Default: that of the file, or 600.
-        longest: Upper limit for the longer side. Default: that of the file, or 1000.
+        side: Length of the shorter side of resized images. Default: that of the file, or 600.
+        longest: Maximum length of the longer side. Default: that of the file, or 1000.
         classes: Names of the classes. Default: those of the file, or numbers.
         attributes: Names of the attributes. Default: those of the file, or numbers.
         options: Fields of ``C4Options`` that override those of the release; None keeps the release's.
