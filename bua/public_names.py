@@ -54,12 +54,12 @@ MODULES: dict[str, str] = {
     "Rules": "bua.decode",
     "Sampling": "bua.decode",
     # tasks and their parts
-    "AnswerLoss": "bua.tasks.losses",
-    "CaptionCrossEntropyTask": "bua.tasks.cross_entropy",
+    "AnswerLoss": "bua.tasks.vqa",
+    "CaptionCrossEntropyTask": "bua.tasks.captioning",
     "DetectionTask": "bua.tasks.detection",
-    "LossReduction": "bua.tasks.losses",
+    "LossReduction": "bua.tasks.captioning",
     "Reward": "bua.tasks.self_critical",
-    "ScheduledSampling": "bua.tasks.cross_entropy",
+    "ScheduledSampling": "bua.tasks.captioning",
     "SelfCriticalTask": "bua.tasks.self_critical",
     "VQATask": "bua.tasks.vqa",
 }
@@ -111,9 +111,11 @@ def _rename(node: Any, key: str, rename: Callable[[str], str]) -> Any:
         return [_rename(value, key, rename) for value in node]
     if not isinstance(node, Mapping):
         return node
-    head = {key: rename(str(node[name])) for name in ("_target_", CLASS) if name in node}
-    rest = {name: value for name, value in node.items() if name not in ("_target_", CLASS)}
-    return head | {name: _rename(value, key, rename) for name, value in rest.items()}
+    renamed = {}
+    for name, value in node.items():
+        is_class = name in ("_target_", CLASS)
+        renamed[key if is_class else name] = rename(str(value)) if is_class else _rename(value, key, rename)
+    return renamed
 
 
 def _public_name(name: str) -> str:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from bua.cli import main
 from bua.decode import BeamSearch, DiverseBeamSearch, Rules, Sampling, build_automaton, greedy
 from bua.detectors.pyramid import PyramidDetector
 from bua.detectors.selection import Selection
@@ -17,10 +16,11 @@ from bua.inference.generate import generate
 from bua.metrics.reward import bleu, cider_d, document_frequencies, prepare_references
 from bua.tasks.self_critical import Reward
 from bua.text import BOS, PADDING
+from tests.helpers.commands import run_ok
 from tests.helpers.data import caption_data
 from tests.helpers.models import CAPTIONERS, VQA_MODELS, captioner, random_regions, random_words, vqa_model
+from tests.helpers.tasks import self_critical_task
 from tests.metrics.test_reward import batch
-from tests.tasks.test_self_critical import self_critical
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
@@ -111,9 +111,8 @@ def test_a_self_critical_step(baseline: str, scenes) -> None:
     given = next(iter(data.train_dataloader()))
     losses, gradients = [], []
     for device in ("cpu", "cuda"):
-        task = self_critical(data, sampler=BeamSearch(3, 8), baseline=baseline, reward=Reward(1.0, 0.5)).to(
-            device
-        )
+        options = {"sampler": BeamSearch(3, 8), "baseline": baseline, "reward": Reward(1.0, 0.5)}
+        task = self_critical_task(data, **options).to(device)
         task.on_fit_start()
         task.model.eval()
         loss = task.training_step(task.transfer_batch_to_device(given, torch.device(device), 0), 0)
@@ -169,10 +168,6 @@ def test_the_regions_of_a_photograph() -> None:
     np.testing.assert_allclose(theirs.features, mine.features, atol=1e-2, rtol=1e-2)
 
 
-def ran(*words: object) -> None:
-    assert main([str(word) for word in words]) == 0
-
-
 def training(scenes: Path, run: Path, *more: str) -> list[str]:
     small = ["model.word_size=8", "model.hidden_size=12", "model.attention_size=6", "trainer.max_epochs=2"]
     gpu = ["trainer.accelerator=gpu", "scheduler=constant"]
@@ -182,9 +177,9 @@ def training(scenes: Path, run: Path, *more: str) -> list[str]:
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 def test_training_goes_on_where_it_was_interrupted(precision: str, scenes, tmp_path) -> None:
     half = f"trainer.precision={precision}"
-    ran(*training(scenes, tmp_path / "whole", half))
-    ran(*training(scenes, tmp_path / "cut", half, "trainer.max_epochs=1"))
-    ran(*training(scenes, tmp_path / "cut", half, "resume=true"))
+    run_ok(*training(scenes, tmp_path / "whole", half))
+    run_ok(*training(scenes, tmp_path / "cut", half, "trainer.max_epochs=1"))
+    run_ok(*training(scenes, tmp_path / "cut", half, "resume=true"))
     _, whole = read_checkpoint(tmp_path / "whole/checkpoints/last.ckpt")
     _, cut = read_checkpoint(tmp_path / "cut/checkpoints/last.ckpt")
     for name, weight in whole.items():
@@ -192,17 +187,17 @@ def test_training_goes_on_where_it_was_interrupted(precision: str, scenes, tmp_p
 
 
 def test_captions_rewards_and_answers_of_runs(scenes, tmp_path) -> None:
-    ran(*training(scenes, tmp_path / "xe"))
+    run_ok(*training(scenes, tmp_path / "xe"))
     rewards = ["objective=self_critical", f"start={tmp_path}/xe", "optimizer.lr=1e-3"]
-    ran(*training(scenes, tmp_path / "scst", *rewards))
+    run_ok(*training(scenes, tmp_path / "scst", *rewards))
     questions = ["model.word_size=8", "model.hidden_size=12", "data.answers.min_count=2"]
     gpu = ["trainer.accelerator=gpu", "trainer.max_epochs=1", "data.batch_size=32"]
-    ran("train", "experiment=vqa_scenes", f"scenes={scenes}", f"out={tmp_path}/vqa", *questions, *gpu)
+    run_ok("train", "experiment=vqa_scenes", f"scenes={scenes}", f"out={tmp_path}/vqa", *questions, *gpu)
     for run in ("xe", "scst", "vqa"):
         said = []
         for device in ("cpu", "cuda"):
             out = tmp_path / f"{run}-{device}.json"
-            ran(
+            run_ok(
                 "predict",
                 f"run={tmp_path}/{run}",
                 "split=val",

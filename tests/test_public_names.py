@@ -44,13 +44,13 @@ def test_paths_of_an_early_version_lead_to_the_classes_of_today() -> None:
     early = {
         "_target_": "bua.models.captioners.updown.UpDownCaptioner",
         "attention": {"_target_": "bua.models.attention.ConcatAttention", "hidden_size": 512},
-        "losses": [{"_target_": "bua.tasks.cross_entropy.CrossEntropy"}],
+        "losses": [{"_target_": "bua.tasks.captioning.CrossEntropy"}],
     }
     public = to_public(early)
     assert public["class"] == "UpDownCaptioner"
     assert public["attention"] == {"class": "ConcatAttention", "hidden_size": 512}
     assert public["losses"] == [{"class": "CaptionCrossEntropyTask"}]
-    assert to_targets(public)["losses"] == [{"_target_": "bua.tasks.cross_entropy.CaptionCrossEntropyTask"}]
+    assert to_targets(public)["losses"] == [{"_target_": "bua.tasks.captioning.CaptionCrossEntropyTask"}]
     assert to_targets(early) == to_targets(public)
 
 

@@ -73,7 +73,7 @@ def test_the_wheel_works_in_a_fresh_environment(wheel, tmp_path) -> None:
     )
     assert where.stdout.startswith(str(venv))
     assert "quickstart" in bua("--help")
-    assert "bua.tasks.cross_entropy.CaptionCrossEntropyTask" in bua(
+    assert "bua.tasks.captioning.CaptionCrossEntropyTask" in bua(
         "train", "experiment=caption_scenes", "--cfg", "job"
     )
     bua("scenes", "out=s", "train=2", "val=0", "test=0", "novel=0", "num_workers=1")

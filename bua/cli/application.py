@@ -50,8 +50,6 @@ def run(command: str, overrides: list[str]) -> None:
     def task(config: DictConfig) -> Any:
         options = read_options(config, module.Options)
         if OmegaConf.select(config, "device") is not None:
-            from bua.engine.distributed import resolve_device
-
             config.device = options.device = resolve_device(options.device)
         return module.main(options)
 
@@ -81,6 +79,23 @@ def run(command: str, overrides: list[str]) -> None:
 def config_name(command: str) -> str:
     """Return the name of a command's configuration, which is also that of its module."""
     return command.replace(" ", "_").replace("-", "_")
+
+
+def resolve_device(name: str) -> str:
+    """Return the name of a device; "auto" is a GPU if there is one, and the CPU otherwise.
+
+    Raises:
+        InputError: If torch has no such device on this machine.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device={name}: {str(error).splitlines()[0]}; cpu always exists") from None
+    return name
 
 
 def quote(word: str, keys: Collection[str]) -> str:

@@ -1,6 +1,5 @@
-"""Devices, and several processes for one command, started by Lightning or by SLURM."""
+"""Several processes for one command, started by Lightning or by SLURM."""
 
-import os
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -55,29 +54,3 @@ def run_distributed(
         return values
 
     return function(ProcessGroup(fabric.global_rank, fabric.world_size, all_gather), str(fabric.device))
-
-
-def rank() -> int:
-    """Return 0 in the first of the processes that Lightning or SLURM started, and more in the others."""
-    if "SLURM_NTASKS" in os.environ and "SLURM_PROCID" in os.environ:
-        return int(os.environ["SLURM_PROCID"])
-    if "RANK" in os.environ:
-        return int(os.environ["RANK"])
-    return int(os.environ.get("LOCAL_RANK", 0)) + 1000 * int(os.environ.get("NODE_RANK", 0))
-
-
-def resolve_device(name: str) -> str:
-    """Return the name of a device; "auto" is a GPU if there is one, and the CPU otherwise.
-
-    Raises:
-        InputError: If torch has no such device on this machine.
-    """
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device={name}: {str(error).splitlines()[0]}; cpu always exists") from None
-    return name

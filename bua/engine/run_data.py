@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bua.data.captions.dataset import match_caption_images
 from bua.data.captions.files import read_caption_file, select_images
-from bua.data.captions.images import match_caption_images
 from bua.data.image_lookup import read_ids
 from bua.engine.run_directory import RunDirectory
 from bua.errors import InputError

@@ -2,14 +2,20 @@
 
 import json
 import os
+import platform
+import subprocess
+import time
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from bua import __version__
 from bua.errors import InputError
-from bua.io.files import write_text
+from bua.io.files import file_sha256, write_text
+from bua.store.reader import FeatureStore
 
 #: Files that a run writes later than at its start.
 LATER_FILES = (
@@ -25,15 +31,14 @@ class RunDirectory:
     """The directory of one run.
 
     It holds ``config.yaml``, ``overrides.yaml``, ``status.json``, ``provenance.json``, ``metrics.csv``,
-    ``vocabulary.json`` and ``checkpoints/``.
+    ``vocabulary.json`` and ``checkpoints/``. Of several processes that train one model, the first writes.
 
     Args:
         path: Path of the directory.
-        is_writer: Whether this process writes to it; of several that train together, one does.
     """
 
-    def __init__(self, path: Path | str, *, is_writer: bool = True) -> None:
-        self.path, self.is_writer = Path(path), is_writer
+    def __init__(self, path: Path | str) -> None:
+        self.path, self.is_writer = Path(path), process_rank() == 0
         self.checkpoints = self.path / "checkpoints"
 
     def check_new(self) -> None:
@@ -91,3 +96,67 @@ class RunDirectory:
         paths = (self.checkpoints / f"{name}.ckpt" for name in ("last", "step"))
         found = [path for path in paths if path.exists()]
         return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
+def process_rank() -> int:
+    """Return 0 in the first of the processes that Lightning or SLURM started, and more in the others."""
+    if "SLURM_NTASKS" in os.environ and "SLURM_PROCID" in os.environ:
+        return int(os.environ["SLURM_PROCID"])
+    if "RANK" in os.environ:
+        return int(os.environ["RANK"])
+    return int(os.environ.get("LOCAL_RANK", 0)) + 1000 * int(os.environ.get("NODE_RANK", 0))
+
+
+def provenance(sources: Mapping[str, str], seed: int) -> dict[str, Any]:
+    """Return the provenance of a result.
+
+    Args:
+        sources: Files that were read, by role.
+        seed: Seed of the random numbers.
+
+    Returns:
+        Plain values: git commit, versions of packages, hardware, seed, and hashes of the files.
+    """
+    import torch  # imported here, as scoring needs the hashes but not torch
+
+    packages = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "h5py", "nltk")
+    return {
+        "bua": __version__,
+        "git": _git(),
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in packages},
+        "machine": {
+            "platform": platform.platform(),
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpus": [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())],
+        },
+        "seed": seed,
+        "sources": {role: {"file": str(path), **_hashes(Path(path))} for role, path in sources.items()},
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _hashes(path: Path) -> dict[str, Any]:
+    """Return the hash of a file, or of a feature store the hashes of its columns, which it holds."""
+    if path.suffix == ".h5":
+        return {"columns": dict(FeatureStore(path).metadata.sha256)}
+    return {"sha256": file_sha256(path)}
+
+
+def _git() -> dict[str, Any] | None:
+    """Return the commit of the checkout that bua runs from, if it is one, and whether it is clean."""
+    here = Path(__file__).parents[2]
+    if not (here / ".git").exists():
+        return None
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "-C", str(here), "status", "--porcelain"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit, "clean": not changed}

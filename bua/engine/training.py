@@ -14,11 +14,9 @@ from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 
 from bua.engine.callbacks import LastCheckpoint, MetricsLogger
-from bua.engine.checkpoints import FORMAT, init_weights_from, read_checkpoint
-from bua.engine.distributed import rank
 from bua.engine.instantiate import instantiate, to_plain
-from bua.engine.provenance import provenance
-from bua.engine.run_directory import RunDirectory
+from bua.engine.loading import FORMAT, init_weights_from, read_checkpoint
+from bua.engine.run_directory import RunDirectory, provenance
 from bua.errors import InputError
 from bua.public_names import to_public
 
@@ -57,7 +55,7 @@ def train(config: Any, overrides: Sequence[str] = ()) -> dict[str, float]:
         InputError: If the configuration, a file or their combination is wrong.
     """
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
-    run = RunDirectory(config.out, is_writer=rank() == 0)
+    run = RunDirectory(config.out)
     if not config.resume:
         run.check_new()
     pl.seed_everything(config.seed, verbose=False)

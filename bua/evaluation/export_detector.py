@@ -11,13 +11,12 @@ from bua.detectors.c4.model import C4RCNN
 from bua.detectors.c4.weights import load_c4, save_c4
 from bua.detectors.fpn import TorchvisionRCNN, load_fpn, save_fpn
 from bua.detectors.pyramid import NarrowPyramidRCNN, load_weights, save_weights
-from bua.engine.checkpoints import find_checkpoint, read_checkpoint
 from bua.engine.instantiate import instantiate
+from bua.engine.loading import find_checkpoint, read_checkpoint
 from bua.engine.run_directory import RunDirectory
 from bua.errors import InputError
 from bua.evaluation.detection import attribute_accuracy, evaluate_detector
-from bua.io.files import read_json, write_text
-from bua.io.files import file_sha256
+from bua.io.files import file_sha256, read_json, write_text
 from bua.public_names import to_targets
 
 

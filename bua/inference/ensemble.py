@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bua.data.region_input import RegionInput
+from bua.data.image_lookup import RegionInput
 from bua.decode import Automaton, Decoder
 from bua.errors import InputError, check_number
 from bua.inference.captioning import CaptionPredictor, caption_together

@@ -12,7 +12,7 @@ import PIL.Image
 import torch
 from torch import nn
 
-from bua.data.region_input import RegionInput
+from bua.data.image_lookup import RegionInput
 from bua.detectors.detector import Detector, autocast_context, detect_regions
 from bua.detectors.photo import Photo, read_photo
 from bua.errors import InputError

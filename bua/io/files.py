@@ -3,14 +3,15 @@
 Every problem with a file is raised as an ``InputError`` of one line that names the file.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import NoneType
 from typing import Any
+
 from bua.errors import InputError
-import hashlib
 
 #: Called with one line for every mistake that is found.
 Report = Callable[[str], None]

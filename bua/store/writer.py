@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
-from bua.io.files import sync_folder, write_text
-from bua.io.files import file_sha256
+from bua.io.files import file_sha256, sync_folder, write_text
 from bua.store.lock import acquire_lock, clear_stale_locks, lock_path, release_lock
 from bua.store.reader import FeatureStore
 from bua.store.schema import StoreMetadata

@@ -22,8 +22,7 @@ from bua.inference.generate import generate, make_step_function, resolve_rule_wo
 from bua.metrics.endings import BAD_ENDINGS
 from bua.metrics.reward import bleu, cider_d, prepare_references
 from bua.models.captioners.base import Captioner
-from bua.tasks.captioning import CaptioningTask
-from bua.tasks.losses import LossReduction
+from bua.tasks.captioning import CaptioningTask, LossReduction
 from bua.text.vocabulary import BOS, EOS, PADDING
 
 log = logging.getLogger(__name__)

@@ -4,17 +4,46 @@ Shapes: B questions, C answers.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bua.data.vqa.dataset import VQABatch
 from bua.errors import InputError
 from bua.tasks.base import BaseTask
 from bua.tasks.embeddings import MISSING_WORDS, init_answer_embeddings, init_word_embeddings
-from bua.tasks.losses import AnswerLoss
+
+#: What a loss over answers may be divided by.
+PER_ANSWERS = ("question", "batch", "answer")
+
+
+@dataclass(frozen=True)
+class AnswerLoss:
+    """Binary cross-entropy of every answer against its soft score.
+
+    Attributes:
+        per: ``question``: the sum over answers, the mean over questions (hengyuan-hu, BAN, Pythia);
+            ``batch``: the sum over both (OpenVQA, MCAN); ``answer``: the mean over both.
+
+    Raises:
+        ValueError: If ``per`` does not exist.
+    """
+
+    per: str = "question"
+
+    def __post_init__(self) -> None:
+        if self.per not in PER_ANSWERS:
+            raise ValueError(f"per must be one of {', '.join(PER_ANSWERS)}, got {self.per!r}")
+
+    def __call__(self, logits: Float[Tensor, "B C"], targets: Float[Tensor, "B C"]) -> Float[Tensor, ""]:
+        """Return the reduced loss."""
+        total = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
+        return total / {"question": len(logits), "batch": 1, "answer": logits.numel()}[self.per]
 
 
 class VQATask(BaseTask):

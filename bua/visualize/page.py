@@ -110,7 +110,7 @@ def render_panel(panel: Panel) -> str:
     rows = "".join(_render_row(row) for row in panel.rows)
     return (
         f'<figure class="panel" data-names="{names}" data-size="{width},{height}">'
-        f'<div class="picture"><img alt="{escape(panel.title)}" src="{inline(panel.photo)}">'
+        f'<div class="image"><img alt="{escape(panel.title)}" src="{inline(panel.photo)}">'
         f'<svg viewBox="0 0 {width} {height}" aria-hidden="true">{"".join(boxes)}</svg></div>'
         f"<figcaption><b>{escape(panel.title)}</b>{rows}"
         '<p class="attended" aria-live="polite">&nbsp;</p></figcaption></figure>'

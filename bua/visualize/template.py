@@ -21,9 +21,9 @@ th { font-weight: 600; color: var(--soft); font-size: 14px; }
 tr.best td { font-weight: 700; }
 .gallery { display: grid; gap: 22px; grid-template-columns: repeat(auto-fill, minmax(330px, 1fr)); }
 .panel { margin: 0; border: 1px solid var(--line); border-radius: 10px; overflow: hidden; }
-.picture { position: relative; background: #8883; }
-.picture img { display: block; width: 100%; }
-.picture svg { position: absolute; inset: 0; width: 100%; height: 100%; }
+.image { position: relative; background: #8883; }
+.image img { display: block; width: 100%; }
+.image svg { position: absolute; inset: 0; width: 100%; height: 100%; }
 .box rect { fill: none; stroke: #fff; stroke-opacity: .45; stroke-width: 1;
   vector-effect: non-scaling-stroke; }
 .attending .box rect { stroke-opacity: 0; }

@@ -19,7 +19,7 @@ from bua.metrics.reward import cider_d, document_frequencies, pad_captions, prep
 from bua.models.captioners.base import Captioner
 from bua.models.captioners.updown import UpDownCaptioner
 from bua.structures.region_batch import RegionBatch
-from bua.tasks.losses import LossReduction
+from bua.tasks.captioning import LossReduction
 from bua.tasks.self_critical import Reward, SelfCriticalTask
 from bua.text.vocabulary import EOS, SPECIAL, Vocabulary
 

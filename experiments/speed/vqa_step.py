@@ -14,7 +14,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from bua.models.attention import ProductAttention
 from bua.models.vqa.updown import UpDownVQAModel
 from bua.structures.region_batch import RegionBatch
-from bua.tasks.losses import AnswerLoss
+from bua.tasks.vqa import AnswerLoss
 
 QUESTIONS, REGIONS, FEATURE_SIZE, HIDDEN_SIZE = 512, 36, 2048, 1024
 VOCABULARY_SIZE, ANSWERS, MAX_LENGTH = 13000, 3129, 14

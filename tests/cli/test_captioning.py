@@ -10,8 +10,8 @@ import torch
 import yaml
 
 from bua.engine.loading import read_checkpoint
-from tests.cli.test_mistakes import said
-from tests.helpers.captioners import captioners, ran, rewarded, training
+from tests.helpers.captioners import captioners, rewarded, training
+from tests.helpers.commands import run_error, run_ok
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def test_rewards_begin_with_the_weights_and_not_with_the_optimiser(runs, scenes,
     config = yaml.safe_load((runs / "scst/config.yaml").read_text())
     assert config["start"] == str(runs / "xe")
     assert config["optimizer"]["lr"] == 1e-3
-    ran(*rewarded(scenes, tmp_path / "r", runs / "xe", "optimizer.lr=0.0"))
+    run_ok(*rewarded(scenes, tmp_path / "r", runs / "xe", "optimizer.lr=0.0"))
     before, after = (read_checkpoint(r / "checkpoints/best.ckpt")[1] for r in (runs / "xe", tmp_path / "r"))
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     state = torch.load(tmp_path / "r/checkpoints/last.ckpt", weights_only=True)["optimizer_states"][0]
@@ -52,8 +52,8 @@ def test_in_half_precision_a_captioner_learns_nearly_the_same_and_keeps_whole_we
 ) -> None:
     for precision in ("32-true", "bf16-mixed"):
         half = f"trainer.precision={precision}"
-        ran(*training(scenes, tmp_path / precision, "model.attention_size=6", half, "trainer.max_epochs=3"))
-        ran(*rewarded(scenes, tmp_path / f"{precision} on", tmp_path / precision, half))
+        run_ok(*training(scenes, tmp_path / precision, "model.attention_size=6", half, "trainer.max_epochs=3"))
+        run_ok(*rewarded(scenes, tmp_path / f"{precision} on", tmp_path / precision, half))
     whole, half = (losses(tmp_path / precision) for precision in ("32-true", "bf16-mixed"))
     assert len(whole) == 3
     assert half == pytest.approx(whole, rel=0.01)
@@ -67,27 +67,27 @@ def test_in_half_precision_a_captioner_learns_nearly_the_same_and_keeps_whole_we
 @pytest.mark.slow
 def test_a_run_without_a_schedule_for_its_length_can_be_made_longer(runs, scenes, tmp_path) -> None:
     command = rewarded(scenes, tmp_path / "r", runs / "xe")
-    ran(*command)
-    ran(*command, "resume=true", "trainer.max_epochs=2")
+    run_ok(*command)
+    run_ok(*command, "resume=true", "trainer.max_epochs=2")
     assert (tmp_path / "r/metrics.csv").read_text().count("\n1,") >= 1
 
 
 @pytest.mark.slow
 def test_frequencies_of_a_run_serve_another_of_the_same_captions_only(runs, scenes, tmp_path, capfd) -> None:
     table = f"objective.document_frequencies={runs}/scst/document_frequencies.npz"
-    ran(*rewarded(scenes, tmp_path / "a", runs / "xe", table))
-    line = said(capfd, *rewarded(scenes, tmp_path / "b", runs / "xe", table, "objective.reward.include_eos=false"))
+    run_ok(*rewarded(scenes, tmp_path / "a", runs / "xe", table))
+    line = run_error(capfd, *rewarded(scenes, tmp_path / "b", runs / "xe", table, "objective.reward.include_eos=false"))
     assert "document_frequencies.npz: document frequencies of end=True" in line
 
 
 @pytest.mark.slow
 def test_other_words_or_another_model_cannot_be_the_start(runs, scenes, tmp_path, capfd) -> None:
     capfd.readouterr()
-    line = said(capfd, *rewarded(scenes, tmp_path / "a", runs / "xe", "data.vocabulary.min_count=9"))
+    line = run_error(capfd, *rewarded(scenes, tmp_path / "a", runs / "xe", "data.vocabulary.min_count=9"))
     assert "xe: its vocabulary is not that of these data" in line
-    line = said(capfd, *rewarded(scenes, tmp_path / "b", runs / "mean"))
+    line = run_error(capfd, *rewarded(scenes, tmp_path / "b", runs / "mean"))
     assert "its model is MeanPooledCaptioner, from which UpDownCaptioner cannot start" in line
-    line = said(capfd, *training(scenes, tmp_path / "c", "objective=self_critical"))
+    line = run_error(capfd, *training(scenes, tmp_path / "c", "objective=self_critical"))
     assert "start must be given: init_from=..." in line
 
 
@@ -100,14 +100,14 @@ def test_a_compiled_run_is_loaded_as_any_other(scenes, tmp_path, monkeypatch) ->
         return partial(step)  # what torch.compile makes is not a function of ours, either
 
     monkeypatch.setattr(torch, "compile", compile)
-    ran(*training(scenes, tmp_path / "r", "model.attention_size=6", "compile=true"))
+    run_ok(*training(scenes, tmp_path / "r", "model.attention_size=6", "compile=true"))
     trained = len(compiled)
     assert trained > 0
     _, state = read_checkpoint(tmp_path / "r/checkpoints/best.ckpt")
     assert "word.weight" in state
     common = ["predict", f"run={tmp_path}/r", "split=val"]
-    ran(*common, f"out={tmp_path}/plain.json")
+    run_ok(*common, f"out={tmp_path}/plain.json")
     assert len(compiled) == trained
-    ran(*common, f"out={tmp_path}/compiled.json", "compile=true")
+    run_ok(*common, f"out={tmp_path}/compiled.json", "compile=true")
     assert len(compiled) > trained
     assert (tmp_path / "plain.json").read_text() == (tmp_path / "compiled.json").read_text()

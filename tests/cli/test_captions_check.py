@@ -7,10 +7,10 @@ import pytest
 
 from bua.cli import main
 from bua.text import Vocabulary
-from tests.cli.test_mistakes import said
+from tests.helpers.caption_files import IDS, NAMES, karpathy_file
+from tests.helpers.commands import run_error
+from tests.helpers.data import write_json
 from tests.helpers.stores import regions, write_store
-from tests.data.test_caption_data import IDS, NAMES, karpathy_file
-from tests.data.test_caption_files import written
 
 
 def test_a_sound_file_is_summed_up(capfd, tmp_path) -> None:
@@ -63,7 +63,7 @@ def test_images_that_would_be_one_of_the_store_are_a_problem_of_the_command(capf
 
 
 def test_a_vocabulary_that_cannot_be_made_hides_no_problem_of_the_captions(capfd, tmp_path) -> None:
-    path = written(tmp_path, {"1": ["a cat"], "2": []})
+    path = write_json(tmp_path, {"1": ["a cat"], "2": []})
     words = ["captions", "check", f"file={path}", "data.vocabulary.tokenizer=best"]
     assert main(words) == 2
     first, last = capfd.readouterr().err.splitlines()
@@ -72,14 +72,14 @@ def test_a_vocabulary_that_cannot_be_made_hides_no_problem_of_the_captions(capfd
 
 
 def test_a_caption_without_a_word_is_a_problem_of_the_command(capfd, tmp_path) -> None:
-    path = written(tmp_path, {"1": ["a cat", "..."]})
+    path = write_json(tmp_path, {"1": ["a cat", "..."]})
     assert main(["captions", "check", f"file={path}"]) == 2
     error = f"bua captions check: {path}: image 1 has the caption '...', which has no word\n"
     assert capfd.readouterr().err == error
 
 
 def test_presets_and_ready_vocabularies_can_be_asked_about(capfd, tmp_path) -> None:
-    path = written(tmp_path, {"1": ["a cat, a dog"]})
+    path = write_json(tmp_path, {"1": ["a cat, a dog"]})
     assert main(["captions", "check", f"file={path}", "vocabulary=updown_caffe"]) == 0
     assert "vocabulary (caffe, at least 5 times in the captions): 4 words" in capfd.readouterr().out
     Vocabulary(["a", "cat", "dog"], "karpathy").save(tmp_path / "v.json")
@@ -90,7 +90,7 @@ def test_presets_and_ready_vocabularies_can_be_asked_about(capfd, tmp_path) -> N
     (tmp_path / "w.txt").write_text("dog\na\n")
     assert main(["captions", "check", f"file={path}", "vocabulary=xmodaler", f"vocabulary_file={tmp_path}/w.txt"]) == 0
     assert f"vocabulary ({tmp_path}/w.txt): 6 words" in capfd.readouterr().out
-    assert "vocabulary_file must be given" in said(capfd, "captions", "check", f"file={path}", "vocabulary=xmodaler")
+    assert "vocabulary_file must be given" in run_error(capfd, "captions", "check", f"file={path}", "vocabulary=xmodaler")
 
 
 @pytest.mark.parametrize(
@@ -107,10 +107,10 @@ def test_presets_and_ready_vocabularies_can_be_asked_about(capfd, tmp_path) -> N
 )
 def test_mistake_is_told_in_one_line(arguments, message: str, capfd, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    written(tmp_path, {"1": "a"}, "c.json")
-    written(tmp_path, {"questions": [{"question_id": 1}]}, "v.json")
+    write_json(tmp_path, {"1": "a"}, "c.json")
+    write_json(tmp_path, {"questions": [{"question_id": 1}]}, "v.json")
     write_store(tmp_path / "f.h5", {1: regions(2)})
-    assert message in said(capfd, "captions", *arguments)
+    assert message in run_error(capfd, "captions", *arguments)
 
 
 @pytest.mark.parametrize("family", ["captions", "features"])
@@ -130,7 +130,7 @@ def test_a_file_of_karpathy_goes_from_training_to_scores(scenes, tmp_path, capfd
             raw = [a["caption"] for a in content["annotations"] if a["image_id"] == image["id"]]
             about = {"imgid": len(images), "filename": image["file_name"], "split": split}
             images.append(about | {"sentences": [{"raw": text} for text in raw]})
-    path = written(tmp_path, {"images": images, "dataset": "flickr8k"}, "dataset_flickr8k.json")
+    path = write_json(tmp_path, {"images": images, "dataset": "flickr8k"}, "dataset_flickr8k.json")
     common = [f"captions={path}", f"data.features={scenes}/regions.h5", "trainer.max_epochs=1"]
     more = ["model=updown_small", "vocabulary=small", "data.num_workers=0", f"out={tmp_path}/run"]
     assert main(["train", "data=captions_karpathy", *common, *more]) == 2

@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from tests.cli.test_mistakes import said
+from tests.helpers.commands import run_error
 from tests.helpers.detector_releases import hugging_face, random_model
 
 
@@ -18,7 +18,7 @@ def test_detect_writes_what_the_pictures_of_scenes_show(scenes, tmp_path, bua) -
     assert done.stderr.count("none.jpg: file does not exist") == 1
     found = json.loads((tmp_path / "out/detections.json").read_text())
     assert [record["file"].split("/")[-1] for record in found] == names[:3]
-    assert "3 photographs" in done.stdout
+    assert "3 images" in done.stdout
     for record in found:
         assert {tag["name"] for tag in record["tags"]} == {one["class"] for one in record["objects"]}
         for one in record["objects"]:
@@ -50,9 +50,9 @@ def test_detect_shows_the_regions_of_a_store(scenes, tmp_path, bua) -> None:
 def test_a_detector_without_names_is_refused(tmp_path, capfd) -> None:
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
     words = ["detect", f"images={tmp_path}/a.png", f"out={tmp_path}/out"]
-    assert "bua detect: detector=random names nothing" in said(capfd, *words, "detector=random")
+    assert "bua detect: detector=random does not detect objects" in run_error(capfd, *words, "detector=random")
     path = hugging_face(random_model().state_dict(), tmp_path / "w.pth")
-    assert "has no names of classes; give classes=FILE" in said(
+    assert "has no class names; pass classes=FILE" in run_error(
         capfd, *words, "detector=vg_c4", f"weights={path}"
     )
 
@@ -60,4 +60,4 @@ def test_a_detector_without_names_is_refused(tmp_path, capfd) -> None:
 @pytest.mark.parametrize("evaluation", ["voc", "3"])
 def test_an_unknown_evaluation_is_refused(evaluation, tmp_path, capfd) -> None:
     words = ["evaluate", f"instances={tmp_path}/i.json", f"images={tmp_path}", f"evaluation={evaluation}"]
-    assert f"evaluation={evaluation}: coco or genome is needed" in said(capfd, *words)
+    assert f"evaluation={evaluation}: coco or genome is needed" in run_error(capfd, *words)

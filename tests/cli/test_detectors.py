@@ -8,7 +8,7 @@ from PIL import Image
 
 from bua.cli import main
 from bua.store import FeatureStore
-from tests.cli.test_mistakes import said
+from tests.helpers.commands import run_error
 from tests.helpers.detector_releases import WRITERS, random_model
 from tests.helpers.detectors import save_torchvision_detector
 
@@ -65,8 +65,8 @@ def test_the_papers_detector_from_visual_genome_files_to_regions(scenes, tmp_pat
     store = FeatureStore(tmp_path / "f.h5")
     assert store.feature_size == 2048
     assert set(store.counts()) <= set(range(1, 13))
-    assert "heart" in store.about.class_names
-    assert "red" in store.about.attribute_names
+    assert "heart" in store.metadata.class_names
+    assert "red" in store.metadata.attribute_names
     code = main(
         [
             "evaluate",
@@ -139,8 +139,8 @@ def test_a_released_file_makes_regions_of_real_photographs_in_one_command(
     assert code == 0, capfd.readouterr().err
     store = FeatureStore(tmp_path / "f.h5")
     assert len(store) == 3
-    assert store.about.class_names[0] == "classes0"
-    assert store.about.configuration["box_convention"] == ("modern" if name == "airsplay" else "caffe")
+    assert store.metadata.class_names[0] == "classes0"
+    assert store.metadata.configuration["box_convention"] == ("modern" if name == "airsplay" else "caffe")
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_grid_and_fpn_features_lie_in_the_same_kind_of_store(scenes, tmp_path, c
     )
     assert code == 0, capfd.readouterr().err
     grid = FeatureStore(tmp_path / "g.h5")
-    assert (set(grid.counts().tolist()), grid.about.grid, grid.feature_size) == ({49}, (7, 7), 512)
+    assert (set(grid.counts().tolist()), grid.metadata.grid, grid.feature_size) == ({49}, (7, 7), 512)
     code = main(
         [
             "extract",
@@ -179,19 +179,19 @@ def test_grid_and_fpn_features_lie_in_the_same_kind_of_store(scenes, tmp_path, c
     assert code == 0, capfd.readouterr().err
     store = FeatureStore(tmp_path / "p.h5")
     assert store.feature_size == 1024
-    assert store.about.class_names[0] == "person"
+    assert store.metadata.class_names[0] == "person"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["detector=vg_c4"], "detector=vg_c4 has no weights of its own: give weights=FILE"),
-        (["detector=vg_c4", "weights=nowhere.pth"], "nowhere.pth: file does not exist of weights"),
+        (["detector=vg_c4"], "detector=vg_c4 does not ship with weights; pass weights=FILE"),
+        (["detector=vg_c4", "weights=nowhere.pth"], "nowhere.pth: weight file does not exist"),
         (["detector=vg_c4", "weights=Makefile"], "Makefile: not weights of the vg_c4 detector"),
-        (["detector=fpn_r50", "weights=README.md"], "README.md: a damaged file, or not one of tensors alone"),
+        (["detector=fpn_r50", "weights=README.md"], "README.md: damaged, or holds more than tensors"),
         (["boxes=nowhere.json"], "nowhere.json"),
-        (["precision=64"], "precision must be one of 32-true, bf16-mixed, 16-mixed, not 64"),
-        (["select.threshold=2"], "threshold must be in (0, 1], not 2"),
+        (["precision=64"], "precision must be one of 32-true, bf16-mixed, 16-mixed, got 64"),
+        (["select.threshold=2"], "threshold must be in (0, 1], got 2"),
         (["trainer.devices=0"], "trainer.devices=0: must be an integer of at least 1"),
         (["trainer.devices=-1"], "trainer.devices=-1: must be an integer of at least 1"),
         (["precision=16-mixed", "device=cpu"], "precision 16-mixed needs a GPU"),
@@ -199,4 +199,4 @@ def test_grid_and_fpn_features_lie_in_the_same_kind_of_store(scenes, tmp_path, c
 )
 def test_mistakes_with_detectors_are_one_line(arguments, message, tmp_path, capfd) -> None:
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
-    assert message in said(capfd, "extract", f"images={tmp_path}/a.png", f"out={tmp_path}/f.h5", *arguments)
+    assert message in run_error(capfd, "extract", f"images={tmp_path}/a.png", f"out={tmp_path}/f.h5", *arguments)

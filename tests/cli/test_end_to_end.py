@@ -18,18 +18,15 @@ from bua.engine.loading import read_checkpoint
 from bua.errors import InputError
 from bua.quickstart.stages import Stage, run_stages
 from bua.store import FeatureStore
+from tests.helpers.commands import run_ok
 from tests.helpers.pages import parse_page
-
-
-def ran(*arguments: object) -> None:
-    assert main([str(a) for a in arguments]) == 0
 
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory) -> Path:
     """A quickstart in its smallest form."""
     out = tmp_path_factory.mktemp("quick") / "out"
-    ran("quickstart", f"out={out}", "train=30", "val=6", "test=8", "novel=6", "epochs=1", "num_workers=1")
+    run_ok("quickstart", f"out={out}", "train=30", "val=6", "test=8", "novel=6", "epochs=1", "num_workers=1")
     return out
 
 
@@ -47,7 +44,7 @@ def test_quickstart_ends_in_a_page_that_needs_nothing_else(quick) -> None:
 @pytest.mark.slow
 def test_quickstart_started_again_does_nothing_twice(quick, capfd) -> None:
     before = (quick / "scenes" / "regions.h5").stat().st_mtime_ns
-    ran("quickstart", f"out={quick}", "train=30", "val=6", "test=8", "novel=6", "epochs=1", "num_workers=1")
+    run_ok("quickstart", f"out={quick}", "train=30", "val=6", "test=8", "novel=6", "epochs=1", "num_workers=1")
     assert capfd.readouterr().out.count("done before") == 9
     assert (quick / "scenes" / "regions.h5").stat().st_mtime_ns == before
 
@@ -78,13 +75,13 @@ def test_run_directories_hold_what_is_needed_to_know_what_was_done(quick) -> Non
 def test_predict_and_score_give_the_numbers_of_the_report(quick, tmp_path) -> None:
     results = json.loads((quick / "results.json").read_text())
     scenes = quick / "scenes"
-    ran(
+    run_ok(
         "predict",
         f"run={quick}/runs/vqa_scenes",
         f"questions={scenes}/questions_test.json",
         f"out={tmp_path}/a.json",
     )
-    ran(
+    run_ok(
         "score",
         "task=vqa",
         f"predictions={tmp_path}/a.json",
@@ -95,13 +92,13 @@ def test_predict_and_score_give_the_numbers_of_the_report(quick, tmp_path) -> No
     scored = json.loads((tmp_path / "m.json").read_text())
     assert scored["overall"] == results["vqa"]["test"]["Up-Down"]["overall"]
     assert scored["signature"]["rule"] == "official"
-    ran(
+    run_ok(
         "predict",
         f"run={quick}/runs/caption_scenes",
         f"images={scenes}/captions_test.json",
         f"out={tmp_path}/p.json",
     )
-    ran(
+    run_ok(
         "score",
         "task=caption",
         f"predictions={tmp_path}/p.json",
@@ -120,10 +117,10 @@ def test_predict_and_score_give_the_numbers_of_the_report(quick, tmp_path) -> No
 @pytest.mark.slow
 def test_a_photograph_can_be_described_and_asked_about(quick, tmp_path, capfd) -> None:
     photo = next(iter(sorted((quick / "scenes/images").iterdir())))
-    ran("caption", f"run={quick}/runs/caption_scenes", f"images={photo}", f"html={tmp_path}/c.html")
+    run_ok("caption", f"run={quick}/runs/caption_scenes", f"images={photo}", f"html={tmp_path}/c.html")
     assert photo.name in capfd.readouterr().out
     assert parse_page(tmp_path / "c.html").external == []
-    ran(
+    run_ok(
         "ask",
         f"run={quick}/runs/vqa_scenes",
         f"images={photo}",
@@ -132,7 +129,7 @@ def test_a_photograph_can_be_described_and_asked_about(quick, tmp_path, capfd) -
     )
     assert "Is there a <b>cat</b>, or not?" in " ".join(parse_page(tmp_path / "a.html").text)
     capfd.readouterr()
-    ran("ask", f"run={quick}/runs/vqa_scenes", f"images={photo}", "question=what", "json=true")
+    run_ok("ask", f"run={quick}/runs/vqa_scenes", f"images={photo}", "question=what", "json=true")
     answer = json.loads(capfd.readouterr().out)[0]
     assert answer["candidates"][0]["answer"] == answer["answer"]
 
@@ -184,7 +181,7 @@ def test_a_failing_stage_is_named_and_the_next_start_goes_on_from_it(tmp_path, c
 @pytest.mark.slow
 def test_a_killed_training_goes_on_from_its_last_checkpoint_and_ends_the_same(scenes, tmp_path) -> None:
     words = ["train", "experiment=caption_scenes", f"scenes={scenes}", "trainer.max_epochs=60"]
-    ran(*words, f"out={tmp_path}/whole")
+    run_ok(*words, f"out={tmp_path}/whole")
     run = tmp_path / "run"
     process = subprocess.Popen([sys.executable, "-m", "bua", *words, f"out={run}"], stdout=subprocess.PIPE)
     deadline = time.monotonic() + 120
@@ -193,7 +190,7 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint_and_ends_the_same(sc
     process.kill()
     process.wait()
     assert json.loads((run / "status.json").read_text())["state"] == "running"
-    ran(*words, f"out={run}", "resume=true")
+    run_ok(*words, f"out={run}", "resume=true")
     rows = (run / "metrics.csv").read_text().splitlines()[1:]
     assert [int(row.split(",")[0]) for row in rows] == list(range(60))
     ours, theirs = (read_checkpoint(d / "checkpoints/last.ckpt")[1] for d in (run, tmp_path / "whole"))
@@ -204,7 +201,7 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint_and_ends_the_same(sc
 @pytest.mark.slow
 def test_a_run_is_not_resumed_with_another_schedule_or_model(scenes, tmp_path, capfd) -> None:
     words = ["train", "experiment=caption_scenes", f"scenes={scenes}", f"out={tmp_path}/run"]
-    ran(*words, "trainer.max_epochs=1")
+    run_ok(*words, "trainer.max_epochs=1")
     for change, message in {
         "trainer.max_epochs=2": "its schedule was made for trainer.max_epochs=1; resume with the same",
         "model.hidden_size=7": "model is not that of the run",
@@ -224,9 +221,9 @@ def test_real_photographs_captions_and_questions_go_the_same_way(shared, tmp_pat
     photos.mkdir()
     for i in ids:
         shutil.copy(coco / f"images/{i:012d}.jpg", photos)
-    ran("extract", f"images={photos}", f"out={tmp_path}/coco.h5")
+    run_ok("extract", f"images={photos}", f"out={tmp_path}/coco.h5")
     assert FeatureStore(tmp_path / "coco.h5").image_ids == sorted(ids)
-    ran(
+    run_ok(
         "train",
         "experiment=caption_small",
         f"features={tmp_path}/coco.h5",
@@ -243,8 +240,8 @@ def test_real_photographs_captions_and_questions_go_the_same_way(shared, tmp_pat
     )
     metrics = json.loads((tmp_path / "cap/status.json").read_text())["metrics"]
     assert metrics["val/CIDEr"] > 1.0
-    ran("predict", f"run={tmp_path}/cap", f"images={tmp_path}/test.txt", f"out={tmp_path}/p.json")
-    ran(
+    run_ok("predict", f"run={tmp_path}/cap", f"images={tmp_path}/test.txt", f"out={tmp_path}/p.json")
+    run_ok(
         "score",
         "task=caption",
         f"predictions={tmp_path}/p.json",
@@ -264,8 +261,8 @@ def test_real_photographs_captions_and_questions_go_the_same_way(shared, tmp_pat
     pictures.mkdir()
     for i in {q["image_id"] for q in questions}:
         shutil.copy(vqa / f"images/COCO_train2014_{i:012d}.jpg", pictures)
-    ran("extract", f"images={pictures}", f"out={tmp_path}/vqa.h5")
-    ran(
+    run_ok("extract", f"images={pictures}", f"out={tmp_path}/vqa.h5")
+    run_ok(
         "train",
         "experiment=vqa_small",
         f"features={tmp_path}/vqa.h5",
@@ -276,8 +273,8 @@ def test_real_photographs_captions_and_questions_go_the_same_way(shared, tmp_pat
         f"out={tmp_path}/run",
         "trainer.max_epochs=3",
     )
-    ran("predict", f"run={tmp_path}/run", f"questions={tmp_path}/q.json", f"out={tmp_path}/pa.json")
-    ran("score", "task=vqa", f"predictions={tmp_path}/pa.json", f"annotations={tmp_path}/a.json")
+    run_ok("predict", f"run={tmp_path}/run", f"questions={tmp_path}/q.json", f"out={tmp_path}/pa.json")
+    run_ok("score", "task=vqa", f"predictions={tmp_path}/pa.json", f"annotations={tmp_path}/a.json")
     assert "(40 questions)" in capfd.readouterr().out
-    ran("caption", f"run={tmp_path}/cap", f"images={photos}/{ids[0]:012d}.jpg")
-    ran("ask", f"run={tmp_path}/run", f"images={photos}/{ids[0]:012d}.jpg", 'question="What is this?"')
+    run_ok("caption", f"run={tmp_path}/cap", f"images={photos}/{ids[0]:012d}.jpg")
+    run_ok("ask", f"run={tmp_path}/run", f"images={photos}/{ids[0]:012d}.jpg", 'question="What is this?"')

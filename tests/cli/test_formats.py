@@ -57,7 +57,7 @@ def test_formats_are_listed() -> None:
     assert len(FORMATS) >= 15
 
 
-def said(capfd, *arguments: object) -> str:
+def run_error(capfd, *arguments: object) -> str:
     """Run a command that must fail and return the one line it said."""
     assert run(*arguments) == 2
     lines = capfd.readouterr().err.strip().splitlines()
@@ -112,7 +112,7 @@ def said(capfd, *arguments: object) -> str:
 def test_mistakes_are_told_in_one_line(words, message, capfd, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x").write_text("x\n")
-    assert message in said(capfd, "features", *words)
+    assert message in run_error(capfd, "features", *words)
 
 
 def test_what_is_left_out_is_told_and_listed(tmp_path, capfd, vocabulary) -> None:
@@ -136,7 +136,7 @@ def test_what_is_left_out_is_told_and_listed(tmp_path, capfd, vocabulary) -> Non
     assert len(json.loads((tmp_path / "b.import.json").read_text())["dropped"]) == 12
     assert run(*command) == 0
     assert "2 images, 4 regions (2.0 per image), already imported" in capfd.readouterr().out
-    assert "more than max_errors=1" in said(capfd, *command[:-1], f"out={tmp_path}/c.h5", "max_errors=1")
+    assert "more than max_errors=1" in run_error(capfd, *command[:-1], f"out={tmp_path}/c.h5", "max_errors=1")
 
 
 def test_what_was_put_right_is_counted(tmp_path, capfd) -> None:
@@ -190,7 +190,7 @@ def test_damage_is_told_by_check_in_lines_and_exit_code(tmp_path, capfd) -> None
     content = bytearray(path.read_bytes())
     content[-9] ^= 1
     path.write_bytes(content)
-    line = said(capfd, "features", "check", f"file={path}")
+    line = run_error(capfd, "features", "check", f"file={path}")
     assert line.startswith("bua features check: ")
     assert "a.h5: " in line
 

@@ -1,4 +1,4 @@
-"""A user's mistake ends in one line on stderr that names what is wrong, and exit code 2."""
+"""A mistake of the user is reported in one line on stderr, with exit code 2."""
 
 import json
 import os
@@ -11,20 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bua.cli import main
 from bua.cli.main import COMMANDS
-from bua.engine.checkpoints import describe_difference
-
-
-def said(capfd, *arguments: object) -> str:
-    """Run a command that must fail and return the one line it said."""
-    code = main([str(a) for a in arguments])
-    captured = capfd.readouterr()
-    lines = captured.err.strip().splitlines()
-    assert code == 2, captured
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("bua")
-    return lines[0]
+from bua.engine.loading import describe_difference
+from tests.helpers.commands import run_error, run_ok
 
 
 @pytest.mark.parametrize(
@@ -33,17 +22,17 @@ def said(capfd, *arguments: object) -> str:
         (["fly"], "there is no command 'fly'"),
         (["extract", "imagse=x", "out=y"], "no key 'imagse'; did you mean 'images'?"),
         (["extract", "out=y"], "images must be given: images=..."),
-        (["extract", "images=/nowhere", "out=y"], "/nowhere: file does not exist or folder"),
+        (["extract", "images=/nowhere", "out=y"], "/nowhere: file or folder does not exist"),
         (
             ["extract", "images=.", "out=y", "detector=yolo"],
-            "no detector=yolo; there is fpn_mobilenet, fpn_r50",
+            "there is no detector=yolo; the options are fpn_mobilenet, fpn_r50",
         ),
         (
             ["extract", "images=.", "out=y", "select=all"],
-            "no select=all; there is adaptive, argmax",
+            "there is no select=all; the options are adaptive, argmax",
         ),
-        (["extract", "images=.", "out=y", "dtype=int8"], "dtype=int8: float16 or float32"),
-        (["train", "experiment=best"], "no experiment=best; there is"),
+        (["extract", "images=.", "out=y", "dtype=int8"], "dtype=int8: must be float16 or float32"),
+        (["train", "experiment=best"], "there is no experiment=best; the options are"),
         (["train", "experiment=caption_scenes", "model.hiden_size=3"], "did you mean 'model.hidden_size'?"),
         (["train", "scheduler=null"], "scheduler=null: a group takes the name of one of its options"),
         (["train", "experiment=caption_scenes"], "scenes must be given: scenes=..."),
@@ -55,36 +44,36 @@ def said(capfd, *arguments: object) -> str:
         (["extract", "images=.", "out=y", "device=gpu"], "device=gpu: "),
         (
             ["caption", "run=r", "images=x.jpg", "decode.beam_size=two"],
-            "decode.beam_size=two: must be an integer of at least 1",
+            "beam_size must be an integer of at least 1, got two",
         ),
-        (["extract", "images=photo (1).jpg", "out=y"], "photo (1).jpg: file does not exist"),
+        (["extract", "images=photo (1).jpg", "out=y"], "photo (1).jpg: file or folder does not exist"),
         (["scenes", "out=s", "train=-2"], "train=-2: must be an integer of at least 0"),
         (["quickstart", "out=q", "val=0"], "train, val and test must each be at least 1"),
-        (["score", "task=poem", "predictions=p"], "task=poem: caption or vqa"),
+        (["score", "task=poem", "predictions=p"], "task=poem: must be caption or vqa"),
         (["score", "task=caption", "predictions=/p.json"], "/p.json: file does not exist"),
         (["features", "info", "file=/f.h5"], "/f.h5: file does not exist"),
         (["features", "check", "file=/f.h5"], "/f.h5: file does not exist"),
         (["export-detector", "run=/nowhere", "out=w", "instances=i", "images=j"], "/nowhere: neither a checkpoint"),
     ],
 )
-def test_mistake_is_told_in_one_line(arguments, message, capfd, tmp_path, monkeypatch) -> None:
+def test_mistakes_are_reported_in_one_line(arguments, message, capfd, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "000000000001.jpg").write_bytes(b"")
-    assert message in said(capfd, *arguments)
+    assert message in run_error(capfd, *arguments)
 
 
 PREDICTIONS = {
     "an object": ({"image_id": 1}, "a JSON list of"),
     "an entry without caption": ([{"image_id": 1}], "entry 0 is not an object with"),
     "a caption that is a number": ([{"image_id": 1, "caption": 3}], "entry 0"),
-    "an id twice": ([{"image_id": 1, "caption": "a"}] * 2, "image_id 1 is duplicated"),
-    "an id that is not there": ([{"image_id": 9, "caption": "a"}], "image 9 is not in"),
-    "nothing": ([], "holds no predictions"),
+    "a duplicate id": ([{"image_id": 1, "caption": "a"}] * 2, "image_id 1 is duplicated"),
+    "an unknown id": ([{"image_id": 9, "caption": "a"}], "image 9 is not in"),
+    "no predictions": ([], "holds no predictions"),
 }
 
 
 @pytest.mark.parametrize("name", sorted(PREDICTIONS))
-def test_broken_predictions_are_named(name: str, capfd, tmp_path) -> None:
+def test_invalid_predictions_are_reported_with_their_file(name: str, capfd, tmp_path) -> None:
     content, message = PREDICTIONS[name]
     (tmp_path / "p.json").write_text(json.dumps(content))
     references = {
@@ -92,7 +81,7 @@ def test_broken_predictions_are_named(name: str, capfd, tmp_path) -> None:
         "annotations": [{"id": n, "image_id": n, "caption": "a cat"} for n in (1, 2)],
     }
     (tmp_path / "r.json").write_text(json.dumps(references))
-    line = said(
+    line = run_error(
         capfd,
         "score",
         "task=caption",
@@ -107,60 +96,47 @@ def test_broken_predictions_are_named(name: str, capfd, tmp_path) -> None:
 
 @pytest.fixture(scope="module")
 def run(scenes, tmp_path_factory) -> Path:
-    """A captioner after one epoch."""
+    """Return the run of a captioner that was trained for one epoch."""
     out = tmp_path_factory.mktemp("run") / "captioner"
-    code = main(
-        ["train", "experiment=caption_scenes", f"scenes={scenes}", f"out={out}", "trainer.max_epochs=1"]
-    )
-    assert code == 0
+    run_ok("train", "experiment=caption_scenes", f"scenes={scenes}", f"out={out}", "trainer.max_epochs=1")
     return out
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "pickle", "other"])
-def test_damaged_checkpoints_are_named_and_nothing_in_them_is_run(damage: str, run, capfd, tmp_path) -> None:
+def test_damaged_checkpoints_are_reported_and_their_code_is_not_executed(damage: str, run, capfd, tmp_path) -> None:
     capfd.readouterr()
     path, witness = tmp_path / "c.ckpt", tmp_path / "witness"
     content = (run / "checkpoints/best.ckpt").read_bytes()
     if damage == "pickle":
 
-        class Evil:
+        class Malicious:
             def __reduce__(self):
                 return (os.system, (f"touch {witness}",))
 
-        torch.save({"bua": Evil(), "state_dict": {}}, path)
+        torch.save({"bua": Malicious(), "state_dict": {}}, path)
     elif damage == "other":
         torch.save({"weights": torch.zeros(3)}, path)
     else:
         path.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "text": b"hello"}[damage])
-    assert "c.ckpt: " in said(capfd, "caption", f"run={path}", "images=x.jpg")
+    assert "c.ckpt: " in run_error(capfd, "caption", f"run={path}", "images=x.jpg")
     assert not witness.exists()
 
 
-def test_a_checkpoint_whose_model_is_not_ours_is_not_built(run, capfd, tmp_path) -> None:
+def test_a_checkpoint_cannot_build_classes_of_other_libraries(run, capfd, tmp_path) -> None:
     capfd.readouterr()
     content = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
     content["bua"]["model"] = {"_target_": "os.system", "command": f"touch {tmp_path}/witness"}
     torch.save(content, tmp_path / "c.ckpt")
-    assert "os.system may not be built" in said(capfd, "caption", f"run={tmp_path}/c.ckpt", "images=x.jpg")
+    assert "os.system may not be built" in run_error(capfd, "caption", f"run={tmp_path}/c.ckpt", "images=x.jpg")
     assert not (tmp_path / "witness").exists()
 
 
-def test_features_of_another_detector_are_refused(run, scenes, capfd, tmp_path) -> None:
+def test_features_of_another_detector_are_rejected(run, scenes, capfd, tmp_path) -> None:
     capfd.readouterr()
-    assert (
-        main(
-            [
-                "extract",
-                f"images={scenes}/images",
-                f"out={tmp_path}/o.h5",
-                "detector=random",
-                "detector.feature_size=12",
-            ]
-        )
-        == 0
-    )
+    detector = ["detector=random", "detector.feature_size=12"]
+    run_ok("extract", f"images={scenes}/images", f"out={tmp_path}/o.h5", *detector)
     capfd.readouterr()
-    line = said(capfd, "predict", f"run={run}", f"features={tmp_path}/o.h5", f"out={tmp_path}/p.json")
+    line = run_error(capfd, "predict", f"run={run}", f"features={tmp_path}/o.h5", f"out={tmp_path}/p.json")
     assert "features of another detector" in line
     assert "allow_other_features=true" in line
     assert not (tmp_path / "p.json").exists()
@@ -168,28 +144,28 @@ def test_features_of_another_detector_are_refused(run, scenes, capfd, tmp_path) 
 
 def test_a_run_is_not_overwritten(run, scenes, capfd) -> None:
     capfd.readouterr()
-    line = said(capfd, "train", "experiment=caption_scenes", f"scenes={scenes}", f"out={run}")
+    line = run_error(capfd, "train", "experiment=caption_scenes", f"scenes={scenes}", f"out={run}")
     assert "a run is there already (done)" in line
 
 
-def test_one_unreadable_photograph_among_several_is_told_and_passed_over(scenes, bua, tmp_path) -> None:
+def test_an_unreadable_image_is_reported_and_skipped(scenes, bua, tmp_path) -> None:
     for n, name in enumerate(sorted((scenes / "images").iterdir())[:2]):
         shutil.copy(name, tmp_path / f"{n}.jpg")
     (tmp_path / "bad.jpg").write_text("<html>")
     done = bua("extract", f"images={tmp_path}", f"out={tmp_path}/f.h5", "detector=random")
     assert done.returncode == 0
     assert "bad.jpg: not an image" in done.stderr
-    assert "1 photographs could not be read" in done.stderr
+    assert "1 images could not be read" in done.stderr
     assert "2 images" in done.stdout
 
 
-def test_help_lists_every_command_at_once(bua) -> None:
+def test_help_lists_every_command_without_delay(bua) -> None:
     started = time.monotonic()
     done = bua("--help")
-    took = time.monotonic() - started
+    seconds = time.monotonic() - started
     assert done.returncode == 0
     assert all(name.replace("_", " ") in done.stdout for name in COMMANDS)
-    assert took < 2  # half a second on an idle machine: experiments/speed
+    assert seconds < 2  # half a second on an idle machine: experiments/speed
 
 
 def test_help_imports_neither_torch_nor_hydra() -> None:
@@ -201,14 +177,14 @@ def test_help_imports_neither_torch_nor_hydra() -> None:
     assert done.stdout.strip().endswith("[]")
 
 
-def test_a_traceback_can_be_asked_for(bua) -> None:
+def test_an_environment_variable_shows_tracebacks(bua) -> None:
     done = bua("extract", "images=/nowhere", "out=y", env={**os.environ, "BUA_TRACEBACK": "1"})
     assert done.returncode == 1
     assert "Traceback" in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours", "words"),
+    ("first", "second", "expected"),
     [
         ("caption", "vqa", "'caption', not 'vqa'"),
         (None, {"answers": []}, "None, not {'answers': []}"),
@@ -217,5 +193,5 @@ def test_a_traceback_can_be_asked_for(bua) -> None:
         ({"same": 1}, {"same": 1, "more": 2}, "more: None, not 2"),
     ],
 )
-def test_where_records_differ_is_said_in_a_few_words(theirs, ours, words) -> None:
-    assert difference(theirs, ours) == words
+def test_the_difference_of_two_records_is_described_briefly(first, second, expected) -> None:
+    assert describe_difference(first, second) == expected

@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from bua.engine.loading import load
 
 from bua.decode import BeamSearch, Rules
 from bua.detectors.extract import ExtractionOptions, extract
 from bua.detectors.photo import find_photos
 from bua.detectors.random_detector import RandomDetector
+from bua.engine.loading import load
 from bua.errors import InputError
 from bua.inference.predictor import Predictor
 from bua.store import FeatureStore, StoreMetadata, StoreWriter
-from tests.cli.test_mistakes import said
-from tests.helpers.stores import regions, write_store
-from tests.helpers.captioners import captioners, ran, training
+from tests.helpers.captioners import captioners, training
+from tests.helpers.commands import run_error, run_ok
 from tests.helpers.parity import ROOT
+from tests.helpers.stores import regions, write_store
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def runs(scenes, tmp_path_factory) -> Path:
 def test_every_way_of_decoding_captions_every_image(decode, runs, scenes, tmp_path) -> None:
     out = tmp_path / "p.json"
     more = "scores=true" if decode == "greedy" else "n_best=3"
-    ran("predict", f"run={runs}/scst", "split=val", f"out={out}", f"decode={decode}", more)
+    run_ok("predict", f"run={runs}/scst", "split=val", f"out={out}", f"decode={decode}", more)
     found = json.loads(out.read_text())
     ids = {image["id"] for image in json.loads((scenes / "captions_val.json").read_text())["images"]}
     assert {one["image_id"] for one in found} == ids
@@ -52,7 +52,7 @@ def test_every_decoding_is_tried() -> None:
 def test_draws_are_the_same_with_the_same_seed(runs, tmp_path) -> None:
     common = ["predict", f"run={runs}/scst", "split=val", "decode=sample", "n_best=3"]
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        ran(*common, f"out={tmp_path}/{name}.json", f"seed={seed}")
+        run_ok(*common, f"out={tmp_path}/{name}.json", f"seed={seed}")
     a, b, c = ((tmp_path / f"{name}.json").read_text() for name in "abc")
     assert a == b != c
 
@@ -60,14 +60,14 @@ def test_draws_are_the_same_with_the_same_seed(runs, tmp_path) -> None:
 @pytest.mark.slow
 def test_an_ensemble_of_different_models_predicts(runs, tmp_path) -> None:
     common = ["predict", f"run={runs}/scst", "split=val", "decode.rules.min_length=4", "n_best=2"]
-    ran(*common, f"ensemble=[{runs}/mean]", f"out={tmp_path}/both.json")
-    ran(*common, f"ensemble=[{runs}/scst]", f"out={tmp_path}/twice.json")
-    ran(*common, f"out={tmp_path}/one.json")
+    run_ok(*common, f"ensemble=[{runs}/mean]", f"out={tmp_path}/both.json")
+    run_ok(*common, f"ensemble=[{runs}/scst]", f"out={tmp_path}/twice.json")
+    run_ok(*common, f"out={tmp_path}/one.json")
     both, twice, one = (
         [c for found in json.loads((tmp_path / f"{name}.json").read_text()) for c in found["candidates"]]
         for name in ("both", "twice", "one")
     )
-    ran(*common, f"ensemble=[{runs}/mean]", "ensemble_weights=[1,1e-6]", f"out={tmp_path}/nearly.json")
+    run_ok(*common, f"ensemble=[{runs}/mean]", "ensemble_weights=[1,1e-6]", f"out={tmp_path}/nearly.json")
     nearly = json.loads((tmp_path / "nearly.json").read_text())
     assert [c["caption"] for found in nearly for c in found["candidates"]] == [c["caption"] for c in one]
     assert [c["caption"] for c in twice] == [c["caption"] for c in one]
@@ -80,13 +80,13 @@ def test_an_ensemble_of_different_models_predicts(runs, tmp_path) -> None:
 def test_shares_that_are_not_those_of_the_models_are_one_line(shares, runs, tmp_path, capfd) -> None:
     capfd.readouterr()
     common = ["predict", f"run={runs}/scst", "split=val", f"out={tmp_path}/p.json"]
-    assert "ensemble_weights=" in said(capfd, *common, f"ensemble=[{runs}/mean]", f"ensemble_weights={shares}")
-    assert "ensemble_weights=[1, 2]: a list of 1 numbers is needed" in said(capfd, *common, "ensemble_weights=[1,2]")
+    assert "ensemble_weights=" in run_error(capfd, *common, f"ensemble=[{runs}/mean]", f"ensemble_weights={shares}")
+    assert "ensemble_weights=[1, 2]: a list of 1 numbers is needed" in run_error(capfd, *common, "ensemble_weights=[1,2]")
 
 
 def test_the_regions_of_every_word_are_written_when_asked_for(runs, tmp_path) -> None:
     out = tmp_path / "p.json"
-    ran("predict", f"run={runs}/scst", "split=val", f"out={out}", "attention=2", "scores=true")
+    run_ok("predict", f"run={runs}/scst", "split=val", f"out={out}", "attention=2", "scores=true")
     for record in json.loads(out.read_text()):
         assert [word["word"] for word in record["attention"]] == record["caption"].split()
         assert record["log_prob"] < 0
@@ -98,7 +98,7 @@ def test_the_regions_of_every_word_are_written_when_asked_for(runs, tmp_path) ->
 
 def test_every_candidate_has_the_regions_of_its_words(runs, tmp_path) -> None:
     out = tmp_path / "p.json"
-    ran("predict", f"run={runs}/scst", "split=val", f"out={out}", "attention=2", "n_best=3")
+    run_ok("predict", f"run={runs}/scst", "split=val", f"out={out}", "attention=2", "n_best=3")
     for record in json.loads(out.read_text()):
         assert set(record) == {"image_id", "caption", "attention", "candidates"}
         assert len({one["caption"] for one in record["candidates"]}) == 3
@@ -110,7 +110,7 @@ def test_every_candidate_has_the_regions_of_its_words(runs, tmp_path) -> None:
 
 
 def test_a_captioner_takes_no_questions(runs, tmp_path, capfd) -> None:
-    line = said(capfd, "predict", f"run={runs}/scst", "questions=q.json", f"out={tmp_path}/p.json")
+    line = run_error(capfd, "predict", f"run={runs}/scst", "questions=q.json", f"out={tmp_path}/p.json")
     assert line == f"bua predict: questions=q.json: {runs}/scst does not take it: it describes images"
 
 
@@ -124,34 +124,34 @@ def test_mixed_precision_predicts_nearly_the_same(runs, tmp_path, capfd) -> None
         "decode.rules.min_length=4",
         "scores=true",
     ]
-    ran(*common, f"out={tmp_path}/full.json")
-    ran(*common, f"out={tmp_path}/mixed.json", "precision=bf16-mixed", "device=cpu")
+    run_ok(*common, f"out={tmp_path}/full.json")
+    run_ok(*common, f"out={tmp_path}/mixed.json", "precision=bf16-mixed", "device=cpu")
     full, mixed = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("full", "mixed"))
     pairs = [(a["log_prob"], b["log_prob"]) for a, b in zip(full, mixed, strict=True)]
     assert all(a == pytest.approx(b, rel=0.05) for a, b in pairs)
     assert any(a != b for a, b in pairs)
     capfd.readouterr()
-    assert "16-mixed needs a GPU" in said(capfd, *common, "out=p.json", "precision=16-mixed", "device=cpu")
+    assert "16-mixed needs a GPU" in run_error(capfd, *common, "out=p.json", "precision=16-mixed", "device=cpu")
 
 
 @pytest.mark.slow
 def test_models_of_other_words_are_no_ensemble(runs, scenes, tmp_path, capfd) -> None:
-    ran(*training(scenes, tmp_path / "few", "data.vocabulary.min_count=9", "model.attention_size=6"))
+    run_ok(*training(scenes, tmp_path / "few", "data.vocabulary.min_count=9", "model.attention_size=6"))
     capfd.readouterr()
-    line = said(capfd, "predict", f"run={runs}/xe", f"ensemble=[{tmp_path}/few]", "out=p.json")
+    line = run_error(capfd, "predict", f"run={runs}/xe", f"ensemble=[{tmp_path}/few]", "out=p.json")
     assert "few: its vocabulary is not that of" in line
 
 
 @pytest.mark.slow
 def test_captioners_that_look_at_different_regions_are_an_ensemble(runs, scenes, tmp_path, capfd) -> None:
     """One of them has boxes behind its features; the other looks at another detector's regions."""
-    ran(*training(scenes, tmp_path / "boxes", "data.geometry=3"))
+    run_ok(*training(scenes, tmp_path / "boxes", "data.geometry=3"))
     detector = RandomDetector(feature_size=7, min_regions=3, max_regions=7, seed=1)
     options = ExtractionOptions(batch_size=8, shard_size=20, num_workers=0, dtype="float16", max_errors=0)
     extract(find_photos(scenes / "images"), detector, tmp_path / "other.h5", options)
-    ran(*training(scenes, tmp_path / "other", f"features={tmp_path}/other.h5"))
+    run_ok(*training(scenes, tmp_path / "other", f"features={tmp_path}/other.h5"))
     common = ["predict", f"run={runs}/xe", "split=val", "attention=1"]
-    ran(*common, f"ensemble=[{tmp_path}/boxes,{tmp_path}/other]", f"out={tmp_path}/p.json")
+    run_ok(*common, f"ensemble=[{tmp_path}/boxes,{tmp_path}/other]", f"out={tmp_path}/p.json")
     found = json.loads((tmp_path / "p.json").read_text())
     store = FeatureStore(scenes / "regions.h5")
     for one in found:
@@ -178,7 +178,7 @@ def test_an_image_that_another_captioner_cannot_see_is_one_line(runs, scenes, tm
     config = yaml.safe_load((tmp_path / "mean/config.yaml").read_text())
     config["data"]["features"] = str(tmp_path / "few.h5")
     (tmp_path / "mean/config.yaml").write_text(yaml.safe_dump(config))
-    line = said(capfd, "predict", f"run={runs}/xe", f"ensemble=[{tmp_path}/mean]", f"out={tmp_path}/p.json")
+    line = run_error(capfd, "predict", f"run={runs}/xe", f"ensemble=[{tmp_path}/mean]", f"out={tmp_path}/p.json")
     assert f"few.h5: {tmp_path}/mean needs image" in line
 
 
@@ -187,12 +187,12 @@ def test_empty_captions_are_counted_and_seen_by_the_score(runs, scenes, tmp_path
     capfd.readouterr()
     common = ["predict", f"run={runs}/xe", "split=val", f"out={tmp_path}/p.json"]
     every = load(runs / "xe").vocabulary.words
-    ran(*common, f"decode.rules.bad_words=[{','.join(w for w in every if w.isalpha())}]")
+    run_ok(*common, f"decode.rules.bad_words=[{','.join(w for w in every if w.isalpha())}]")
     assert "8 of 8 captions are empty; decode.rules.min_length=1 forbids it" in capfd.readouterr().out
     score = ["score", "task=caption", f"predictions={tmp_path}/p.json", "tokenizer=python", "metrics=[cider]"]
-    ran(*score, f"references={scenes}/captions_val.json", f"out={tmp_path}/s.json")
+    run_ok(*score, f"references={scenes}/captions_val.json", f"out={tmp_path}/s.json")
     assert "8 of 8 captions are empty" in capfd.readouterr().out
-    ran(*common, "decode.rules.min_length=1")
+    run_ok(*common, "decode.rules.min_length=1")
     assert "are empty" not in capfd.readouterr().out
 
 
@@ -215,7 +215,7 @@ def test_options_without_effect_are_one_line(words, runs, scenes, tmp_path, capf
     (scenes / "few.txt").write_text(f"{first}\n")
     (scenes / "none.txt").write_text("77\n")
     given = words.format(scenes=scenes).split()
-    line = said(capfd, "predict", f"run={runs}/xe", *given, f"out={tmp_path}/p.json")
+    line = run_error(capfd, "predict", f"run={runs}/xe", *given, f"out={tmp_path}/p.json")
     assert WITHOUT_EFFECT[words].format(scenes=scenes) in line
 
 
@@ -223,7 +223,7 @@ def test_options_without_effect_are_one_line(words, runs, scenes, tmp_path, capf
 def test_features_of_another_width_are_one_line_even_where_any_are_taken(runs, tmp_path, capfd) -> None:
     path = write_store(tmp_path / "wide.h5", {1: regions(3, 9)})
     for more in ([], ["n_best=2"]):
-        line = said(
+        line = run_error(
             capfd, "predict", f"run={runs}/xe", f"features={path}", "allow_other_features=true", "out=p.json", *more
         )
         assert f"wide.h5: regions of 9 numbers; {runs}/xe looks at 12" in line
@@ -236,7 +236,7 @@ def test_constraints_are_said_and_those_without_words_told(runs, scenes, tmp_pat
     wanted = {first: [["zeppelin", "tree"], "ball"], second: ["zeppelin"]}
     (tmp_path / "c.json").write_text(json.dumps(wanted))
     common = ["predict", f"run={runs}/scst", "split=val", f"out={tmp_path}/p.json"]
-    ran(*common, f"constraints={tmp_path}/c.json")
+    run_ok(*common, f"constraints={tmp_path}/c.json")
     told = capfd.readouterr()
     assert "c.json: 1 constraints are ignored: the vocabulary lacks zeppelin" in told.err + told.out
     found = json.loads((tmp_path / "p.json").read_text())
@@ -247,11 +247,11 @@ def test_constraints_are_said_and_those_without_words_told(runs, scenes, tmp_pat
     assert met[second] == (0, 1)
     assert set(met.values()) == {(2, 2), (0, 1), (0, 0)}
     assert "2 of 3 constraints are met; 1 of 2 images with constraints meet all" in told.out
-    assert "required=1 needs constraints=FILE" in said(capfd, *common, "required=1")
-    line = said(capfd, *common, f"constraints={tmp_path}/c.json", "decode=sample")
+    assert "required=1 needs constraints=FILE" in run_error(capfd, *common, "required=1")
+    line = run_error(capfd, *common, f"constraints={tmp_path}/c.json", "decode=sample")
     assert "need decode=beam" in line
     (tmp_path / "c.json").write_text(json.dumps({first: [[]]}))
-    assert f"c.json: image {first}: [] is not a text" in said(
+    assert f"c.json: image {first}: [] is not a text" in run_error(
         capfd, *common, f"constraints={tmp_path}/c.json"
     )
 
@@ -274,7 +274,7 @@ def test_a_search_under_constraints_steps_no_more_places_than_one_without(
     written = []
     for size in (100, 9, 1):
         places.clear()
-        ran(*common, f"out={tmp_path}/p.json", f"batch_size={size}")
+        run_ok(*common, f"out={tmp_path}/p.json", f"batch_size={size}")
         assert sum(count for count, _ in places) == len(ids)
         assert all(count * states <= size or count == 1 for count, states in places)
         written.append([one["caption"] for one in json.loads((tmp_path / "p.json").read_text())])
@@ -294,7 +294,7 @@ def test_rules_name_words(runs, scenes) -> None:
 
 def test_words_of_rules_that_the_vocabulary_lacks_are_told_once(runs, tmp_path, capfd) -> None:
     common = ["predict", f"run={runs}/scst", "split=val", f"out={tmp_path}/p.json", "batch_size=2"]
-    ran(*common, "decode.rules.bad_words=[Treee,tree]", "decode.rules.bad_endings=[whith,oof]")
+    run_ok(*common, "decode.rules.bad_words=[Treee,tree]", "decode.rules.bad_endings=[whith,oof]")
     told = "".join(capfd.readouterr())
     assert told.count("rules.bad_words: the vocabulary lacks Treee: ") == 1
     assert told.count("rules.bad_endings: the vocabulary lacks whith, oof: ") == 1
@@ -311,11 +311,11 @@ def test_what_a_detector_saw_becomes_constraints(tmp_path, capfd) -> None:
     ids, scores = np.array([1, 0], np.int32), np.array([0.9, 0.4], np.float32)
     path = store("f.h5", ("dog", "bus"), class_id=ids, class_score=scores)
     command = ["captions", "constraints", f"out={tmp_path}/c.json"]
-    ran(*command, f"features={path}")
+    run_ok(*command, f"features={path}")
     wanted = [["bus", "buses"], ["dog", "dogs"]]
     assert json.loads((tmp_path / "c.json").read_text()) == {"1": wanted, "2": wanted}
-    ran(*command, f"features={path}", "threshold=0.5", "without=[dog]")
+    run_ok(*command, f"features={path}", "threshold=0.5", "without=[dog]")
     assert json.loads((tmp_path / "c.json").read_text())["1"] == wanted[:1]
     capfd.readouterr()
-    assert "without=cow: " in said(capfd, *command, f"features={path}", "without=[cow]")
-    assert "no named classes" in said(capfd, *command, f"features={store('g.h5', ())}")
+    assert "without=cow: " in run_error(capfd, *command, f"features={path}", "without=[cow]")
+    assert "no named classes" in run_error(capfd, *command, f"features={store('g.h5', ())}")

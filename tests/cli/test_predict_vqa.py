@@ -8,12 +8,9 @@ import torch
 
 from bua.cli import main
 from bua.engine.loading import find_checkpoint, read_checkpoint
+from tests.helpers.commands import run_ok
 
 pytestmark = pytest.mark.slow
-
-
-def ran(*arguments: object) -> None:
-    assert main([str(a) for a in arguments]) == 0
 
 
 @pytest.fixture(scope="module")
@@ -21,13 +18,13 @@ def runs(scenes, tmp_path_factory) -> list[Path]:
     """Two models of different kinds with the same answers."""
     out = tmp_path_factory.mktemp("runs")
     common = [f"scenes={scenes}", "trainer.max_epochs=1", "data.answers.min_count=2", "data.batch_size=32"]
-    ran("train", "experiment=vqa_scenes", *common, f"out={out}/one")
-    ran("train", "experiment=vqa_scenes_blind", *common, f"out={out}/two", "data.questions.padding=end")
+    run_ok("train", "experiment=vqa_scenes", *common, f"out={out}/one")
+    run_ok("train", "experiment=vqa_scenes_blind", *common, f"out={out}/two", "data.questions.padding=end")
     return [out / "one", out / "two"]
 
 
 def predicted(runs: list[Path], out: Path, *more: object) -> list[dict]:
-    ran("predict", f"run={runs[0]}", f"out={out}", *more)
+    run_ok("predict", f"run={runs[0]}", f"out={out}", *more)
     return json.loads(out.read_text())
 
 
@@ -41,7 +38,7 @@ def test_every_question_has_one_official_record(runs, scenes, tmp_path) -> None:
     asked = json.loads((scenes / "questions_test.json").read_text())["questions"]
     assert [record["question_id"] for record in found] == [q["question_id"] for q in asked]
     assert {frozenset(record) for record in found} == {frozenset({"question_id", "answer"})}
-    ran(
+    run_ok(
         "submit",
         "task=vqa",
         f"predictions={tmp_path}/p.json",
@@ -129,6 +126,6 @@ def test_a_run_that_starts_from_another_keeps_its_words_whatever_vectors_are_giv
     )
     options = [f"scenes={scenes}", "trainer.max_epochs=1", "data.answers.min_count=2", "data.batch_size=32"]
     options += [f"init_from={runs[0]}", "optimizer.lr=1e-12", f"objective.word_vectors={vectors}"]
-    ran("train", "experiment=vqa_scenes", *options, f"out={tmp_path}/three")
+    run_ok("train", "experiment=vqa_scenes", *options, f"out={tmp_path}/three")
     before, after = (read_checkpoint(find_checkpoint(run))[1] for run in (runs[0], tmp_path / "three"))
     torch.testing.assert_close(after["encoder.word.weight"], before["encoder.word.weight"])

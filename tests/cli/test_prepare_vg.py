@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bua.cli import main
-from tests.cli.test_mistakes import said
+from tests.helpers.commands import run_error
 
 
 def karpathy_file(path: Path, scenes: Path) -> Path:
@@ -115,7 +115,7 @@ def test_invalid_files_end_in_one_line(name: str, scenes, tmp_path, capfd) -> No
     source = copy_with(tmp_path / "s", scenes, file, change)
     karpathy = karpathy_file(tmp_path / "k.json", scenes)
     arguments = [f"source={source}", f"out={tmp_path}/o", f"captions={karpathy}", "val=8", "test=8"]
-    assert message in said(capfd, "prepare-vg", *arguments)
+    assert message in run_error(capfd, "prepare-vg", *arguments)
     assert not (tmp_path / "o" / "report.json").exists()
 
 
@@ -150,4 +150,4 @@ def test_wrong_options_end_in_one_line(option, message, scenes, tmp_path, capfd,
     options = {"source": f"{scenes}/genome", "out": "o", "captions": str(karpathy), "val": "8", "test": "8"}
     key, _, value = option.partition("=")
     arguments = [f"{k}={v}" for k, v in (options | {key: value}).items()]
-    assert message in said(capfd, "prepare-vg", *arguments)
+    assert message in run_error(capfd, "prepare-vg", *arguments)

@@ -3,13 +3,14 @@
 import json
 
 from bua.cli import main
+from tests.helpers.data import write_json
+from tests.helpers.question_files import GQA, VIZWIZ, VQA, VQA_ANSWERS
 from tests.helpers.stores import regions, write_store
-from tests.data.test_vqa_files import GQA, VIZWIZ, VQA, VQA_ANSWERS, written
 
 
 def test_a_sound_file_is_summed_up(capfd, tmp_path) -> None:
     features = write_store(tmp_path / "f.h5", {1: regions(2)})
-    path, answers = written(tmp_path, "q.json", VQA), written(tmp_path, "a.json", VQA_ANSWERS)
+    path, answers = write_json(tmp_path, VQA, "q.json"), write_json(tmp_path, VQA_ANSWERS, "a.json")
     words = [f"file={path}", f"annotations={answers}", f"features={features}", "min_answer_count=1"]
     assert main(["questions", "check", *words]) == 0
     out = capfd.readouterr()
@@ -24,22 +25,22 @@ def test_a_sound_file_is_summed_up(capfd, tmp_path) -> None:
 
 def test_what_may_be_meant_is_remarked(capfd, tmp_path) -> None:
     content = GQA | {"b": GQA["02930152"]}
-    assert main(["questions", "check", f"file={written(tmp_path, 'q.json', content)}"]) == 0
+    assert main(["questions", "check", f"file={write_json(tmp_path, content, 'q.json')}"]) == 0
     out = capfd.readouterr().out
     assert "2 questions have a single answer: one that agrees with it counts 1" in out
     assert "1 questions are asked of their image before, in the same words" in out
     assert "0 answers are the most frequent one of at least 9 questions; 2 questions have none of them" in out
     content = [VIZWIZ[0] | {"answers": ["a", "b"]}]
-    assert main(["questions", "check", f"file={written(tmp_path, 'q.json', content)}"]) == 0
+    assert main(["questions", "check", f"file={write_json(tmp_path, content, 'q.json')}"]) == 0
     assert "1 questions have neither 10 answers nor one" in capfd.readouterr().out
-    assert main(["questions", "check", f"file={written(tmp_path, 'q.json', VQA)}"]) == 0
+    assert main(["questions", "check", f"file={write_json(tmp_path, VQA, 'q.json')}"]) == 0
     assert "there are no answers; the file can only be used for prediction" in capfd.readouterr().out
 
 
 def test_every_problem_has_a_line_and_the_command_fails(capfd, tmp_path) -> None:
     features = write_store(tmp_path / "f.h5", {"VizWiz_train_00000000.jpg": regions(2)})
     bare = {"image": "b.jpg", "question": "what?"}
-    path = written(tmp_path, "q.json", [VIZWIZ[0], VIZWIZ[0], bare, {"image": "c.jpg", "question": ""}, 3])
+    path = write_json(tmp_path, [VIZWIZ[0], VIZWIZ[0], bare, {"image": "c.jpg", "question": ""}, 3], "q.json")
     assert main(["questions", "check", f"file={path}", f"features={features}"]) == 2
     assert capfd.readouterr().err.splitlines() == [
         f"{path}: question VizWiz_train_00000000.jpg is duplicated",
@@ -53,7 +54,7 @@ def test_every_problem_has_a_line_and_the_command_fails(capfd, tmp_path) -> None
 def test_images_that_would_be_one_of_the_store_are_a_problem_of_the_command(capfd, tmp_path) -> None:
     features = write_store(tmp_path / "f.h5", {"12.jpg": regions(2)})
     asked = [{"image": name, "question": "what?"} for name in ("a/12.jpg", "b/12.jpg", "c.jpg")]
-    path = written(tmp_path, "q.json", asked)
+    path = write_json(tmp_path, asked, "q.json")
     assert main(["questions", "check", f"file={path}", f"features={features}"]) == 2
     assert capfd.readouterr().err.splitlines() == [
         f"{path}: image c.jpg has no regions in {features}",

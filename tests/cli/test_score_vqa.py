@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bua.cli import main
-from tests.cli.test_mistakes import said
+from tests.helpers.commands import run_error
 
 ASKED = {10: ("yes/no", "yes"), 11: ("yes/no", "no"), 12: ("other", "t-shirt"), 13: ("number", "2")}
 
@@ -199,21 +199,21 @@ FAULTS = {
 @pytest.mark.parametrize("name", sorted(FAULTS))
 def test_a_faulty_file_of_predictions_ends_in_one_line(name: str, files, tmp_path, capfd) -> None:
     content, *messages = FAULTS[name]
-    line = said(capfd, *words(tmp_path, {**files, "predictions": content}))
+    line = run_error(capfd, *words(tmp_path, {**files, "predictions": content}))
     assert "predictions.json" in line
     assert all(message in line for message in messages), line
 
 
 def test_annotations_must_be_there_for_every_question(files, tmp_path, capfd) -> None:
     files["annotations"]["annotations"] = files["annotations"]["annotations"][2:]
-    line = said(capfd, *words(tmp_path, files))
+    line = run_error(capfd, *words(tmp_path, files))
     assert "annotations.json: 2 of the 4 questions of" in line
     assert "have no annotation, one is 10" in line
 
 
 def test_without_annotations_nothing_can_be_scored(files, tmp_path, capfd) -> None:
     del files["annotations"]
-    assert "annotations is needed for task=vqa: give annotations=FILE" in said(capfd, *words(tmp_path, files))
+    assert "annotations is needed for task=vqa: give annotations=FILE" in run_error(capfd, *words(tmp_path, files))
 
 
 @pytest.mark.parametrize(
@@ -224,11 +224,11 @@ def test_without_annotations_nothing_can_be_scored(files, tmp_path, capfd) -> No
     ],
 )
 def test_faulty_pairs_and_answers_are_named(more, message, files, tmp_path, capfd) -> None:
-    assert message in said(capfd, *words(tmp_path, {**files, **more}))
+    assert message in run_error(capfd, *words(tmp_path, {**files, **more}))
 
 
 def test_an_unknown_rule_is_named(files, tmp_path, capfd) -> None:
-    line = said(capfd, *words(tmp_path, files), "rule=new")
+    line = run_error(capfd, *words(tmp_path, files), "rule=new")
     assert "rule=new: official, legacy, always is needed" in line
 
 
@@ -237,7 +237,7 @@ def test_an_unknown_rule_is_named(files, tmp_path, capfd) -> None:
     ["references=r.json", "splits=[test]", "complete=true", "metrics=[cider]", "tokenizer=python"],
 )
 def test_keys_of_captions_are_refused(wrong: str, files, tmp_path, capfd) -> None:
-    line = said(capfd, *words(tmp_path, files), wrong)
+    line = run_error(capfd, *words(tmp_path, files), wrong)
     key = wrong.split("=")[0]
     assert line.startswith(f"bua score: {key}=")
     assert line.endswith("task=vqa does not take it")

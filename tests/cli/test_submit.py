@@ -9,8 +9,8 @@ import pytest
 
 from bua.cli import main
 from bua.evaluation.submission import SERVER_FORMATS, TEST2015
-from tests.cli.test_mistakes import said
 from tests.cli.test_score_vqa import FAULTS
+from tests.helpers.commands import run_error
 
 IDS = [13, 10, 12, 11]  # in an order that is neither of numbers nor of the predictions
 EVERY = [{"question_id": i, "answer": f"thing {i}", "score": 0.5} for i in sorted(IDS)]
@@ -94,14 +94,14 @@ def test_there_are_faults_to_find() -> None:
 @pytest.mark.parametrize("name", sorted(FAULTS))
 def test_a_faulty_file_is_refused_in_one_line_and_nothing_is_written(name: str, tmp_path, capfd) -> None:
     content, *messages = FAULTS[name]
-    line = said(capfd, *command(tmp_path, content))
+    line = run_error(capfd, *command(tmp_path, content))
     assert all(message in line for message in messages), line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p.json", "q.json"]
 
 
 def test_an_older_file_is_left_alone_by_a_faulty_one(tmp_path, capfd) -> None:
     (tmp_path / "sent.json").write_text("older")
-    said(capfd, *command(tmp_path, EVERY[1:]))
+    run_error(capfd, *command(tmp_path, EVERY[1:]))
     assert (tmp_path / "sent.json").read_text() == "older"
 
 
@@ -120,7 +120,7 @@ def test_mistakes_are_told_in_one_line(keys, message, tmp_path, capfd, monkeypat
     monkeypatch.chdir(tmp_path)
     given = command(tmp_path, **keys)
     later = {word.partition("=")[0]: word for word in given[1:]}  # the last word of a key counts
-    assert message in said(capfd, "submit", *later.values())
+    assert message in run_error(capfd, "submit", *later.values())
 
 
 def coco(folder: Path, ids: list[Any], predicted: list[Any]) -> list[str]:
@@ -138,9 +138,9 @@ def test_captions_are_checked_and_written_too(tmp_path) -> None:
 
 
 def test_captions_of_other_images_or_under_other_ids_are_refused(tmp_path, capfd) -> None:
-    line = said(capfd, *coco(tmp_path, [5, 3], [3]), f"out={tmp_path}/c.json")
+    line = run_error(capfd, *coco(tmp_path, [5, 3], [3]), f"out={tmp_path}/c.json")
     assert "p.json: 1 of the 2 images of" in line
-    line = said(capfd, *coco(tmp_path, ["a", "b"], ["b", "a"]), f"out={tmp_path}/c.json")
+    line = run_error(capfd, *coco(tmp_path, ["a", "b"], ["b", "a"]), f"out={tmp_path}/c.json")
     assert "image 'a' is not named by a whole number (2 of 2)" in line
 
 

@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 from hydra import compose, initialize_config_module
 
+from bua.data.captions.datamodule import COUNT_FROM, VocabularyOptions
+from bua.data.captions.dataset import match_caption_images
 from bua.data.captions.files import read_captions
-from bua.data.captions.images import match_caption_images
-from bua.data.captions.vocabulary import COUNT_FROM, VocabularyOptions
 from bua.engine.instantiate import instantiate
 from bua.errors import InputError
 from bua.store.reader import FeatureStore
@@ -108,10 +108,10 @@ def test_unmatched_stores_are_reported_with_the_image_key_that_matches(tmp_path)
     ):
         karpathy_data(tmp_path, IDS, image_key="file_name")
     (tmp_path / "f.h5").unlink()
-    with pytest.raises(InputError, match=r"f.h5: 3 of the 3 images of .*file.json .* first is 10; extract"):
+    with pytest.raises(InputError, match=r"f.h5: 3 of 3 images of .*file.json .* first is 10; extract"):
         karpathy_data(tmp_path, [1, 2])
     (tmp_path / "f.h5").unlink()
-    with pytest.raises(InputError, match=r"f.h5: 1 of the 3 images .* first is 'photos/2_a.jpg'; extract"):
+    with pytest.raises(InputError, match=r"f.h5: 1 of 3 images .* first is 'photos/2_a.jpg'; extract"):
         karpathy_data(tmp_path, NAMES[3][:2], image_key="file_name")
     with pytest.raises(InputError, match=r"image_key=name: must be id or file_name"):
         match_caption_images(

@@ -175,11 +175,13 @@ def test_files_with_splits_need_splits_or_ids(tmp_path) -> None:
         read_captions(path)
     with pytest.raises(InputError, match=rf"file.json: has no split 'dev'; it has {splits}"):
         read_captions(path, splits=["val", "dev"])
-    with pytest.raises(InputError, match=r"it has no splits \(COCO captions\), so val is not one"):
+    with pytest.raises(
+        InputError, match=r"c.json: has no splits, as its format is COCO captions; leave out 'val'"
+    ):
         read_captions(write_json(tmp_path, coco_captions(), "c.json"), splits="val")
     (tmp_path / "ids.txt").write_text("14\n12\n")
     assert list(read_captions(path, tmp_path / "ids.txt").captions) == [14, 12]
-    with pytest.raises(InputError, match=r"ids.txt: image 12 is not in .*file.json among train"):
+    with pytest.raises(InputError, match=r"ids.txt: image 12 is not in .*file.json in the splits train"):
         read_captions(path, tmp_path / "ids.txt", splits="train")
 
 

@@ -91,10 +91,8 @@ def test_predictions_must_match_the_references(predicted, known) -> None:
     else:
         check_known(results, known, "image", "p", "s")
     if missing:
-        with pytest.raises(
-            InputError,
-            match=f"p: {len(missing)} of the {len(known)} images of s have no prediction, the first is {missing[0]}",
-        ):
+        counts = f"{len(missing)} of the {len(known)} images of s have no prediction"
+        with pytest.raises(InputError, match=f"p: {counts}, the first is {missing[0]}"):
             check_complete(results, known, "image", "p", "s")
     else:
         check_complete(results, known, "image", "p", "s")

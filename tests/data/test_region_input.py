@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bua.data.region_input import RegionInput
+from bua.data.image_lookup import RegionInput
 from bua.errors import InputError
 from bua.store import FeatureStore
 from bua.store.checksum import checksummed_columns

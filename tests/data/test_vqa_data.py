@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.data.region_input import RegionInput
+from bua.data.image_lookup import RegionInput
 from bua.data.sampler import shard_indices
 from bua.data.vqa.dataset import QuestionEncoding, VQADataset
 from bua.data.vqa.files import AnnotationList, QuestionFile

@@ -185,7 +185,7 @@ def test_invalid_objects_are_collected() -> None:
 
 
 ANNOTATIONS = st.builds(
-    lambda answers, types, most_frequent: VQAAnnotation(tuple(answers), *types, most_frequent),
+    lambda answers, types, most: VQAAnnotation(tuple(answers), *types, most),
     st.lists(st.text(max_size=3), min_size=1, max_size=10),
     st.tuples(st.text(max_size=3), st.text(max_size=3)),
     st.text(max_size=3),
@@ -269,8 +269,8 @@ def test_pairs_are_of_training_questions_and_disjoint(tmp_path) -> None:
     pairs, counts = pair_indices(path, [10, 20, 30, 40, 50])
     assert pairs.tolist() == [[0, 2], [3, 1]]
     assert counts.endswith(
-        "2 pairs stay together; 1 questions are in none; 1 pairs with a question outside the training data and "
-        "2 with a question that is already paired are ignored"
+        "2 pairs stay together; 1 questions are in none; 1 pairs with a question outside the training data "
+        "and 2 with a question that is already paired are ignored"
     )
 
 

@@ -51,7 +51,7 @@ class NoisyDetector:
 
 def test_coco_precision_equals_pycocotools_with_crowds_and_empty_images(shared) -> None:
     coco = shared / "data/coco_mini"
-    test = DetectionDataset(coco / "instances.json", coco / "images", flip=False, whole=True)
+    test = DetectionDataset(coco / "instances.json", coco / "images", flip=False, keep_all=True)
     content = json.loads((coco / "instances.json").read_text())
     assert len(test) == len(content["images"])
     assert any(a.get("iscrowd") for a in content["annotations"])

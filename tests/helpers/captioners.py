@@ -2,13 +2,9 @@
 
 from pathlib import Path
 
-from bua.cli import main
+from tests.helpers.commands import run_ok
 
 SMALL = ["model.word_size=8", "model.hidden_size=12", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
-
-
-def ran(*arguments: object) -> None:
-    assert main([str(a) for a in arguments]) == 0
 
 
 def training(scenes: Path, run: Path, *more: str) -> list[str]:
@@ -17,9 +13,9 @@ def training(scenes: Path, run: Path, *more: str) -> list[str]:
 
 def captioners(scenes: Path, out: Path) -> Path:
     """Train two captioners by cross-entropy, and one of them further by rewards."""
-    ran(*training(scenes, out / "xe", "model.attention_size=6"))
-    ran(*training(scenes, out / "mean", "model=mean_pooled"))
-    ran(*rewarded(scenes, out / "scst", out / "xe"))
+    run_ok(*training(scenes, out / "xe", "model.attention_size=6"))
+    run_ok(*training(scenes, out / "mean", "model=mean_pooled"))
+    run_ok(*rewarded(scenes, out / "scst", out / "xe"))
     return out
 
 

@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bua.data.captions.datamodule import CaptionDataModule, CaptionSource
-from bua.data.captions.vocabulary import VocabularyOptions
+from bua.data.captions.datamodule import CaptionDataModule, CaptionSource, VocabularyOptions
 from bua.data.vqa.datamodule import VQADataModule
 from bua.data.vqa.options import AnswerOptions, QuestionOptions, VisualGenomeSource, VQASource
 

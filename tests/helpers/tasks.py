@@ -1,5 +1,6 @@
 """Small tasks over synthetic data, and short trainings of them."""
 
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -9,10 +10,10 @@ from bua.decode import Sampling, greedy
 from bua.models.attention import ProductAttention
 from bua.models.captioners.updown import UpDownCaptioner
 from bua.models.vqa.updown import UpDownVQAModel
-from bua.tasks.cross_entropy import CaptionCrossEntropyTask, ScheduledSampling
-from bua.tasks.losses import LossReduction
+from bua.tasks.captioning import CaptionCrossEntropyTask, LossReduction, ScheduledSampling
 from bua.tasks.self_critical import Reward, SelfCriticalTask
 from bua.tasks.vqa import VQATask
+from tests.helpers.data import vqa_data
 
 
 def small_captioner(data, dropout: float) -> UpDownCaptioner:
@@ -105,3 +106,19 @@ def fit(
     )
     trainer.fit(task, data, weights_only=True, **options)
     return trainer
+
+
+def validate_vqa(scenes: Path, *, questions_file: str | None = None, **options: Any) -> dict[str, float]:
+    """Validate a small VQA model on synthetic questions and return the logged metrics."""
+    data = vqa_data(scenes, batch_size=7, **({"val": questions_file} if questions_file else {}))
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        **options,
+    )
+    (metrics,) = trainer.validate(vqa_task(data), data, verbose=False)
+    return metrics

@@ -8,8 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pycocoevalcap.bleu.bleu_scorer import BleuScorer
-from pycocoevalcap.cider.cider_scorer import CiderScorer
 
 from bua.metrics.reward import (
     MAX_VOCABULARY_SIZE,
@@ -21,8 +19,7 @@ from bua.metrics.reward import (
     prepare_references,
 )
 from tests.helpers import parity
-
-Caption = list[int]
+from tests.helpers.coco_scorers import Caption, coco_bleu, coco_cider
 
 
 def batch(hypotheses: list[list[Caption]], references: list[list[Caption]], table):
@@ -35,23 +32,6 @@ def batch(hypotheses: list[list[Caption]], references: list[list[Caption]], tabl
     shape = (len(hypotheses), -1)
     prepared = prepare_references(reference_words.unflatten(0, shape), torch.tensor(reference_lengths), table)
     return words.unflatten(0, shape), lengths.unflatten(0, shape), prepared
-
-
-def text(caption: Caption) -> str:
-    return " ".join(f"w{word}" for word in caption)
-
-
-def coco_cider(hypotheses: list[Caption], references: list[list[Caption]]) -> np.ndarray:
-    scorer = CiderScorer(n=4, sigma=6.0)
-    for caption, image in zip(hypotheses, references, strict=True):
-        scorer += (text(caption), [text(c) for c in image])
-    return scorer.compute_score()[1]
-
-
-def coco_bleu(hypothesis: Caption, references: list[Caption]) -> float:
-    scorer = BleuScorer(n=4)
-    scorer += (text(hypothesis), [text(c) for c in references])
-    return scorer.compute_score(option="closest", verbose=0)[1][3][0]
 
 
 captions = st.lists(st.integers(0, 6), min_size=0, max_size=12)

@@ -1,4 +1,4 @@
-"""Schedules are those of their formulas."""
+"""Learning rate schedules follow their formulas."""
 
 import pytest
 import torch
@@ -6,13 +6,13 @@ import torch
 from bua.tasks.schedulers import NoamLR
 
 
-def test_noam_is_the_formula_of_the_paper() -> None:
+def test_noam_follows_the_formula_of_the_paper() -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
-    schedule, found = NoamLR(optimizer, size=16, warmup=4), []
+    schedule, rates = NoamLR(optimizer, size=16, warmup=4), []
     for _ in range(9):
-        found.append(optimizer.param_groups[0]["lr"])
+        rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         schedule.step()
-    wanted = [2.0 * 16**-0.5 * min(n**-0.5, n * 4**-1.5) for n in range(1, 10)]
-    assert found == pytest.approx(wanted)
-    assert max(found) == found[3]
+    expected = [2.0 * 16**-0.5 * min(n**-0.5, n * 4**-1.5) for n in range(1, 10)]
+    assert rates == pytest.approx(expected)
+    assert max(rates) == rates[3]

@@ -1,4 +1,4 @@
-"""What self-critical training may be asked for, and how it says what its rewards are."""
+"""Options of self-critical training are checked, and the signature describes the rewards."""
 
 import logging
 
@@ -7,65 +7,80 @@ import pytest
 from bua.decode import BeamSearch, DiverseBeamSearch, Rules, Sampling
 from bua.tasks.self_critical import BASELINES, Reward
 from tests.helpers.data import caption_data
-from tests.tasks.test_self_critical import self_critical
+from tests.helpers.tasks import self_critical_task
 
 
-def test_the_signature_is_printed_and_written(scenes, tmp_path, caplog) -> None:
+def test_signature_is_logged_and_saved(scenes, tmp_path, caplog) -> None:
     caplog.set_level(logging.INFO)
-    task = self_critical(caption_data(scenes))
+    task = self_critical_task(caption_data(scenes))
     task.save(tmp_path)
     assert f"rewards: {task.signature}" in caplog.messages
     assert (tmp_path / "rewards.txt").read_text() == f"{task.signature}\n"
 
 
-def test_the_signature_names_all_that_decides_a_reward(scenes) -> None:
+def test_signature_names_everything_that_rewards_depend_on(scenes) -> None:
     data = caption_data(scenes)
-    one = self_critical(data).signature
-    assert one.startswith(
-        "1*CIDEr-D | with end | Sampling num_samples=4 max_length=12 | baseline leave_one_out | frequencies of 24 images, "
+    signature = self_critical_task(data).signature
+    assert signature.startswith(
+        "1*CIDEr-D | with EOS | Sampling num_samples=4 max_length=12 | baseline leave_one_out | "
+        "frequencies of 24 images, "
     )
-    other = self_critical(data, reward=Reward(1, 0.5, end=False), sampler=BeamSearch(5, 9), baseline="mean")
+    other = self_critical_task(
+        data, reward=Reward(1, 0.5, include_eos=False), sampler=BeamSearch(5, 9), baseline="mean"
+    )
     assert other.signature.startswith(
-        "1*CIDEr-D+0.5*BLEU-4 | without end | BeamSearch beam_size=5 max_length=9 | baseline mean"
+        "1*CIDEr-D+0.5*BLEU-4 | without EOS | BeamSearch beam_size=5 max_length=9 | baseline mean"
     )
-    ruled = self_critical(data, sampler=Sampling(4, 12, rules=Rules(bad_endings=("a", "no such word"))))
+    ruled = self_critical_task(data, sampler=Sampling(4, 12, rules=Rules(bad_endings=("a", "no such word"))))
     assert "Sampling num_samples=4 max_length=12 rules.bad_endings=a,no such word |" in ruled.signature
-    assert one.split(", ")[-1] != other.signature.split(", ")[-1]
+    assert signature.split(", ")[-1] != other.signature.split(", ")[-1]
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("options", "message"),
     [
-        ({"baseline": "none"}, "greedy, mean, others"),
-        ({"sampler": Sampling(1, 5)}, "width of at least 2"),
-        ({"sampler": BeamSearch(1, 5), "baseline": "mean"}, "width of at least 2"),
+        ({"baseline": "none"}, "baseline must be one of greedy, mean, leave_one_out, got 'none'"),
+        (
+            {"sampler": Sampling(1, 5)},
+            r"'leave_one_out' needs sampler.num_samples \(or beam_size\) of at least 2",
+        ),
+        (
+            {"sampler": BeamSearch(1, 5), "baseline": "mean"},
+            r"'mean' needs sampler.num_samples \(or beam_size\) of at least 2",
+        ),
     ],
 )
-def test_impossible_options_are_refused(wrong, said, scenes) -> None:
-    with pytest.raises(ValueError, match=said):
-        self_critical(caption_data(scenes), **wrong)
+def test_invalid_options_are_rejected(options, message, scenes) -> None:
+    with pytest.raises(ValueError, match=message):
+        self_critical_task(caption_data(scenes), **options)
 
 
-ALIKE = [
+EQUAL_TO_BASELINE = [
     ({"sampler": BeamSearch(1, 5), "baseline": "greedy"}, "'greedy' is the caption that one beam finds"),
-    ({"sampler": BeamSearch(1, 5, "compete"), "baseline": "greedy"}, "width of at least 2, is needed"),
+    (
+        {"sampler": BeamSearch(1, 5, "compete"), "baseline": "greedy"},
+        r"sampler.num_samples \(or beam_size\) of at least 2, is needed",
+    ),
     ({"sampler": DiverseBeamSearch(1, 1), "baseline": "greedy"}, "'greedy' is the caption that one beam"),
-    *(({"sampler": Sampling(4, 5, top_k=1), "baseline": name}, "top_k is 1: one word") for name in BASELINES),
+    *(
+        ({"sampler": Sampling(4, 5, top_k=1), "baseline": name}, "sampler.top_k must be at least 2: with 1")
+        for name in BASELINES
+    ),
 ]
 
 
-@pytest.mark.parametrize(("wrong", "said"), ALIKE)
-def test_captions_that_cannot_differ_from_their_baseline_are_refused(wrong, said, scenes) -> None:
-    with pytest.raises(ValueError, match=said):
-        self_critical(caption_data(scenes), **wrong)
+@pytest.mark.parametrize(("options", "message"), EQUAL_TO_BASELINE)
+def test_samplers_that_cannot_differ_from_the_baseline_are_rejected(options, message, scenes) -> None:
+    with pytest.raises(ValueError, match=message):
+        self_critical_task(caption_data(scenes), **options)
 
 
 @pytest.mark.parametrize("sampler", [Sampling(1, 5), Sampling(1, 5, top_k=2), BeamSearch(2, 5)])
-def test_captions_that_can_differ_from_the_greedy_one_are_learnt_from(sampler, scenes) -> None:
-    assert self_critical(caption_data(scenes), sampler=sampler, baseline="greedy").sampler == sampler
+def test_samplers_that_can_differ_from_the_greedy_caption_are_accepted(sampler, scenes) -> None:
+    assert self_critical_task(caption_data(scenes), sampler=sampler, baseline="greedy").sampler == sampler
 
 
 @pytest.mark.parametrize("weights", [(0, 0), (-1, 0), (1, float("nan")), ("abc", 0)], ids=str)
-def test_rewards_for_nothing_are_refused(weights) -> None:
+def test_invalid_reward_weights_are_rejected(weights) -> None:
     with pytest.raises(ValueError, match="a number of at least 0|must be above 0"):
         Reward(*weights)

@@ -1,4 +1,4 @@
-"""Training: first losses are as recorded, a batch can be learnt, an interrupted run ends the same."""
+"""Trainings reproduce their first losses, can overfit a batch, and resume; predictors agree."""
 
 import json
 import math
@@ -11,143 +11,89 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from bua.data.captions.datamodule import CaptionDataModule
 from bua.data.vqa.files.read import read_questions
-from bua.decode import BeamSearch, greedy
+from bua.decode import BeamSearch
 from bua.errors import InputError
 from bua.inference.attention_maps import read_groundings, word_attention
-from bua.inference.ensemble import Member, VQAEnsemble
+from bua.inference.captioning import CaptionPredictor
+from bua.inference.ensemble import Ensemble
 from bua.inference.generate import generate
-from bua.inference.predictor import Predictor
-from bua.models.attention import ProductAttention
-from bua.models.captioners.updown import UpDownCaptioner
-from bua.models.vqa.updown import UpDownVQAModel
+from bua.inference.vqa import VQAPredictor
 from bua.tasks.captioning import CaptioningTask
-from bua.tasks.cross_entropy import CaptionCrossEntropyTask, ScheduledSampling
-from bua.tasks.losses import LossReduction
-from bua.tasks.vqa import VQATask
 from bua.text import EOS, PADDING, UNKNOWN
 from bua.text.answers import AnswerVocabulary
 from tests.helpers.data import caption_data, vqa_data
 from tests.helpers.parity import ROOT
+from tests.helpers.tasks import StepLosses, cross_entropy_task, fit, vqa_task
 
 GOLDEN = ROOT / "tests" / "golden" / "losses.json"
 
 
-def captioning(data, dropout: float = 0.0, **more) -> CaptionCrossEntropyTask:
-    torch.manual_seed(0)
-    model = UpDownCaptioner(**data.sizes, word_size=16, hidden_size=24, attention_size=12, dropout=dropout)
-    options = {
-        "normaliser": LossReduction(),
-        "label_smoothing": 0.0,
-        "ignore_unknown": True,
-        "sampling": ScheduledSampling(),
-    }
-    return CaptionCrossEntropyTask(
-        model,
-        **data.parts,
-        **(options | more),
-        decoder=greedy(12),
-        optimizer=lambda p: torch.optim.Adam(p, lr=5e-3),
-        scheduler=None,
-        record=data.record,
-    )
+def no_detector():
+    raise AssertionError("regions were given")
 
 
-def answering(data) -> VQATask:
-    torch.manual_seed(0)
-    attention = ProductAttention(
-        feature_size=data.sizes["feature_size"], question_size=24, hidden_size=24, dropout=0.0
-    )
-    model = UpDownVQAModel(**data.sizes, word_size=16, hidden_size=24, dropout=0.0, attention=attention)
-    return VQATask(
-        model,
-        **data.parts,
-        optimizer=lambda p: torch.optim.Adamax(p, lr=5e-3),
-        scheduler=None,
-        record=data.record,
-    )
-
-
-class Losses(pl.Callback):
-    """Keeps the loss of every step."""
-
-    def __init__(self) -> None:
-        self.values: list[float] = []
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        self.values.append(float(outputs["loss"]))
-
-
-def fit(task, data, *, steps: int = -1, epochs: int = 100, callbacks=(), saves=False, **more) -> pl.Trainer:
-    trainer = pl.Trainer(
-        max_steps=steps,
-        max_epochs=epochs,
-        logger=False,
-        enable_checkpointing=saves,
-        accelerator="cpu",
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=list(callbacks),
-        use_distributed_sampler=False,
-        limit_val_batches=0,
-        num_sanity_val_steps=0,
-    )
-    trainer.fit(task, data, weights_only=True, **more)
-    return trainer
+PREDICTOR_OPTIONS = {"make_detector": no_detector, "source": "run"}
 
 
 @pytest.mark.parametrize("name", ["captioning", "answering"])
-def test_the_first_ten_losses_are_golden(name: str, scenes) -> None:
-    """A change of these numbers is a change of behaviour: say why where you change the file."""
+def test_first_ten_losses_are_reproduced(name: str, scenes) -> None:
+    """Other numbers mean other behavior: explain them where you change the file."""
     data = caption_data(scenes) if name == "captioning" else vqa_data(scenes)
-    losses = Losses()
-    fit(captioning(data) if name == "captioning" else answering(data), data, steps=10, callbacks=[losses])
+    losses = StepLosses()
+    fit(
+        cross_entropy_task(data) if name == "captioning" else vqa_task(data),
+        data,
+        steps=10,
+        callbacks=[losses],
+    )
     assert losses.values == pytest.approx(json.loads(GOLDEN.read_text())[name], rel=2e-3)
 
 
-def test_an_untrained_captioner_is_as_unsure_as_its_vocabulary_is_large(scenes) -> None:
+def test_untrained_captioner_has_the_loss_of_a_uniform_distribution(scenes) -> None:
     data = caption_data(scenes)
     batch = next(iter(data.val_dataloader()))
-    loss = float(captioning(data).loss(batch).detach())
+    loss = float(cross_entropy_task(data).loss(batch).detach())
     assert loss == pytest.approx(math.log(len(data.vocabulary)), rel=0.1)
 
 
-def test_a_loss_that_is_no_number_ends_the_training_in_one_line(scenes) -> None:
+def test_loss_that_is_not_finite_stops_training(scenes) -> None:
     data = caption_data(scenes)
-    task = captioning(data)
+    task = cross_entropy_task(data)
     task._optimizer = lambda p: torch.optim.SGD(p, lr=1e30)
-    with pytest.raises(InputError, match="the loss is nan at step 5: a lower optimizer.lr"):
+    with pytest.raises(InputError, match="the loss is nan at step 5: try a lower optimizer.lr"):
         fit(task, data, steps=60)  # 5 batches an epoch
 
 
 @pytest.mark.parametrize("every", [1, 3, 5, 20])
-def test_no_checkpoint_holds_weights_that_are_no_numbers(every: int, scenes, tmp_path) -> None:
+def test_checkpoints_hold_only_finite_weights(every: int, scenes, tmp_path) -> None:
     data = caption_data(scenes)  # 5 batches an epoch
-    task = captioning(data)
+    task = cross_entropy_task(data)
     task._optimizer = lambda p: torch.optim.SGD(p, lr=1e30)
     saving = pl.callbacks.ModelCheckpoint(tmp_path, "step", every_n_train_steps=every, save_top_k=-1)
-    with pytest.raises(InputError, match=r"no numbers at step \d|the loss is nan at step \d"):
-        fit(task, data, steps=60, callbacks=[saving], saves=True)
+    with pytest.raises(InputError, match=r"is not finite at step \d|the loss is nan at step \d"):
+        fit(task, data, steps=60, callbacks=[saving], checkpointing=True)
     for path in tmp_path.iterdir():
         state = torch.load(path, weights_only=True)["state_dict"]
         assert all(bool(value.isfinite().all()) for value in state.values()), path
 
 
-def test_a_weight_that_is_no_number_is_named_instead_of_saved(scenes, tmp_path) -> None:
+def test_weight_that_is_not_finite_is_reported_instead_of_saved(scenes, tmp_path) -> None:
     data = caption_data(scenes)
-    task = captioning(data)
+    task = cross_entropy_task(data)
     trainer = fit(task, data, steps=1)
-    trainer.save_checkpoint(tmp_path / "sound.ckpt")
+    trainer.save_checkpoint(tmp_path / "good.ckpt")
     with torch.no_grad():
         task.model.logits.bias[0] = math.inf
-    with pytest.raises(InputError, match=r"logits.bias holds values that are no numbers at step 1: a lower"):
+    with pytest.raises(InputError, match=r"logits.bias is not finite at step 1: try a lower"):
         trainer.save_checkpoint(tmp_path / "broken.ckpt")
-    assert [path.name for path in tmp_path.iterdir()] == ["sound.ckpt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["good.ckpt"]
 
 
-def test_padding_and_unknown_words_are_no_targets(scenes) -> None:
+def test_padding_and_unknown_words_are_not_targets(scenes) -> None:
     data = caption_data(scenes, min_count=40)
-    task, batch = captioning(data), next(iter(data.val_dataloader()))
+    task, batch = cross_entropy_task(data), next(iter(data.val_dataloader()))
     assert (batch.words == UNKNOWN).any()
     logits = task.model(batch.regions, batch.words[..., :-1]).log_softmax(-1)
     total, count = 0.0, 0
@@ -158,9 +104,9 @@ def test_padding_and_unknown_words_are_no_targets(scenes) -> None:
     assert float(task.loss(batch).detach()) == pytest.approx(total / count, rel=1e-4)
 
 
-def test_a_caption_can_be_learnt_by_heart(scenes) -> None:
+def test_captioner_can_overfit_a_batch(scenes) -> None:
     data = caption_data(scenes, batch_size=4)
-    task, batch = captioning(data), next(iter(data.train_dataloader()))
+    task, batch = cross_entropy_task(data), next(iter(data.train_dataloader()))
     regions = batch.regions._replace(features=batch.regions.features * 4 - 2)
     one = batch._replace(words=batch.words[:, :1], regions=regions)
     optimizer = torch.optim.Adam(task.parameters(), lr=1e-2)
@@ -169,13 +115,13 @@ def test_a_caption_can_be_learnt_by_heart(scenes) -> None:
         task.loss(one).backward()
         optimizer.step()
     found = generate([task.model.eval()], [one.regions], BeamSearch(3, 18))
-    said = [data.vocabulary.decode(words) for words in found.words[:, 0].tolist()]
-    assert said == [data.vocabulary.decode(words) for words in one.words[:, 0].tolist()]
+    captions = [data.vocabulary.decode(words) for words in found.words[:, 0].tolist()]
+    assert captions == [data.vocabulary.decode(words) for words in one.words[:, 0].tolist()]
 
 
-def test_answers_can_be_learnt_by_heart(scenes) -> None:
+def test_vqa_model_can_overfit_a_batch(scenes) -> None:
     data = vqa_data(scenes, batch_size=8)
-    task, batch = answering(data), next(iter(data.train_dataloader()))
+    task, batch = vqa_task(data), next(iter(data.train_dataloader()))
     optimizer = task.configure_optimizers()
     for _ in range(400):
         optimizer.zero_grad()
@@ -185,8 +131,8 @@ def test_answers_can_be_learnt_by_heart(scenes) -> None:
     assert batch.targets.gather(1, logits.argmax(1, keepdim=True)).min() == batch.targets.amax(1).min()
 
 
-class Stop(pl.Callback):
-    """Saves a checkpoint after some steps, as if the run had been stopped there."""
+class SaveAtStep(pl.Callback):
+    """Saves a checkpoint after some steps, as if the run had been interrupted there."""
 
     def __init__(self, step: int, path: Path) -> None:
         self.step, self.path = step, path
@@ -202,15 +148,13 @@ def weights(task: CaptioningTask) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("step", [3, 5, 7])
-def test_a_run_resumed_in_the_middle_of_an_epoch_ends_the_same(
-    step: int, num_workers: int, scenes, tmp_path
-) -> None:
-    """5 batches an epoch: step 5 is the end of the first, 3 and 7 lie within."""
-    first = captioning(caption_data(scenes), dropout=0.3)
-    stop = Stop(step, tmp_path / "c.ckpt")
-    fit(first, caption_data(scenes, num_workers=num_workers), epochs=2, callbacks=[stop])
-    second = captioning(caption_data(scenes), dropout=0.3)
-    losses = Losses()
+def test_resumed_training_ends_with_the_same_weights(step: int, num_workers: int, scenes, tmp_path) -> None:
+    """An epoch has 5 batches: step 5 ends the first, steps 3 and 7 are within an epoch."""
+    first = cross_entropy_task(caption_data(scenes), dropout=0.3)
+    save = SaveAtStep(step, tmp_path / "c.ckpt")
+    fit(first, caption_data(scenes, num_workers=num_workers), epochs=2, callbacks=[save])
+    second = cross_entropy_task(caption_data(scenes), dropout=0.3)
+    losses = StepLosses()
     trainer = fit(
         second,
         caption_data(scenes, num_workers=num_workers),
@@ -226,29 +170,29 @@ def test_a_run_resumed_in_the_middle_of_an_epoch_ends_the_same(
 
 def test_checkpoints_hold_plain_values_and_load_safely(scenes, tmp_path) -> None:
     data = caption_data(scenes)
-    fit(captioning(data), data, steps=1, callbacks=[Stop(1, tmp_path / "c.ckpt")])
+    fit(cross_entropy_task(data), data, steps=1, callbacks=[SaveAtStep(1, tmp_path / "c.ckpt")])
     content = torch.load(tmp_path / "c.ckpt", weights_only=True)
     assert content["bua"]["vocabulary"] == data.vocabulary.to_dict()
     assert content["bua"]["features"]["detector"] == "random"
 
 
-def trained(scenes) -> tuple[Predictor, object]:
+def caption_predictor(scenes) -> tuple[CaptionPredictor, CaptionDataModule]:
     data = caption_data(scenes)
-    task = captioning(data)
-
-    def no_detector():
-        raise AssertionError("regions were given")
-
-    return Predictor(task.model, data.record, detector=no_detector, source="run"), data
+    return CaptionPredictor(cross_entropy_task(data).model, data.record, **PREDICTOR_OPTIONS), data
 
 
-def test_captions_of_regions_and_of_a_store_agree(scenes) -> None:
-    model, data = trained(scenes)
+def vqa_predictor(data, **changes) -> VQAPredictor:
+    return VQAPredictor(vqa_task(data).model, {**data.record, **changes}, **PREDICTOR_OPTIONS)
+
+
+def test_captions_of_single_images_and_of_batches_agree(scenes) -> None:
+    predictor, data = caption_predictor(scenes)
     ids = data.val_set.image_ids
-    together = model.caption_store(data.store, ids, decoder=BeamSearch(3, 9))
-    alone = [model.caption(data.store[i], decoder=BeamSearch(3, 9)) for i in ids]
-    assert [[c.text for c in one.candidates] for one in alone] == [[c.text for c in one] for one in together]
-    for caption in alone:
+    regions = predictor.region_input.load(data.store, ids)
+    batch = predictor.caption_batch(regions, decoder=BeamSearch(3, 9))
+    single = [predictor.caption(data.store[i], decoder=BeamSearch(3, 9)) for i in ids]
+    assert [[c.text for c in one.candidates] for one in single] == [[c.text for c in one] for one in batch]
+    for caption in single:
         assert [c.log_prob for c in caption.candidates] == sorted(
             (c.log_prob for c in caption.candidates), reverse=True
         )
@@ -257,87 +201,86 @@ def test_captions_of_regions_and_of_a_store_agree(scenes) -> None:
         assert caption.log_prob < 0
 
 
-def test_answers_of_regions_and_of_a_store_agree(scenes) -> None:
+def test_answers_to_single_questions_and_to_batches_agree(scenes) -> None:
     data = vqa_data(scenes)
-    model = Predictor(answering(data).model, data.record, detector=lambda: None, source="run")
-    asked = read_questions(scenes / "questions_val.json")[:9]
-    together = model.answer_store(data.store, [q.image_id for q in asked], [q.text for q in asked])
-    alone = [model.ask(data.store[q.image_id], q.text, candidates=3) for q in asked]
-    assert [a.text for a in alone] == [a.text for a in together]
-    for answer in alone:
+    predictor = vqa_predictor(data)
+    questions = read_questions(scenes / "questions_val.json")[:9]
+    regions = predictor.region_input.load(data.store, [q.image_id for q in questions])
+    batch = predictor.answer_batch(regions, [q.text for q in questions])
+    single = [predictor.ask(data.store[q.image_id], q.text, candidates=3) for q in questions]
+    assert [a.text for a in single] == [a.text for a in batch]
+    for answer in single:
         assert answer.candidates[0] == (answer.text, answer.score)
         assert [s for _, s in answer.candidates] == sorted((s for _, s in answer.candidates), reverse=True)
         assert answer.weights.sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_the_wrong_kind_of_model_says_so(scenes) -> None:
-    model, data = trained(scenes)
-    with pytest.raises(InputError, match="run: this model captions; another is needed"):
-        model.ask(data.store[data.val_set.image_ids[0]], "what?")
+def test_captioner_refuses_questions(scenes) -> None:
+    predictor, data = caption_predictor(scenes)
+    with pytest.raises(InputError, match="run: this model captions; one that answers questions is needed"):
+        predictor.ask(data.store[data.val_set.image_ids[0]], "what?")
 
 
-def test_answers_are_given_as_they_were_most_often_written(scenes) -> None:
+def test_answers_are_given_in_their_surface_forms(scenes) -> None:
     data = vqa_data(scenes)
-    listed = data.answers.answers
-    written = [answer.upper() for answer in listed]
-    assert len(set(written) - set(listed)) > 5
-    record = {**data.record, "answers": AnswerVocabulary(listed, written).to_dict()}
-    one = Member(
-        Predictor(answering(data).model, record, detector=lambda: None, source="run"), data.store, {}, 1
-    )
-    asked = read_questions(scenes / "questions_val.json")[:5]
-    about = [q.image_id for q in asked], [q.text for q in asked]
-    found = one.trained.answer_store(data.store, *about, candidates=2)
-    assert {text for answer in found for text, _ in answer.candidates} <= set(written)
-    assert [a.text for a in VQAEnsemble([one]).answer(*about)] == [a.text for a in found]
-    assert one.trained.ask(data.store[asked[0].image_id], asked[0].text).text == found[0].text
+    answers = data.answers.answers
+    surface_forms = [answer.upper() for answer in answers]
+    assert len(set(surface_forms) - set(answers)) > 5
+    predictor = vqa_predictor(data, answers=AnswerVocabulary(answers, surface_forms).to_dict())
+    questions = read_questions(scenes / "questions_val.json")[:5]
+    regions = predictor.region_input.load(data.store, [q.image_id for q in questions])
+    texts = [q.text for q in questions]
+    batch = predictor.answer_batch(regions, texts, candidates=2)
+    assert {text for answer in batch for text, _ in answer.candidates} <= set(surface_forms)
+    ensemble = Ensemble([predictor]).answer_batch([regions], texts)
+    assert [a.text for a in ensemble] == [a.text for a in batch]
+    assert predictor.ask(data.store[questions[0].image_id], texts[0]).text == batch[0].text
 
 
-def test_words_that_were_never_seen_can_be_asked(scenes) -> None:
+def test_questions_may_have_unknown_words(scenes) -> None:
     data = vqa_data(scenes)
-    model = Predictor(answering(data).model, data.record, detector=lambda: None, source="run")
+    predictor = vqa_predictor(data)
     regions = data.store[data.store.image_ids[0]]
-    assert model.ask(regions, "Wozu zebra?").text in data.answers.surface_forms
+    assert predictor.ask(regions, "Wozu zebra?").text in data.answers.surface_forms
     with pytest.raises(InputError, match="question is empty"):
-        model.ask(regions, "  ")
+        predictor.ask(regions, "  ")
 
 
-def test_features_of_another_detector_are_refused_with_both(scenes) -> None:
-    model, _ = trained(scenes)
-    other = {**model.record["features"], "weights_sha256": "f" * 64}
-    with pytest.raises(InputError, match=f"g.h5: .*weights_sha256 is {'f' * 64}, not"):
-        model.check_features(other, "g.h5")
+def test_features_of_another_detector_are_refused(scenes) -> None:
+    predictor, _ = caption_predictor(scenes)
+    other = {**predictor.record["features"], "weights_sha256": "f" * 64}
+    own = predictor.record["features"]["weights_sha256"]
+    with pytest.raises(InputError, match=f"g.h5: .*weights_sha256 is {'f' * 64}, not {own}"):
+        predictor.check_features(other, "g.h5")
 
 
-def test_regions_that_cannot_be_looked_at_are_one_line(scenes) -> None:
-    captioner, data = trained(scenes)
-    questions = vqa_data(scenes)
-    asker = Predictor(answering(questions).model, questions.record, detector=lambda: None, source="run")
+def test_invalid_regions_are_reported(scenes) -> None:
+    captioner, data = caption_predictor(scenes)
+    vqa_model = vqa_predictor(vqa_data(scenes))
     good = data.store[data.store.image_ids[0]]
     broken = replace(good, features=np.full_like(good.features, np.nan))
     none = replace(good, features=good.features[:0], boxes=good.boxes[:0])
-    for wrong, line in ((broken, "features are not all finite"), (none, "has no regions; at least one")):
-        for look in (captioner.caption, lambda one: asker.ask(one, "what?")):
-            with pytest.raises(InputError, match=f"image that was given.* {line}"):
-                look(wrong)
+    for invalid, message in ((broken, "features are not all finite"), (none, "has no regions; at least one")):
+        for predict in (captioner.caption, lambda regions: vqa_model.ask(regions, "what?")):
+            with pytest.raises(InputError, match=f"image that was given.* {message}"):
+                predict(invalid)
 
 
-def test_looks_follow_the_words_of_the_references(scenes) -> None:
-    model, data = trained(scenes)
-    file = data.val_set.file
+def test_word_attention_follows_the_words_of_the_references(scenes) -> None:
+    predictor, data = caption_predictor(scenes)
     named = read_groundings(scenes / "groundings_val.json")
-    found = list(word_attention(model, data.store, file, named))
-    assert len(found) == sum(len(words) for image in named.values() for words in image)
-    for attention, boxes, wanted in found:
+    attended = list(word_attention(predictor, data.store, data.val_set.file, named))
+    assert len(attended) == sum(len(words) for image in named.values() for words in image)
+    for attention, boxes, object_boxes in attended:
         assert attention.shape == (len(boxes),)
         assert attention.sum() == pytest.approx(1, abs=1e-5)
-        assert wanted.shape[1] == 4
+        assert object_boxes.shape[1] == 4
 
 
-def test_every_caption_ends_or_is_as_long_as_may_be(scenes) -> None:
-    model, data = trained(scenes)
+def test_captions_end_or_have_the_maximal_length(scenes) -> None:
+    predictor, data = caption_predictor(scenes)
     batch = next(iter(data.val_dataloader()))
-    found = generate([model.model], [batch.regions], BeamSearch(2, 6))
+    found = generate([predictor.model], [batch.regions], BeamSearch(2, 6))
     for words in found.words[:, 0].tolist():
         assert EOS in words or len([w for w in words if w != PADDING]) == 6
         assert UNKNOWN not in words

@@ -1,47 +1,31 @@
-"""Validation of answers is the official accuracy, of one process or of several."""
+"""Validation logs the official accuracy, in one process or in several."""
 
 import json
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-import pytorch_lightning as pl
 import torch
 
 from bua.data.vqa.files.read import read_annotations, read_questions
 from bua.metrics.vqa import vqa_accuracy
-from tests.helpers.data import vqa_data
-from tests.data.test_vqa_files import written
+from tests.helpers.data import vqa_data, write_json
 from tests.helpers.parity import ROOT
-from tests.tasks.test_tasks import answering
+from tests.helpers.tasks import validate_vqa, vqa_task
 
 
-def validated(scenes: Path, *, questions: str | None = None, **more) -> dict[str, float]:
-    data = vqa_data(scenes, batch_size=7, **({"val": questions} if questions else {}))
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        **more,
-    )
-    (metrics,) = trainer.validate(answering(data), data, verbose=False)
-    return metrics
-
-
-def test_validation_gives_the_official_accuracy_of_the_best_answers(scenes) -> None:
+def test_validation_logs_the_official_accuracy(scenes) -> None:
     data = vqa_data(scenes)
-    task, said = answering(data).eval(), {}
+    task, predicted = vqa_task(data).eval(), {}
     with torch.no_grad():
         for batch in data.val_dataloader():
             best = task.model(batch.regions, batch.words)[0].argmax(1).tolist()
-            said |= {i: data.answers.surface_forms[n] for i, n in zip(batch.question_id, best, strict=True)}
-    expected = vqa_accuracy(said, read_annotations(scenes / "annotations_val.json"))
-    metrics = validated(scenes)
+            predicted |= {
+                i: data.answers.surface_forms[n] for i, n in zip(batch.question_id, best, strict=True)
+            }
+    expected = vqa_accuracy(predicted, read_annotations(scenes / "annotations_val.json"))
+    metrics = validate_vqa(scenes)
     assert metrics["val/accuracy"] == pytest.approx(expected["overall"], abs=0.00501)
     assert metrics["val/accuracy"] > 0
     assert len(expected["per_answer_type"]) == 3
@@ -49,40 +33,42 @@ def test_validation_gives_the_official_accuracy_of_the_best_answers(scenes) -> N
         assert metrics[f"val/accuracy/{name}"] == pytest.approx(value, abs=0.00501)
 
 
-def test_types_of_which_no_question_was_asked_are_not_logged(scenes, tmp_path) -> None:
-    asked = json.loads((scenes / "questions_val.json").read_text())
-    kinds = {i: a.answer_type for i, a in read_annotations(scenes / "annotations_val.json").items()}
-    asked["questions"].sort(key=lambda q: kinds[q["question_id"]])
-    metrics = validated(scenes, questions=written(tmp_path, "q.json", asked), limit_val_batches=1)
+def test_answer_types_without_questions_are_not_logged(scenes, tmp_path) -> None:
+    questions = json.loads((scenes / "questions_val.json").read_text())
+    types = {i: a.answer_type for i, a in read_annotations(scenes / "annotations_val.json").items()}
+    questions["questions"].sort(key=lambda q: types[q["question_id"]])
+    metrics = validate_vqa(scenes, questions_file=write_json(tmp_path, questions), limit_val_batches=1)
     assert all(math.isfinite(value) for value in metrics.values())
-    first = {kinds[q["question_id"]] for q in asked["questions"][:7]}
-    assert {f"val/accuracy/{kind}" for kind in first} == {n for n in metrics if n.startswith("val/accuracy/")}
+    first = {types[q["question_id"]] for q in questions["questions"][:7]}
+    assert {f"val/accuracy/{name}" for name in first} == {n for n in metrics if n.startswith("val/accuracy/")}
 
 
 SCRIPT = """
 import json, sys
 from pathlib import Path
 from pytorch_lightning.utilities import rank_zero_only
-from tests.tasks.test_vqa_task import validated
+from tests.helpers.tasks import validate_vqa
 
 scenes, questions, devices, out = sys.argv[1:]
 strategy = "ddp" if int(devices) > 1 else "auto"
-found = validated(Path(scenes), questions=questions, devices=int(devices), strategy=strategy)
+found = validate_vqa(Path(scenes), questions_file=questions, devices=int(devices), strategy=strategy)
 rank_zero_only(Path(out).write_text)(json.dumps(found))
 """
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_questions_and_find_what_one_finds(scenes, tmp_path) -> None:
-    asked = json.loads((scenes / "questions_val.json").read_text())
-    asked["questions"] = asked["questions"][: len(asked["questions"]) // 2 * 2 - 1]  # one has to come twice
-    questions = written(tmp_path, "q.json", asked)
-    assert len(read_questions(questions)) % 2 == 1
+def test_two_processes_log_the_metrics_of_one(scenes, tmp_path) -> None:
+    questions = json.loads((scenes / "questions_val.json").read_text())
+    questions["questions"] = questions["questions"][
+        : len(questions["questions"]) // 2 * 2 - 1
+    ]  # an odd number, so that one fills up a shard
+    path = write_json(tmp_path, questions)
+    assert len(read_questions(path)) % 2 == 1
     (tmp_path / "script.py").write_text(SCRIPT)
     found = []
     for devices in (1, 2):
         out = tmp_path / f"{devices}.json"
-        command = [sys.executable, tmp_path / "script.py", scenes, questions, devices, out]
+        command = [sys.executable, tmp_path / "script.py", scenes, path, devices, out]
         environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": ""}
         subprocess.run([*map(str, command)], check=True, timeout=300, env=environment, capture_output=True)
         found.append(json.loads(out.read_text()))

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sentencepiece import SentencePieceTrainer
 
 from bua.data.captions.constraints import read_constraints
+from bua.data.captions.datamodule import VocabularyOptions
 from bua.data.captions.document_frequencies import caption_frequencies
 from bua.data.captions.files import read_captions
-from bua.data.captions.vocabulary import VocabularyOptions
 from bua.errors import InputError
 from bua.inference.outputs import merge_subword_attention
 from bua.text.subwords import WORD_START, SubwordModel, join_subwords, lowercase_and_strip_accents

@@ -7,7 +7,7 @@ from typing import Any
 
 from bua.cli.application import POSITIVE
 from bua.detectors.photo import Photo, PhotoFile, find_photos, map_photos
-from bua.engine import load
+from bua.engine.loading import load
 from bua.inference.outputs import VQAOutput
 from bua.visualize.panels import answer_panel, write_gallery
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from bua.cli.application import POSITIVE
 from bua.cli.findings import report_findings
+from bua.data.captions.datamodule import VocabularyOptions
 from bua.data.captions.files.check import check_captions, describe_words, find_wordless_captions
-from bua.data.captions.vocabulary import VocabularyOptions
 from bua.engine.instantiate import to_plain
 from bua.errors import InputError
 from bua.store.reader import FeatureStore

@@ -11,7 +11,7 @@ from bua.detectors.extract import ExtractionOptions, ExtractionResult, ProcessGr
 from bua.detectors.given_boxes import read_given_boxes
 from bua.detectors.photo import find_photos
 from bua.detectors.resume import errors_file
-from bua.engine.distributed import rank, run_distributed
+from bua.engine.distributed import run_distributed
 from bua.engine.instantiate import instantiate, to_plain
 
 log = logging.getLogger(__name__)
@@ -57,12 +57,13 @@ def main(options: Options) -> None:
     def run(group: ProcessGroup, device: str) -> ExtractionResult:
         overrides = {"device": device} if "device" in recipe else {}
         detector = instantiate({**recipe, **overrides})
-        return extract(photos, detector, out, extraction, boxes=boxes, group=group)
+        result = extract(photos, detector, out, extraction, boxes=boxes, group=group)
+        if group.is_first:
+            report(result, out)
+        return result
 
     trainer = options.trainer
-    result = run_distributed(run, device=options.device, devices=trainer.devices, num_nodes=trainer.num_nodes)
-    if rank() == 0:
-        report(result, out)
+    run_distributed(run, device=options.device, devices=trainer.devices, num_nodes=trainer.num_nodes)
 
 
 def report(result: ExtractionResult, out: Path) -> None:

@@ -6,7 +6,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from bua.cli.application import NOT_NEGATIVE
-from bua.engine import train
+from bua.engine.training import train
 
 
 @dataclass

@@ -23,8 +23,7 @@ from bua.data.scenes.genome import attributes_entry, genome_files
 from bua.data.scenes.questions import SceneQuestion, generate_questions
 from bua.data.scenes.world import ATTRIBUTES, CANVAS, KINDS, NOVEL_PAIRS, SceneObject
 from bua.errors import InputError
-from bua.io.files import read_json
-from bua.io.files import file_sha256
+from bua.io.files import file_sha256, read_json
 
 #: First image id of each split.
 SPLITS = {"train": 1_000_000, "val": 2_000_000, "test": 3_000_000, "novel": 4_000_000}

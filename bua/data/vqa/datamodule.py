@@ -13,7 +13,7 @@ from pytorch_lightning import LightningDataModule
 from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
-from bua.data.region_input import RegionInput
+from bua.data.image_lookup import RegionInput
 from bua.data.sampler import (
     EpochSampler,
     PairSampler,

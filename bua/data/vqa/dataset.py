@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from bua.data.image_lookup import match_images
-from bua.data.region_input import RegionInput
+from bua.data.image_lookup import RegionInput, match_images
 from bua.data.vqa.files import QuestionFile, describe_questions
 from bua.data.vqa.sparse_rows import SparseEntries, SparseRows
 from bua.errors import InputError

@@ -2,17 +2,53 @@
 
 One pass over a file finds every mistake in it. Readers for training stop at the first; the validator
 (``bua.data.captions.files.check``) lists them all.
+
+COCO captions and nocaps. The images of nocaps also have a ``domain`` and an ``open_images_id``. Files of
+images alone, as for a test split, have no ``annotations``.
+
+::
+
+    {"images": [{"id": 42, "file_name": "000000000042.jpg"}, ...],
+     "annotations": [{"id": 641613, "image_id": 42, "caption": "A cat on a bed."}, ...]}
+
+Karpathy's ``dataset_coco.json``, ``dataset_flickr8k.json`` and ``dataset_flickr30k.json``. The splits are
+train, restval, val and test; what is called Karpathy's train is train with restval. An image is named by
+its ``cocoid``, or by its ``imgid`` in the files of Flickr, which have no ``cocoid`` and no ``filepath``.
+The ``tokens`` are what the tokenizer ``karpathy`` makes of ``raw`` and are not read.
+
+::
+
+    {"images": [{"filepath": "val2014", "filename": "COCO_val2014_000000391895.jpg", "imgid": 0,
+                 "cocoid": 391895, "split": "test",
+                 "sentences": [{"raw": "A man on a bike.", "tokens": [...], "sentid": 770337}, ...]}, ...]}
+
+Plain JSON of one's own: captions by image, a list of captions (also the format of predictions), or a list
+of images with their captions. Where an entry has both ``image_id`` and ``image``, the first is the id and
+the second the name of the image file.
+
+::
+
+    {"42": "A cat on a bed.", "43": ["A dog.", "A dog runs."]}
+    [{"image_id": 42, "caption": "A cat on a bed."}, {"image_id": 42, "caption": "A cat."}]
+    [{"image": "cats/tom.jpg", "captions": ["A cat on a bed.", "A cat."]}]
 """
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from types import NoneType
 from typing import Any
 
-from bua.data.captions.files import formats
-from bua.data.captions.files.caption_file import CaptionFile, Entry, find_mistake, normalize_caption
+from bua.data.captions.files.caption_file import (
+    CaptionFile,
+    CaptionText,
+    Entry,
+    find_mistake,
+    normalize_caption,
+)
 from bua.data.image_lookup import read_ids
 from bua.errors import InputError
-from bua.io.files import Report, read_json, read_members
+from bua.io.files import Report, Types, read_json, read_members, valid_records
+from bua.structures.annotations import ImageId
 
 
 def read_captions(
@@ -101,15 +137,15 @@ def select_images(
 def _entries(content: Any, path: Path | str, report: Report) -> tuple[str, list[Entry]]:
     """Recognize the format by its keys, and return its name and the images."""
     if isinstance(content, list):
-        return "plain list", formats.list_entries(content, report)
+        return "plain list", list_entries(content, report)
     if isinstance(content, dict) and isinstance(content.get("images"), list):
         images = [image for image in content["images"] if isinstance(image, dict)]
         if "annotations" not in content and any("sentences" in image for image in images):
-            return "Karpathy's splits", formats.karpathy_entries(content, report)
+            return "Karpathy's splits", karpathy_entries(content, report)
         nocaps = any("domain" in image or "open_images_id" in image for image in images)
-        return "nocaps" if nocaps else "COCO captions", formats.coco_entries(content, report)
+        return "nocaps" if nocaps else "COCO captions", coco_entries(content, report)
     if isinstance(content, dict) and "images" not in content and not any(map(_is_nested, content.values())):
-        return "plain object", formats.object_entries(read_members(path), report)
+        return "plain object", object_entries(read_members(path), report)
     raise InputError(
         f'{path}: not a caption file; must be COCO\'s {{"images", "annotations"}}, Karpathy\'s {{"images"}} '
         'with "sentences", {"IMAGE_ID": ["caption", ...]} or [{"image_id", "caption"}]'
@@ -133,3 +169,132 @@ def _add(file: CaptionFile, entry: Entry, report: Report) -> None:
         file.splits[entry.image_id] = entry.split
     if entry.domain is not None:
         file.domains[entry.image_id] = entry.domain
+
+
+_IMAGE: Types = {"id": (int, str), "file_name": (str, NoneType), "domain": (str, NoneType)}
+_ANNOTATION: Types = {"id": (int, str), "image_id": (int, str), "caption": str}
+_SENTENCE: Types = {"raw": str, "sentid": (int, NoneType)}
+
+
+def coco_entries(content: dict[str, Any], report: Report) -> list[Entry]:
+    """Return the images of a file of COCO or nocaps with their captions, reporting every mistake."""
+    images = valid_records(content["images"], "images", _IMAGE, report)
+    captions: dict[ImageId, list[CaptionText]] = {image["id"]: [] for image in images}
+    annotations = content.get("annotations", [])
+    if not isinstance(annotations, list):
+        report(f"annotations must be a list, not {annotations!r:.80}")
+        annotations = []
+    seen: set[ImageId] = set()
+    for annotation in valid_records(annotations, "annotations", _ANNOTATION, report):
+        caption_id, image_id = annotation["id"], annotation["image_id"]
+        if caption_id in seen:
+            report(f"caption {caption_id} is duplicated")
+        elif image_id not in captions:
+            report(f"caption {caption_id} refers to image {image_id}, which is not in images")
+        else:
+            captions[image_id].append(CaptionText(f"caption {caption_id}", annotation["caption"]))
+        seen.add(caption_id)
+    return [
+        Entry(
+            image_id=image["id"],
+            file_name=image.get("file_name") or str(image["id"]),
+            captions=captions[image["id"]],
+            domain=image.get("domain"),
+        )
+        for image in images
+    ]
+
+
+def karpathy_entries(content: dict[str, Any], report: Report) -> list[Entry]:
+    """Return the images of one of Karpathy's files with their captions, reporting every mistake."""
+    images = content["images"]
+    key = "cocoid" if any("cocoid" in image for image in images if isinstance(image, dict)) else "imgid"
+    types: Types = {
+        key: int,
+        "filename": str,
+        "filepath": (str, NoneType),
+        "split": str,
+        "sentences": list,
+    }
+    seen: set[int] = set()
+    return [
+        Entry(
+            image_id=image[key],
+            file_name=str(PurePosixPath(image.get("filepath") or "", image["filename"])),
+            captions=_sentences(image["sentences"], f"image {image[key]}", seen, report),
+            split=image["split"],
+        )
+        for image in valid_records(images, "images", types, report)
+    ]
+
+
+def _sentences(sentences: list[Any], image: str, seen: set[int], report: Report) -> list[CaptionText]:
+    """Return the captions of an image; ``seen`` collects the ids of all sentences of the file."""
+    captions = []
+    for number, sentence in enumerate(valid_records(sentences, f"{image}: sentences", _SENTENCE, report)):
+        sentence_id = sentence.get("sentid")
+        if sentence_id in seen:
+            report(f"{image}: sentence {sentence_id} is duplicated")
+        if sentence_id is not None:
+            seen.add(sentence_id)
+        name = f"sentence {number if sentence_id is None else sentence_id}"
+        captions.append(CaptionText(name, sentence["raw"]))
+    return captions
+
+
+def object_entries(members: list[tuple[str, Any]], report: Report) -> list[Entry]:
+    """Return the images of a plain JSON object; ids are numbers if all of them look like numbers."""
+    numbers = all(name.isdecimal() for name, _ in members)
+    entries = []
+    for name, value in members:
+        texts = _texts(value)
+        if texts is None:
+            report(f"image {name}: {value!r:.80} is neither a caption nor a list of captions")
+            continue
+        captions = [CaptionText(f"caption {n}", text) for n, text in enumerate(texts, 1)]
+        entries.append(Entry(int(name) if numbers else name, name, captions))
+    return entries
+
+
+def list_entries(records: list[Any], report: Report) -> list[Entry]:
+    """Return the images of a plain JSON list; entries of one caption each may share an image."""
+    entries: list[Entry] = []
+    shared: dict[ImageId, Entry] = {}
+    for position, record in enumerate(records):
+        if mistake := _mistake_in_record(record):
+            report(f"entry {position}{mistake}")
+            continue
+        image_id = record.get("image_id", record.get("image"))
+        file_name = record.get("image", str(image_id))
+        value = record.get("captions", record.get("caption"))
+        if isinstance(value, list):
+            captions = [CaptionText(f"caption {n}", text) for n, text in enumerate(value, 1)]
+            entries.append(Entry(image_id, file_name, captions))
+        else:
+            if image_id not in shared:
+                shared[image_id] = Entry(image_id, file_name, [])
+                entries.append(shared[image_id])
+            shared[image_id].captions.append(CaptionText(f"entry {position}", value))
+    return entries
+
+
+def _mistake_in_record(record: Any) -> str | None:
+    """Return what is wrong with an entry of a plain list, to follow its position, if anything is."""
+    if not isinstance(record, dict):
+        return " is not an object"
+    image_id = record.get("image_id", record.get("image"))
+    valid_id = isinstance(image_id, int | str) and not isinstance(image_id, bool)
+    if not valid_id or not isinstance(record.get("image", str(image_id)), str):
+        return ': needs an "image_id", or the name of the image file as "image"'
+    if "caption" in record and "captions" in record:
+        return f' (image {image_id}): must have either "caption" or "captions", not both'
+    value = record.get("captions", record.get("caption"))
+    if _texts(value) is None:
+        return f' (image {image_id}): needs a "caption" or a list of "captions", not {value!r:.80}'
+    return None
+
+
+def _texts(value: Any) -> list[str] | None:
+    """Return a text or a list of texts as a list, and ``None`` for anything else."""
+    texts = [value] if isinstance(value, str) else value
+    return texts if isinstance(texts, list) and all(isinstance(text, str) for text in texts) else None
