@@ -10,8 +10,7 @@ import pytest
 from hydra import compose, initialize_config_module
 
 import bua
-from bua.cli.application import config_name
-from bua.cli.main import COMMANDS, FAMILIES
+from bua.cli.main import COMMANDS, FAMILIES, config_name
 from tests.helpers.parity import ROOT
 
 TEXT = (ROOT / "README.md").read_text()

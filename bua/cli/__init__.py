@@ -1,7 +1,6 @@
 """The command line: ``bua COMMAND key=value ...``, every command a Hydra application.
 
-This package alone composes Hydra configurations. ``main`` imports neither Hydra nor torch, so that
-``bua --help`` answers at once.
+This package alone composes Hydra configurations.
 """
 
 from bua.cli.main import main

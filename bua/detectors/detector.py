@@ -46,7 +46,7 @@ class Detector(Protocol):
     grid: tuple[int, int] | None
 
     def configuration(self) -> dict[str, Any]:
-        """Return ``type`` and every argument that decides features, from which it can be built again."""
+        """Return the class name and the arguments that decide features, to build the detector again."""
 
     def __call__(self, images: Sequence[PreparedImage]) -> list[Regions]:
         """Return the regions of each image of a batch of one resized size."""
@@ -119,7 +119,7 @@ class FrozenDetector:
         model: Proposal model; its parameters are frozen.
         selection: Rule that selects proposals; given boxes are all kept, in their order.
         weights_sha256: SHA-256 of the weights of the model.
-        configuration: ``type`` and the arguments that decide features, except those below.
+        configuration: Class name and the arguments that decide features, except those below.
         device: Device to run on. Default: ``cpu``.
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``. Default: ``32-true``.
         channels_last: Whether to use the channels-last memory format, which is faster in mixed precision.
@@ -152,7 +152,7 @@ class FrozenDetector:
         self.resize: Resize = model.resize
 
     def configuration(self) -> dict[str, Any]:
-        """Return ``type`` and every argument that decides features."""
+        """Return the class name and every argument that decides features."""
         selection = self.selection.configuration()
         return {**self._configuration, "selection": selection, "precision": self.precision}
 

@@ -145,8 +145,8 @@ def extract(
 ) -> ExtractionResult:
     """Write the regions of images to a feature store, resuming where an interrupted run stopped.
 
-    Unreadable images are listed in ``errors.jsonl`` beside the store. All processes of a group return the
-    same result or raise the same error.
+    Unreadable images are listed in ``errors_file(out)``. All processes of a group return the same result or
+    raise the same error.
 
     Args:
         photos: Image files, in the order of the store.
@@ -158,7 +158,7 @@ def extract(
 
     Raises:
         InputError: If no image can be read, or more than ``max_errors`` cannot, or ``out`` cannot be
-            written or was made in another way.
+            written or was created in another way.
     """
     return _Extraction(photos, detector, out, options, boxes, group or ProcessGroup()).run()
 
@@ -185,6 +185,7 @@ class _Extraction:
             return result
         writer = StoreWriter(self.out, metadata, self.options.dtype, rank=group.rank)
         try:
+            # The first process cleans up and opens the shards before the others open theirs.
             group.run(lambda: self._open(writer) if group.is_first else None)
             group.run(lambda: None if group.is_first else writer.open())
             num_processed, detector_seconds = group.run(lambda: self._process(writer))

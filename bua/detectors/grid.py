@@ -121,7 +121,7 @@ class GridDetector:
             self.feature_size = int(self.model(torch.zeros(1, 3, 64, 64, device=self.device)).shape[1])
 
     def configuration(self) -> dict[str, Any]:
-        """Return ``type`` and every argument that decides features."""
+        """Return the class name and every argument that decides features."""
         return {
             "class": "GridDetector",
             "name": self.name,

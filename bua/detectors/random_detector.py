@@ -35,7 +35,7 @@ class RandomDetector:
         self.weights_sha256 = hashlib.sha256(f"random {seed}".encode()).hexdigest()
 
     def configuration(self) -> dict[str, Any]:
-        """Return ``type`` and the arguments, from which this detector can be built again."""
+        """Return the class name and the arguments, from which this detector can be built again."""
         return {
             "class": "RandomDetector",
             "name": self.name,

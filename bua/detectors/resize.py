@@ -88,7 +88,7 @@ class Resize:
             )
 
     def configuration(self) -> dict[str, Any]:
-        """Return ``type`` and the arguments, from which this rule can be built again."""
+        """Return the class name and the arguments, from which this rule can be built again."""
         return {"class": "Resize", **vars(self)}
 
     def geometry(self, height: int, width: int) -> ResizeGeometry:

@@ -96,7 +96,9 @@ def require_same_detector(
     same_names = names == (tuple(detector.class_names), tuple(detector.attribute_names))
     stored_dtype = store[store.image_ids[0]].features.dtype
     if store.metadata.identity != identity or stored_dtype != dtype or not same_names:
-        raise InputError(f"{store.path}: created by another detector or with other options; choose another out")
+        raise InputError(
+            f"{store.path}: created by another detector or with other options; choose another out"
+        )
 
 
 def require_same_photos(store: FeatureStore, photos: Sequence[PhotoFile]) -> None:

@@ -29,7 +29,7 @@ class SelectionRule(Protocol):
         """Return the indices of the selected proposals and their boxes in pixels of the original image."""
 
     def configuration(self) -> dict[str, Any]:
-        """Return ``type`` and the arguments, from which this rule can be built again."""
+        """Return the class name and the arguments, from which this rule can be built again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Selection:
         _check(self.min_regions, self.max_regions, self.threshold)
 
     def configuration(self) -> dict[str, Any]:
-        """Return ``type`` and the arguments, from which this rule can be built again."""
+        """Return the class name and the arguments, from which this rule can be built again."""
         return {"class": "Selection", **asdict(self)}
 
     def select(self, proposals: Proposals) -> tuple[Int[Tensor, " K"], Float[Tensor, "K 4"]]:
@@ -124,7 +124,7 @@ class ClassAgnosticSelection:
         _check(self.min_regions, self.max_regions, self.threshold)
 
     def configuration(self) -> dict[str, Any]:
-        """Return ``type`` and the arguments, from which this rule can be built again."""
+        """Return the class name and the arguments, from which this rule can be built again."""
         return {"class": "ClassAgnosticSelection", **asdict(self)}
 
     def select(self, proposals: Proposals) -> tuple[Int[Tensor, " K"], Float[Tensor, "K 4"]]:
@@ -153,7 +153,7 @@ class ArgmaxSelection:
         _check(1, self.regions, 1.0)
 
     def configuration(self) -> dict[str, Any]:
-        """Return ``type`` and the arguments, from which this rule can be built again."""
+        """Return the class name and the arguments, from which this rule can be built again."""
         return {"class": "ArgmaxSelection", **asdict(self)}
 
     def select(self, proposals: Proposals) -> tuple[Int[Tensor, " K"], Float[Tensor, "K 4"]]:

@@ -60,14 +60,14 @@ def test_coco_precision_equals_pycocotools_with_crowds_and_empty_images(shared) 
     evaluator = DetectionEvaluator(model, "coco")
     for n in range(len(test)):
         evaluator.update(*test[n])
-    ids = {name: c["id"] for c in content["categories"] for name in [c["name"]]}
+    ids = {category["name"]: category["id"] for category in content["categories"]}
     found = [
         {**record, "category_id": ids[test.classes[record["category_id"] - 1]]}
         for record in evaluator._coco_detections()
     ]
     with contextlib.redirect_stdout(io.StringIO()):
-        real = COCO(str(coco / "instances.json"))
-        scoring = COCOeval(real, real.loadRes(found), "bbox")
+        original = COCO(str(coco / "instances.json"))
+        scoring = COCOeval(original, original.loadRes(found), "bbox")
         scoring.evaluate()
         scoring.accumulate()
         scoring.summarize()

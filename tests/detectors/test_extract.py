@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bua.detectors.extract import ExtractionOptions, ExtractionResult, extract
+from bua.detectors.extract import ExtractionOptions, ExtractionResult, ProcessGroup, extract
 from bua.detectors.photo import find_photos
 from bua.detectors.random_detector import RandomDetector
 from bua.detectors.resume import errors_file
@@ -158,6 +158,23 @@ def test_worker_processes_change_nothing(num_workers: int, folder, tmp_path) -> 
     run(folder, tmp_path / "f.h5", num_workers=num_workers)
     run(folder, tmp_path / "g.h5", num_workers=0)
     assert store_arrays(tmp_path / "f.h5") == store_arrays(tmp_path / "g.h5")
+
+
+def test_a_step_of_a_process_group_returns_the_first_result_or_raises_the_first_error() -> None:
+    def gather_with(*others):
+        return lambda value: [*others, value]
+
+    group = ProcessGroup(1, 2, gather_with((None, "first")))
+    assert group.run(lambda: "second") == "first"
+    with pytest.raises(InputError, match="second failed"):
+        group.run(lambda: fail("second failed"))
+    group = ProcessGroup(1, 2, gather_with(("first failed", None)))
+    with pytest.raises(InputError, match="first failed"):
+        group.run(lambda: fail("second failed"))
+
+
+def fail(message: str) -> None:
+    raise InputError(message)
 
 
 class OneSize(RandomDetector):

@@ -92,7 +92,7 @@ def test_a_kill_between_the_last_rename_and_the_cleanup_leaves_a_finished_file(p
     run(photos, tmp_path / "f.h5")
     before = store_arrays(tmp_path / "f.h5")
     (tmp_path / "f.h5.shards").mkdir()
-    (tmp_path / "f.h5.shards" / "rank00-000000.h5").write_bytes(b"left behind")
+    (tmp_path / "f.h5.shards" / "rank00-000000.h5").write_bytes(b"leftover")
     (tmp_path / "f.h5.lock").write_text("process 1 on somewhere")
     run(photos, tmp_path / "f.h5")
     assert store_arrays(tmp_path / "f.h5") == before

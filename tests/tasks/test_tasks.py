@@ -112,8 +112,11 @@ def test_captioner_can_overfit_a_batch(scenes) -> None:
     optimizer = torch.optim.Adam(task.parameters(), lr=1e-2)
     for _ in range(400):
         optimizer.zero_grad()
-        task.loss(one).backward()
+        loss = task.loss(one)
+        loss.backward()
         optimizer.step()
+        if loss.item() < 0.02:
+            break
     found = generate([task.model.eval()], [one.regions], BeamSearch(3, 18))
     captions = [data.vocabulary.decode(words) for words in found.words[:, 0].tolist()]
     assert captions == [data.vocabulary.decode(words) for words in one.words[:, 0].tolist()]
@@ -125,10 +128,13 @@ def test_vqa_model_can_overfit_a_batch(scenes) -> None:
     optimizer = task.configure_optimizers()
     for _ in range(400):
         optimizer.zero_grad()
-        task.loss(batch)[0].backward()
+        loss, logits = task.loss(batch)
+        scores = batch.targets.gather(1, logits.argmax(1, keepdim=True)).squeeze(1)
+        if scores.equal(batch.targets.amax(1)):
+            return
+        loss.backward()
         optimizer.step()
-    _, logits = task.loss(batch)
-    assert batch.targets.gather(1, logits.argmax(1, keepdim=True)).min() == batch.targets.amax(1).min()
+    pytest.fail("the best answers of the batch were not learned")
 
 
 class SaveAtStep(pl.Callback):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bua.cli.application import POSITIVE
+from bua.cli.main import POSITIVE
 from bua.detectors.photo import Photo, PhotoFile, find_photos, map_photos
 from bua.engine.loading import load
 from bua.inference.outputs import VQAOutput

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bua.cli.application import POSITIVE
 from bua.cli.findings import report_findings
+from bua.cli.main import POSITIVE
 from bua.data.captions.datamodule import VocabularyOptions
 from bua.data.captions.files.check import check_captions, describe_words, find_wordless_captions
 from bua.engine.instantiate import to_plain

@@ -5,7 +5,7 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bua.cli.application import POSITIVE
+from bua.cli.main import POSITIVE
 from bua.data.captions.constraints import detected_constraints, singular_and_plural
 from bua.data.image_lookup import read_ids
 from bua.errors import InputError

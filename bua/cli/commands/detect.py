@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bua.cli.application import NOT_NEGATIVE, POSITIVE
+from bua.cli.main import NOT_NEGATIVE, POSITIVE
 from bua.detectors.detections import (
     Detection,
     DetectionOptions,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bua.cli.application import NOT_NEGATIVE, POSITIVE
+from bua.cli.main import NOT_NEGATIVE, POSITIVE
 from bua.detectors.extract import ExtractionOptions, ExtractionResult, ProcessGroup, extract
 from bua.detectors.given_boxes import read_given_boxes
 from bua.detectors.photo import find_photos

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from bua.cli.application import NOT_NEGATIVE, POSITIVE, reject_overrides
+from bua.cli.main import NOT_NEGATIVE, POSITIVE, reject_overrides
 from bua.data.captions.constraints import read_constraints
 from bua.data.image_lookup import match_images
 from bua.data.vqa.files import read_questions

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from bua.cli.application import NOT_NEGATIVE, POSITIVE
+from bua.cli.main import NOT_NEGATIVE, POSITIVE
 from bua.data.genome.prepare import GenomeOptions, prepare_genome
 from bua.data.genome.source import find_objects_file
 from bua.io.files import file_sha256, write_text

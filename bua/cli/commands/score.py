@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bua.cli.application import reject_overrides
+from bua.cli.main import reject_overrides
 from bua.engine.instantiate import to_plain
 from bua.errors import InputError
 from bua.evaluation.captions import CaptionScoring, describe_caption_scores, score_captions

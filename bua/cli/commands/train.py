@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from bua.cli.application import NOT_NEGATIVE
+from bua.cli.main import NOT_NEGATIVE
 from bua.engine.training import train
 
 
