@@ -12,9 +12,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bua.store.checksum import checksummed_columns, verify_checksum
 from bua.store.reader import FeatureStore, open_store
-from bua.store.schema import COLUMNS
+from bua.store.schema import COLUMNS, checksummed_columns, verify_checksum
 from bua.structures.annotations import ImageId
 
 #: Bytes of a column that are read at once.

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
-from bua.store.checksum import verify_checksum
-from bua.store.schema import StoreMetadata, check_rows, check_structure, read_metadata
+from bua.store.schema import StoreMetadata, check_rows, check_structure, read_metadata, verify_checksum
 from bua.structures.annotations import ImageId
 from bua.structures.regions import OPTIONAL, Regions
 

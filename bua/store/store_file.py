@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 
 from bua.errors import InputError
 from bua.io.files import sync_folder
-from bua.store.checksum import USER_BLOCK_BYTES, write_checksum
 from bua.store.reader import open_store
-from bua.store.schema import StoreMetadata
+from bua.store.schema import USER_BLOCK_BYTES, StoreMetadata, write_checksum
 from bua.structures.annotations import ImageId
 
 

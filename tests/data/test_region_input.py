@@ -9,7 +9,7 @@ import torch
 from bua.data.image_lookup import RegionInput
 from bua.errors import InputError
 from bua.store import FeatureStore
-from bua.store.checksum import checksummed_columns
+from bua.store.schema import checksummed_columns
 from tests.helpers.stores import regions, write_store
 
 

@@ -126,16 +126,14 @@ def random_proposals(seed: int, n: int, classes: int) -> Proposals:
     rng = np.random.default_rng(seed)
     corner = rng.uniform(0, 40, (n, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(5, 40, (n, 2))], 1).astype(np.float32)
-    geometry = Resize(side=100, longest=100, rule="caffe").geometry(
-        50, 50
-    )  # twice as large as the original image
+    twice_as_large = Resize(side=100, longest=100, rule="caffe").geometry(50, 50)
     return Proposals(
         boxes=torch.from_numpy(boxes),
         features=torch.zeros(n, 2),
         probabilities=torch.from_numpy(rng.standard_normal((n, classes)) * 3).float().softmax(1),
         deltas=torch.from_numpy(rng.normal(0, 0.2, (n, classes, 4))).float(),
         attributes=None,
-        regression=BoxRegression((1.0, 1.0, 1.0, 1.0), None, BoxConvention.MODERN, geometry),
+        regression=BoxRegression((1.0, 1.0, 1.0, 1.0), None, BoxConvention.MODERN, twice_as_large),
     )
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import h5py
 
-from bua.store.checksum import checksummed_columns, write_checksum
+from bua.store.schema import checksummed_columns, write_checksum
 
 
 def rewrite_checksum(path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bua.errors import InputError
 from bua.store import FeatureStore, Regions, StoreMetadata
 from bua.store.check import MAX_LISTED, check_store
-from bua.store.checksum import USER_BLOCK_BYTES, checksummed_columns, write_checksum
+from bua.store.schema import USER_BLOCK_BYTES, checksummed_columns, write_checksum
 from tests.helpers.checksums import rewrite_checksum
 from tests.helpers.stores import regions, write_store
 

@@ -115,6 +115,7 @@ def test_captioner_can_overfit_a_batch(scenes) -> None:
         loss = task.loss(one)
         loss.backward()
         optimizer.step()
+        print(_, loss.item())
         if loss.item() < 0.02:
             break
     found = generate([task.model.eval()], [one.regions], BeamSearch(3, 18))

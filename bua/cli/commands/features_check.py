@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bua.cli.findings import report_findings
 from bua.store.check import check_store
-from bua.store.checksum import checksummed_columns
+from bua.store.schema import checksummed_columns
 
 
 @dataclass

@@ -1,6 +1,37 @@
-"""Caption files in every supported format, and a validator of them."""
+"""Caption files in every supported format, and a validator of them.
 
-from bua.data.captions.files.caption_file import CaptionFile
-from bua.data.captions.files.read import read_caption_file, read_captions, select_images
+The format is recognized by the keys of the file.
+
+COCO captions and nocaps. The images of nocaps also have a ``domain`` and an ``open_images_id``. Files of
+images alone, as for a test split, have no ``annotations``.
+
+::
+
+    {"images": [{"id": 42, "file_name": "000000000042.jpg"}, ...],
+     "annotations": [{"id": 641613, "image_id": 42, "caption": "A cat on a bed."}, ...]}
+
+Karpathy's ``dataset_coco.json``, ``dataset_flickr8k.json`` and ``dataset_flickr30k.json``. The splits are
+train, restval, val and test; what is called Karpathy's train is train with restval. An image is named by
+its ``cocoid``, or by its ``imgid`` in the files of Flickr, which have no ``cocoid`` and no ``filepath``.
+The ``tokens`` are what the tokenizer ``karpathy`` makes of ``raw`` and are not read.
+
+::
+
+    {"images": [{"filepath": "val2014", "filename": "COCO_val2014_000000391895.jpg", "imgid": 0,
+                 "cocoid": 391895, "split": "test",
+                 "sentences": [{"raw": "A man on a bike.", "tokens": [...], "sentid": 770337}, ...]}, ...]}
+
+Plain JSON of one's own: captions by image, a list of captions (also the format of predictions), or a list
+of images with their captions. Where an entry has both ``image_id`` and ``image``, the first is the id and
+the second the name of the image file.
+
+::
+
+    {"42": "A cat on a bed.", "43": ["A dog.", "A dog runs."]}
+    [{"image_id": 42, "caption": "A cat on a bed."}, {"image_id": 42, "caption": "A cat."}]
+    [{"image": "cats/tom.jpg", "captions": ["A cat on a bed.", "A cat."]}]
+"""
+
+from bua.data.captions.files.caption_file import CaptionFile, read_caption_file, read_captions, select_images
 
 __all__ = ["CaptionFile", "read_caption_file", "read_captions", "select_images"]

@@ -1,13 +1,20 @@
-"""The captions of one file, whatever its format, and what a caption must be."""
+"""The captions of one file in any format (see the package), and what a caption must be.
+
+One pass over a file finds every mistake in it. Readers for training stop at the first; the validator
+(``check``) lists them all.
+"""
 
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import NamedTuple
+from pathlib import Path, PurePosixPath
+from types import NoneType
+from typing import Any, NamedTuple
 
+from bua.data.image_lookup import read_ids
 from bua.errors import InputError
+from bua.io.files import Report, Types, read_json, read_members, valid_records
 from bua.structures.annotations import ImageId
 
 #: Unicode categories that no caption may hold, white space aside: control characters and lone surrogates.
@@ -124,3 +131,252 @@ def normalize_caption(text: str) -> str:
     if not text.isprintable():
         text = "".join(character for character in text if unicodedata.category(character) != _FORMAT)
     return " ".join(text.split())
+
+
+def read_captions(
+    path: Path | str, ids: Path | str | None = None, splits: str | Sequence[str] = ()
+) -> CaptionFile:
+    """Read captions of all images of a file, or of some of them.
+
+    Args:
+        path: COCO captions, nocaps, one of Karpathy's files, or plain JSON.
+        ids: List of image ids, one a line, that selects images and their order. Default: all images.
+        splits: Splits of one of Karpathy's files, which need either ``ids`` or ``splits``.
+
+    Raises:
+        InputError: If the file is broken, a caption is empty or holds control characters, or an image or
+            a split does not exist.
+    """
+    return select_images(read_caption_file(path), ids, splits)
+
+
+def read_caption_file(
+    path: Path | str, report: Report | None = None, *, captions: bool = True
+) -> CaptionFile:
+    """Read every image of a file.
+
+    Args:
+        path: Path of the file.
+        report: Called with every mistake, whose image or caption is then left out. By default the first
+            mistake is raised.
+        captions: Whether to read captions; ``False`` reads the images of a COCO file whose annotations
+            are something else.
+
+    Raises:
+        InputError: If the file is not a caption file, or has a mistake and ``report`` is not given.
+    """
+
+    def on_mistake(mistake: str) -> None:
+        if report is None:
+            raise InputError(f"{path}: {mistake}")
+        report(f"{path}: {mistake}")
+
+    content = read_json(path)
+    if not captions and isinstance(content, dict):
+        content.pop("annotations", None)
+    format, entries = _entries(content, path, on_mistake)
+    if not entries:
+        on_mistake("holds no images")
+    file = CaptionFile(Path(path), {}, {}, format=format)
+    for entry in entries:
+        if entry.image_id in file.captions:
+            on_mistake(f"image {entry.image_id} is duplicated")
+        else:
+            _add(file, entry, on_mistake)
+    if len({type(image_id) for image_id in file.captions}) > 1:
+        text = next(image_id for image_id in file.captions if isinstance(image_id, str))
+        on_mistake(f"image ids must be all numbers or all texts; {text!r} is a text, others are numbers")
+    return file
+
+
+def select_images(
+    file: CaptionFile, ids: Path | str | None = None, splits: str | Sequence[str] = ()
+) -> CaptionFile:
+    """Return the images of a file that are in a list of ids and in some splits.
+
+    Args:
+        file: File of captions.
+        ids: List of image ids, one a line. Default: all images.
+        splits: Name or names of splits. Default: all splits, for files without splits or with ``ids``.
+
+    Raises:
+        InputError: If a split or an image does not exist, or a file with splits comes with neither.
+    """
+    names = [splits] if isinstance(splits, str) else list(splits)
+    if file.splits and not names and ids is None:
+        raise InputError(f"{file.path}: choose among its splits {file.split_names()}")
+    selected = file.select_splits(names)
+    if ids is None:
+        return selected
+    wanted = read_ids(ids)
+    for image_id in wanted:
+        if image_id not in selected.captions:
+            where = f" in the splits {', '.join(names)}" if image_id in file.captions else ""
+            raise InputError(f"{ids}: image {image_id} is not in {file.path}{where}")
+    return selected.select(wanted)
+
+
+def _entries(content: Any, path: Path | str, report: Report) -> tuple[str, list[Entry]]:
+    """Recognize the format by its keys, and return its name and the images."""
+    if isinstance(content, list):
+        return "plain list", list_entries(content, report)
+    if isinstance(content, dict) and isinstance(content.get("images"), list):
+        images = [image for image in content["images"] if isinstance(image, dict)]
+        if "annotations" not in content and any("sentences" in image for image in images):
+            return "Karpathy's splits", karpathy_entries(content, report)
+        nocaps = any("domain" in image or "open_images_id" in image for image in images)
+        return "nocaps" if nocaps else "COCO captions", coco_entries(content, report)
+    if isinstance(content, dict) and "images" not in content and not any(map(_is_nested, content.values())):
+        return "plain object", object_entries(read_members(path), report)
+    raise InputError(
+        f'{path}: not a caption file; must be COCO\'s {{"images", "annotations"}}, Karpathy\'s {{"images"}} '
+        'with "sentences", {"IMAGE_ID": ["caption", ...]} or [{"image_id", "caption"}]'
+    )
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict) for v in value))
+
+
+def _add(file: CaptionFile, entry: Entry, report: Report) -> None:
+    """Add an image with its valid captions to a file."""
+    file.file_names[entry.image_id] = entry.file_name
+    captions = file.captions[entry.image_id] = []
+    for caption in entry.captions:
+        if mistake := find_mistake(caption.text):
+            report(f"{caption.name} of image {entry.image_id} {mistake}")
+        else:
+            captions.append(normalize_caption(caption.text))
+    if entry.split is not None:
+        file.splits[entry.image_id] = entry.split
+    if entry.domain is not None:
+        file.domains[entry.image_id] = entry.domain
+
+
+_IMAGE: Types = {"id": (int, str), "file_name": (str, NoneType), "domain": (str, NoneType)}
+_ANNOTATION: Types = {"id": (int, str), "image_id": (int, str), "caption": str}
+_SENTENCE: Types = {"raw": str, "sentid": (int, NoneType)}
+
+
+def coco_entries(content: dict[str, Any], report: Report) -> list[Entry]:
+    """Return the images of a file of COCO or nocaps with their captions, reporting every mistake."""
+    images = valid_records(content["images"], "images", _IMAGE, report)
+    captions: dict[ImageId, list[CaptionText]] = {image["id"]: [] for image in images}
+    annotations = content.get("annotations", [])
+    if not isinstance(annotations, list):
+        report(f"annotations must be a list, not {annotations!r:.80}")
+        annotations = []
+    seen: set[ImageId] = set()
+    for annotation in valid_records(annotations, "annotations", _ANNOTATION, report):
+        caption_id, image_id = annotation["id"], annotation["image_id"]
+        if caption_id in seen:
+            report(f"caption {caption_id} is duplicated")
+        elif image_id not in captions:
+            report(f"caption {caption_id} refers to image {image_id}, which is not in images")
+        else:
+            captions[image_id].append(CaptionText(f"caption {caption_id}", annotation["caption"]))
+        seen.add(caption_id)
+    return [
+        Entry(
+            image_id=image["id"],
+            file_name=image.get("file_name") or str(image["id"]),
+            captions=captions[image["id"]],
+            domain=image.get("domain"),
+        )
+        for image in images
+    ]
+
+
+def karpathy_entries(content: dict[str, Any], report: Report) -> list[Entry]:
+    """Return the images of one of Karpathy's files with their captions, reporting every mistake."""
+    images = content["images"]
+    key = "cocoid" if any("cocoid" in image for image in images if isinstance(image, dict)) else "imgid"
+    types: Types = {
+        key: int,
+        "filename": str,
+        "filepath": (str, NoneType),
+        "split": str,
+        "sentences": list,
+    }
+    seen: set[int] = set()
+    return [
+        Entry(
+            image_id=image[key],
+            file_name=str(PurePosixPath(image.get("filepath") or "", image["filename"])),
+            captions=_sentences(image["sentences"], f"image {image[key]}", seen, report),
+            split=image["split"],
+        )
+        for image in valid_records(images, "images", types, report)
+    ]
+
+
+def _sentences(sentences: list[Any], image: str, seen: set[int], report: Report) -> list[CaptionText]:
+    """Return the captions of an image; ``seen`` collects the ids of all sentences of the file."""
+    captions = []
+    for number, sentence in enumerate(valid_records(sentences, f"{image}: sentences", _SENTENCE, report)):
+        sentence_id = sentence.get("sentid")
+        if sentence_id in seen:
+            report(f"{image}: sentence {sentence_id} is duplicated")
+        if sentence_id is not None:
+            seen.add(sentence_id)
+        name = f"sentence {number if sentence_id is None else sentence_id}"
+        captions.append(CaptionText(name, sentence["raw"]))
+    return captions
+
+
+def object_entries(members: list[tuple[str, Any]], report: Report) -> list[Entry]:
+    """Return the images of a plain JSON object; ids are numbers if all of them look like numbers."""
+    numbers = all(name.isdecimal() for name, _ in members)
+    entries = []
+    for name, value in members:
+        texts = _texts(value)
+        if texts is None:
+            report(f"image {name}: {value!r:.80} is neither a caption nor a list of captions")
+            continue
+        captions = [CaptionText(f"caption {n}", text) for n, text in enumerate(texts, 1)]
+        entries.append(Entry(int(name) if numbers else name, name, captions))
+    return entries
+
+
+def list_entries(records: list[Any], report: Report) -> list[Entry]:
+    """Return the images of a plain JSON list; entries of one caption each may share an image."""
+    entries: list[Entry] = []
+    shared: dict[ImageId, Entry] = {}
+    for position, record in enumerate(records):
+        if mistake := _mistake_in_record(record):
+            report(f"entry {position}{mistake}")
+            continue
+        image_id = record.get("image_id", record.get("image"))
+        file_name = record.get("image", str(image_id))
+        value = record.get("captions", record.get("caption"))
+        if isinstance(value, list):
+            captions = [CaptionText(f"caption {n}", text) for n, text in enumerate(value, 1)]
+            entries.append(Entry(image_id, file_name, captions))
+        else:
+            if image_id not in shared:
+                shared[image_id] = Entry(image_id, file_name, [])
+                entries.append(shared[image_id])
+            shared[image_id].captions.append(CaptionText(f"entry {position}", value))
+    return entries
+
+
+def _mistake_in_record(record: Any) -> str | None:
+    """Return what is wrong with an entry of a plain list, to follow its position, if anything is."""
+    if not isinstance(record, dict):
+        return " is not an object"
+    image_id = record.get("image_id", record.get("image"))
+    valid_id = isinstance(image_id, int | str) and not isinstance(image_id, bool)
+    if not valid_id or not isinstance(record.get("image", str(image_id)), str):
+        return ': needs an "image_id", or the name of the image file as "image"'
+    if "caption" in record and "captions" in record:
+        return f' (image {image_id}): must have either "caption" or "captions", not both'
+    value = record.get("captions", record.get("caption"))
+    if _texts(value) is None:
+        return f' (image {image_id}): needs a "caption" or a list of "captions", not {value!r:.80}'
+    return None
+
+
+def _texts(value: Any) -> list[str] | None:
+    """Return a text or a list of texts as a list, and ``None`` for anything else."""
+    texts = [value] if isinstance(value, str) else value
+    return texts if isinstance(texts, list) and all(isinstance(text, str) for text in texts) else None

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bua.data.captions.dataset import caption_image_names
-from bua.data.captions.files.caption_file import CaptionFile
-from bua.data.captions.files.read import read_caption_file
+from bua.data.captions.files.caption_file import CaptionFile, read_caption_file
 from bua.data.image_lookup import find_images
 from bua.store.reader import FeatureStore
 from bua.text.vocabulary import UNKNOWN, Vocabulary
