@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from bua.data.captions.dataset import pad_captions
 from bua.data.captions.files import CaptionFile
 from bua.errors import InputError
-from bua.inference.outputs import VQAPrediction, merge_subword_attention
-from bua.inference.predictor import Predictor
+from bua.inference.predictor import Predictor, VQAPrediction, merge_subword_attention
 from bua.io.files import read_json
 from bua.metrics.grounding import AttendedWord
 from bua.store.reader import FeatureStore

@@ -8,8 +8,7 @@ from typing import Any
 
 from bua.decode import Automaton, BeamSearch, Decoder, Hypotheses
 from bua.inference.generate import generate, resolve_rule_words
-from bua.inference.outputs import CaptionCandidate, CaptionOutput, merge_subword_attention
-from bua.inference.predictor import Image, Predictor
+from bua.inference.predictor import CaptionCandidate, CaptionOutput, Image, Predictor, merge_subword_attention
 from bua.structures.region_batch import RegionBatch
 from bua.structures.regions import Regions
 

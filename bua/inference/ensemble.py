@@ -17,8 +17,7 @@ from bua.data.image_lookup import RegionInput
 from bua.decode import Automaton, Decoder
 from bua.errors import InputError, check_number
 from bua.inference.captioning import CaptionPredictor, caption_together
-from bua.inference.outputs import CaptionCandidate, CaptionOutput, VQAPrediction
-from bua.inference.predictor import Image, Predictor
+from bua.inference.predictor import CaptionCandidate, CaptionOutput, Image, Predictor, VQAPrediction
 from bua.inference.vqa import VQAPredictor
 from bua.store.reader import FeatureStore
 from bua.structures.annotations import ImageId

@@ -13,8 +13,7 @@ from bua.data.captions.constraints import build_automata, count_satisfied
 from bua.decode import Decoder
 from bua.decode.automaton import Constraint
 from bua.inference.ensemble import Ensemble, StoredImages
-from bua.inference.outputs import CaptionCandidate, VQAPrediction
-from bua.inference.predictor import Predictor
+from bua.inference.predictor import CaptionCandidate, Predictor, VQAPrediction
 from bua.structures.annotations import ImageId, Question
 from bua.text.vocabulary import UNKNOWN
 

@@ -1,22 +1,23 @@
-"""Trained models in use: what captioners and VQA models have in common.
+"""Trained models in use: what captioners and VQA models have in common, and what they return.
 
-Shapes: K regions.
+Shapes: K regions, T words.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 import PIL.Image
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from bua.data.image_lookup import RegionInput
 from bua.detectors.detector import Detector, autocast_context, detect_regions
 from bua.detectors.photo import Photo, read_photo
 from bua.errors import InputError
-from bua.inference.outputs import CaptionOutput, VQAOutput
 from bua.store.reader import FeatureStore, PaddedRegions
 from bua.structures.region_batch import RegionBatch
 from bua.structures.regions import Regions
@@ -26,6 +27,107 @@ from bua.text.vocabulary import Vocabulary
 Image = Path | str | Photo | PIL.Image.Image
 #: What must be equal for two detectors to give the same features.
 IDENTITY = ("detector", "weights_sha256", "configuration")
+
+
+@dataclass(frozen=True)
+class CaptionCandidate:
+    """One caption that a search found.
+
+    Attributes:
+        text: The caption.
+        words: Words of the caption.
+        log_prob: Sum of the log-probabilities of its words and its end token.
+        weights: Attention of each word over the regions, shape (T, K); the mean over the subwords where a
+            word was generated in several.
+    """
+
+    text: str
+    words: list[str]
+    log_prob: float
+    weights: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class CaptionOutput:
+    """The captions of one image.
+
+    Attributes:
+        candidates: All captions that the search found, best first.
+        regions: Regions of the image.
+    """
+
+    candidates: list[CaptionCandidate]
+    regions: Regions
+
+    @property
+    def text(self) -> str:
+        """The best caption."""
+        return self.candidates[0].text
+
+    @property
+    def words(self) -> list[str]:
+        """Words of the best caption."""
+        return self.candidates[0].words
+
+    @property
+    def log_prob(self) -> float:
+        """Sum of the log-probabilities of the words of the best caption and its end token."""
+        return self.candidates[0].log_prob
+
+    @property
+    def weights(self) -> NDArray[np.float32]:
+        """Attention of each word of the best caption over the regions, shape (T, K)."""
+        return self.candidates[0].weights
+
+
+@dataclass(frozen=True)
+class VQAPrediction:
+    """The answer to one question.
+
+    Attributes:
+        candidates: The best answers with their scores, 0 to 1, best first.
+        weights: Attention over the regions, shape (K,).
+    """
+
+    candidates: list[tuple[str, float]]
+    weights: NDArray[np.float32]
+
+    @property
+    def text(self) -> str:
+        """The best answer."""
+        return self.candidates[0][0]
+
+    @property
+    def score(self) -> float:
+        """Score of the best answer, 0 to 1."""
+        return self.candidates[0][1]
+
+
+@dataclass(frozen=True)
+class VQAOutput(VQAPrediction):
+    """The answer to one question about one image.
+
+    Attributes:
+        regions: Regions of the image.
+    """
+
+    regions: Regions
+
+
+def merge_subword_attention(weights: NDArray[np.float32], lengths: Sequence[int]) -> NDArray[np.float32]:
+    """Return the attention of each word as the mean over its subwords, shape (len(lengths), K).
+
+    Args:
+        weights: Attention of the subwords, shape (T, K); rows after the last word are ignored.
+        lengths: Number of subwords of each word.
+    """
+    if not lengths:
+        return weights[:0]
+    counts = np.array(lengths)
+    ends = counts.cumsum()
+    sums = np.add.reduceat(weights[: ends[-1]], ends - counts)
+    means: NDArray[np.float32] = (sums / counts[:, None]).astype(np.float32)
+    return means
 
 
 class Predictor:

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from bua.data.vqa.dataset import pad_questions
 from bua.errors import InputError
-from bua.inference.outputs import VQAOutput, VQAPrediction
-from bua.inference.predictor import Image, Predictor
+from bua.inference.predictor import Image, Predictor, VQAOutput, VQAPrediction
 from bua.structures.region_batch import RegionBatch
 from bua.structures.regions import Regions
 from bua.text.answers import AnswerVocabulary

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bua.inference.outputs import CaptionOutput, VQAOutput
-from bua.inference.predictor import Predictor
+from bua.inference.predictor import CaptionOutput, Predictor, VQAOutput
 from bua.io.files import write_text
 from bua.visualize.page import AttendedText, Panel, Row, region_names, render_page, render_panel
 

@@ -6,7 +6,7 @@ import pytest
 from bua.data.vqa.files.read import read_questions
 from bua.errors import InputError
 from bua.inference.attention_maps import question_attention, read_question_groundings
-from bua.inference.outputs import VQAPrediction
+from bua.inference.predictor import VQAPrediction
 from bua.metrics.grounding import grounding
 from bua.store import FeatureStore
 

@@ -14,7 +14,7 @@ from bua.data.captions.datamodule import VocabularyOptions
 from bua.data.captions.document_frequencies import caption_frequencies
 from bua.data.captions.files import read_captions
 from bua.errors import InputError
-from bua.inference.outputs import merge_subword_attention
+from bua.inference.predictor import merge_subword_attention
 from bua.text.subwords import WORD_START, SubwordModel, join_subwords, lowercase_and_strip_accents
 from bua.text.vocabulary import EOS, UNKNOWN, Vocabulary
 

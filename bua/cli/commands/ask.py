@@ -8,7 +8,7 @@ from typing import Any
 from bua.cli.main import POSITIVE
 from bua.detectors.photo import Photo, PhotoFile, find_photos, map_photos
 from bua.engine.loading import load
-from bua.inference.outputs import VQAOutput
+from bua.inference.predictor import VQAOutput
 from bua.visualize.panels import answer_panel, write_gallery
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from bua.detectors.photo import Photo, PhotoFile, find_photos, map_photos
 from bua.engine.instantiate import instantiate
 from bua.engine.loading import load
-from bua.inference.outputs import CaptionOutput
+from bua.inference.predictor import CaptionOutput
 from bua.visualize.panels import caption_panel, write_gallery
 
 
