@@ -27,7 +27,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small synthetic data set with regions at random in regions.h5."""
     out = tmp_path_factory.mktemp("scenes")
     counts = {"train": 24, "val": 8, "test": 8, "novel": 6}
-    write_scenes(out, seed=5, counts=counts, questions=6, workers=1, report=lambda line: None)
+    write_scenes(out, seed=5, counts=counts, questions=6, num_workers=1, report=lambda line: None)
     detector = RandomDetector(feature_size=12, min_regions=3, max_regions=7, seed=0)
     options = ExtractionOptions(batch_size=8, shard_size=20, num_workers=0, dtype="float16", max_errors=0)
     extract(find_photos(out / "images"), detector, out / "regions.h5", options)

@@ -110,7 +110,7 @@ class Quickstart:
             seed=self.options["seed"],
             counts=counts,
             questions=self.options["questions_per_image"],
-            workers=self.num_workers,
+            num_workers=self.num_workers,
             report=lambda line: log.info(f"  {line}"),
         )
         return counts

@@ -33,7 +33,7 @@ def main(options: Options) -> None:
         seed=options.seed,
         counts={split: getattr(options, split) for split in SPLITS},
         questions=options.questions_per_image,
-        workers=options.num_workers,
+        num_workers=options.num_workers,
         report=log.info,
     )
     next_step = f"bua extract images={out}/images out={out}/regions.h5"

@@ -71,7 +71,7 @@ def write_scenes(
     seed: int,
     counts: dict[str, int],
     questions: int,
-    workers: int,
+    num_workers: int,
     report: Callable[[str], None],
 ) -> None:
     """Write the data set; the same arguments give the same bytes.
@@ -81,7 +81,7 @@ def write_scenes(
         seed: Seed of all randomness.
         counts: Number of images of each split; empty splits are not written.
         questions: Number of questions per image.
-        workers: Number of processes.
+        num_workers: Number of processes that draw.
         report: Called with one line for every split.
 
     Raises:
@@ -103,7 +103,7 @@ def write_scenes(
         make = partial(
             make_scene, seed=seed, novel=split == "novel", questions=questions, folder=out / "images"
         )
-        scenes = _map(make, ids, workers)
+        scenes = _map(make, ids, num_workers)
         contents = _files(split, scenes)
         for name, content in contents.items():
             _write_json(out / f"{name}_{split}.json", content)
@@ -122,10 +122,10 @@ def write_scenes(
     )
 
 
-def _map(make: Callable[[int], Scene], ids: Iterable[int], workers: int) -> list[Scene]:
-    if workers <= 1:
+def _map(make: Callable[[int], Scene], ids: Iterable[int], num_workers: int) -> list[Scene]:
+    if num_workers <= 1:
         return [make(image_id) for image_id in ids]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
         return list(pool.map(make, ids, chunksize=32))
 
 
