@@ -97,7 +97,11 @@ def real(results: Results) -> str:
         ["", "BLEU-4", f"{results['test_captions']['BLEU-4']:.3f}"],
         ["", "METEOR", f"{results['test_captions']['METEOR']:.3f}"],
         ["answers to the 200 other questions", "VQA accuracy", f"{results['vqa']['overall']:.2f}"],
-        ["the most frequent answer for all questions", "VQA accuracy", f"{results['vqa_prior']['overall']:.2f}"],
+        [
+            "the most frequent answer for all questions",
+            "VQA accuracy",
+            f"{results['vqa_prior']['overall']:.2f}",
+        ],
     ]
     return markdown(["predictions", "metric", "score"], rows)
 

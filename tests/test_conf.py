@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_module
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
@@ -14,6 +13,7 @@ from bua.cli.main import COMMANDS
 from bua.engine.instantiate import ALLOWED, instantiate
 from bua.errors import InputError
 from bua.tasks.self_critical import SelfCriticalTask
+from tests.helpers.configurations import composed
 from tests.helpers.parity import ROOT
 
 CONF = ROOT / "conf"
@@ -22,11 +22,6 @@ PRIMARY = sorted(f.stem for f in CONF.glob("*.yaml") if f.stem != "command")
 APART = ("experiment", "leave_out")
 EXPERIMENTS = sorted(f.stem for f in (CONF / "experiment").glob("*.yaml"))
 OPTIONS = sorted((f.parent.name, f.stem) for f in CONF.glob("*/*.yaml") if f.parent.name not in APART)
-
-
-def composed(name: str, *overrides: str) -> DictConfig:
-    with initialize_config_module("bua.conf", version_base="1.3"):
-        return compose(name, list(overrides), return_hydra_config=False)
 
 
 def nodes(config: Any) -> list[DictConfig]:

@@ -1,15 +1,15 @@
-"""The recipes have the numbers of what they repeat: a change of one is a mistake, or another recipe."""
+"""Recipes have the published numbers: a change of one is a mistake, or a new recipe."""
 
 import pytest
 import torch
 
 from bua.engine.instantiate import instantiate
+from tests.helpers.configurations import composed
 from tests.helpers.parity import ROOT
-from tests.test_conf import composed
 
 EPOCH = 113287 / 10  # batches of 10 images of Karpathy's train
-#: Whose answers and words are known, for every VQA model.
-COUNTED = {
+#: The answers and words that all VQA recipes know.
+KNOWN = {
     "data.answers.min_count": 9,
     "data.answers.count_from": "train_val",
     "data.answers.keep_empty": True,
@@ -17,7 +17,7 @@ COUNTED = {
         f"folder/v2_OpenEnded_mscoco_{split}_questions.json" for split in ("val2014", "test2015")
     ],
 }
-#: By experiment, the numbers that were published, as keys of its configuration.
+#: Published numbers of each experiment, by keys of its configuration.
 NUMBERS: dict[str, dict[str, object]] = {
     "updown_caffe_xe": {
         "seed": 1701,
@@ -52,7 +52,7 @@ NUMBERS: dict[str, dict[str, object]] = {
         "data.batch_size": 96,
         "objective.baseline": "mean",
         "objective.sampler.finished": "compete",
-        "objective.sampler.num_samples": 5,
+        "objective.sampler.beam_size": 5,
         "objective.reward.include_eos": False,
         "objective.reward.cider_d": 1.0,
         "objective.reduction.scale": 20.0,
@@ -84,13 +84,21 @@ NUMBERS: dict[str, dict[str, object]] = {
         "trainer.max_epochs": 20,
         "trainer.gradient_clip_val": 0.1,
     },
-    "updown_nsc": {"optimizer.lr": 5e-5, "objective.baseline": "others", "objective.sampler.num_samples": 5},
+    "updown_nsc": {
+        "optimizer.lr": 5e-5,
+        "objective.baseline": "leave_one_out",
+        "objective.sampler.num_samples": 5,
+    },
     "updown_long_xe": {
         "data.batch_size": 100,
         "scheduler.step_size": pytest.approx(5 * EPOCH / 10, abs=5),
         "trainer.max_epochs": 40,
     },
-    "updown_long_nsc": {"data.batch_size": 100, "objective.baseline": "others", "trainer.max_epochs": 110},
+    "updown_long_nsc": {
+        "data.batch_size": 100,
+        "objective.baseline": "leave_one_out",
+        "trainer.max_epochs": 110,
+    },
     "transformer_xe": {
         "scheduler.warmup": 20000,
         "trainer.max_epochs": 15,
@@ -101,7 +109,11 @@ NUMBERS: dict[str, dict[str, object]] = {
         "model.dropout": 0.1,
         "optimizer.betas": [0.9, 0.98],
     },
-    "transformer_nsc": {"optimizer.lr": 5e-6, "trainer.max_epochs": 25, "objective.baseline": "others"},
+    "transformer_nsc": {
+        "optimizer.lr": 5e-6,
+        "trainer.max_epochs": 25,
+        "objective.baseline": "leave_one_out",
+    },
     "resnet_baseline_xe": {"optimizer.lr": 0.01, "trainer.max_steps": 60000, "data.batch_size": 100},
     "updown_nocaps_xe": {
         "optimizer.lr": 0.015,
@@ -124,7 +136,7 @@ NUMBERS: dict[str, dict[str, object]] = {
         "model.fixed_words": True,
     },
     "vqa_updown_hu": {
-        **COUNTED,
+        **KNOWN,
         "optimizer._target_": "torch.optim.Adamax",
         "optimizer.lr": 2e-3,
         "scheduler": None,
@@ -147,7 +159,7 @@ NUMBERS: dict[str, dict[str, object]] = {
         "seed": 1111,
     },
     "vqa_updown_openvqa": {
-        **COUNTED,
+        **KNOWN,
         "optimizer._target_": "torch.optim.Adamax",
         "optimizer.lr": 2e-3,
         "optimizer.eps": 1e-9,
@@ -165,7 +177,7 @@ NUMBERS: dict[str, dict[str, object]] = {
         "objective.loss.per": "batch",
     },
     "vqa_updown_teney": {
-        **COUNTED,
+        **KNOWN,
         "optimizer._target_": "torch.optim.Adadelta",
         "optimizer.lr": 1.0,
         "scheduler": None,
@@ -181,7 +193,7 @@ NUMBERS: dict[str, dict[str, object]] = {
         "objective.loss.per": "question",
     },
     "vqa_ban": {
-        **COUNTED,
+        **KNOWN,
         "optimizer._target_": "torch.optim.Adamax",
         "optimizer.lr": 1e-3,
         "scheduler.first": [0.5, 1.0, 1.5, 2.0],
@@ -204,7 +216,7 @@ NUMBERS: dict[str, dict[str, object]] = {
         "seed": 1204,
     },
     "vqa_mcan": {
-        **COUNTED,
+        **KNOWN,
         "optimizer._target_": "torch.optim.Adam",
         "optimizer.lr": 1e-4,
         "optimizer.betas": [0.9, 0.98],
@@ -225,32 +237,32 @@ NUMBERS: dict[str, dict[str, object]] = {
         "model.dropout": 0.1,
     },
 }
-#: What a user gives, where a number hangs on it.
-GIVEN = {name: ["vqa=folder"] for name in NUMBERS if name.startswith("vqa")}
-#: Of no publication: of the size of a laptop, or of one's own data.
+#: Overrides on which some of these numbers depend.
+OVERRIDES = {name: ["questions=folder"] for name in NUMBERS if name.startswith("vqa")}
+#: Experiments without published numbers: small ones, and those for one's own data.
 OWN = {"caption_scenes", "caption_scenes_mean", "caption_small", "detector_genome", "detector_instances"}
 OWN |= {"detector_scenes", "vqa_scenes", "vqa_scenes_blind", "vqa_scenes_mean", "vqa_small"}
 
 
-def test_every_published_recipe_has_its_numbers() -> None:
+def test_all_published_recipes_have_numbers() -> None:
     experiments = {path.stem for path in (ROOT / "conf/experiment").glob("*.yaml")}
     assert NUMBERS.keys() | OWN == experiments
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_recipe_has_the_published_numbers(name: str) -> None:
-    config = composed("train", f"experiment={name}", *GIVEN.get(name, []))
-    found = {}
+    config = composed("train", f"experiment={name}", *OVERRIDES.get(name, []))
+    numbers = {}
     for key in NUMBERS[name]:
         node = config
         for part in key.split("."):
-            node = node.get(part)  # None where there is none, as of a schedule
-        found[key] = node
-    assert found == NUMBERS[name]
+            node = node.get(part)  # None for a recipe without a schedule
+        numbers[key] = node
+    assert numbers == NUMBERS[name]
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_a_recipe_of_so_many_steps_is_validated_at_the_last(name: str) -> None:
+def test_a_recipe_with_a_number_of_steps_is_validated_after_the_last_one(name: str) -> None:
     trainer = composed("train", f"experiment={name}").trainer
     if trainer.max_steps > 0:
         assert trainer.check_val_every_n_epoch is None

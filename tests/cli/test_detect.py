@@ -1,4 +1,4 @@
-"""``bua detect``: JSON and pictures, from a detector and from a store."""
+"""``bua detect``: JSON and pictures, from a detector and from a feature store."""
 
 import json
 
@@ -10,7 +10,7 @@ from tests.helpers.detector_releases import hugging_face, random_model
 
 
 @pytest.mark.slow
-def test_detect_writes_what_the_pictures_of_scenes_show(scenes, tmp_path, bua) -> None:
+def test_the_objects_of_scenes_are_detected(scenes, tmp_path, bua) -> None:
     names = [line["file_name"] for line in json.loads((scenes / "instances_test.json").read_text())["images"]]
     (tmp_path / "list.txt").write_text("\n".join([*names[:3], "none.jpg"]))
     done = bua("detect", f"images={tmp_path}/list.txt", f"root={scenes}/images", f"out={tmp_path}/out")
@@ -32,14 +32,14 @@ def test_detect_writes_what_the_pictures_of_scenes_show(scenes, tmp_path, bua) -
 
 
 @pytest.mark.slow
-def test_detect_shows_the_regions_of_a_store(scenes, tmp_path, bua) -> None:
+def test_the_regions_of_a_feature_store_are_shown(scenes, tmp_path, bua) -> None:
     done = bua(
         "detect",
         f"images={scenes}/images",
         f"features={scenes}/regions.h5",
         f"out={tmp_path}/out",
         "pictures=false",
-        "threshold=0.0",
+        "score_threshold=0.0",
     )
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out/detections.json").read_text())
@@ -47,10 +47,12 @@ def test_detect_shows_the_regions_of_a_store(scenes, tmp_path, bua) -> None:
     assert {one["class"] for record in found for one in record["objects"]} == {"thing", "stuff"}
 
 
-def test_a_detector_without_names_is_refused(tmp_path, capfd) -> None:
+def test_a_detector_without_class_names_is_rejected(tmp_path, capfd) -> None:
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
     words = ["detect", f"images={tmp_path}/a.png", f"out={tmp_path}/out"]
-    assert "bua detect: detector=random does not detect objects" in run_error(capfd, *words, "detector=random")
+    assert "bua detect: detector=random does not detect objects" in run_error(
+        capfd, *words, "detector=random"
+    )
     path = hugging_face(random_model().state_dict(), tmp_path / "w.pth")
     assert "has no class names; pass classes=FILE" in run_error(
         capfd, *words, "detector=vg_c4", f"weights={path}"
@@ -58,6 +60,6 @@ def test_a_detector_without_names_is_refused(tmp_path, capfd) -> None:
 
 
 @pytest.mark.parametrize("evaluation", ["voc", "3"])
-def test_an_unknown_evaluation_is_refused(evaluation, tmp_path, capfd) -> None:
+def test_an_unknown_evaluation_is_rejected(evaluation, tmp_path, capfd) -> None:
     words = ["evaluate", f"instances={tmp_path}/i.json", f"images={tmp_path}", f"evaluation={evaluation}"]
-    assert f"evaluation={evaluation}: coco or genome is needed" in run_error(capfd, *words)
+    assert f"evaluation={evaluation}: must be coco or genome" in run_error(capfd, *words)

@@ -16,8 +16,8 @@ TINY = ["model.resize.side=64", "model.resize.longest=107", "trainer.limit_val_b
 
 
 @pytest.mark.slow
-def test_the_papers_detector_from_visual_genome_files_to_regions(scenes, tmp_path, capfd) -> None:
-    """Scenes in Visual Genome format, a few steps, precision of objects and attributes, regions."""
+def test_the_detector_of_the_paper_from_visual_genome_to_regions(scenes, tmp_path, capfd) -> None:
+    """Train a few steps on scenes in the format of Visual Genome, evaluate, export, and extract regions."""
     code = main(
         ["prepare-vg", f"source={scenes}/genome", f"out={tmp_path}/genome", "val=8", "test=8", "count=all"]
     )
@@ -42,9 +42,9 @@ def test_the_papers_detector_from_visual_genome_files_to_regions(scenes, tmp_pat
     assert {"val/AP50", "val/AP50_weighted", "val/attribute_AP50", "val/attribute_AP50_weighted"} <= set(
         metrics
     )
-    shipped = tmp_path / "own.safetensors"
+    exported = tmp_path / "own.safetensors"
     instances = f"instances={tmp_path}/genome/instances_val.json"
-    code = main(["export-detector", f"run={tmp_path}/run", f"out={shipped}", instances, f"images={scenes}"])
+    code = main(["export-detector", f"run={tmp_path}/run", f"out={exported}", instances, f"images={scenes}"])
     assert code == 0, capfd.readouterr().err
     small = ["detector.side=64", "detector.longest=107"]
     code = main(
@@ -53,7 +53,7 @@ def test_the_papers_detector_from_visual_genome_files_to_regions(scenes, tmp_pat
             f"images={scenes}/images",
             f"out={tmp_path}/f.h5",
             "detector=vg_c4",
-            f"weights={shipped}",
+            f"weights={exported}",
             *small,
             "detector.proposals=20",
             "select=fixed",
@@ -73,7 +73,7 @@ def test_the_papers_detector_from_visual_genome_files_to_regions(scenes, tmp_pat
             instances,
             f"images={scenes}",
             "detector=vg_c4",
-            f"weights={shipped}",
+            f"weights={exported}",
             *small,
             "detector.proposals=20",
             "evaluation=genome",
@@ -86,9 +86,7 @@ def test_the_papers_detector_from_visual_genome_files_to_regions(scenes, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_torchvision_detector_learns_from_coco_instances_of_real_photographs(
-    shared, tmp_path, capfd
-) -> None:
+def test_a_torchvision_detector_trains_on_coco_instances(shared, tmp_path, capfd) -> None:
     coco = shared / "data/coco_mini"
     code = main(
         [
@@ -113,13 +111,11 @@ def test_a_torchvision_detector_learns_from_coco_instances_of_real_photographs(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["MILVLG", "airsplay", "Caffe"])
-def test_a_released_file_makes_regions_of_real_photographs_in_one_command(
-    name, shared, tmp_path, capfd
-) -> None:
+def test_a_released_detector_extracts_regions_of_real_images(name, shared, tmp_path, capfd) -> None:
     write, file_name = WRITERS[name]
     weights = write(random_model(classes=5, attributes=3).state_dict(), tmp_path / file_name)
-    for what, count in (("classes", 5), ("attributes", 3)):
-        (tmp_path / f"{what}.txt").write_text("\n".join(f"{what}{n},synonym" for n in range(count)))
+    for name, count in (("classes", 5), ("attributes", 3)):
+        (tmp_path / f"{name}.txt").write_text("\n".join(f"{name}{n},synonym" for n in range(count)))
     photos = sorted((shared / "data/coco_mini/images").iterdir())[:3]
     (tmp_path / "list.txt").write_text("\n".join(map(str, photos)))
     code = main(
@@ -144,7 +140,7 @@ def test_a_released_file_makes_regions_of_real_photographs_in_one_command(
 
 
 @pytest.mark.slow
-def test_grid_and_fpn_features_lie_in_the_same_kind_of_store(scenes, tmp_path, capfd) -> None:
+def test_grid_and_fpn_features_are_written_to_feature_stores(scenes, tmp_path, capfd) -> None:
     from torchvision.models import resnet18
 
     torch.save(resnet18(weights=None).state_dict(), tmp_path / "resnet18.pth")
@@ -197,6 +193,8 @@ def test_grid_and_fpn_features_lie_in_the_same_kind_of_store(scenes, tmp_path, c
         (["precision=16-mixed", "device=cpu"], "precision 16-mixed needs a GPU"),
     ],
 )
-def test_mistakes_with_detectors_are_one_line(arguments, message, tmp_path, capfd) -> None:
+def test_mistakes_with_detectors_are_reported_in_one_line(arguments, message, tmp_path, capfd) -> None:
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
-    assert message in run_error(capfd, "extract", f"images={tmp_path}/a.png", f"out={tmp_path}/f.h5", *arguments)
+    assert message in run_error(
+        capfd, "extract", f"images={tmp_path}/a.png", f"out={tmp_path}/f.h5", *arguments
+    )

@@ -1,13 +1,13 @@
-"""``bua features import, export, merge`` and ``check``, for every format, and what they say."""
+"""``bua features import``, ``export``, ``merge`` and ``check``, for every format."""
 
 import json
 
 import h5py
 import pytest
 
-from bua.cli import main
 from bua.store import FeatureStore
 from bua.store.formats import FORMATS
+from tests.helpers.commands import run_error, run_ok
 from tests.helpers.foreign_formats import (
     ATTRIBUTES,
     CLASSES,
@@ -21,10 +21,6 @@ from tests.helpers.foreign_formats import (
 GRID = "grid_feats_pth"
 
 
-def run(*arguments: object) -> int:
-    return main([str(argument) for argument in arguments])
-
-
 @pytest.fixture
 def vocabulary(tmp_path) -> list[str]:
     (tmp_path / "classes.txt").write_text("\n".join(CLASSES))
@@ -33,36 +29,26 @@ def vocabulary(tmp_path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))
-def test_every_format_goes_out_and_in_by_command(name: str, tmp_path, vocabulary, capfd) -> None:
+def test_every_format_is_exported_and_imported(name: str, tmp_path, vocabulary, capfd) -> None:
     images = {n: sample_grid((2, 3), n) if name == GRID else sample_regions(6, n) for n in (3, 1, 2)}
     store = write_store(tmp_path / "a.h5", images)
     sizes = write_sizes(tmp_path / "sizes.json", images)
-    assert run("features", "export", f"format={name}", f"file={store}", f"out={tmp_path}/f.tsv") == 0
-    said = capfd.readouterr()
-    assert f"f.tsv: 3 images, 18 regions as {name}" in said.out
-    assert all(line.startswith("bua features export: ") for line in said.err.splitlines())
+    run_ok("features", "export", f"format={name}", f"file={store}", f"out={tmp_path}/f.tsv")
+    captured = capfd.readouterr()
+    assert f"f.tsv: 3 images, 18 regions as {name}" in captured.out
+    assert all(line.startswith("bua features export: ") for line in captured.err.splitlines())
     more = [f"images={sizes}"] if not FORMATS[name].has_sizes else []
     source = f"source={tmp_path}/f.tsv"
-    assert (
-        run("features", "import", f"format={name}", source, f"out={tmp_path}/b.h5", *vocabulary, *more) == 0
-    )
+    run_ok("features", "import", f"format={name}", source, f"out={tmp_path}/b.h5", *vocabulary, *more)
     assert "b.h5: 3 images, 18 regions (6.0 per image) at " in capfd.readouterr().out
-    back = FeatureStore(tmp_path / "b.h5")
-    assert all(identical(back[n], images[n], FORMATS[name].columns) for n in images)
-    assert run("features", "check", f"file={tmp_path}/b.h5") == 0
+    imported = FeatureStore(tmp_path / "b.h5")
+    assert all(identical(imported[n], images[n], FORMATS[name].columns) for n in images)
+    run_ok("features", "check", f"file={tmp_path}/b.h5")
     assert capfd.readouterr().out.strip() == f"{tmp_path}/b.h5: valid"
 
 
-def test_formats_are_listed() -> None:
+def test_all_formats_are_tested() -> None:
     assert len(FORMATS) >= 15
-
-
-def run_error(capfd, *arguments: object) -> str:
-    """Run a command that must fail and return the one line it said."""
-    assert run(*arguments) == 2
-    lines = capfd.readouterr().err.strip().splitlines()
-    assert len(lines) == 1, lines
-    return lines[0]
 
 
 @pytest.mark.parametrize(
@@ -109,21 +95,21 @@ def run_error(capfd, *arguments: object) -> str:
         (["merge", "files=[/a.h5,/b.h5]", "out=y"], "/a.h5: file does not exist"),
     ],
 )
-def test_mistakes_are_told_in_one_line(words, message, capfd, tmp_path, monkeypatch) -> None:
+def test_mistakes_are_reported_in_one_line(words, message, capfd, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x").write_text("x\n")
     assert message in run_error(capfd, "features", *words)
 
 
-def test_what_is_left_out_is_told_and_listed(tmp_path, capfd, vocabulary) -> None:
+def test_dropped_images_are_reported_and_listed(tmp_path, capfd, vocabulary) -> None:
     store = write_store(tmp_path / "a.h5", {n: sample_regions(2, n) for n in range(14)})
-    run("features", "export", "format=pa_tsv", f"file={store}", f"out={tmp_path}/f.tsv")
+    run_ok("features", "export", "format=pa_tsv", f"file={store}", f"out={tmp_path}/f.tsv")
     lines = (tmp_path / "f.tsv").read_text().splitlines()
     cut = [line if n < 2 else line[:-40] for n, line in enumerate(lines)]
     (tmp_path / "f.tsv").write_text("\n".join(cut))
     capfd.readouterr()
     command = ["features", "import", "format=pa_tsv", f"source={tmp_path}/f.tsv", f"out={tmp_path}/b.h5"]
-    assert run(*command) == 0
+    run_ok(*command)
     out, err = capfd.readouterr()
     errors = err.splitlines()
     assert len(errors) == 12
@@ -134,22 +120,22 @@ def test_what_is_left_out_is_told_and_listed(tmp_path, capfd, vocabulary) -> Non
     ]
     assert "b.h5: 2 images, 4 regions" in out
     assert len(json.loads((tmp_path / "b.import.json").read_text())["dropped"]) == 12
-    assert run(*command) == 0
+    run_ok(*command)
     assert "2 images, 4 regions (2.0 per image), already imported" in capfd.readouterr().out
     assert "more than max_errors=1" in run_error(capfd, *command[:-1], f"out={tmp_path}/c.h5", "max_errors=1")
 
 
-def test_what_was_put_right_is_counted(tmp_path, capfd) -> None:
+def test_repairs_are_counted(tmp_path, capfd) -> None:
     store = write_store(tmp_path / "a.h5", {n: sample_regions(1, n, width=1) for n in range(3)})
-    run("features", "export", "format=pa_tsv", f"file={store}", f"out={tmp_path}/f.tsv")
+    run_ok("features", "export", "format=pa_tsv", f"file={store}", f"out={tmp_path}/f.tsv")
     (tmp_path / "f.tsv").write_text((tmp_path / "f.tsv").read_text().replace("=", ""))
-    run("features", "import", "format=pa_tsv", f"source={tmp_path}/f.tsv", f"out={tmp_path}/b.h5")
+    run_ok("features", "import", "format=pa_tsv", f"source={tmp_path}/f.tsv", f"out={tmp_path}/b.h5")
     assert "3 images: base64 without padding" in capfd.readouterr().out
 
 
-def test_classes_and_boxes_can_be_told_to_be_left_out_or_whole(tmp_path, capfd) -> None:
+def test_classes_can_be_left_out_and_boxes_can_be_whole_images(tmp_path, capfd) -> None:
     store = write_store(tmp_path / "a.h5", {1: sample_regions(2)})
-    run("features", "export", "format=mil_npz", f"file={store}", f"out={tmp_path}/f")
+    run_ok("features", "export", "format=mil_npz", f"file={store}", f"out={tmp_path}/f")
     words = [
         "classes=none",
         "attributes=none",
@@ -157,35 +143,29 @@ def test_classes_and_boxes_can_be_told_to_be_left_out_or_whole(tmp_path, capfd) 
         "weights_sha256=" + "0" * 64,
         "dtype=float16",
     ]
-    assert (
-        run("features", "import", "format=mil_npz", f"source={tmp_path}/f", f"out={tmp_path}/b.h5", *words)
-        == 0
-    )
+    run_ok("features", "import", "format=mil_npz", f"source={tmp_path}/f", f"out={tmp_path}/b.h5", *words)
     found = FeatureStore(tmp_path / "b.h5")
     assert set(found[1].arrays()) == {"features", "boxes"}
     assert (found.metadata.detector, found.metadata.weights_sha256) == ("caffe", "0" * 64)
     assert found[1].features.dtype == "float16"
-    run("features", "export", "format=m2_hdf5", f"file={store}", f"out={tmp_path}/m.h5")
+    run_ok("features", "export", "format=m2_hdf5", f"file={store}", f"out={tmp_path}/m.h5")
     with h5py.File(tmp_path / "m.h5", "r+") as file:
         del file["1_boxes"]
     sizes = write_sizes(tmp_path / "s.json", {1: sample_regions(2)})
     words = [f"images={sizes}", "boxes=whole"]
-    assert (
-        run("features", "import", "format=m2_hdf5", f"source={tmp_path}/m.h5", f"out={tmp_path}/c.h5", *words)
-        == 0
-    )
+    run_ok("features", "import", "format=m2_hdf5", f"source={tmp_path}/m.h5", f"out={tmp_path}/c.h5", *words)
     assert FeatureStore(tmp_path / "c.h5")[1].boxes.tolist() == [[0, 0, 53, 37]] * 2
 
 
-def test_stores_are_joined_by_command(tmp_path, capfd) -> None:
+def test_stores_are_merged(tmp_path, capfd) -> None:
     write_store(tmp_path / "a.h5", {1: sample_regions(2, 1), 2: sample_regions(2, 2)})
     write_store(tmp_path / "b.h5", {2: sample_regions(2, 2), 3: sample_regions(3, 3)})
-    assert run("features", "merge", f"files=[{tmp_path}/a.h5,{tmp_path}/b.h5]", f"out={tmp_path}/c.h5") == 0
+    run_ok("features", "merge", f"files=[{tmp_path}/a.h5,{tmp_path}/b.h5]", f"out={tmp_path}/c.h5")
     assert "c.h5: 3 images, 7 regions, 1 duplicates skipped" in capfd.readouterr().out
-    assert run("features", "check", f"file={tmp_path}/c.h5") == 0
+    run_ok("features", "check", f"file={tmp_path}/c.h5")
 
 
-def test_damage_is_told_by_check_in_lines_and_exit_code(tmp_path, capfd) -> None:
+def test_damage_is_reported_by_check(tmp_path, capfd) -> None:
     path = write_store(tmp_path / "a.h5", {1: sample_regions(2)})
     content = bytearray(path.read_bytes())
     content[-9] ^= 1
@@ -195,11 +175,11 @@ def test_damage_is_told_by_check_in_lines_and_exit_code(tmp_path, capfd) -> None
     assert "a.h5: " in line
 
 
-def test_a_file_without_a_seal_is_sound_as_far_as_can_be_told(tmp_path, capfd) -> None:
+def test_a_file_without_a_checksum_header_is_reported_as_such(tmp_path, capfd) -> None:
     path = write_store(tmp_path / "a.h5", {1: sample_regions(2)})
     with h5py.File(path) as source, h5py.File(tmp_path / "old.h5", "w") as out:
         out.attrs.update(dict(source.attrs))
         for name in source:
             source.copy(name, out)
-    assert run("features", "check", f"file={tmp_path}/old.h5") == 0
+    run_ok("features", "check", f"file={tmp_path}/old.h5")
     assert "valid; without a checksum header" in capfd.readouterr().out

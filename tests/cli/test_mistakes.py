@@ -50,7 +50,7 @@ from tests.helpers.commands import run_error, run_ok
         (["scenes", "out=s", "train=-2"], "train=-2: must be an integer of at least 0"),
         (["quickstart", "out=q", "val=0"], "train, val and test must each be at least 1"),
         (["score", "task=poem", "predictions=p"], "task=poem: must be caption or vqa"),
-        (["score", "task=caption", "predictions=/p.json"], "/p.json: file does not exist"),
+        (["score", "task=caption", "predictions=/p.json", "references=/r.json"], "/p.json: file does not exist"),
         (["features", "info", "file=/f.h5"], "/f.h5: file does not exist"),
         (["features", "check", "file=/f.h5"], "/f.h5: file does not exist"),
         (["export-detector", "run=/nowhere", "out=w", "instances=i", "images=j"], "/nowhere: neither a checkpoint"),
@@ -145,7 +145,7 @@ def test_features_of_another_detector_are_rejected(run, scenes, capfd, tmp_path)
 def test_a_run_is_not_overwritten(run, scenes, capfd) -> None:
     capfd.readouterr()
     line = run_error(capfd, "train", "experiment=caption_scenes", f"scenes={scenes}", f"out={run}")
-    assert "a run is there already (done)" in line
+    assert "already holds a run (done); give resume=true" in line
 
 
 def test_an_unreadable_image_is_reported_and_skipped(scenes, bua, tmp_path) -> None:

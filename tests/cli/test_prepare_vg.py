@@ -1,4 +1,4 @@
-"""``bua prepare-vg`` on the scenes: its output, and one line for every mistake."""
+"""``bua prepare-vg`` on the synthetic scenes: its output, and mistakes in one line."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ def karpathy_file(path: Path, scenes: Path) -> Path:
     return path
 
 
-def test_scenes_are_prepared_and_the_detector_data_load(scenes, tmp_path, capfd) -> None:
+def test_the_scenes_are_prepared(scenes, tmp_path, capfd) -> None:
     karpathy = karpathy_file(tmp_path / "dataset coco (1).json", scenes)
     code = main(
         ["prepare-vg", f"source={scenes}/genome", f"out={tmp_path}/o", f"captions={karpathy}"]
@@ -45,13 +45,13 @@ def test_scenes_are_prepared_and_the_detector_data_load(scenes, tmp_path, capfd)
     } == others
 
 
-def test_without_karpathy_a_warning_names_the_caption_evaluation(scenes, tmp_path, capfd) -> None:
+def test_missing_captions_cause_a_warning(scenes, tmp_path, capfd) -> None:
     assert main(["prepare-vg", f"source={scenes}/genome", f"out={tmp_path}", "val=8", "test=8"]) == 0
     [line] = capfd.readouterr().err.strip().splitlines()
     assert "without captions=dataset_coco.json, images of the caption evaluation may be used" in line
 
 
-def test_missing_photographs_are_reported_and_counted(scenes, tmp_path, capfd) -> None:
+def test_missing_images_are_reported_and_counted(scenes, tmp_path, capfd) -> None:
     (tmp_path / "photos").mkdir()
     for path in sorted((scenes / "images").iterdir())[:20]:
         (tmp_path / "photos" / path.name).symlink_to(path)
@@ -110,7 +110,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", sorted(MISTAKES))
-def test_invalid_files_end_in_one_line(name: str, scenes, tmp_path, capfd) -> None:
+def test_invalid_files_are_reported_in_one_line(name: str, scenes, tmp_path, capfd) -> None:
     file, change, message = MISTAKES[name]
     source = copy_with(tmp_path / "s", scenes, file, change)
     karpathy = karpathy_file(tmp_path / "k.json", scenes)
@@ -142,7 +142,9 @@ def test_mistakes_are_listed() -> None:
         ("captons=k.json", "did you mean 'captions'?"),
     ],
 )
-def test_wrong_options_end_in_one_line(option, message, scenes, tmp_path, capfd, monkeypatch) -> None:
+def test_invalid_options_are_reported_in_one_line(
+    option, message, scenes, tmp_path, capfd, monkeypatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "captions_val.json").write_bytes((scenes / "captions_val.json").read_bytes())
     (tmp_path / "empty.txt").touch()

@@ -1,4 +1,4 @@
-"""Questions at the command line: the validator, and options of the data from training to prediction."""
+"""``bua questions check``, and options of the questions from training to prediction."""
 
 import json
 
@@ -8,7 +8,7 @@ from tests.helpers.question_files import GQA, VIZWIZ, VQA, VQA_ANSWERS
 from tests.helpers.stores import regions, write_store
 
 
-def test_a_sound_file_is_summed_up(capfd, tmp_path) -> None:
+def test_a_valid_file_is_summarized(capfd, tmp_path) -> None:
     features = write_store(tmp_path / "f.h5", {1: regions(2)})
     path, answers = write_json(tmp_path, VQA, "q.json"), write_json(tmp_path, VQA_ANSWERS, "a.json")
     words = [f"file={path}", f"annotations={answers}", f"features={features}", "min_answer_count=1"]
@@ -19,11 +19,11 @@ def test_a_sound_file_is_summed_up(capfd, tmp_path) -> None:
         f"{path}: VQA v2, 1 questions on 1 images, 10 answers, 0 questions without a type of answer, "
         "0 with a single answer, 0 answered questions are not among them",
         f"{path}: 1 answers are the most frequent one of at least 1 questions; 0 questions have none of them",
-        f"{path}: sound",
+        f"{path}: valid",
     ]
 
 
-def test_what_may_be_meant_is_remarked(capfd, tmp_path) -> None:
+def test_unusual_questions_are_remarked_on(capfd, tmp_path) -> None:
     content = GQA | {"b": GQA["02930152"]}
     assert main(["questions", "check", f"file={write_json(tmp_path, content, 'q.json')}"]) == 0
     out = capfd.readouterr().out
@@ -37,9 +37,9 @@ def test_what_may_be_meant_is_remarked(capfd, tmp_path) -> None:
     assert "there are no answers; the file can only be used for prediction" in capfd.readouterr().out
 
 
-def test_every_problem_has_a_line_and_the_command_fails(capfd, tmp_path) -> None:
+def test_every_problem_is_reported_in_one_line(capfd, tmp_path) -> None:
     features = write_store(tmp_path / "f.h5", {"VizWiz_train_00000000.jpg": regions(2)})
-    bare = {"image": "b.jpg", "question": "what?"}
+    unanswered = {"image": "b.jpg", "question": "what?"}
     path = write_json(tmp_path, [VIZWIZ[0], VIZWIZ[0], bare, {"image": "c.jpg", "question": ""}, 3], "q.json")
     assert main(["questions", "check", f"file={path}", f"features={features}"]) == 2
     assert capfd.readouterr().err.splitlines() == [
@@ -51,9 +51,9 @@ def test_every_problem_has_a_line_and_the_command_fails(capfd, tmp_path) -> None
     ]
 
 
-def test_images_that_would_be_one_of_the_store_are_a_problem_of_the_command(capfd, tmp_path) -> None:
+def test_two_images_that_match_one_of_the_store_are_reported(capfd, tmp_path) -> None:
     features = write_store(tmp_path / "f.h5", {"12.jpg": regions(2)})
-    asked = [{"image": name, "question": "what?"} for name in ("a/12.jpg", "b/12.jpg", "c.jpg")]
+    questions = [{"image": name, "question": "what?"} for name in ("a/12.jpg", "b/12.jpg", "c.jpg")]
     path = write_json(tmp_path, asked, "q.json")
     assert main(["questions", "check", f"file={path}", f"features={features}"]) == 2
     assert capfd.readouterr().err.splitlines() == [
@@ -63,7 +63,7 @@ def test_images_that_would_be_one_of_the_store_are_a_problem_of_the_command(capf
     ]
 
 
-def test_a_run_does_not_go_on_with_other_answers(scenes, capfd, tmp_path) -> None:
+def test_a_run_cannot_resume_or_start_with_other_answers(scenes, capfd, tmp_path) -> None:
     run = [
         "train",
         "experiment=vqa_scenes",
@@ -76,9 +76,9 @@ def test_a_run_does_not_go_on_with_other_answers(scenes, capfd, tmp_path) -> Non
         "data.questions.padding=end",
     ]
     assert main([*run, "data.answers.min_count=3"]) == 0
-    told = capfd.readouterr().out
-    assert f"{scenes}/questions_train.json: VQA v2, " in told
-    assert " with none of the " in told
+    out = capfd.readouterr().out
+    assert f"{scenes}/questions_train.json: VQA v2, " in out
+    assert " with none of the " in out
     other = json.loads((tmp_path / "run/answers.json").read_text())
     assert main([*run, "data.answers.min_count=4", "resume=true"]) == 2
     assert "answers is not that of the run; resume with the same options" in capfd.readouterr().err

@@ -9,9 +9,9 @@ import pytest
 from bua.cli import main
 from bua.engine.loading import read_checkpoint
 from bua.store import Regions
+from tests.helpers.configurations import composed
 from tests.helpers.parity import ROOT
 from tests.helpers.stores import write_store
-from tests.test_conf import composed
 
 WORDS = ["a dog runs on the grass", "two cats sleep on a bed", "the red bus stands on a street"]
 #: The sizes of each model's class, small; the recipes have those that were published.

@@ -1,4 +1,4 @@
-"""Scores of captions: of every domain of nocaps by itself."""
+"""``bua score task=caption``: the domains of nocaps, warnings, and rejected keys."""
 
 import json
 
@@ -13,8 +13,8 @@ TEXTS = ["a dog runs on grass", "two cats sleep on a bed", "a red bus on a stree
 DOMAINS = ["in-domain", "near-domain", "out-domain"]
 
 
-def scored(folder, images: int, domains: list[str] | None, capfd) -> tuple[dict, list[str]]:
-    """Return the numbers and the lines of every second prediction being a reference."""
+def score(folder, images: int, domains: list[str] | None, capfd) -> tuple[dict, list[str]]:
+    """Return the result and the printed lines, where every second prediction is a reference."""
     records = [{"id": n, "file_name": f"{n}.jpg"} for n in range(images)]
     for n, record in enumerate(records):
         record |= {"domain": domains[n % len(domains)]} if domains else {}
@@ -23,17 +23,19 @@ def scored(folder, images: int, domains: list[str] | None, capfd) -> tuple[dict,
         for n in range(images)
         for k in range(2)
     ]
-    said = [{"image_id": n, "caption": TEXTS[n % len(TEXTS)] if n % 2 else "a dog"} for n in range(images)]
+    predictions = [
+        {"image_id": n, "caption": TEXTS[n % len(TEXTS)] if n % 2 else "a dog"} for n in range(images)
+    ]
     (folder / "r.json").write_text(json.dumps({"images": records, "annotations": annotations}))
-    (folder / "p.json").write_text(json.dumps(said))
+    (folder / "p.json").write_text(json.dumps(predictions))
     common = ["task=caption", f"predictions={folder}/p.json", f"references={folder}/r.json"]
     capfd.readouterr()
     assert main(["score", *common, "tokenizer=python", "metrics=[cider,bleu]", f"out={folder}/m.json"]) == 0
     return json.loads((folder / "m.json").read_text()), capfd.readouterr().out.strip().splitlines()
 
 
-def test_each_domain_is_scored_as_if_it_were_the_whole_file(tmp_path, capfd) -> None:
-    result, lines = scored(tmp_path, 12, DOMAINS, capfd)
+def test_each_domain_is_scored_like_a_separate_file(tmp_path, capfd) -> None:
+    result, lines = score(tmp_path, 12, DOMAINS, capfd)
     assert list(result["per_domain"]) == DOMAINS
     assert len(lines) == 5
     assert lines[1].startswith("in-domain: ")
@@ -61,25 +63,25 @@ def test_each_domain_is_scored_as_if_it_were_the_whole_file(tmp_path, capfd) -> 
     assert "own references" in result["signature"]["per_domain"]
 
 
-def test_files_without_domains_are_scored_as_one(tmp_path, capfd) -> None:
-    result, lines = scored(tmp_path, 6, None, capfd)
+def test_files_without_domains_have_no_scores_of_domains(tmp_path, capfd) -> None:
+    result, lines = score(tmp_path, 6, None, capfd)
     assert "per_domain" not in result
     assert "per_domain" not in result["signature"]
     assert len(lines) == 2
 
 
-def test_enough_images_are_not_warned_of(tmp_path, capfd) -> None:
-    assert len(scored(tmp_path, 100, None, capfd)[1]) == 1
+def test_enough_images_cause_no_warning(tmp_path, capfd) -> None:
+    assert len(score(tmp_path, 100, None, capfd)[1]) == 1
 
 
 @pytest.mark.parametrize("word", ["rule=official", "pairs=p.json", "answers=words.txt"])
-def test_keys_of_answers_are_refused(word: str, tmp_path, capfd) -> None:
+def test_keys_of_vqa_are_rejected(word: str, tmp_path, capfd) -> None:
     common = ["task=caption", f"predictions={tmp_path}/p.json", f"references={tmp_path}/r.json"]
     assert main(["score", *common, word]) == 2
     assert capfd.readouterr().err.strip() == f"bua score: {word}: task=caption does not take it"
 
 
-def test_a_key_that_is_null_is_no_gift(tmp_path, capfd) -> None:
+def test_a_key_that_is_null_is_not_rejected(tmp_path, capfd) -> None:
     common = ["task=caption", f"predictions={tmp_path}/p.json", f"references={tmp_path}/r.json"]
     assert main(["score", *common, "pairs=null"]) == 2
     assert "does not take it" not in capfd.readouterr().err

@@ -178,7 +178,7 @@ def test_words_are_described(tmp_path) -> None:
     lines = list(describe_words(read_captions(path), Vocabulary(["a", "cat"], "karpathy"), 2))
     assert lines == [
         f"{path}: plain object, 2 images, 3 captions, 7 words",
-        f"{path}: 1 captions have more than 2 words and are cut in training",
+        f"{path}: 1 captions have more than 2 words and are truncated in training",
         f"{path}: 42.86% of the words (3) are unknown, most frequently and (1), zebra (1), cow (1)",
     ]
 

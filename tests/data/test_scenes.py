@@ -58,7 +58,9 @@ def test_silhouettes_are_distinct() -> None:
 def test_the_same_seed_gives_the_same_bytes_with_any_number_of_processes(tmp_path) -> None:
     def digests(folder: Path, workers: int, seed: int) -> dict[str, str]:
         counts = {"train": 3, "val": 1, "test": 1, "novel": 1}
-        write_scenes(folder, seed=seed, counts=counts, questions=4, num_workers=workers, report=lambda line: None)
+        write_scenes(
+            folder, seed=seed, counts=counts, questions=4, num_workers=workers, report=lambda line: None
+        )
         return {
             p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
             for p in sorted(folder.rglob("*"))

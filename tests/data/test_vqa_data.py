@@ -378,22 +378,6 @@ def test_nested_lists_of_files_are_flattened(scenes) -> None:
     assert nested.sources == flat.sources
 
 
-def test_pairs_of_several_files_share_batches(scenes, tmp_path, caplog) -> None:
-    caplog.set_level("INFO")
-    ids = [question.question_id for question in read_questions(scenes / "questions_train.json")]
-    files = [
-        write_json(tmp_path, [[ids[n], ids[-1 - n]], [ids[n + 5], ids[-6 - n]]], f"{n}.json") for n in (0, 1)
-    ]
-    with pytest.raises(InputError, match=rf"question {ids[0]} is in pairs of two of the files"):
-        vqa_data(scenes, pairs=[files[0], files[0]], batch_size=4)
-    data = vqa_data(scenes, pairs=files, batch_size=4)
-    batches = [set(batch.question_id) for batch in data.train_dataloader()]
-    for n in (0, 1):
-        assert f"{files[n]}: 2 pairs stay together" in caplog.text
-        for pair in ({ids[n], ids[-1 - n]}, {ids[n + 5], ids[-6 - n]}):
-            assert sum(pair <= batch for batch in batches) == 1
-
-
 @pytest.mark.parametrize("order", [(2, 0, 2, 1, 0, 2), (2, 0, 1, 0), (1, 1), (0, 3, 1)])
 def test_several_questions_about_an_image_get_its_regions(order, scenes) -> None:
     data = vqa_data(scenes)

@@ -81,3 +81,19 @@ def test_pairs_of_a_file_share_batches(scenes, tmp_path) -> None:
     assert data.sources["pairs"] == str(tmp_path / "p.json")
     with pytest.raises(InputError, match="data.batch_size=9: must be even for pairs to share a batch"):
         vqa_data(scenes, pairs=str(tmp_path / "p.json"))
+
+
+def test_pairs_of_several_files_share_batches(scenes, tmp_path, caplog) -> None:
+    caplog.set_level("INFO")
+    ids = [question.question_id for question in read_questions(scenes / "questions_train.json")]
+    files = [
+        write_json(tmp_path, [[ids[n], ids[-1 - n]], [ids[n + 5], ids[-6 - n]]], f"{n}.json") for n in (0, 1)
+    ]
+    with pytest.raises(InputError, match=rf"question {ids[0]} is in pairs of two of the files"):
+        vqa_data(scenes, pairs=[files[0], files[0]], batch_size=4)
+    data = vqa_data(scenes, pairs=files, batch_size=4)
+    batches = [set(batch.question_id) for batch in data.train_dataloader()]
+    for n in (0, 1):
+        assert f"{files[n]}: 2 pairs stay together" in caplog.text
+        for pair in ({ids[n], ids[-1 - n]}, {ids[n + 5], ids[-6 - n]}):
+            assert sum(pair <= batch for batch in batches) == 1

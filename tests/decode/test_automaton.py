@@ -16,11 +16,7 @@ from tests.helpers.markov import (
     run,
     sequences,
 )
-
-seeds = st.integers(0, 10**6)
-phrase = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)
-constraint = st.lists(phrase, min_size=1, max_size=2)
-constraints = st.lists(constraint, max_size=3)
+from tests.helpers.searches import constraints, seeds
 
 
 def contains(sequence: tuple[int, ...], phrases) -> bool:

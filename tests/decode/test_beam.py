@@ -7,7 +7,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bua.decode import BeamSearch, DiverseBeamSearch, LengthPenalty, Rules, Sampling, greedy
+from bua.decode import BeamSearch, DiverseBeamSearch, LengthPenalty, Sampling, greedy
 from tests.helpers.markov import (
     BOS,
     EOS,
@@ -22,20 +22,7 @@ from tests.helpers.markov import (
     sequences,
     transitions,
 )
-
-seeds = st.integers(0, 10**6)
-finished_rules = st.sampled_from(["retire", "compete"])
-penalties = st.builds(LengthPenalty, st.sampled_from(["none", "average", "wu"]), st.sampled_from([0.5, 1.0]))
-some_words = st.lists(st.integers(1, 4), max_size=2)
-rules = st.builds(
-    Rules,
-    bad_words=some_words,
-    min_length=st.integers(0, 3),
-    allow_repeat=st.booleans(),
-    repeatable_words=st.none() | some_words,
-    no_repeat_ngram_size=st.sampled_from([0, 1, 2, 3]),
-    bad_endings=some_words,
-)
+from tests.helpers.searches import finished_rules, penalties, rules, seeds
 
 
 def slow_steps(table, search: BeamSearch):

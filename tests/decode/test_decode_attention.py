@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bua.decode import BeamSearch, DiverseBeamSearch, Sampling, build_automaton
-from tests.decode.test_automaton import constraints
-from tests.decode.test_beam import finished_rules, seeds
 from tests.helpers.markov import BOS, chain, run, sequences, transitions
+from tests.helpers.searches import constraints, finished_rules, seeds
 
 IMAGES = 2
 beam_size = st.integers(1, 4)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from bua.decode import BeamSearch, DiverseBeamSearch, Rules, Sampling, SpecialTokens
 from bua.text.vocabulary import BOS, EOS, PADDING, UNKNOWN
-from tests.decode.test_beam import rules
 from tests.helpers.markov import SPECIAL, chain, is_forbidden, run, sequences
+from tests.helpers.searches import rules
 
 words = st.lists(st.integers(1, 4), max_size=6)
 

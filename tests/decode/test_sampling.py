@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bua.decode import BeamSearch, DiverseBeamSearch, Rules, Sampling
-from tests.decode.test_beam import continuations, finished_rules, rules
 from tests.helpers.markov import (
     BOS,
     EOS,
     SPECIAL,
     all_sequences,
     chain,
+    continuations,
     init_state,
     log_prob,
     make_step,
@@ -23,8 +23,7 @@ from tests.helpers.markov import (
     sequences,
     transitions,
 )
-
-seeds = st.integers(0, 10**6)
+from tests.helpers.searches import finished_rules, rules, seeds
 
 
 def draw(sampling: Sampling, seed: int):

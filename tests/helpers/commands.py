@@ -15,5 +15,5 @@ def run_error(capfd, *arguments: object) -> str:
     lines = captured.err.strip().splitlines()
     assert code == 2, captured
     assert len(lines) == 1, lines
-    assert lines[0].startswith("bua ")
+    assert lines[0].startswith(("bua: ", "bua "))
     return lines[0]

@@ -2,29 +2,19 @@
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch.nn import functional as F
 
-from bua.engine.instantiate import instantiate
 from bua.structures.region_batch import RegionBatch
+from tests.helpers.configurations import MODELS, build_model, target
+from tests.helpers.configurations import linear_parameters as layer
 from tests.helpers.parity import ROOT
-from tests.test_conf import composed
 
-
-def target(name: str) -> str:
-    return str(composed("train", f"model={name}").model._target_)
-
-
-NAMES = sorted(file.stem for file in (ROOT / "conf" / "model").glob("*.yaml"))
-CAPTIONERS = [name for name in NAMES if target(name).startswith("bua.models.captioners.")]
+CAPTIONERS = [name for name in MODELS if target(name).startswith("bua.models.captioners.")]
 SMALL = [name for name in CAPTIONERS if name.endswith("_small")]
 
 
 def model(name: str) -> torch.nn.Module:
-    sizes = ["model.feature_size=2048", "model.vocabulary_size=9488"]
-    config = composed("train", f"model={name}", *sizes).model
-    module: torch.nn.Module = instantiate(OmegaConf.to_container(config, resolve=True))
-    return module
+    return build_model(name, feature_size=2048, vocabulary_size=9488)
 
 
 def batch() -> tuple[RegionBatch, torch.Tensor]:
@@ -69,10 +59,6 @@ def test_small_captioner_learns_from_a_step(name: str) -> None:
         optimizer.zero_grad()
     assert losses[1] < losses[0]
     assert 2 * parameters(name) < parameters(name.removesuffix("_small"))
-
-
-def layer(inputs: int, outputs: int, biases: int = 1) -> int:
-    return inputs * outputs + biases * outputs
 
 
 def updown() -> int:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bua.models.vqa.counting import Counter, CountLayer, PiecewiseLinear
 from tests.helpers.models import COUNTS, random_regions, random_words, vqa_model
-from tests.models.test_vqa_references import sigmoid, times
+from tests.helpers.slow_layers import sigmoid, times
 
 
 def piecewise(weights: list[float], x: float) -> float:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tests.helpers.models import COUNTS, D, H, random_regions, random_words, vqa_model
-from tests.models.test_vqa_references import sigmoid, times
+from tests.helpers.slow_layers import sigmoid, times
 
 
 def elu(x: float) -> float:

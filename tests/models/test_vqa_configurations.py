@@ -2,27 +2,20 @@
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch.nn import functional as F
 
-from bua.engine.instantiate import instantiate
 from bua.structures.region_batch import RegionBatch
+from tests.helpers.configurations import MODELS, build_model, target
+from tests.helpers.configurations import linear_parameters as layer
 from tests.helpers.parity import ROOT
-from tests.models.test_configurations import NAMES, layer, target
-from tests.test_conf import composed
 
-VQA_MODELS = [name for name in NAMES if target(name).startswith("bua.models.vqa.")]
+VQA_MODELS = [name for name in MODELS if target(name).startswith("bua.models.vqa.")]
 SMALL = [name for name in VQA_MODELS if name.endswith("_small")]
 WORDS, ANSWERS = 13000, 3129
 
 
 def model(name: str, *overrides: str) -> torch.nn.Module:
-    config = composed("train", f"model={name}", *overrides).model
-    sizes = {"feature_size": 2048, "vocabulary_size": WORDS, "answers": ANSWERS}
-    for key in set(sizes) & set(config):
-        config[key] = sizes[key]
-    module: torch.nn.Module = instantiate(OmegaConf.to_container(config, resolve=True))
-    return module
+    return build_model(name, *overrides, feature_size=2048, vocabulary_size=WORDS, answers=ANSWERS)
 
 
 def batch() -> tuple[RegionBatch, torch.Tensor]:

@@ -13,10 +13,7 @@ from bua.models.vqa.ban import BilinearAttention
 from bua.models.vqa.question_encoder import QuestionEncoder, word_mask
 from bua.text.vocabulary import UNKNOWN
 from tests.helpers.models import COUNTS, VQA_MODELS, H, V, random_regions, random_words, vqa_model
-
-
-def sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x))
+from tests.helpers.slow_layers import sigmoid, times
 
 
 @pytest.mark.parametrize("p", [0.0, 0.2, 0.5, 0.9999])
@@ -45,13 +42,6 @@ def test_product_attention_applies_dropout_to_the_product() -> None:
     assert float(samples.mean()) == pytest.approx(float(score), abs=0.01)
     variance = float((products**2).sum()) * 0.25 / 0.75
     assert float(samples.var()) == pytest.approx(variance, rel=0.05)
-
-
-def times(weight: torch.Tensor, x: list[float], bias: torch.Tensor | None = None) -> list[float]:
-    """Return W x + b."""
-    rows = weight.tolist()
-    biases = [0.0] * len(rows) if bias is None else bias.tolist()
-    return [sum(w * v for w, v in zip(row, x, strict=True)) + b for row, b in zip(rows, biases, strict=True)]
 
 
 def gated(layer: GatedTanh, x: list[float]) -> list[float]:

@@ -195,16 +195,17 @@ def test_averaged_weights_are_the_moving_average_of_all_steps(data, tmp_path) ->
     assert trainer.global_step == len(weights.values) == 6
 
 
-def train(scenes, out, *overrides: str) -> None:
+def train(scenes, out, *overrides: str) -> int:
+    """Train with averaged weights and return the exit status."""
     fixed = ["experiment=vqa_scenes", f"scenes={scenes}", "scheduler=constant", "ema=0.8"]
     sizes = ["model.word_size=5", "model.hidden_size=6", "data.batch_size=30", "data.answers.min_count=1"]
-    assert main(["train", *fixed, *sizes, f"out={out}", *overrides]) == 0
+    return main(["train", *fixed, *sizes, f"out={out}", *overrides])
 
 
 def test_checkpoints_hold_averaged_weights_and_resume_with_them(scenes, tmp_path, capfd) -> None:
-    train(scenes, tmp_path / "whole", "trainer.max_epochs=2")
-    train(scenes, tmp_path / "parts", "trainer.max_epochs=1")
-    train(scenes, tmp_path / "parts", "trainer.max_epochs=2", "resume=true")
+    assert train(scenes, tmp_path / "whole", "trainer.max_epochs=2") == 0
+    assert train(scenes, tmp_path / "parts", "trainer.max_epochs=1") == 0
+    assert train(scenes, tmp_path / "parts", "trainer.max_epochs=2", "resume=true") == 0
     last = tmp_path / "whole" / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == 10  # although the second epoch is no better
     _, whole = read_checkpoint(last)
@@ -217,8 +218,8 @@ def test_checkpoints_hold_averaged_weights_and_resume_with_them(scenes, tmp_path
     best = bua.load(tmp_path / "whole").model.state_dict()
     _, saved = read_checkpoint(tmp_path / "whole" / "checkpoints" / "best.ckpt")
     torch.testing.assert_close(best[name], saved[name])
-    resume = ["resume=true", f"out={tmp_path / 'parts'}", "experiment=vqa_scenes", f"scenes={scenes}"]
-    assert main(["train", *resume, "scheduler=constant", "ema=null"]) == 2
+    assert train(scenes, tmp_path / "parts", "trainer.max_epochs=2", "resume=true", "ema=null") == 2
+    assert "parts: ema is not that of the run" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("ema", ["0", "1", "2"])

@@ -109,7 +109,9 @@ def describe_words(file: CaptionFile, vocabulary: Vocabulary, max_length: int) -
         f"{words:,} words{splits}"
     )
     if long:
-        yield f"{file.path}: {long:,} captions have more than {max_length} words and are cut in training"
+        yield (
+            f"{file.path}: {long:,} captions have more than {max_length} words and are truncated in training"
+        )
     if words:
         listed = ", ".join(f"{word} ({count:,})" for word, count in unknown.most_common(LISTED_WORDS))
         yield (
