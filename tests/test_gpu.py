@@ -1,4 +1,4 @@
-"""Models, gradients, searches, rewards, a detector and predictions are on a GPU what they are elsewhere."""
+"""Models, gradients, decoding, rewards, a detector and predictions agree between GPU and CPU."""
 
 import copy
 import json
@@ -34,8 +34,8 @@ SEARCHES = {
 
 
 @pytest.fixture(autouse=True)
-def _in_single_precision(monkeypatch) -> None:
-    """Convolutions and LSTMs would take shorter numbers by themselves."""
+def _without_tf32(monkeypatch) -> None:
+    """Disable TF32, which convolutions and LSTMs use by default."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
 
 
@@ -44,7 +44,7 @@ def on_gpu(model: torch.nn.Module) -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("kind", CAPTIONERS)
-def test_a_captioner_and_its_gradients(kind: str) -> None:
+def test_captioners_and_their_gradients_agree(kind: str) -> None:
     model, regions, words = captioner(kind), random_regions(), random_words()
     other = on_gpu(model)
     for one, device in ((model, "cpu"), (other, "cuda")):
@@ -59,37 +59,39 @@ def test_a_captioner_and_its_gradients(kind: str) -> None:
 
 @pytest.mark.parametrize("name", SEARCHES)
 @pytest.mark.parametrize("kind", CAPTIONERS)
-def test_what_is_said_where_it_looked_and_how_likely_it_was(kind: str, name: str) -> None:
+def test_decoded_words_attention_and_probabilities_agree(kind: str, name: str) -> None:
     model, regions = captioner(kind), random_regions()
-    met = {"automaton": build_automaton([[[(4,)]], [[(5, 6)], [(7,)]], []])} if name == "constrained" else {}
-    mine = generate([model], [regions], SEARCHES[name], **met)
-    met = {key: value.to("cuda") for key, value in met.items()}
-    theirs = generate([on_gpu(model)], [regions.to("cuda")], SEARCHES[name], **met)
+    options = (
+        {"automaton": build_automaton([[[(4,)]], [[(5, 6)], [(7,)]], []])} if name == "constrained" else {}
+    )
+    mine = generate([model], [regions], SEARCHES[name], **options)
+    options = {key: value.to("cuda") for key, value in options.items()}
+    theirs = generate([on_gpu(model)], [regions.to("cuda")], SEARCHES[name], **options)
     assert theirs.words.tolist() == mine.words.tolist()
     for field in ("score", "log_prob", "word_log_prob", "weights"):
         torch.testing.assert_close(getattr(theirs, field).cpu(), getattr(mine, field), atol=1e-4, rtol=1e-4)
 
 
-def test_samples_are_as_likely_as_they_say() -> None:
+def test_samples_have_the_probabilities_of_the_model() -> None:
     model, regions = on_gpu(captioner("updown")), random_regions().to("cuda")
     found = generate([model], [regions], Sampling(50, 6))
     words = torch.nn.functional.pad(found.words, (1, 0), value=BOS)
     log_probs = model(regions, words[..., :-1]).log_softmax(-1)
-    said = log_probs.gather(3, words[..., 1:].unsqueeze(3)).squeeze(3) * (found.words != PADDING)
-    torch.testing.assert_close(found.word_log_prob, said, atol=1e-4, rtol=1e-4)
+    expected = log_probs.gather(3, words[..., 1:].unsqueeze(3)).squeeze(3) * (found.words != PADDING)
+    torch.testing.assert_close(found.word_log_prob, expected, atol=1e-4, rtol=1e-4)
     assert len({tuple(one) for one in found.words.flatten(0, 1).tolist()}) > 20
 
 
 @pytest.mark.parametrize("size", [7, 9488])
-def test_rewards_of_thousands_of_captions_to_the_last_digits(size: int) -> None:
+def test_rewards_agree_to_the_last_digits(size: int) -> None:
     rng = np.random.default_rng(0)
 
     def captions(count: int) -> list[list[int]]:
         return [(rng.zipf(1.3, rng.integers(0, 17)) % size).tolist() for _ in range(count)]
 
-    said, references = [captions(20) for _ in range(200)], [captions(5) for _ in range(200)]
+    hypotheses, references = [captions(20) for _ in range(200)], [captions(5) for _ in range(200)]
     table = document_frequencies(references, size)
-    words, lengths, prepared = batch(said, references, table)
+    words, lengths, prepared = batch(hypotheses, references, table)
     theirs = prepare_references(*(part.cuda() for part in _padded(references)), table.to("cuda"))
     for reward in (cider_d, bleu):
         mine = reward(words, lengths, prepared)
@@ -106,7 +108,7 @@ def _padded(references: list[list[list[int]]]) -> tuple[torch.Tensor, torch.Tens
 
 
 @pytest.mark.parametrize("baseline", ["greedy", "mean"])
-def test_a_self_critical_step(baseline: str, scenes) -> None:
+def test_self_critical_steps_agree(baseline: str, scenes) -> None:
     data = caption_data(scenes)
     given = next(iter(data.train_dataloader()))
     losses, gradients = [], []
@@ -125,13 +127,15 @@ def test_a_self_critical_step(baseline: str, scenes) -> None:
 
 
 @pytest.mark.parametrize("kind", VQA_MODELS)
-def test_a_vqa_model_and_its_gradients(kind: str) -> None:
+def test_vqa_models_and_their_gradients_agree(kind: str) -> None:
     model, regions, words = vqa_model(kind), random_regions(), random_words()[:, 0]
     other = on_gpu(model)
     mine, theirs = model(regions, words), other(regions.to("cuda"), words.cuda())
     for found, wanted in zip(theirs, mine, strict=True):
         torch.testing.assert_close(found.cpu(), wanted, atol=1e-4, rtol=1e-4)
-    with torch.backends.cudnn.flags(enabled=False):  # which has no gradients of what is not in training
+    with torch.backends.cudnn.flags(
+        enabled=False
+    ):  # cuDNN computes no gradients of an LSTM in evaluation mode
         theirs = other(regions.to("cuda"), words.cuda())
         for logits, _ in (mine, theirs):
             logits.square().sum().backward()
@@ -141,28 +145,28 @@ def test_a_vqa_model_and_its_gradients(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["updown", "transformer"])
-@pytest.mark.parametrize("half", [False, True], ids=["whole", "half"])
-def test_compiled_in_whole_precision_and_in_half(kind: str, half: bool) -> None:
+@pytest.mark.parametrize("mixed", [False, True], ids=["full", "mixed"])
+def test_compiled_models_agree_in_full_and_mixed_precision(kind: str, mixed: bool) -> None:
     model = on_gpu(captioner(kind))
     compiled = copy.deepcopy(model)
     compiled.compile()
     for counts, length in (([5, 2, 4], 4), ([4, 3], 5)):
         regions, words = random_regions(counts).to("cuda"), random_words(len(counts), length=length).cuda()
-        with torch.autocast("cuda", torch.bfloat16, enabled=half):
+        with torch.autocast("cuda", torch.bfloat16, enabled=mixed):
             found = compiled(regions, words).float()
         wanted = model(regions, words)
-        assert not (half and torch.equal(found, wanted))
-        torch.testing.assert_close(found, wanted, atol=0.1 if half else 1e-3, rtol=0.1 if half else 1e-3)
+        assert not (mixed and torch.equal(found, wanted))
+        torch.testing.assert_close(found, wanted, atol=0.1 if mixed else 1e-3, rtol=0.1 if mixed else 1e-3)
 
 
-def test_the_regions_of_a_photograph() -> None:
+def test_the_regions_of_an_image_agree() -> None:
     rule = Selection(min_regions=10, max_regions=20, threshold=0.2, nms_iou=0.3, pixel=1)
     rng = np.random.default_rng(0)
-    photo = np.kron(rng.integers(0, 256, (6, 8, 3)), np.ones((40, 40, 1))).astype(np.uint8)
+    image = np.kron(rng.integers(0, 256, (6, 8, 3)), np.ones((40, 40, 1))).astype(np.uint8)
     found = []
     for device in ("cpu", "cuda"):
         detector = PyramidDetector(name="scenes_fpn", weights=None, selection=rule, device=device)
-        found += detector([detector.resize.prepare(photo, None)])
+        found += detector([detector.resize.prepare(image, None)])
     mine, theirs = found
     np.testing.assert_allclose(theirs.boxes, mine.boxes, atol=0.1)
     np.testing.assert_allclose(theirs.features, mine.features, atol=1e-2, rtol=1e-2)
@@ -175,26 +179,26 @@ def training(scenes: Path, run: Path, *more: str) -> list[str]:
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
-def test_training_goes_on_where_it_was_interrupted(precision: str, scenes, tmp_path) -> None:
-    half = f"trainer.precision={precision}"
-    run_ok(*training(scenes, tmp_path / "whole", half))
-    run_ok(*training(scenes, tmp_path / "cut", half, "trainer.max_epochs=1"))
-    run_ok(*training(scenes, tmp_path / "cut", half, "resume=true"))
+def test_a_resumed_run_ends_like_an_uninterrupted_one(precision: str, scenes, tmp_path) -> None:
+    option = f"trainer.precision={precision}"
+    run_ok(*training(scenes, tmp_path / "whole", option))
+    run_ok(*training(scenes, tmp_path / "cut", option, "trainer.max_epochs=1"))
+    run_ok(*training(scenes, tmp_path / "cut", option, "resume=true"))
     _, whole = read_checkpoint(tmp_path / "whole/checkpoints/last.ckpt")
     _, cut = read_checkpoint(tmp_path / "cut/checkpoints/last.ckpt")
     for name, weight in whole.items():
         torch.testing.assert_close(cut[name].cpu(), weight.cpu(), atol=1e-4, rtol=1e-3)
 
 
-def test_captions_rewards_and_answers_of_runs(scenes, tmp_path) -> None:
+def test_predictions_of_trained_models_agree(scenes, tmp_path) -> None:
     run_ok(*training(scenes, tmp_path / "xe"))
-    rewards = ["objective=self_critical", f"start={tmp_path}/xe", "optimizer.lr=1e-3"]
+    rewards = ["objective=self_critical", f"init_from={tmp_path}/xe", "optimizer.lr=1e-3"]
     run_ok(*training(scenes, tmp_path / "scst", *rewards))
     questions = ["model.word_size=8", "model.hidden_size=12", "data.answers.min_count=2"]
     gpu = ["trainer.accelerator=gpu", "trainer.max_epochs=1", "data.batch_size=32"]
     run_ok("train", "experiment=vqa_scenes", f"scenes={scenes}", f"out={tmp_path}/vqa", *questions, *gpu)
     for run in ("xe", "scst", "vqa"):
-        said = []
+        predictions = []
         for device in ("cpu", "cuda"):
             out = tmp_path / f"{run}-{device}.json"
             run_ok(
@@ -205,8 +209,8 @@ def test_captions_rewards_and_answers_of_runs(scenes, tmp_path) -> None:
                 f"device={device}",
                 "scores=true",
             )
-            said.append(json.loads(out.read_text()))
-        mine, theirs = said
+            predictions.append(json.loads(out.read_text()))
+        mine, theirs = predictions
         assert len(mine) >= 8
         for one, other in zip(mine, theirs, strict=True):
             for key in one:

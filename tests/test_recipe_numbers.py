@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bua.engine.instantiate import instantiate
-from tests.helpers.configurations import composed
+from tests.helpers.configurations import compose_config
 from tests.helpers.parity import ROOT
 
 EPOCH = 113287 / 10  # batches of 10 images of Karpathy's train
@@ -251,7 +251,7 @@ def test_all_published_recipes_have_numbers() -> None:
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_recipe_has_the_published_numbers(name: str) -> None:
-    config = composed("train", f"experiment={name}", *OVERRIDES.get(name, []))
+    config = compose_config("train", f"experiment={name}", *OVERRIDES.get(name, []))
     numbers = {}
     for key in NUMBERS[name]:
         node = config
@@ -263,7 +263,7 @@ def test_recipe_has_the_published_numbers(name: str) -> None:
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_recipe_with_a_number_of_steps_is_validated_after_the_last_one(name: str) -> None:
-    trainer = composed("train", f"experiment={name}").trainer
+    trainer = compose_config("train", f"experiment={name}").trainer
     if trainer.max_steps > 0:
         assert trainer.check_val_every_n_epoch is None
         assert trainer.max_steps % trainer.val_check_interval == 0
@@ -281,7 +281,7 @@ def test_a_recipe_with_a_number_of_steps_is_validated_after_the_last_one(name: s
 def test_rates_by_epoch_are_the_published_ones(name: str, factors: list[float]) -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     schedule = instantiate(
-        composed("train", f"experiment=vqa_{'ban' if name == 'ban' else 'mcan'}").scheduler
+        compose_config("train", f"experiment=vqa_{'ban' if name == 'ban' else 'mcan'}").scheduler
     )
     rates, scheduler = [], schedule(optimizer, steps_per_epoch=3)
     for _ in range(3 * len(factors)):

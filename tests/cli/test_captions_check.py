@@ -106,9 +106,15 @@ def test_presets_and_vocabulary_files_are_described(capfd, tmp_path) -> None:
         (["check", "file=/c.json"], "/c.json: file does not exist"),
         (["check"], "file must be given: file=..."),
         (["check", "file=c.json", "vocabulary=best"], "there is no vocabulary=best; the options are aoa, "),
-        (["check", "file=c.json", "splits=val"], "it has no splits (plain object), so val is not one"),
-        (["check", "file=c.json", "image_key=path", "features=f.h5"], "image_key=path: id or file_name"),
-        (["check", "file=v.json"], "v.json: not a file of captions; "),
+        (
+            ["check", "file=c.json", "splits=val"],
+            "c.json: has no splits, as its format is plain object; leave out 'val'",
+        ),
+        (
+            ["check", "file=c.json", "image_key=path", "features=f.h5"],
+            "image_key=path: must be id or file_name",
+        ),
+        (["check", "file=v.json"], "v.json: not a caption file; must be COCO's "),
         (["chek", "file=c.json"], "there is no command 'captions chek'; the commands are quickstart, "),
     ],
 )

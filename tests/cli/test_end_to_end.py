@@ -1,4 +1,4 @@
-"""Whole ways through the commands: synthetic scenes, and real photographs in a short form."""
+"""All steps through the commands: on synthetic scenes, and on a few real images."""
 
 import json
 import shutil
@@ -24,14 +24,14 @@ from tests.helpers.pages import parse_page
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory) -> Path:
-    """A quickstart in its smallest form."""
+    """Return the folder of a small quickstart."""
     out = tmp_path_factory.mktemp("quick") / "out"
     run_ok("quickstart", f"out={out}", "train=30", "val=6", "test=8", "novel=6", "epochs=1", "num_workers=1")
     return out
 
 
 @pytest.mark.slow
-def test_quickstart_ends_in_a_page_that_needs_nothing_else(quick) -> None:
+def test_quickstart_writes_a_self_contained_page(quick) -> None:
     page = parse_page(quick / "report.html")
     assert page.external == []
     assert len(page.words) >= 12
@@ -42,28 +42,30 @@ def test_quickstart_ends_in_a_page_that_needs_nothing_else(quick) -> None:
 
 
 @pytest.mark.slow
-def test_quickstart_started_again_does_nothing_twice(quick, capfd) -> None:
+def test_quickstart_skips_finished_stages(quick, capfd) -> None:
     before = (quick / "scenes" / "regions.h5").stat().st_mtime_ns
-    run_ok("quickstart", f"out={quick}", "train=30", "val=6", "test=8", "novel=6", "epochs=1", "num_workers=1")
+    run_ok(
+        "quickstart", f"out={quick}", "train=30", "val=6", "test=8", "novel=6", "epochs=1", "num_workers=1"
+    )
     assert capfd.readouterr().out.count("done before") == 9
     assert (quick / "scenes" / "regions.h5").stat().st_mtime_ns == before
 
 
 @pytest.mark.slow
-def test_quickstart_with_other_options_is_refused(quick, capfd) -> None:
+def test_quickstart_rejects_other_options(quick, capfd) -> None:
     assert main(["quickstart", f"out={quick}", "train=31"]) == 2
     assert "begun with other options" in capfd.readouterr().err
 
 
 @pytest.mark.slow
-def test_run_directories_hold_what_is_needed_to_know_what_was_done(quick) -> None:
+def test_run_directories_record_their_configuration_and_data(quick) -> None:
     run = quick / "runs" / "vqa_scenes"
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert isinstance(config["model"]["vocabulary_size"], int)
     assert yaml.safe_load((run / "overrides.yaml").read_text())[0] == "experiment=vqa_scenes"
-    origin = json.loads((run / "provenance.json").read_text())
-    assert set(origin["sources"]) == {"features", "train", "train_annotations", "val", "val_annotations"}
-    for role, source in origin["sources"].items():
+    provenance = json.loads((run / "provenance.json").read_text())
+    assert set(provenance["sources"]) == {"features", "train", "train_annotations", "val", "val_annotations"}
+    for role, source in provenance["sources"].items():
         hashes = source["columns"].values() if role == "features" else [source["sha256"]]
         assert all(len(digest) == 64 for digest in hashes)
         assert hashes
@@ -72,7 +74,7 @@ def test_run_directories_hold_what_is_needed_to_know_what_was_done(quick) -> Non
 
 
 @pytest.mark.slow
-def test_predict_and_score_give_the_numbers_of_the_report(quick, tmp_path) -> None:
+def test_predict_and_score_reproduce_the_results(quick, tmp_path) -> None:
     results = json.loads((quick / "results.json").read_text())
     scenes = quick / "scenes"
     run_ok(
@@ -115,7 +117,7 @@ def test_predict_and_score_give_the_numbers_of_the_report(quick, tmp_path) -> No
 
 
 @pytest.mark.slow
-def test_a_photograph_can_be_described_and_asked_about(quick, tmp_path, capfd) -> None:
+def test_an_image_can_be_captioned_and_asked_about(quick, tmp_path, capfd) -> None:
     photo = next(iter(sorted((quick / "scenes/images").iterdir())))
     run_ok("caption", f"run={quick}/runs/caption_scenes", f"images={photo}", f"html={tmp_path}/c.html")
     assert photo.name in capfd.readouterr().out
@@ -135,18 +137,18 @@ def test_a_photograph_can_be_described_and_asked_about(quick, tmp_path, capfd) -
 
 
 @pytest.mark.slow
-def test_python_gives_what_the_commands_give(quick) -> None:
+def test_models_can_be_used_from_python(quick) -> None:
     photo = next(iter(sorted((quick / "scenes/images").iterdir())))
-    said = bua.load(quick / "runs/caption_scenes").caption(photo)
-    assert said.text == " ".join(said.words)
-    assert said.weights.shape == (len(said.words), len(said.regions))
+    output = bua.load(quick / "runs/caption_scenes").caption(photo)
+    assert output.text == " ".join(output.words)
+    assert output.weights.shape == (len(output.words), len(output.regions))
     store = FeatureStore(quick / "scenes/regions.h5")
     image_id = int(photo.stem)
-    np.testing.assert_allclose(said.regions.boxes, store[image_id].boxes, atol=1e-2)
+    np.testing.assert_allclose(output.regions.boxes, store[image_id].boxes, atol=1e-2)
     assert bua.load(quick / "runs/vqa_scenes").ask(photo, "How many stars are there?").text
 
 
-def test_a_failing_stage_is_named_and_the_next_start_goes_on_from_it(tmp_path, caplog) -> None:
+def test_a_failed_stage_is_reported_and_the_next_start_continues_with_it(tmp_path, caplog) -> None:
     calls: list[str] = []
     broken = [True]
 
@@ -156,14 +158,14 @@ def test_a_failing_stage_is_named_and_the_next_start_goes_on_from_it(tmp_path, c
             raise OSError("disk on fire")
         return 2
 
-    def noted(name: str) -> int:
+    def record(name: str) -> int:
         calls.append(name)
         return 1
 
     stages = [
-        Stage("first", "does one", lambda: noted("first")),
+        Stage("first", "does one", lambda: record("first")),
         Stage("second", "does two", second),
-        Stage("third", "does three", lambda: noted("third")),
+        Stage("third", "does three", lambda: record("third")),
     ]
     journal = tmp_path / "j.json"
     with pytest.raises(
@@ -179,7 +181,7 @@ def test_a_failing_stage_is_named_and_the_next_start_goes_on_from_it(tmp_path, c
 
 
 @pytest.mark.slow
-def test_a_killed_training_goes_on_from_its_last_checkpoint_and_ends_the_same(scenes, tmp_path) -> None:
+def test_a_killed_run_resumes_from_its_last_checkpoint_to_the_same_end(scenes, tmp_path) -> None:
     words = ["train", "experiment=caption_scenes", f"scenes={scenes}", "trainer.max_epochs=60"]
     run_ok(*words, f"out={tmp_path}/whole")
     run = tmp_path / "run"
@@ -193,17 +195,17 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint_and_ends_the_same(sc
     run_ok(*words, f"out={run}", "resume=true")
     rows = (run / "metrics.csv").read_text().splitlines()[1:]
     assert [int(row.split(",")[0]) for row in rows] == list(range(60))
-    ours, theirs = (read_checkpoint(d / "checkpoints/last.ckpt")[1] for d in (run, tmp_path / "whole"))
+    ours, theirs = (read_checkpoint(path / "checkpoints/last.ckpt")[1] for path in (run, tmp_path / "whole"))
     for name, value in ours.items():
         torch.testing.assert_close(value, theirs[name], atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.slow
-def test_a_run_is_not_resumed_with_another_schedule_or_model(scenes, tmp_path, capfd) -> None:
+def test_a_run_cannot_resume_with_another_schedule_or_model(scenes, tmp_path, capfd) -> None:
     words = ["train", "experiment=caption_scenes", f"scenes={scenes}", f"out={tmp_path}/run"]
     run_ok(*words, "trainer.max_epochs=1")
     for change, message in {
-        "trainer.max_epochs=2": "its schedule was made for trainer.max_epochs=1; resume with the same",
+        "trainer.max_epochs=2": "schedule was made for trainer.max_epochs=1; resume with it",
         "model.hidden_size=7": "model is not that of the run",
     }.items():
         assert main([*words, "trainer.max_epochs=1", "resume=true", change]) == 2
@@ -211,8 +213,8 @@ def test_a_run_is_not_resumed_with_another_schedule_or_model(scenes, tmp_path, c
 
 
 @pytest.mark.slow
-def test_real_photographs_captions_and_questions_go_the_same_way(shared, tmp_path, capfd) -> None:
-    """The short form of the README's way on COCO and VQA v2: 8 photographs, 40 questions."""
+def test_all_steps_on_real_images(shared, tmp_path, capfd) -> None:
+    """Follow the README on a few images of COCO and VQA v2: 8 images, 40 questions."""
     coco, vqa = shared / "data/coco_mini", shared / "data/vqa_v2_mini"
     ids = [image["id"] for image in json.loads((coco / "captions.json").read_text())["images"]][:16]
     (tmp_path / "train.txt").write_text("\n".join(map(str, ids[:8])))
@@ -252,10 +254,10 @@ def test_real_photographs_captions_and_questions_go_the_same_way(shared, tmp_pat
     )
     assert json.loads((tmp_path / "m.json").read_text())["images"] == 4
     questions = json.loads((vqa / "questions_train.json").read_text())["questions"][:40]
-    asked = {q["question_id"] for q in questions}
+    question_ids = {q["question_id"] for q in questions}
     annotations = json.loads((vqa / "annotations_train.json").read_text())["annotations"]
     (tmp_path / "q.json").write_text(json.dumps({"questions": questions}))
-    chosen = [a for a in annotations if a["question_id"] in asked]
+    chosen = [a for a in annotations if a["question_id"] in question_ids]
     (tmp_path / "a.json").write_text(json.dumps({"annotations": chosen}))
     pictures = tmp_path / "vqa"
     pictures.mkdir()

@@ -40,7 +40,10 @@ from tests.helpers.commands import run_error, run_ok
         (["caption", "run=/nowhere", "images=x.jpg"], "/nowhere: neither a checkpoint nor a run"),
         (["ask", "run=/nowhere", "images=x.jpg"], "question must be given: question=..."),
         (["extract", "images=.", "out=y", "batch_size=0"], "batch_size=0: must be an integer of at least 1"),
-        (["extract", "images=.", "out=y", "num_workers=-1"], "num_workers=-1: must be an integer of at least 0"),
+        (
+            ["extract", "images=.", "out=y", "num_workers=-1"],
+            "num_workers=-1: must be an integer of at least 0",
+        ),
         (["extract", "images=.", "out=y", "device=gpu"], "device=gpu: "),
         (
             ["caption", "run=r", "images=x.jpg", "decode.beam_size=two"],
@@ -50,10 +53,16 @@ from tests.helpers.commands import run_error, run_ok
         (["scenes", "out=s", "train=-2"], "train=-2: must be an integer of at least 0"),
         (["quickstart", "out=q", "val=0"], "train, val and test must each be at least 1"),
         (["score", "task=poem", "predictions=p"], "task=poem: must be caption or vqa"),
-        (["score", "task=caption", "predictions=/p.json", "references=/r.json"], "/p.json: file does not exist"),
+        (
+            ["score", "task=caption", "predictions=/p.json", "references=/r.json"],
+            "/p.json: file does not exist",
+        ),
         (["features", "info", "file=/f.h5"], "/f.h5: file does not exist"),
         (["features", "check", "file=/f.h5"], "/f.h5: file does not exist"),
-        (["export-detector", "run=/nowhere", "out=w", "instances=i", "images=j"], "/nowhere: neither a checkpoint"),
+        (
+            ["export-detector", "run=/nowhere", "out=w", "instances=i", "images=j"],
+            "/nowhere: neither a checkpoint",
+        ),
     ],
 )
 def test_mistakes_are_reported_in_one_line(arguments, message, capfd, tmp_path, monkeypatch) -> None:
@@ -103,7 +112,9 @@ def run(scenes, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "pickle", "other"])
-def test_damaged_checkpoints_are_reported_and_their_code_is_not_executed(damage: str, run, capfd, tmp_path) -> None:
+def test_damaged_checkpoints_are_reported_and_their_code_is_not_executed(
+    damage: str, run, capfd, tmp_path
+) -> None:
     capfd.readouterr()
     path, witness = tmp_path / "c.ckpt", tmp_path / "witness"
     content = (run / "checkpoints/best.ckpt").read_bytes()
@@ -127,7 +138,9 @@ def test_a_checkpoint_cannot_build_classes_of_other_libraries(run, capfd, tmp_pa
     content = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
     content["bua"]["model"] = {"_target_": "os.system", "command": f"touch {tmp_path}/witness"}
     torch.save(content, tmp_path / "c.ckpt")
-    assert "os.system may not be built" in run_error(capfd, "caption", f"run={tmp_path}/c.ckpt", "images=x.jpg")
+    assert "os.system may not be built" in run_error(
+        capfd, "caption", f"run={tmp_path}/c.ckpt", "images=x.jpg"
+    )
     assert not (tmp_path / "witness").exists()
 
 

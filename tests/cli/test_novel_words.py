@@ -1,4 +1,4 @@
-"""Words that no training caption has: known by their vectors, and generated where constraints ask for them."""
+"""Words that no training caption has are known by their vectors and satisfy constraints."""
 
 import json
 from dataclasses import replace
@@ -27,7 +27,7 @@ def vector(word: str) -> list[float]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Return a folder of captions of dogs, vectors of their words (except "the") and of emus, and regions of both."""
+    """Return a folder of captions of dogs, vectors for all words (except "the") and emus, and regions."""
     folder, rng = tmp_path_factory.mktemp("novel"), np.random.default_rng(0)
     boxes = np.array([[0, 0, 50, 50], [10, 10, 90, 90]], np.float32)
     images = {

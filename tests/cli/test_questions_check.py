@@ -16,8 +16,8 @@ def test_a_valid_file_is_summarized(capfd, tmp_path) -> None:
     out = capfd.readouterr()
     assert out.err == ""
     assert out.out.splitlines() == [
-        f"{path}: VQA v2, 1 questions on 1 images, 10 answers, 0 questions without a type of answer, "
-        "0 with a single answer, 0 answered questions are not among them",
+        f"{path}: VQA v2, 1 questions on 1 images, 10 answers, 0 questions without answer type, "
+        "0 with a single answer, 0 annotations of other questions",
         f"{path}: 1 answers are the most frequent one of at least 1 questions; 0 questions have none of them",
         f"{path}: valid",
     ]
@@ -27,20 +27,22 @@ def test_unusual_questions_are_remarked_on(capfd, tmp_path) -> None:
     content = GQA | {"b": GQA["02930152"]}
     assert main(["questions", "check", f"file={write_json(tmp_path, content, 'q.json')}"]) == 0
     out = capfd.readouterr().out
-    assert "2 questions have a single answer: one that agrees with it counts 1" in out
-    assert "1 questions are asked of their image before, in the same words" in out
+    assert "2 questions have a single answer, which a prediction must match" in out
+    assert "1 questions repeat an earlier one about the same image" in out
     assert "0 answers are the most frequent one of at least 9 questions; 2 questions have none of them" in out
     content = [VIZWIZ[0] | {"answers": ["a", "b"]}]
     assert main(["questions", "check", f"file={write_json(tmp_path, content, 'q.json')}"]) == 0
     assert "1 questions have neither 10 answers nor one" in capfd.readouterr().out
     assert main(["questions", "check", f"file={write_json(tmp_path, VQA, 'q.json')}"]) == 0
-    assert "there are no answers; the file can only be used for prediction" in capfd.readouterr().out
+    assert "has no answers; it can only be used for prediction" in capfd.readouterr().out
 
 
 def test_every_problem_is_reported_in_one_line(capfd, tmp_path) -> None:
     features = write_store(tmp_path / "f.h5", {"VizWiz_train_00000000.jpg": regions(2)})
     unanswered = {"image": "b.jpg", "question": "what?"}
-    path = write_json(tmp_path, [VIZWIZ[0], VIZWIZ[0], bare, {"image": "c.jpg", "question": ""}, 3], "q.json")
+    path = write_json(
+        tmp_path, [VIZWIZ[0], VIZWIZ[0], unanswered, {"image": "c.jpg", "question": ""}, 3], "q.json"
+    )
     assert main(["questions", "check", f"file={path}", f"features={features}"]) == 2
     assert capfd.readouterr().err.splitlines() == [
         f"{path}: question VizWiz_train_00000000.jpg is duplicated",
@@ -54,7 +56,7 @@ def test_every_problem_is_reported_in_one_line(capfd, tmp_path) -> None:
 def test_two_images_that_match_one_of_the_store_are_reported(capfd, tmp_path) -> None:
     features = write_store(tmp_path / "f.h5", {"12.jpg": regions(2)})
     questions = [{"image": name, "question": "what?"} for name in ("a/12.jpg", "b/12.jpg", "c.jpg")]
-    path = write_json(tmp_path, asked, "q.json")
+    path = write_json(tmp_path, questions, "q.json")
     assert main(["questions", "check", f"file={path}", f"features={features}"]) == 2
     assert capfd.readouterr().err.splitlines() == [
         f"{path}: image c.jpg has no regions in {features}",
@@ -87,7 +89,7 @@ def test_a_run_cannot_resume_or_start_with_other_answers(scenes, capfd, tmp_path
     line = capfd.readouterr().err.strip().splitlines()[-1]
     few = len(json.loads((tmp_path / "run/answers.json").read_text())["answers"])
     assert f"its list of answers is not that of these data (answers: {few}, not " in line
-    assert line.endswith("it cannot be the start")
+    assert line.endswith("it cannot initialize the model")
     listed = f"data.answers.file={tmp_path}/run/answers.json"
     assert main([*again, listed, f"out={tmp_path}/third", f"init_from={tmp_path}/run"]) == 0
     assert json.loads((tmp_path / "third/answers.json").read_text()) == other

@@ -1,4 +1,4 @@
-"""Every recipe of captioning can be started: a step of training and a validation, its model made small."""
+"""Every captioning recipe starts: one training step and a validation, with a small model."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from bua.cli import main
 from bua.engine.loading import read_checkpoint
 from bua.store import Regions
-from tests.helpers.configurations import composed
+from tests.helpers.configurations import compose_config
 from tests.helpers.parity import ROOT
 from tests.helpers.stores import write_store
 
@@ -26,9 +26,9 @@ SMALL = {
 
 
 def recipes() -> dict[str, str]:
-    """Return the objective of every recipe of captioning."""
+    """Return the objective of every captioning recipe."""
     names = sorted(path.stem for path in (ROOT / "conf/experiment").glob("*.yaml"))
-    targets = {name: str(composed("train", f"experiment={name}").objective._target_) for name in names}
+    targets = {name: str(compose_config("train", f"experiment={name}").objective._target_) for name in names}
     return {
         n: t.split(".")[-1]
         for n, t in targets.items()
@@ -70,16 +70,17 @@ def files(tmp_path_factory) -> Path:
     return folder
 
 
-def begin(name: str, files: Path, scenes: Path, out: Path, *more: str, small: bool = True) -> None:
-    """Train a step of a recipe."""
-    config = composed("train", f"experiment={name}")
-    given = {"features": files / "f.h5", "karpathy": files / "karpathy.json", "captions": files / "coco.json"}
-    given |= {"train": files / "coco.json", "val": files / "coco.json"}
-    given |= {"vectors": files / "vectors.txt", "words": files / "names.txt"}
-    there = set(config)  # what is still missing is there, too
-    if "scenes" in there:
+def train_recipe(name: str, files: Path, scenes: Path, out: Path, *more: str, small: bool = True) -> None:
+    """Train a recipe for one step."""
+    config = compose_config("train", f"experiment={name}")
+    karpathy = "train" in list(config.data.train.splits)
+    given = {"features": files / "f.h5", "captions": files / ("karpathy.json" if karpathy else "coco.json")}
+    given |= {"word_vectors": files / "vectors.txt", "extra_words": files / "names.txt"}
+    given |= {} if karpathy else {"val_captions": files / "coco.json"}
+    keys = set(config)  # with those whose values are missing
+    if "scenes" in keys:
         given = {"scenes": scenes}
-    keys = [f"{key}={value}" for key, value in given.items() if key in there]
+    overrides = [f"{key}={value}" for key, value in given.items() if key in keys]
     sizes = SMALL[config.model._target_.split(".")[-1]] if small else []
     length = [
         "trainer.max_epochs=1",
@@ -88,36 +89,36 @@ def begin(name: str, files: Path, scenes: Path, out: Path, *more: str, small: bo
         "data.batch_size=2",
     ]
     length += ["data.num_workers=0", "trainer.check_val_every_n_epoch=1", "++trainer.val_check_interval=1.0"]
-    assert main(["train", f"experiment={name}", f"out={out}", *keys, *sizes, *length, *more]) == 0
+    assert main(["train", f"experiment={name}", f"out={out}", *overrides, *sizes, *length, *more]) == 0
     _, state = read_checkpoint(out / "checkpoints/best.ckpt")
     assert all(value.isfinite().all() for value in state.values())
 
 
-def before(name: str) -> str:
-    """Return the recipe that a recipe of rewards goes on from."""
+def first_stage(name: str) -> str:
+    """Return the recipe whose run a recipe of rewards starts from."""
     return name.replace("_scst", "_xe").replace("_nsc", "_xe")
 
 
-def test_there_are_recipes_of_both_kinds() -> None:
+def test_recipes_of_both_kinds_are_listed() -> None:
     assert len(RECIPES) >= 12
     assert len(REWARDS) >= 4
-    assert {before(name) for name in REWARDS} <= RECIPES.keys() - REWARDS
+    assert {first_stage(name) for name in REWARDS} <= RECIPES.keys() - REWARDS
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(RECIPES))
-def test_a_recipe_can_be_started(name: str, files, scenes, tmp_path) -> None:
+def test_a_recipe_starts(name: str, files, scenes, tmp_path) -> None:
     more = []
     if name in REWARDS:
-        begin(before(name), files, scenes, tmp_path / "xe")
+        train_recipe(first_stage(name), files, scenes, tmp_path / "xe")
         more = [f"init_from={tmp_path}/xe"]
-    begin(name, files, scenes, tmp_path / "r", *more)
+    train_recipe(name, files, scenes, tmp_path / "r", *more)
 
 
 @pytest.mark.slow
 def test_a_recipe_that_ends_within_an_epoch_is_validated(files, scenes, tmp_path) -> None:
-    begin("updown_caffe_xe", files, scenes, tmp_path / "xe")
+    train_recipe("updown_caffe_xe", files, scenes, tmp_path / "xe")
     length = ["trainer.limit_train_batches=1.0", "trainer.max_epochs=-1", "trainer.max_steps=1"]
     length += ["trainer.check_val_every_n_epoch=null", "++trainer.val_check_interval=1", "data.batch_size=1"]
-    begin("updown_caffe_scst", files, scenes, tmp_path / "r", f"init_from={tmp_path}/xe", *length)
+    train_recipe("updown_caffe_scst", files, scenes, tmp_path / "r", f"init_from={tmp_path}/xe", *length)
     assert "val/CIDEr" in (tmp_path / "r/metrics.csv").read_text()

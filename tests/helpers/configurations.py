@@ -11,7 +11,7 @@ from tests.helpers.parity import ROOT
 MODELS = sorted(file.stem for file in (ROOT / "conf" / "model").glob("*.yaml"))
 
 
-def composed(name: str, *overrides: str) -> DictConfig:
+def compose_config(name: str, *overrides: str) -> DictConfig:
     """Return the configuration of a command."""
     with initialize_config_module("bua.conf", version_base="1.3"):
         return compose(name, list(overrides), return_hydra_config=False)
@@ -19,12 +19,12 @@ def composed(name: str, *overrides: str) -> DictConfig:
 
 def target(name: str) -> str:
     """Return the Python path of the class of a model."""
-    return str(composed("train", f"model={name}").model._target_)
+    return str(compose_config("train", f"model={name}").model._target_)
 
 
 def build_model(name: str, *overrides: str, **sizes: int) -> torch.nn.Module:
     """Build a model at the size of its configuration; ``sizes`` that it does not have are ignored."""
-    config = composed("train", f"model={name}", *overrides).model
+    config = compose_config("train", f"model={name}", *overrides).model
     for key in set(sizes) & set(config):
         config[key] = sizes[key]
     model: torch.nn.Module = instantiate(OmegaConf.to_container(config, resolve=True))
