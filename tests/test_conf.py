@@ -146,7 +146,8 @@ def test_experiment_starts_with_its_command_and_published_and_measured_numbers(n
 
 
 def test_command_line_prevails_over_the_experiment() -> None:
-    assert compose_config("train", "experiment=caption_scenes", "trainer.max_epochs=77").trainer.max_epochs == 77
+    config = compose_config("train", "experiment=caption_scenes", "trainer.max_epochs=77")
+    assert config.trainer.max_epochs == 77
 
 
 def test_instantiate_refuses_classes_that_are_not_allowed() -> None:

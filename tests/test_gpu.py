@@ -16,11 +16,11 @@ from bua.inference.generate import generate
 from bua.metrics.reward import bleu, cider_d, document_frequencies, prepare_references
 from bua.tasks.self_critical import Reward
 from bua.text import BOS, PADDING
+from tests.helpers.coco_scorers import reward_batch
 from tests.helpers.commands import run_ok
 from tests.helpers.data import caption_data
 from tests.helpers.models import CAPTIONERS, VQA_MODELS, captioner, random_regions, random_words, vqa_model
 from tests.helpers.tasks import self_critical_task
-from tests.metrics.test_reward import batch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
@@ -91,7 +91,7 @@ def test_rewards_agree_to_the_last_digits(size: int) -> None:
 
     hypotheses, references = [captions(20) for _ in range(200)], [captions(5) for _ in range(200)]
     table = document_frequencies(references, size)
-    words, lengths, prepared = batch(hypotheses, references, table)
+    words, lengths, prepared = reward_batch(hypotheses, references, table)
     theirs = prepare_references(*(part.cuda() for part in _padded(references)), table.to("cuda"))
     for reward in (cider_d, bleu):
         mine = reward(words, lengths, prepared)

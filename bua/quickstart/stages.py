@@ -74,4 +74,4 @@ def _run(stage: Stage, head: str, command: str) -> Any:
         if os.environ.get("BUA_TRACEBACK"):
             raise
         reason = str(error) or type(error).__name__
-        raise InputError(f"stage {head} failed: {reason}; {command} continues there") from error
+        raise InputError(f"stage {head} failed: {reason}; {command} continues from there") from error

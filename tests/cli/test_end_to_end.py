@@ -169,7 +169,7 @@ def test_a_failed_stage_is_reported_and_the_next_start_continues_with_it(tmp_pat
     ]
     journal = tmp_path / "j.json"
     with pytest.raises(
-        InputError, match=r"stage \[2/3\] second failed: disk on fire; bua x goes on from there"
+        InputError, match=r"stage \[2/3\] second failed: disk on fire; bua x continues from there"
     ):
         run_stages(stages, journal, {"a": 1}, "bua x")
     broken[0] = False

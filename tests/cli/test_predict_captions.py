@@ -15,7 +15,7 @@ from bua.detectors.photo import find_photos
 from bua.detectors.random_detector import RandomDetector
 from bua.engine.loading import load
 from bua.errors import InputError
-from bua.inference.predictor import Predictor
+from bua.inference.ensemble import Ensemble, StoredImages
 from bua.store import FeatureStore, StoreMetadata, StoreWriter
 from tests.helpers.captioners import train_captioners, training
 from tests.helpers.commands import run_error, run_ok
@@ -115,7 +115,7 @@ def test_every_candidate_has_the_attended_regions_of_its_words(runs, tmp_path) -
 
 def test_a_captioner_rejects_questions(runs, tmp_path, capfd) -> None:
     line = run_error(capfd, "predict", f"run={runs}/scst", "questions=q.json", f"out={tmp_path}/p.json")
-    assert line == f"bua predict: questions=q.json: {runs}/scst XXX"
+    assert line == f"bua predict: questions=q.json: {runs}/scst captions images and does not take it"
 
 
 @pytest.mark.slow
@@ -161,17 +161,16 @@ def test_captioners_of_different_regions_are_an_ensemble(runs, scenes, tmp_path,
     found = json.loads((tmp_path / "p.json").read_text())
     store = FeatureStore(scenes / "regions.h5")
     for one in found:
-        batches = store[one["image_id"]].boxes.round(1).tolist()
-        looks = [region["box"] for word in one["attention"] for region in word["regions"]]
-        assert all(any(box == pytest.approx(place, abs=0.11) for place in batches) for box in looks)
-    members = [load(tmp_path / name) for name in ("boxes", "other")]
-    together = load(runs / "xe").with_others(members)
-    ids = [one["image_id"] for one in found]
-    looks = [(store, ids), (FeatureStore(tmp_path / "other.h5"), ids)]
-    again = together.caption_store(store, ids, ensemble=looks)
-    assert [said[0].text for said in again] == [one["caption"] for one in found]
+        boxes = store[one["image_id"]].boxes.round(1).tolist()
+        attended = [region["box"] for word in one["attention"] for region in word["regions"]]
+        assert all(any(box == pytest.approx(other, abs=0.11) for other in boxes) for box in attended)
+    ensemble = Ensemble([load(run) for run in (runs / "xe", tmp_path / "boxes", tmp_path / "other")])
+    ids = {one["image_id"]: one["image_id"] for one in found}
+    images = [StoredImages(s, ids) for s in (store, store, FeatureStore(tmp_path / "other.h5"))]
+    captions = ensemble.caption_batch(ensemble.read_regions(images, ids))
+    assert [candidates[0].text for candidates in captions] == [one["caption"] for one in found]
     with pytest.raises(InputError, match="features of another detector"):
-        together.caption(scenes / "images" / sorted(p.name for p in (scenes / "images").iterdir())[0])
+        ensemble.caption(scenes / "images" / sorted(p.name for p in (scenes / "images").iterdir())[0])
 
 
 @pytest.mark.slow
@@ -282,12 +281,12 @@ def test_constrained_batches_are_limited_by_the_states_of_their_automata(
     (tmp_path / "c.json").write_text(json.dumps(constraints))
     batches = []
 
-    def caption_store(trained, store, images, *, decoder, automaton, **more):
-        batches.append((len(images), automaton.num_states))
-        return plain(trained, store, images, decoder=decoder, automaton=automaton)
+    def recording_caption_batch(ensemble, regions, *, decoder, automaton):
+        batches.append((len(regions[0].mask), automaton.num_states))
+        return caption_batch(ensemble, regions, decoder=decoder, automaton=automaton)
 
-    plain = Predictor.caption_store
-    monkeypatch.setattr(Predictor, "caption_store", caption_store)
+    caption_batch = Ensemble.caption_batch
+    monkeypatch.setattr(Ensemble, "caption_batch", recording_caption_batch)
     common = ["predict", f"run={runs}/scst", "split=val", f"constraints={tmp_path}/c.json"]
     written = []
     for size in (100, 9, 1):
@@ -301,21 +300,22 @@ def test_constrained_batches_are_limited_by_the_states_of_their_automata(
 
 @pytest.mark.slow
 def test_rules_are_given_in_words(runs, scenes) -> None:
-    trained = load(runs / "xe")
+    predictor = load(runs / "xe")
     store = FeatureStore(scenes / "regions.h5")
-    four = BeamSearch(3, 8, rules=Rules(min_length=4))
-    banned = trained.caption(store[store.image_ids[0]], decoder=four).words[0]
+    unrestricted = BeamSearch(3, 8, rules=Rules(min_length=4))
+    banned = predictor.caption(store[store.image_ids[0]], decoder=unrestricted).words[0]
     search = BeamSearch(3, 8, rules=Rules(bad_words=(banned, "no such word"), min_length=4))
-    for one in trained.caption_store(store, store.image_ids[:5], decoder=search):
-        assert all(banned not in said.words and len(said.words) >= 4 for said in one)
+    regions = predictor.region_input.load(store, store.image_ids[:5])
+    for candidates in predictor.caption_batch(regions, decoder=search):
+        assert all(banned not in caption.words and len(caption.words) >= 4 for caption in candidates)
 
 
 def test_words_of_rules_outside_the_vocabulary_are_reported_once(runs, tmp_path, capfd) -> None:
     common = ["predict", f"run={runs}/scst", "split=val", f"out={tmp_path}/p.json", "batch_size=2"]
     run_ok(*common, "decode.rules.bad_words=[Treee,tree]", "decode.rules.bad_endings=[whith,oof]")
     output = "".join(capfd.readouterr())
-    assert output.count("rules.bad_words: the vocabulary lacks Treee: ") == 1
-    assert output.count("rules.bad_endings: the vocabulary lacks whith, oof: ") == 1
+    assert output.count("rules.bad_words: has no effect for Treee, which the vocabulary lacks") == 1
+    assert output.count("rules.bad_endings: has no effect for whith, oof, which the vocabulary lacks") == 1
 
 
 def test_detected_objects_become_constraints(tmp_path, capfd) -> None:

@@ -15,24 +15,9 @@ from bua.metrics.reward import (
     cider_d,
     document_frequencies,
     ngrams,
-    pad_captions,
-    prepare_references,
 )
 from tests.helpers import parity
-from tests.helpers.coco_scorers import Caption, coco_bleu, coco_cider
-
-
-def batch(hypotheses: list[list[Caption]], references: list[list[Caption]], table):
-    """Return the words and lengths of N captions per image, and their references."""
-    size = max(len(image) for image in references)
-    padded = [image + [[]] * (size - len(image)) for image in references]
-    words, lengths = pad_captions([caption for image in hypotheses for caption in image])
-    reference_words, _ = pad_captions([caption for image in padded for caption in image])
-    reference_lengths = [[len(c) for c in image] + [-1] * (size - len(image)) for image in references]
-    shape = (len(hypotheses), -1)
-    prepared = prepare_references(reference_words.unflatten(0, shape), torch.tensor(reference_lengths), table)
-    return words.unflatten(0, shape), lengths.unflatten(0, shape), prepared
-
+from tests.helpers.coco_scorers import Caption, coco_bleu, coco_cider, reward_batch
 
 captions = st.lists(st.integers(0, 6), min_size=0, max_size=12)
 non_empty = st.lists(st.integers(0, 6), min_size=1, max_size=12)
@@ -44,7 +29,7 @@ images = st.lists(st.tuples(captions, st.lists(non_empty, min_size=1, max_size=4
 def test_cider_d_equals_the_scorer_of_coco_caption(pairs) -> None:
     hypotheses, references = [h for h, _ in pairs], [r for _, r in pairs]
     table = document_frequencies(references, 7)
-    ours = cider_d(*batch([[h] for h in hypotheses], references, table))[:, 0]
+    ours = cider_d(*reward_batch([[h] for h in hypotheses], references, table))[:, 0]
     np.testing.assert_allclose(ours, coco_cider(hypotheses, references), atol=1e-6)
 
 
@@ -65,7 +50,7 @@ def test_cider_d_equals_the_scorer_on_thousands_of_captions_of_a_large_vocabular
     hypotheses[::7] = [caption(0) for _ in hypotheses[::7]]
     assert [] in hypotheses
     table = document_frequencies(references, size)
-    ours = cider_d(*batch([[h] for h in hypotheses], references, table))[:, 0]
+    ours = cider_d(*reward_batch([[h] for h in hypotheses], references, table))[:, 0]
     np.testing.assert_allclose(ours, coco_cider(hypotheses, references), atol=1e-6)
     for score_range in (ours == 0, (ours > 0) & (ours < 0.1), ours > 2):
         assert score_range.any()
@@ -75,7 +60,8 @@ def test_cider_d_equals_the_scorer_on_thousands_of_captions_of_a_large_vocabular
 @given(images)
 def test_bleu_equals_the_scorer_of_coco_caption(pairs) -> None:
     hypotheses, references = [h for h, _ in pairs], [r for _, r in pairs]
-    ours = bleu(*batch([[h] for h in hypotheses], references, document_frequencies(references, 7)))[:, 0]
+    table = document_frequencies(references, 7)
+    ours = bleu(*reward_batch([[h] for h in hypotheses], references, table))[:, 0]
     expected = [coco_bleu(h, r) for h, r in pairs]
     np.testing.assert_allclose(ours, expected, atol=1e-6)
 
@@ -96,7 +82,7 @@ def test_unusual_captions_have_the_value_of_the_scorer(kind: str) -> None:
     }[kind]
     hypotheses = [unusual, *(image[0] for image in references[1:])]
     table = document_frequencies(references, 30)
-    ours = cider_d(*batch([[h] for h in hypotheses], references, table))[:, 0]
+    ours = cider_d(*reward_batch([[h] for h in hypotheses], references, table))[:, 0]
     np.testing.assert_allclose(ours, coco_cider(hypotheses, references), atol=1e-6)
     assert torch.isfinite(ours).all()
 
@@ -108,7 +94,7 @@ def test_parity_of_cider_d(end: str) -> None:
     references = [[caption + suffix for caption in image] for image in file["references"]]
     hypotheses = [[caption + suffix] for caption in file["hypotheses"]]
     table = document_frequencies(references, file["vocab_size"] + 1)
-    ours = cider_d(*batch(hypotheses, references, table))[:, 0]
+    ours = cider_d(*reward_batch(hypotheses, references, table))[:, 0]
     np.testing.assert_allclose(ours, file[f"cider_d_{end}_eos"], atol=1e-6)
 
 
@@ -117,16 +103,16 @@ def test_captions_of_an_image_are_scored_independently() -> None:
     references = [[rng.integers(0, 9, 8).tolist() for _ in range(3)] for _ in range(4)]
     table = document_frequencies(references, 9)
     hypotheses = [[rng.integers(0, 9, rng.integers(1, 9)).tolist() for _ in range(5)] for _ in range(4)]
-    scores = cider_d(*batch(hypotheses, references, table))
+    scores = cider_d(*reward_batch(hypotheses, references, table))
     for n in range(5):
-        single = cider_d(*batch([[image[n]] for image in hypotheses], references, table))
+        single = cider_d(*reward_batch([[image[n]] for image in hypotheses], references, table))
         torch.testing.assert_close(scores[:, n], single[:, 0])
 
 
 def test_words_beyond_the_length_are_ignored() -> None:
     references = [[[1, 2, 3, 4]], [[5, 6, 7]]]
     table = document_frequencies(references, 9)
-    words, *rest = batch([[[1, 2, 3]], [[5, 6]]], references, table)
+    words, *rest = reward_batch([[[1, 2, 3]], [[5, 6]]], references, table)
     longer = torch.cat([words, torch.full_like(words, 8)], 2)
     torch.testing.assert_close(cider_d(words, *rest), cider_d(longer, *rest))
     torch.testing.assert_close(bleu(words, *rest), bleu(longer, *rest))

@@ -1,15 +1,11 @@
 """Anderson's and LXMERT's TSV as their authors' code writes them, and errors in such files."""
 
-import csv
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bua.errors import InputError
-from bua.store import Regions
 from bua.store.formats.source import InvalidImageError
 from bua.store.formats.tsv import MISSING_PADDING, decode_array, parse_int
 from tests.helpers.foreign_formats import (
@@ -20,6 +16,7 @@ from tests.helpers.foreign_formats import (
     to_base64,
     write_store,
 )
+from tests.helpers.tsv_rows import lxmert_row, pa_row, write_table
 
 PA = ["image_id", "image_w", "image_h", "num_boxes", "boxes", "features"]
 LXMERT = ["img_id", "img_h", "img_w", "objects_id", "objects_conf", "attrs_id", "attrs_conf", "num_boxes"]
@@ -27,46 +24,10 @@ LXMERT += ["boxes", "features"]
 ONE, TWO, THREE = (sample_regions(n + 2, n) for n in range(3))
 
 
-def pa_row(image: object, r: Regions) -> dict[str, object]:
-    return {
-        "image_id": image,
-        "image_w": r.size[1],
-        "image_h": r.size[0],
-        "num_boxes": len(r),
-        "boxes": to_base64(r.boxes),
-        "features": to_base64(r.features),
-    }
-
-
-def lxmert_row(image: object, r: Regions) -> dict[str, object]:
-    return {
-        "img_id": image,
-        "img_h": r.size[0],
-        "img_w": r.size[1],
-        "objects_id": to_base64(r.class_id, "<i8"),
-        "objects_conf": to_base64(r.class_score),
-        "attrs_id": to_base64(r.attribute_id, "<i8"),
-        "attrs_conf": to_base64(r.attribute_score),
-        "num_boxes": len(r),
-        "boxes": to_base64(r.boxes),
-        "features": to_base64(r.features),
-    }
-
-
-def table(path: Path, rows: list[dict[str, object]], header: bool = False, end: str = "\r\n") -> Path:
-    """Write rows with csv.DictWriter, like the authors' code."""
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), delimiter="\t", lineterminator=end)
-        if header:
-            writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
 def test_height_comes_before_width_in_lxmert_and_after_it_in_andersons_format(tmp_path) -> None:
     wide = sample_regions(3, size=(100, 700))
-    pa = table(tmp_path / "p.tsv", [pa_row(1, wide)])
-    lxmert = table(tmp_path / "l.tsv", [lxmert_row(1, wide)])
+    pa = write_table(tmp_path / "p.tsv", [pa_row(1, wide)])
+    lxmert = write_table(tmp_path / "l.tsv", [lxmert_row(1, wide)])
     assert (list(pa_row(1, wide)), list(lxmert_row(1, wide))) == (PA, LXMERT)
     assert import_file("pa_tsv", pa, tmp_path / "p.h5")[0][1].size == (100, 700)
     found = import_file("lxmert_tsv", lxmert, tmp_path / "l.h5")[0][1]
@@ -90,7 +51,7 @@ def test_exported_files_are_as_the_authors_readers_expect(tmp_path) -> None:
 @pytest.mark.parametrize("header", [True, False])
 def test_line_ends_and_a_header_do_not_matter(end: str, header: bool, tmp_path) -> None:
     for name, row in (("pa_tsv", pa_row), ("lxmert_tsv", lxmert_row)):
-        path = table(tmp_path / f"{name}.tsv", [row(1, ONE), row(2, TWO)], header, end)
+        path = write_table(tmp_path / f"{name}.tsv", [row(1, ONE), row(2, TWO)], header, end)
         path.write_text(path.read_text() + end)
         store, result = import_file(name, path, tmp_path / f"{name}.h5")
         assert (store.image_ids, result.dropped) == ([1, 2], {})
@@ -98,15 +59,15 @@ def test_line_ends_and_a_header_do_not_matter(end: str, header: bool, tmp_path) 
 
 def test_several_files_of_a_folder_are_read_as_one(tmp_path) -> None:
     (tmp_path / "t").mkdir()
-    table(tmp_path / "t" / "train.tsv.0", [pa_row(1, ONE)])
-    table(tmp_path / "t" / "train.tsv.1", [pa_row(2, TWO)])
+    write_table(tmp_path / "t" / "train.tsv.0", [pa_row(1, ONE)])
+    write_table(tmp_path / "t" / "train.tsv.1", [pa_row(2, TWO)])
     (tmp_path / "t" / "readme.txt").write_text("x")
     assert import_file("pa_tsv", tmp_path / "t", tmp_path / "b.h5")[0].image_ids == [1, 2]
 
 
 def test_fields_beyond_the_limit_of_csv_are_read(tmp_path) -> None:
     large = sample_regions(100, width=2048)
-    path = table(tmp_path / "p.tsv", [pa_row(1, large)])
+    path = write_table(tmp_path / "p.tsv", [pa_row(1, large)])
     assert len(path.read_text()) > 1_000_000
     assert identical(import_file("pa_tsv", path, tmp_path / "b.h5")[0][1], large, ())
 
@@ -163,7 +124,7 @@ HOW += ["count is a word", "a size of zero", "NaN", "NaN box", "backwards", "far
 def test_a_broken_row_is_dropped_with_its_line_and_reason(how: str, tmp_path) -> None:
     row = pa_row(2, TWO)
     reason = broken(how, row)
-    path = table(tmp_path / "p.tsv", [pa_row(1, ONE), row, pa_row(3, THREE)])
+    path = write_table(tmp_path / "p.tsv", [pa_row(1, ONE), row, pa_row(3, THREE)])
     store, result = import_file("pa_tsv", path, tmp_path / "b.h5")
     assert store.image_ids == [1, 3]
     assert list(result.dropped) == ["p.tsv line 2"]
@@ -176,12 +137,12 @@ def test_ways_to_break_a_row_are_listed() -> None:
 
 
 def test_a_row_with_missing_fields_is_dropped(tmp_path) -> None:
-    path = table(tmp_path / "p.tsv", [pa_row(1, ONE), pa_row(2, TWO)])
+    path = write_table(tmp_path / "p.tsv", [pa_row(1, ONE), pa_row(2, TWO)])
     path.write_text(path.read_text() + "3\t50\n")
     assert import_file("pa_tsv", path, tmp_path / "b.h5")[1].dropped == {
         "p.tsv line 3": "row must have 6 fields, got 2"
     }
-    path = table(tmp_path / "l.tsv", [lxmert_row(1, ONE)])
+    path = write_table(tmp_path / "l.tsv", [lxmert_row(1, ONE)])
     path.write_text(path.read_text() + "3\t50\n")
     assert import_file("lxmert_tsv", path, tmp_path / "l.h5")[1].dropped == {
         "l.tsv line 2": "row must have 10 fields, got 2"
@@ -192,7 +153,7 @@ def test_a_row_with_missing_fields_is_dropped(tmp_path) -> None:
 @given(fraction=st.floats(0.01, 0.99))
 def test_a_last_row_truncated_by_a_kill_is_dropped(fraction, tmp_path_factory) -> None:
     folder = tmp_path_factory.mktemp("t")
-    path = table(folder / "p.tsv", [pa_row(1, ONE), pa_row(2, THREE)], end="\n")
+    path = write_table(folder / "p.tsv", [pa_row(1, ONE), pa_row(2, THREE)], end="\n")
     content = path.read_bytes()
     start = content.index(b"\n") + 1
     path.write_bytes(content[: start + 1 + int(fraction * (len(content) - start - 3))])
@@ -205,7 +166,7 @@ def test_base64_without_padding_is_read_and_counted(tmp_path) -> None:
     rows = [lxmert_row(n, sample_regions(n, n)) for n in (1, 2, 3)]
     stripped = [{k: v.rstrip("=") if isinstance(v, str) else v for k, v in row.items()} for row in rows]
     assert sum(a != b for a, b in zip(rows, stripped, strict=True)) == 2
-    store, result = import_file("lxmert_tsv", table(tmp_path / "l.tsv", stripped), tmp_path / "b.h5")
+    store, result = import_file("lxmert_tsv", write_table(tmp_path / "l.tsv", stripped), tmp_path / "b.h5")
     assert result.repaired == {MISSING_PADDING: 2}
     assert all(identical(store[n], sample_regions(n, n)) for n in (1, 2, 3))
 
@@ -242,7 +203,7 @@ def test_boxes_in_fractions_are_converted_to_pixels_and_counted(tmp_path) -> Non
     one = sample_regions(3, 1)
     fractions = one.boxes / np.array([53, 37, 53, 37], np.float32)
     row = {**pa_row(1, one), "boxes": to_base64(fractions)}
-    store, result = import_file("pa_tsv", table(tmp_path / "p.tsv", [row]), tmp_path / "b.h5")
+    store, result = import_file("pa_tsv", write_table(tmp_path / "p.tsv", [row]), tmp_path / "b.h5")
     assert result.repaired == {"boxes converted from fractions to pixels": 1}
     assert np.allclose(store[1].boxes, one.boxes, atol=1e-4)
 
@@ -251,11 +212,11 @@ def test_boxes_beyond_the_image_are_clipped_and_counted(tmp_path) -> None:
     one = sample_regions(2, 1)
     boxes = np.array([[-9, 3, 20, 60], [1, 1, 53.5, 37.9]], np.float32)
     row = {**pa_row(1, one), "boxes": to_base64(boxes)}
-    store, result = import_file("pa_tsv", table(tmp_path / "p.tsv", [row]), tmp_path / "b.h5")
+    store, result = import_file("pa_tsv", write_table(tmp_path / "p.tsv", [row]), tmp_path / "b.h5")
     assert result.repaired == {"boxes clipped to the image": 1}
     assert store[1].boxes.tolist() == [[0, 3, 20, 37], [1, 1, 53, 37]]
     within = {**pa_row(1, one), "boxes": to_base64(np.array([[-0.5, 0, 53.9, 38], [1, 1, 5, 5]]))}
-    store, result = import_file("pa_tsv", table(tmp_path / "q.tsv", [within]), tmp_path / "c.h5")
+    store, result = import_file("pa_tsv", write_table(tmp_path / "q.tsv", [within]), tmp_path / "c.h5")
     assert result.repaired == {}
     assert store[1].boxes[0].tolist() == [-0.5, 0, np.float32(53.9), 38]
 
@@ -263,7 +224,7 @@ def test_boxes_beyond_the_image_are_clipped_and_counted(tmp_path) -> None:
 def test_scores_beyond_one_by_rounding_are_clipped_and_others_are_refused(tmp_path) -> None:
     near = {**lxmert_row(1, ONE), "objects_conf": to_base64([1.00001, 0.5])}
     far = {**lxmert_row(2, ONE), "objects_conf": to_base64([1.2, 0.5])}
-    store, result = import_file("lxmert_tsv", table(tmp_path / "l.tsv", [near, far]), tmp_path / "b.h5")
+    store, result = import_file("lxmert_tsv", write_table(tmp_path / "l.tsv", [near, far]), tmp_path / "b.h5")
     assert store[1].class_score.tolist() == [1, 0.5]
     assert result.repaired == {"class_score clipped to 0 and 1 after rounding errors": 1}
     assert result.dropped == {"l.tsv line 2": "class_score is not between 0 and 1"}
@@ -271,7 +232,7 @@ def test_scores_beyond_one_by_rounding_are_clipped_and_others_are_refused(tmp_pa
 
 def test_class_ids_beyond_the_names_are_refused(tmp_path) -> None:
     rows = [lxmert_row(1, ONE), {**lxmert_row(2, ONE), "objects_id": to_base64([3, 0], "<i8")}]
-    result = import_file("lxmert_tsv", table(tmp_path / "l.tsv", rows), tmp_path / "b.h5")[1]
+    result = import_file("lxmert_tsv", write_table(tmp_path / "l.tsv", rows), tmp_path / "b.h5")[1]
     assert result.dropped == {"l.tsv line 2": "class_id 3 is not among the 3 names"}
     without = {"class_names": (), "attribute_names": ()}
     assert import_file("lxmert_tsv", tmp_path / "l.tsv", tmp_path / "c.h5", source=without)[1].dropped == {}

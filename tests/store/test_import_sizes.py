@@ -8,13 +8,13 @@ from PIL import Image
 from bua.errors import InputError
 from bua.store.formats.image_sizes import ImageSizes
 from tests.helpers.foreign_formats import export_file, import_file, sample_regions, write_sizes, write_store
-from tests.store.test_format_tsv import pa_row, table
+from tests.helpers.tsv_rows import pa_row, write_table
 
 COCO = "COCO_val2014_000000000042"
 
 
 def test_given_sizes_take_precedence_over_those_of_the_file(tmp_path) -> None:
-    source = table(tmp_path / "p.tsv", [{**pa_row(7, sample_regions(2)), "image_h": 53}])
+    source = write_table(tmp_path / "p.tsv", [{**pa_row(7, sample_regions(2)), "image_h": 53}])
     sizes = write_sizes(tmp_path / "s.json", {7: sample_regions(2)})
     assert import_file("pa_tsv", source, tmp_path / "b.h5", images=sizes)[0][7].size == (37, 53)
 

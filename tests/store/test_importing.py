@@ -21,7 +21,7 @@ from bua.store.formats.image_ids import parse_image_id, parse_number
 from bua.store.formats.import_store import UNKNOWN
 from bua.store.formats.journal import report_path
 from tests.helpers.foreign_formats import export_file, identical, import_file, sample_regions, write_store
-from tests.store.test_format_tsv import lxmert_row, pa_row, table
+from tests.helpers.tsv_rows import lxmert_row, pa_row, write_table
 
 COCO = "COCO_val2014_000000000042"
 
@@ -60,7 +60,7 @@ def pa(path: Path, names: list, seeds: list[int] | None = None) -> Path:
     rows = [
         pa_row(name, sample_regions(2, seed)) for name, seed in zip(names, seeds or range(99), strict=False)
     ]
-    return table(path, rows)
+    return write_table(path, rows)
 
 
 def ids(tmp_path: Path, names: list, **options: object) -> list:
@@ -123,7 +123,7 @@ def test_the_same_image_under_two_names_is_a_duplicate(tmp_path) -> None:
 
 def test_the_report_holds_every_reason(tmp_path) -> None:
     rows = [pa_row(1, sample_regions(2, 1)), {**pa_row(2, sample_regions(2, 2)), "boxes": ""}]
-    import_file("pa_tsv", table(tmp_path / "p.tsv", rows), tmp_path / "b.h5")
+    import_file("pa_tsv", write_table(tmp_path / "p.tsv", rows), tmp_path / "b.h5")
     report = json.loads(report_path(tmp_path / "b.h5").read_text())
     assert report["images"] == 1
     assert (report["format"], report["source"]) == ("pa_tsv", "p.tsv")
@@ -134,7 +134,7 @@ def test_too_many_dropped_images_stop_an_import_that_resumes_with_a_higher_limit
     rows = [pa_row(n, sample_regions(2, n)) for n in range(6)]
     for n in (2, 4):
         rows[n]["boxes"] = ""
-    source = table(tmp_path / "p.tsv", rows)
+    source = write_table(tmp_path / "p.tsv", rows)
     with pytest.raises(
         InputError, match=r"2 images are invalid, more than max_errors=1; the last: p.tsv line 5"
     ):
@@ -150,7 +150,7 @@ def test_a_source_without_valid_images_is_refused_with_the_first_reason(tmp_path
     with pytest.raises(
         InputError, match=r"p.tsv: none of its 3 images is valid; the first: p.tsv line 1: box"
     ):
-        import_file("pa_tsv", table(tmp_path / "p.tsv", rows), tmp_path / "b.h5")
+        import_file("pa_tsv", write_table(tmp_path / "p.tsv", rows), tmp_path / "b.h5")
 
 
 def test_the_first_valid_row_determines_the_feature_size(tmp_path) -> None:
@@ -159,7 +159,7 @@ def test_the_first_valid_row_determines_the_feature_size(tmp_path) -> None:
         pa_row(1, sample_regions(2)),
         pa_row(2, sample_regions(2, width=9)),
     ]
-    store, result = import_file("pa_tsv", table(tmp_path / "p.tsv", rows), tmp_path / "b.h5")
+    store, result = import_file("pa_tsv", write_table(tmp_path / "p.tsv", rows), tmp_path / "b.h5")
     assert store.image_ids == [1]
     assert list(result.dropped) == ["p.tsv line 1", "p.tsv line 3"]
 
@@ -221,7 +221,7 @@ def test_a_resumed_import_counts_earlier_repairs(after: int, names, tmp_path, mo
         rows[n]["attrs_conf"] = str(rows[n]["attrs_conf"]).rstrip("=")
     rows[4]["features"] = ""
     rows.insert(7, rows[2])
-    source = table(tmp_path / "l.tsv", rows)
+    source = write_table(tmp_path / "l.tsv", rows)
     reference, expected = import_file("lxmert_tsv", source, tmp_path / "reference.h5", shard_size=2)
     with monkeypatch.context() as patch:
         stopping(patch, after)
@@ -277,7 +277,8 @@ import_file("pa_tsv", Path(sys.argv[1]), Path(sys.argv[2]), shard_size=10)
 
 @pytest.mark.slow
 def test_killed_at_any_moment_it_resumes_and_ends_in_the_same_contents(tmp_path) -> None:
-    source = table(tmp_path / "p.tsv", [pa_row(n, sample_regions(20, n, width=600)) for n in range(120)])
+    rows = [pa_row(n, sample_regions(20, n, width=600)) for n in range(120)]
+    source = write_table(tmp_path / "p.tsv", rows)
 
     def start(out: Path) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", IMPORTER, str(source), str(out)]
@@ -374,7 +375,7 @@ def test_other_float_types_become_float32_and_are_counted(tmp_path) -> None:
 def test_features_too_large_for_float16_are_refused(tmp_path) -> None:
     r = sample_regions(2)
     big = Regions(np.full((2, 11), 1e6, np.float32), r.boxes, r.size)
-    source = table(tmp_path / "p.tsv", [pa_row(1, big)])
+    source = write_table(tmp_path / "p.tsv", [pa_row(1, big)])
     with pytest.raises(InputError, match="do not fit float16; set dtype=float32"):
         import_file("pa_tsv", source, tmp_path / "b.h5", dtype="float16")
 
