@@ -1,5 +1,7 @@
 """Anderson's and LXMERT's TSV as their authors' code writes them, and errors in such files."""
 
+import csv
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
