@@ -44,7 +44,7 @@ MODULES: dict[str, str] = {
     "NarrowPyramidRCNN": "bua.detectors.pyramid",
     "PyramidDetector": "bua.detectors.pyramid",
     "RandomDetector": "bua.detectors.random_detector",
-    "Resize": "bua.detectors.resize",
+    "Resize": "bua.detectors.photo",
     "Selection": "bua.detectors.selection",
     "TorchvisionRCNN": "bua.detectors.fpn",
     # searches

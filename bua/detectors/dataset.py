@@ -6,8 +6,7 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from bua.detectors.given_boxes import GivenBoxes
-from bua.detectors.photo import PhotoFile, read_photo
-from bua.detectors.resize import PreparedImage, Resize
+from bua.detectors.photo import PhotoFile, PreparedImage, Resize, read_photo
 from bua.errors import InputError
 
 #: An image file with the prepared image, or with the reason why there is none.

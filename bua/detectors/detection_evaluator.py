@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bua.detectors.detector import ProposalModel
-from bua.detectors.proposals import Proposals, postprocess_detections
+from bua.detectors.selection import Proposals, postprocess_detections
 from bua.metrics.detection import coco_ap
 from bua.metrics.visual_genome import DetectedBoxes, GroundTruthBoxes, attribute_ap, genome_ap
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bua.detectors.boxes import BoxConvention
-from bua.detectors.proposals import Detections, Proposals, postprocess_detections
+from bua.detectors.selection import Detections, Proposals, postprocess_detections
 from bua.structures.regions import Regions
 
 

@@ -11,10 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bua.detectors.photo import Photo
-from bua.detectors.proposals import Proposals
-from bua.detectors.resize import PreparedImage, Resize, ResizeGeometry, stack_images
-from bua.detectors.selection import SelectionRule
+from bua.detectors.photo import Photo, PreparedImage, Resize, ResizeGeometry, stack_images
+from bua.detectors.selection import Proposals, SelectionRule
 from bua.store.schema import StoreMetadata
 from bua.structures.regions import Regions
 

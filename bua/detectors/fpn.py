@@ -13,8 +13,8 @@ from torchvision.models.detection import FasterRCNN, faster_rcnn
 from torchvision.ops import FrozenBatchNorm2d
 
 from bua.detectors.detector import FrozenDetector
+from bua.detectors.photo import Resize
 from bua.detectors.rcnn import PyramidRCNN, build_attribute_head
-from bua.detectors.resize import Resize
 from bua.detectors.selection import SelectionRule
 from bua.detectors.weight_files import download, load_state_dict, read_state_dict
 from bua.errors import InputError

@@ -23,8 +23,8 @@ from bua.detectors.c4.model import CAFFE_MEANS
 from bua.detectors.c4.weights import load_c4
 from bua.detectors.detector import autocast_context, freeze, to_numpy
 from bua.detectors.fpn import ARCHITECTURES, load_fpn
+from bua.detectors.photo import PreparedImage, Resize, ResizeGeometry, stack_images
 from bua.detectors.rcnn import IMAGENET_DEVIATIONS, IMAGENET_MEANS
-from bua.detectors.resize import PreparedImage, Resize, ResizeGeometry, stack_images
 from bua.detectors.weight_files import download, load_state_dict, read_state_dict
 from bua.errors import InputError
 from bua.io.files import file_sha256

@@ -21,8 +21,8 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
 from bua.detectors.detector import FrozenDetector
+from bua.detectors.photo import Resize
 from bua.detectors.rcnn import PyramidRCNN, build_attribute_head
-from bua.detectors.resize import Resize
 from bua.detectors.selection import SelectionRule
 from bua.errors import InputError
 from bua.io.files import file_sha256

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bua.detectors.resize import PreparedImage, Resize
+from bua.detectors.photo import PreparedImage, Resize
 from bua.structures.regions import Regions
 
 

@@ -19,8 +19,8 @@ from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
 from bua.detectors.boxes import BoxConvention
-from bua.detectors.proposals import BoxRegression, Proposals, split_by_image, whole_image_box
-from bua.detectors.resize import Resize, ResizeGeometry, pad
+from bua.detectors.photo import Resize, ResizeGeometry, pad
+from bua.detectors.selection import BoxRegression, Proposals, split_by_image, whole_image_box
 
 Target = dict[str, Tensor]
 

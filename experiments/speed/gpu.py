@@ -15,7 +15,7 @@ from vqa_step import QUESTIONS, WHAT, PlainUpDownVQA, our_step, plain_step, rand
 from bua.detectors.c4.model import C4RCNN
 from bua.detectors.detector import FrozenDetector
 from bua.detectors.fpn import TorchvisionRCNN
-from bua.detectors.resize import Resize
+from bua.detectors.photo import Resize
 from bua.detectors.selection import Selection
 
 #: Number and size of the images that a detector is given at once.

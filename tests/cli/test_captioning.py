@@ -37,7 +37,7 @@ def test_a_run_of_rewards_records_its_metrics_and_options(runs) -> None:
     for name in ("reward", "baseline", "advantage", "length", "entropy", "unfinished", "bad_endings"):
         assert f"train/{name}" in metrics
     assert (runs / "scst/document_frequencies.npz").stat().st_size > 0
-    assert (runs / "scst/rewards.txt").read_text().startswith("1*CIDEr-D | with end | Sampling")
+    assert (runs / "scst/rewards.txt").read_text().startswith("1*CIDEr-D | with EOS | Sampling")
 
 
 def losses(run: Path) -> list[float]:
@@ -80,7 +80,7 @@ def test_document_frequencies_can_be_reused_only_with_the_same_options(runs, sce
         capfd,
         *reward_training(scenes, tmp_path / "b", runs / "xe", table, "objective.reward.include_eos=false"),
     )
-    assert "document_frequencies.npz: document frequencies of end=True" in line
+    assert "document_frequencies.npz: document frequencies of include_eos=True" in line
 
 
 @pytest.mark.slow
@@ -91,7 +91,7 @@ def test_init_from_needs_a_run_of_the_same_vocabulary_and_model(runs, scenes, tm
     )
     assert "xe: its vocabulary is not that of these data" in line
     line = run_error(capfd, *reward_training(scenes, tmp_path / "b", runs / "mean"))
-    assert "its model is MeanPooledCaptioner, XXX" in line
+    assert "its model is a MeanPooledCaptioner, which cannot initialize a UpDownCaptioner" in line
     line = run_error(capfd, *training(scenes, tmp_path / "c", "objective=self_critical"))
     assert "init_from must be given: init_from=..." in line
 

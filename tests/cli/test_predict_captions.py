@@ -188,7 +188,8 @@ def test_an_image_without_features_for_a_member_of_an_ensemble_is_reported(
     line = run_error(
         capfd, "predict", f"run={runs}/xe", f"ensemble=[{tmp_path}/mean]", f"out={tmp_path}/p.json"
     )
-    assert f"few.h5: {tmp_path}/mean needs image" in line
+    assert "few.h5: must also hold image 1000003, for " in line
+    assert line.endswith(f"{tmp_path}/mean")
 
 
 @pytest.mark.slow
@@ -206,10 +207,10 @@ def test_empty_captions_are_counted_by_predict_and_score(runs, scenes, tmp_path,
 
 
 WITHOUT_EFFECT = {
-    "n_best=6": "n_best=6: decode.beam_size=5 finds no more",
+    "n_best=6": "n_best=6: the search returns at most 5 captions; give a larger decode.beam_size",
     "ids={scenes}/none.txt images={scenes}/captions_val.json": "none.txt: image 77 is not in",
-    "split=val images={scenes}/captions_val.json": "captions_val.json: it has no splits",
-    "split=val images={scenes}/few.txt": "split=val: {scenes}/few.txt is a list of images without splits",
+    "split=val images={scenes}/captions_val.json": "captions_val.json: has no splits, as its format is COCO captions; leave out 'val'",
+    "split=val images={scenes}/few.txt": "split=val: {scenes}/few.txt is a list of ids without splits",
 }
 
 
@@ -241,7 +242,7 @@ def test_features_of_another_size_are_rejected_even_if_others_are_allowed(runs, 
             "out=p.json",
             *more,
         )
-        assert f"wide.h5: regions of 9 numbers; {runs}/xe looks at 12" in line
+        assert f"wide.h5: features have size 9; {runs}/xe was trained on 12" in line
 
 
 @pytest.mark.slow
@@ -264,7 +265,7 @@ def test_constraints_are_satisfied_and_unknown_words_are_reported(runs, scenes, 
     assert (
         "2 of 3 constraints are satisfied; 1 of 2 images with constraints satisfy all of them" in captured.out
     )
-    assert "required=1 needs constraints=FILE" in run_error(capfd, *common, "required=1")
+    assert "required=1: needs constraints=FILE" in run_error(capfd, *common, "required=1")
     line = run_error(capfd, *common, f"constraints={tmp_path}/c.json", "decode=sample")
     assert "need decode=beam" in line
     (tmp_path / "c.json").write_text(json.dumps({first: [[]]}))

@@ -237,7 +237,7 @@ def test_init_from_a_run_of_another_model_is_reported(scenes, tmp_path, capfd) -
     assert main(command(scenes, tmp_path / "a", "trainer.max_steps=1", "model=question_only_small")) == 0
     assert main(command(scenes, tmp_path / "b", f"init_from={tmp_path}/a")) == 2
     line = capfd.readouterr().err.strip()
-    assert "its model is QuestionOnlyVQAModel, XXX" in line
+    assert "its model is a QuestionOnlyVQAModel, which cannot initialize a UpDownVQAModel" in line
     assert len(line) < 300
     shutil.rmtree(tmp_path / "a")
     counter = "model.counter={_target_:bua.models.vqa.counting.Counter,objects:10}"

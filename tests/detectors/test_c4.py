@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bua.detectors.boxes import BoxConvention
 from bua.detectors.c4.rpn import ProposalNetwork, ProposalOptions, base_anchors, grid_anchors
 from bua.detectors.c4.trunk import Trunk
-from bua.detectors.resize import Resize
+from bua.detectors.photo import Resize
 from tests.helpers.detectors import SMALL, slow_decode, slow_nms, small_c4
 
 

@@ -9,7 +9,7 @@ from torchvision.models.resnet import Bottleneck, ResNet
 
 from bua.detectors.boxes import BoxConvention
 from bua.detectors.c4.rpn import ProposalNetwork, grid_anchors
-from bua.detectors.resize import Resize
+from bua.detectors.photo import Resize
 from tests.helpers.detectors import LARGER, SMALL, small_c4
 
 

@@ -13,8 +13,8 @@ from pycocotools.cocoeval import COCOeval
 from bua.data.detection.dataset import DetectionDataset
 from bua.detectors.boxes import BoxConvention
 from bua.detectors.detection_evaluator import DetectionEvaluator
-from bua.detectors.proposals import BoxRegression, Proposals
-from bua.detectors.resize import Resize
+from bua.detectors.photo import Resize
+from bua.detectors.selection import BoxRegression, Proposals
 
 
 class NoisyDetector:

@@ -14,8 +14,8 @@ from bua.detectors.detections import (
     image_tags,
     stored_detections,
 )
-from bua.detectors.proposals import BoxRegression, Proposals
-from bua.detectors.resize import Resize
+from bua.detectors.photo import Resize
+from bua.detectors.selection import BoxRegression, Proposals
 from tests.helpers.stores import regions
 
 CLASSES, ATTRIBUTES = ("chair", "stool", "dog"), ("red", "wooden", "small")

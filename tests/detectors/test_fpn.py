@@ -11,9 +11,8 @@ import torch
 from bua.detectors import weight_files
 from bua.detectors.detector import detect_regions
 from bua.detectors.fpn import ARCHITECTURES, FpnDetector, TorchvisionRCNN, load_fpn, save_fpn
-from bua.detectors.proposals import postprocess_detections
-from bua.detectors.resize import Resize
-from bua.detectors.selection import Selection
+from bua.detectors.photo import Resize
+from bua.detectors.selection import Selection, postprocess_detections
 from bua.errors import InputError
 from tests.helpers.detectors import save_torchvision_detector
 

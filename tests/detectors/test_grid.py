@@ -9,7 +9,7 @@ from torchvision.models import resnet18
 from bua.detectors.c4.weights import save_c4
 from bua.detectors.detector import detect_regions, store_metadata
 from bua.detectors.grid import GridDetector, cell_boxes
-from bua.detectors.resize import Resize
+from bua.detectors.photo import Resize
 from bua.errors import InputError
 from tests.helpers.detectors import save_torchvision_detector, small_c4
 

@@ -14,7 +14,7 @@ from bua.detectors.c4.caffemodel import read_caffemodel
 from bua.detectors.c4.model import C4RCNN
 from bua.detectors.c4.release_formats import RELEASE_FORMATS
 from bua.detectors.c4.weights import load_c4, save_c4
-from bua.detectors.resize import Resize
+from bua.detectors.photo import Resize
 from bua.errors import InputError
 from tests.helpers.detector_releases import (
     BOX_WEIGHTS,

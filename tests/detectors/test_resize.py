@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from bua.detectors.resize import Resize, stack_images
+from bua.detectors.photo import Resize, stack_images
 
 CAFFE = Resize(side=600, longest=1000, rule="caffe")
 sides = st.integers(1, 1500)

@@ -8,9 +8,15 @@ from hypothesis import strategies as st
 
 from bua.detectors import selection
 from bua.detectors.boxes import BoxConvention
-from bua.detectors.proposals import BoxRegression, Proposals, postprocess_detections
-from bua.detectors.resize import Resize
-from bua.detectors.selection import ArgmaxSelection, ClassAgnosticSelection, Selection
+from bua.detectors.photo import Resize
+from bua.detectors.selection import (
+    ArgmaxSelection,
+    BoxRegression,
+    ClassAgnosticSelection,
+    Proposals,
+    Selection,
+    postprocess_detections,
+)
 from bua.engine.instantiate import instantiate
 from bua.public_names import to_targets
 from tests.helpers.detectors import slow_nms

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bua.detectors.c4.model import C4RCNN
-from bua.detectors.resize import Resize
+from bua.detectors.photo import Resize
 
 RESIZE = Resize(side=64, longest=107, rule="caffe")
 #: Options in which the releases differ, with the same values for all of them.

@@ -10,7 +10,7 @@ from torchvision.models.detection import FasterRCNN
 
 from bua.detectors.c4.model import C4RCNN
 from bua.detectors.fpn import ARCHITECTURES
-from bua.detectors.resize import Resize
+from bua.detectors.photo import Resize
 
 #: Sizes at which no anchor of the paper's detector lies inside an image, and at which many do.
 SMALL, LARGER = (Resize(side=side, longest=2 * side, rule="caffe") for side in (64, 160))

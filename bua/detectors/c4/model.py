@@ -21,9 +21,9 @@ from torchvision.ops import roi_align, roi_pool
 from bua.detectors.boxes import BoxConvention
 from bua.detectors.c4.rpn import ProposalNetwork, ProposalOptions
 from bua.detectors.c4.trunk import FEATURE_SIZE, STRIDE, Trunk
-from bua.detectors.proposals import BoxRegression, Proposals, Weights, split_by_image, whole_image_box
+from bua.detectors.photo import Resize, ResizeGeometry
 from bua.detectors.rcnn import IMAGENET_DEVIATIONS, IMAGENET_MEANS, attribute_loss, build_attribute_head
-from bua.detectors.resize import Resize, ResizeGeometry
+from bua.detectors.selection import BoxRegression, Proposals, Weights, split_by_image, whole_image_box
 from bua.detectors.weight_files import load_state_dict, read_state_dict
 
 #: Means of blue, green and red that Caffe's networks subtract, for values from 0 to 255.

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from bua.detectors.c4.caffemodel import read_caffemodel
 from bua.detectors.c4.model import C4RCNN
 from bua.detectors.c4.release_formats import State, recognize_format
-from bua.detectors.resize import Resize
+from bua.detectors.photo import Resize
 from bua.errors import InputError
 from bua.store.pickles import read_pickled
 
