@@ -4,8 +4,7 @@ from bua.decode.automaton import Automaton, build_automaton
 from bua.decode.beam import BeamSearch, greedy
 from bua.decode.diverse import DiverseBeamSearch
 from bua.decode.ensemble import ensemble
-from bua.decode.options import BeamOptions, LengthPenalty
-from bua.decode.rules import Rules
+from bua.decode.options import BeamOptions, LengthPenalty, Rules, resolve_rule_words
 from bua.decode.sampling import Sampling
 from bua.decode.signature import search_signature
 from bua.decode.step import Hypotheses, SpecialTokens, StepFunction, reorder, repeat
@@ -32,5 +31,6 @@ __all__ = [
     "greedy",
     "reorder",
     "repeat",
+    "resolve_rule_words",
     "search_signature",
 ]

@@ -6,10 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bua.decode.beam import merge_hypotheses
-from bua.decode.beam_state import BeamState
-from bua.decode.options import BeamOptions, LengthPenalty
-from bua.decode.rules import Rules
+from bua.decode.beam import BeamState, merge_hypotheses
+from bua.decode.options import BeamOptions, LengthPenalty, Rules
 from bua.decode.step import Hypotheses, SpecialTokens, StepFunction, reorder
 from bua.errors import check_integer, check_number
 

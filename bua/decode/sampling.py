@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bua.decode.rules import Rules
+from bua.decode.options import Rules
 from bua.decode.step import INVALID_LOG_PROBS, Hypotheses, SpecialTokens, StepFunction, has_invalid, repeat
 from bua.errors import InputError, check_integer, check_kind, check_number
 

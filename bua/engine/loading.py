@@ -176,7 +176,7 @@ def init_weights_from(model: nn.Module, path: Path | str, record: Mapping[str, A
             )
     types = [str(one["model"]["class"]) for one in (trained, record)]
     if types[0] != types[1]:
-        raise InputError(f"{path}: its model is a {types[0]}, which cannot initialize a {types[1]}")
+        raise InputError(f"{path}: its model is {types[0]}, which cannot initialize {types[1]}")
     try:
         model.load_state_dict(state)
     except RuntimeError:

@@ -6,8 +6,8 @@ Shapes: B images, N sequences an image, T words, K regions.
 import math
 from typing import Any
 
-from bua.decode import Automaton, BeamSearch, Decoder, Hypotheses
-from bua.inference.generate import generate, resolve_rule_words
+from bua.decode import Automaton, BeamSearch, Decoder, Hypotheses, resolve_rule_words
+from bua.inference.generate import generate
 from bua.inference.predictor import CaptionCandidate, CaptionOutput, Image, Predictor, merge_subword_attention
 from bua.structures.region_batch import RegionBatch
 from bua.structures.regions import Regions

@@ -3,24 +3,15 @@
 Shapes: B images, N sequences an image, V words, K regions.
 """
 
-import logging
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from bua.decode import BeamSearch, Decoder, DiverseBeamSearch, Hypotheses, Sampling, StepFunction, ensemble
-from bua.errors import InputError
+from bua.decode import Decoder, Hypotheses, StepFunction, ensemble
 from bua.models.captioners.base import Captioner
 from bua.structures.region_batch import RegionBatch
-from bua.text.vocabulary import Vocabulary
-
-log = logging.getLogger(__name__)
-
-Search = TypeVar("Search", BeamSearch, DiverseBeamSearch, Sampling, Decoder)
 
 
 def make_step_function(model: Captioner[Any, Any], regions: RegionBatch) -> tuple[StepFunction, Any]:
@@ -60,33 +51,3 @@ def generate(
         state = tuple(state for _, state in parts)
     features = regions[0].features
     return decoder(step, state, images=len(features), device=features.device, **kwargs)
-
-
-@cache
-def _warn_once(line: str) -> None:
-    log.warning(line)
-
-
-def resolve_rule_words(decoder: Search, vocabulary: Vocabulary) -> Search:
-    """Return a copy of a search whose rules are in the word indices of a vocabulary.
-
-    Words that the vocabulary lacks are reported once a process.
-
-    Args:
-        decoder: Search whose rules may name words.
-        vocabulary: Vocabulary of the captioner.
-
-    Raises:
-        InputError: If the vocabulary consists of subwords and a rule is about whole words.
-    """
-    rules = decoder.rules
-    repeats = not rules.allow_repeat or rules.no_repeat_ngram_size
-    if vocabulary.subword_model and (rules.name_words() or repeats):
-        raise InputError(
-            "the rules allow_repeat, repeatable_words, no_repeat_ngram_size, bad_words and bad_endings are "
-            "about words, but the model generates subwords"
-        )
-    for rule, words in rules.unknown_words(vocabulary.index).items():
-        listed = ", ".join(map(str, words))
-        _warn_once(f"rules.{rule}: has no effect for {listed}, which the vocabulary lacks")
-    return replace(decoder, rules=rules.to_indices(vocabulary.index))

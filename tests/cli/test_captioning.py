@@ -91,7 +91,7 @@ def test_init_from_needs_a_run_of_the_same_vocabulary_and_model(runs, scenes, tm
     )
     assert "xe: its vocabulary is not that of these data" in line
     line = run_error(capfd, *reward_training(scenes, tmp_path / "b", runs / "mean"))
-    assert "its model is a MeanPooledCaptioner, which cannot initialize a UpDownCaptioner" in line
+    assert "its model is MeanPooledCaptioner, which cannot initialize UpDownCaptioner" in line
     line = run_error(capfd, *training(scenes, tmp_path / "c", "objective=self_critical"))
     assert "init_from must be given: init_from=..." in line
 

@@ -41,7 +41,7 @@ def record_losses(monkeypatch: pytest.MonkeyPatch, task: type) -> list[float]:
 
     def recording_step(self, batch, n):
         loss = step(self, batch, n)
-        recorded.append(float(loss))
+        recorded.append(loss.item())
         return loss
 
     monkeypatch.setattr(task, "training_step", recording_step)
@@ -237,12 +237,12 @@ def test_init_from_a_run_of_another_model_is_reported(scenes, tmp_path, capfd) -
     assert main(command(scenes, tmp_path / "a", "trainer.max_steps=1", "model=question_only_small")) == 0
     assert main(command(scenes, tmp_path / "b", f"init_from={tmp_path}/a")) == 2
     line = capfd.readouterr().err.strip()
-    assert "its model is a QuestionOnlyVQAModel, which cannot initialize a UpDownVQAModel" in line
+    assert "its model is QuestionOnlyVQAModel, which cannot initialize UpDownVQAModel" in line
     assert len(line) < 300
     shutil.rmtree(tmp_path / "a")
     counter = "model.counter={_target_:bua.models.vqa.counting.Counter,objects:10}"
     assert main(command(scenes, tmp_path / "a", "trainer.max_steps=1", counter)) == 0
     assert main(command(scenes, tmp_path / "b", f"init_from={tmp_path}/a")) == 2
     line = capfd.readouterr().err.strip()
-    assert "its weights do not fit the model: counter:" in line
+    assert "weights do not fit the model: counter:" in line
     assert len(line) < 400
