@@ -12,7 +12,7 @@ from bua.decode import BeamSearch, DiverseBeamSearch, Rules, Sampling, build_aut
 from bua.detectors.pyramid import PyramidDetector
 from bua.detectors.selection import Selection
 from bua.engine.loading import read_checkpoint
-from bua.inference.generate import generate
+from bua.inference.captioning import generate
 from bua.metrics.reward import bleu, cider_d, document_frequencies, prepare_references
 from bua.tasks.self_critical import Reward
 from bua.text import BOS, PADDING

@@ -18,7 +18,7 @@ from bua.data.captions.dataset import CaptionBatch
 from bua.data.captions.document_frequencies import Captions
 from bua.decode import DECODERS, Decoder, Hypotheses, resolve_rule_words
 from bua.errors import InputError, check_flag, check_integer, check_kind, check_number
-from bua.inference.generate import generate
+from bua.inference.captioning import generate
 from bua.metrics.caption import caption_scores
 from bua.metrics.endings import bad_ending_rate
 from bua.models.captioners.base import Captioner

@@ -18,7 +18,7 @@ from bua.data.captions.dataset import CaptionBatch
 from bua.data.captions.document_frequencies import caption_frequencies, save_frequencies
 from bua.decode import DECODERS, Decoder, Hypotheses, Sampling, greedy, resolve_rule_words, search_signature
 from bua.errors import check_flag, check_kind, check_number
-from bua.inference.generate import generate, make_step_function
+from bua.inference.captioning import generate, make_step_function
 from bua.metrics.endings import BAD_ENDINGS
 from bua.metrics.reward import bleu, cider_d, prepare_references
 from bua.models.captioners.base import Captioner

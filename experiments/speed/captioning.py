@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from bua.data.captions.dataset import CaptionBatch
 from bua.decode import BeamSearch, Rules, Sampling, greedy
-from bua.inference.generate import make_step_function
+from bua.inference.captioning import make_step_function
 from bua.metrics.reward import cider_d, document_frequencies, pad_captions, prepare_references
 from bua.models.captioners.base import Captioner
 from bua.models.captioners.updown import UpDownCaptioner

@@ -20,7 +20,7 @@ from timing import DEVICE_NAMES, Row, fastest_seconds, synchronized
 from torch.nn import functional as F
 
 from bua.decode import BeamSearch
-from bua.inference.generate import make_step_function
+from bua.inference.captioning import make_step_function
 from bua.models.captioners.base import Captioner
 from bua.models.captioners.transformer import TransformerCaptioner
 from bua.structures.region_batch import RegionBatch

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from bua.models.captioners.recurrent import LstmWeights
+from bua.models.captioners.base import LstmWeights
 from bua.models.captioners.updown import UpDownCaptioner
 from bua.structures.region_batch import RegionBatch
 from bua.text.vocabulary import BOS, EOS, PADDING, UNKNOWN

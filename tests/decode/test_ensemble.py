@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from bua.decode import BeamSearch, DiverseBeamSearch, Sampling, build_automaton, ensemble, greedy
-from bua.inference.generate import generate
+from bua.inference.captioning import generate
 from bua.text import BOS, PADDING
 from tests.helpers.markov import SPECIAL, chain, init_state, log_prob, run, sequences
 from tests.helpers.models import captioner, random_regions, run_steps

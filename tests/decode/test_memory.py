@@ -6,7 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bua.decode import BeamSearch, Rules
-from bua.inference.generate import make_step_function
+from bua.inference.captioning import make_step_function
 from tests.helpers.models import captioner, random_regions
 
 BEAM_SIZE, MAX_LENGTH, IMAGES = 3, 24, 3

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from bua.decode import BeamSearch, reorder
-from bua.inference.generate import make_step_function
+from bua.inference.captioning import make_step_function
 from bua.text import BOS, PADDING
 from tests.helpers.models import (
     CAPTIONERS,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
-from bua.models.captioners.recurrent import RecurrentCaptioner
+from bua.models.captioners.base import RecurrentCaptioner
 from tests.helpers.models import CAPTIONERS, captioner, random_regions, random_words
 
 #: Numbers of regions of each image, and of words: no two batches have the same shape.

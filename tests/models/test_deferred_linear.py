@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from bua.models.deferred_linear import deferred_linear
+from bua.models.attention import deferred_linear
 
 
 def recurrence(linear, x, steps: int, used: int):

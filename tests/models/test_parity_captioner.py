@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bua.decode import BeamSearch, SpecialTokens, greedy
-from bua.inference.generate import make_step_function
+from bua.inference.captioning import make_step_function
 from bua.models.attention import masked_mean
 from bua.models.captioners.updown import UpDownCaptioner
 from bua.structures.region_batch import RegionBatch

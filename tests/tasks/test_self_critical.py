@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bua.decode import BeamSearch, Hypotheses, Rules, Sampling, greedy
-from bua.inference.generate import generate
+from bua.inference.captioning import generate
 from bua.metrics.endings import BAD_ENDINGS
 from bua.structures.region_batch import RegionBatch
 from bua.tasks.captioning import LossReduction

@@ -16,9 +16,8 @@ from bua.data.vqa.files.read import read_questions
 from bua.decode import BeamSearch
 from bua.errors import InputError
 from bua.inference.attention_maps import read_groundings, word_attention
-from bua.inference.captioning import CaptionPredictor
+from bua.inference.captioning import CaptionPredictor, generate
 from bua.inference.ensemble import Ensemble
-from bua.inference.generate import generate
 from bua.inference.vqa import VQAPredictor
 from bua.tasks.captioning import CaptioningTask
 from bua.text import EOS, PADDING, UNKNOWN

@@ -10,9 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from bua.models.attention import AdditiveAttention
-from bua.models.captioners.recurrent import AttendedRegions, LstmState, RecurrentCaptioner
-from bua.models.deferred_linear import LinearMap, deferred_linear
+from bua.models.attention import AdditiveAttention, LinearMap, deferred_linear
+from bua.models.captioners.base import AttendedRegions, LstmState, RecurrentCaptioner
 from bua.structures.region_batch import RegionBatch
 
 

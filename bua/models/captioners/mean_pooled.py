@@ -9,9 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bua.models.attention import masked_mean, uniform_weights
-from bua.models.captioners.recurrent import LstmState, LstmWeights, RecurrentCaptioner, lstm
-from bua.models.deferred_linear import LinearMap, deferred_linear
+from bua.models.attention import LinearMap, deferred_linear, masked_mean, uniform_weights
+from bua.models.captioners.base import LstmState, LstmWeights, RecurrentCaptioner, lstm
 from bua.structures.region_batch import RegionBatch
 
 

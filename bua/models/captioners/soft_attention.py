@@ -11,9 +11,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bua.models.attention import AdditiveAttention, masked_mean
-from bua.models.captioners.recurrent import LstmState, LstmWeights, RecurrentCaptioner, lstm
-from bua.models.deferred_linear import LinearMap, deferred_linear
+from bua.models.attention import AdditiveAttention, LinearMap, deferred_linear, masked_mean
+from bua.models.captioners.base import LstmState, LstmWeights, RecurrentCaptioner, lstm
 from bua.structures.region_batch import RegionBatch
 
 

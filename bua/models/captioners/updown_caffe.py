@@ -11,10 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bua.models.attention import AdditiveAttention, masked_mean
-from bua.models.captioners.recurrent import RecurrentCaptioner, lstm
+from bua.models.attention import AdditiveAttention, LinearMap, deferred_linear, masked_mean
+from bua.models.captioners.base import RecurrentCaptioner, lstm
 from bua.models.captioners.updown import UpDownRegions, UpDownState
-from bua.models.deferred_linear import LinearMap, deferred_linear
 from bua.structures.region_batch import RegionBatch
 
 
