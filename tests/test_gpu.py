@@ -52,9 +52,9 @@ def test_captioners_and_their_gradients_agree(kind: str) -> None:
     torch.testing.assert_close(
         other(regions.to("cuda"), words.cuda()).cpu(), model(regions, words), atol=1e-4, rtol=1e-4
     )
-    for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
-        if mine.grad is not None:
-            torch.testing.assert_close(theirs.grad.cpu(), mine.grad, atol=1e-3, rtol=1e-3)
+    for cpu, gpu in zip(model.parameters(), other.parameters(), strict=True):
+        if cpu.grad is not None:
+            torch.testing.assert_close(gpu.grad.cpu(), cpu.grad, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", SEARCHES)
@@ -64,12 +64,12 @@ def test_decoded_words_attention_and_probabilities_agree(kind: str, name: str) -
     options = (
         {"automaton": build_automaton([[[(4,)]], [[(5, 6)], [(7,)]], []])} if name == "constrained" else {}
     )
-    mine = generate([model], [regions], SEARCHES[name], **options)
+    cpu = generate([model], [regions], SEARCHES[name], **options)
     options = {key: value.to("cuda") for key, value in options.items()}
-    theirs = generate([on_gpu(model)], [regions.to("cuda")], SEARCHES[name], **options)
-    assert theirs.words.tolist() == mine.words.tolist()
+    gpu = generate([on_gpu(model)], [regions.to("cuda")], SEARCHES[name], **options)
+    assert gpu.words.tolist() == cpu.words.tolist()
     for field in ("score", "log_prob", "word_log_prob", "weights"):
-        torch.testing.assert_close(getattr(theirs, field).cpu(), getattr(mine, field), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(getattr(gpu, field).cpu(), getattr(cpu, field), atol=1e-4, rtol=1e-4)
 
 
 def test_samples_have_the_probabilities_of_the_model() -> None:
@@ -92,13 +92,11 @@ def test_rewards_agree_to_the_last_digits(size: int) -> None:
     hypotheses, references = [captions(20) for _ in range(200)], [captions(5) for _ in range(200)]
     table = document_frequencies(references, size)
     words, lengths, prepared = reward_batch(hypotheses, references, table)
-    theirs = prepare_references(*(part.cuda() for part in _padded(references)), table.to("cuda"))
+    gpu = prepare_references(*(part.cuda() for part in _padded(references)), table.to("cuda"))
     for reward in (cider_d, bleu):
-        mine = reward(words, lengths, prepared)
-        assert float(mine.max()) > 0
-        torch.testing.assert_close(
-            reward(words.cuda(), lengths.cuda(), theirs).cpu(), mine, atol=1e-9, rtol=1e-9
-        )
+        cpu = reward(words, lengths, prepared)
+        assert float(cpu.max()) > 0
+        torch.testing.assert_close(reward(words.cuda(), lengths.cuda(), gpu).cpu(), cpu, atol=1e-9, rtol=1e-9)
 
 
 def _padded(references: list[list[list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -122,22 +120,22 @@ def test_self_critical_steps_agree(baseline: str, scenes) -> None:
         losses.append(float(loss))
         gradients.append([parameter.grad.cpu() for parameter in task.model.parameters()])
     assert losses[1] == pytest.approx(losses[0], rel=1e-3, abs=1e-5)
-    for mine, theirs in zip(*gradients, strict=True):
-        torch.testing.assert_close(theirs, mine, atol=1e-4, rtol=1e-3)
+    for cpu, gpu in zip(*gradients, strict=True):
+        torch.testing.assert_close(gpu, cpu, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("kind", VQA_MODELS)
 def test_vqa_models_and_their_gradients_agree(kind: str) -> None:
     model, regions, words = vqa_model(kind), random_regions(), random_words()[:, 0]
     other = on_gpu(model)
-    mine, theirs = model(regions, words), other(regions.to("cuda"), words.cuda())
-    for found, wanted in zip(theirs, mine, strict=True):
-        torch.testing.assert_close(found.cpu(), wanted, atol=1e-4, rtol=1e-4)
+    cpu, gpu = model(regions, words), other(regions.to("cuda"), words.cuda())
+    for found, expected in zip(gpu, cpu, strict=True):
+        torch.testing.assert_close(found.cpu(), expected, atol=1e-4, rtol=1e-4)
     with torch.backends.cudnn.flags(
         enabled=False
     ):  # cuDNN computes no gradients of an LSTM in evaluation mode
-        theirs = other(regions.to("cuda"), words.cuda())
-        for logits, _ in (mine, theirs):
+        gpu = other(regions.to("cuda"), words.cuda())
+        for logits, _ in (cpu, gpu):
             logits.square().sum().backward()
     for parameter, its in zip(model.parameters(), other.parameters(), strict=True):
         if parameter.grad is not None:
@@ -154,9 +152,9 @@ def test_compiled_models_agree_in_full_and_mixed_precision(kind: str, mixed: boo
         regions, words = random_regions(counts).to("cuda"), random_words(len(counts), length=length).cuda()
         with torch.autocast("cuda", torch.bfloat16, enabled=mixed):
             found = compiled(regions, words).float()
-        wanted = model(regions, words)
-        assert not (mixed and torch.equal(found, wanted))
-        torch.testing.assert_close(found, wanted, atol=0.1 if mixed else 1e-3, rtol=0.1 if mixed else 1e-3)
+        expected = model(regions, words)
+        assert not (mixed and torch.equal(found, expected))
+        torch.testing.assert_close(found, expected, atol=0.1 if mixed else 1e-3, rtol=0.1 if mixed else 1e-3)
 
 
 def test_the_regions_of_an_image_agree() -> None:
@@ -167,15 +165,15 @@ def test_the_regions_of_an_image_agree() -> None:
     for device in ("cpu", "cuda"):
         detector = PyramidDetector(name="scenes_fpn", weights=None, selection=rule, device=device)
         found += detector([detector.resize.prepare(image, None)])
-    mine, theirs = found
-    np.testing.assert_allclose(theirs.boxes, mine.boxes, atol=0.1)
-    np.testing.assert_allclose(theirs.features, mine.features, atol=1e-2, rtol=1e-2)
+    cpu, gpu = found
+    np.testing.assert_allclose(gpu.boxes, cpu.boxes, atol=0.1)
+    np.testing.assert_allclose(gpu.features, cpu.features, atol=1e-2, rtol=1e-2)
 
 
 def training(scenes: Path, run: Path, *more: str) -> list[str]:
     small = ["model.word_size=8", "model.hidden_size=12", "model.attention_size=6", "trainer.max_epochs=2"]
-    gpu = ["trainer.accelerator=gpu", "scheduler=constant"]
-    return ["train", "experiment=caption_scenes", f"scenes={scenes}", f"out={run}", *small, *gpu, *more]
+    trainer = ["trainer.accelerator=gpu", "scheduler=constant"]
+    return ["train", "experiment=caption_scenes", f"scenes={scenes}", f"out={run}", *small, *trainer, *more]
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
@@ -195,8 +193,8 @@ def test_predictions_of_trained_models_agree(scenes, tmp_path) -> None:
     rewards = ["objective=self_critical", f"init_from={tmp_path}/xe", "optimizer.lr=1e-3"]
     run_ok(*training(scenes, tmp_path / "scst", *rewards))
     questions = ["model.word_size=8", "model.hidden_size=12", "data.answers.min_count=2"]
-    gpu = ["trainer.accelerator=gpu", "trainer.max_epochs=1", "data.batch_size=32"]
-    run_ok("train", "experiment=vqa_scenes", f"scenes={scenes}", f"out={tmp_path}/vqa", *questions, *gpu)
+    trainer = ["trainer.accelerator=gpu", "trainer.max_epochs=1", "data.batch_size=32"]
+    run_ok("train", "experiment=vqa_scenes", f"scenes={scenes}", f"out={tmp_path}/vqa", *questions, *trainer)
     for run in ("xe", "scst", "vqa"):
         predictions = []
         for device in ("cpu", "cuda"):
@@ -210,9 +208,9 @@ def test_predictions_of_trained_models_agree(scenes, tmp_path) -> None:
                 "scores=true",
             )
             predictions.append(json.loads(out.read_text()))
-        mine, theirs = predictions
-        assert len(mine) >= 8
-        for one, other in zip(mine, theirs, strict=True):
+        cpu, gpu = predictions
+        assert len(cpu) >= 8
+        for one, other in zip(cpu, gpu, strict=True):
             for key in one:
-                wanted = pytest.approx(one[key], abs=2e-3) if isinstance(one[key], float) else one[key]
-                assert other[key] == wanted
+                expected = pytest.approx(one[key], abs=2e-3) if isinstance(one[key], float) else one[key]
+                assert other[key] == expected

@@ -11,7 +11,7 @@ from bua.public_names import MODULES, RENAMED, to_public, to_targets
 from tests.helpers.parity import ROOT
 
 #: Groups whose classes are recorded in checkpoints and stores.
-RECORDED = ("model", "objective", "decode", "detector", "select")
+RECORDED = ("model", "objective", "decode", "detector", "select", "data", "scheduler", "optimizer")
 TARGET = re.compile(r"_target_: (bua\.[\w.]+)")
 
 
@@ -36,7 +36,7 @@ def test_every_class_that_a_recorded_configuration_names_has_a_public_name() -> 
 
 def test_experiments_name_no_class_without_a_public_name() -> None:
     texts = [file.read_text() for file in (ROOT / "conf" / "experiment").glob("*.yaml")]
-    targets = {target for text in texts for target in TARGET.findall(text) if ".data." not in target}
+    targets = {target for text in texts for target in TARGET.findall(text)}
     assert {target.rpartition(".")[2] for target in targets} <= set(MODULES)
 
 

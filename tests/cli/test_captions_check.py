@@ -144,7 +144,7 @@ def test_karpathys_splits_from_training_to_scores(scenes, tmp_path, capfd) -> No
             about = {"imgid": len(images), "filename": image["file_name"], "split": split}
             images.append(about | {"sentences": [{"raw": text} for text in raw]})
     path = write_json(tmp_path, {"images": images, "dataset": "flickr8k"}, "dataset_flickr8k.json")
-    common = [f"captions={path}", f"data.features={scenes}/regions.h5", "trainer.max_epochs=1"]
+    common = [f"captions={path}", f"features={scenes}/regions.h5", "trainer.max_epochs=1"]
     more = ["model=updown_small", "vocabulary=small", "data.num_workers=0", f"out={tmp_path}/run"]
     assert main(["train", "data=captions_karpathy", *common, *more]) == 2
     assert "it has no split 'restval'; it has train (24 images)" in capfd.readouterr().err

@@ -114,8 +114,8 @@ def test_a_torchvision_detector_trains_on_coco_instances(shared, tmp_path, capfd
 def test_a_released_detector_extracts_regions_of_real_images(name, shared, tmp_path, capfd) -> None:
     write, file_name = WRITERS[name]
     weights = write(random_model(classes=5, attributes=3).state_dict(), tmp_path / file_name)
-    for name, count in (("classes", 5), ("attributes", 3)):
-        (tmp_path / f"{name}.txt").write_text("\n".join(f"{name}{n},synonym" for n in range(count)))
+    for kind, count in (("classes", 5), ("attributes", 3)):
+        (tmp_path / f"{kind}.txt").write_text("\n".join(f"{kind}{n},synonym" for n in range(count)))
     photos = sorted((shared / "data/coco_mini/images").iterdir())[:3]
     (tmp_path / "list.txt").write_text("\n".join(map(str, photos)))
     code = main(

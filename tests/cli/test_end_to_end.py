@@ -195,9 +195,11 @@ def test_a_killed_run_resumes_from_its_last_checkpoint_to_the_same_end(scenes, t
     run_ok(*words, f"out={run}", "resume=true")
     rows = (run / "metrics.csv").read_text().splitlines()[1:]
     assert [int(row.split(",")[0]) for row in rows] == list(range(60))
-    ours, theirs = (read_checkpoint(path / "checkpoints/last.ckpt")[1] for path in (run, tmp_path / "whole"))
-    for name, value in ours.items():
-        torch.testing.assert_close(value, theirs[name], atol=1e-4, rtol=1e-3)
+    resumed, whole = (
+        read_checkpoint(path / "checkpoints/last.ckpt")[1] for path in (run, tmp_path / "whole")
+    )
+    for name, value in resumed.items():
+        torch.testing.assert_close(value, whole[name], atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from tests.helpers.commands import run_error, run_ok
 from tests.helpers.predictions import INVALID_PREDICTIONS
 
 IDS = [13, 10, 12, 11]  # sorted neither by number nor as the predictions
-PREDICTIONS = [{"question_id": i, "answer": f"thing {i}", "score": 0.5} for i in sorted(IDS)]
+PREDICTIONS = [{"question_id": i, "answer": f"answer {i}", "score": 0.5} for i in sorted(IDS)]
 
 
 def command(
@@ -33,7 +33,7 @@ def command(
 def test_answers_are_in_the_order_of_the_questions_without_further_keys(tmp_path, capfd) -> None:
     run_ok(*command(tmp_path))
     written = (tmp_path / "submission.json").read_bytes()
-    assert json.loads(written) == [{"question_id": i, "answer": f"thing {i}"} for i in IDS]
+    assert json.loads(written) == [{"question_id": i, "answer": f"answer {i}"} for i in IDS]
     out = capfd.readouterr().out
     assert f"{tmp_path}/submission.json: 4 answers" in out
     assert hashlib.sha256(written).hexdigest() in out
@@ -81,12 +81,12 @@ def test_a_valid_submission_causes_no_warning(tmp_path, capfd) -> None:
 
 
 def test_empty_answers_and_answers_outside_the_list_are_counted(tmp_path, capfd) -> None:
-    (tmp_path / "a.json").write_text(json.dumps(["Thing-10", "thing 11"]))
+    (tmp_path / "a.json").write_text(json.dumps(["Answer-10", "answer 11"]))
     answers = [*PREDICTIONS[:3], {"question_id": 13, "answer": " "}]
     run_ok(*command(tmp_path, answers, answers=f"{tmp_path}/a.json"))
     out = capfd.readouterr().out
     assert "p.json: 1 answers are empty" in out
-    assert f"p.json: 2 answers are not in {tmp_path}/a.json, such as 'thing 12'" in out
+    assert f"p.json: 2 answers are not in {tmp_path}/a.json, such as 'answer 12'" in out
 
 
 def test_invalid_predictions_are_listed() -> None:

@@ -239,7 +239,7 @@ DOCS = (ROOT / "docs" / "formats.md").read_text()
 
 @pytest.mark.parametrize("name", sorted(FORMATS))
 def test_the_page_describes_every_format_correctly(name: str) -> None:
-    table, traps = DOCS.split("## Traps")
+    table, pitfalls = DOCS.split("## Pitfalls")
     rows = [line.split(" | ") for line in table.splitlines() if line.startswith(f"| `{name}` |")]
     assert len(rows) == 1
     lacks, form = rows[0][4], FORMATS[name]
@@ -247,7 +247,7 @@ def test_the_page_describes_every_format_correctly(name: str) -> None:
     assert ("boxes" in lacks) == (not form.has_boxes)
     assert ("classes" in lacks) == ("class_id" not in form.columns)
     assert ("attributes" in lacks) == ("class_id" in form.columns and "attribute_id" not in form.columns)
-    assert any(f"`{name}`" in line for line in traps.splitlines() if line.startswith("| `"))
+    assert any(f"`{name}`" in line for line in pitfalls.splitlines() if line.startswith("| `"))
 
 
 def test_commands_of_the_page_compose() -> None:
