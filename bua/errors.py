@@ -6,8 +6,8 @@ import math
 class InputError(ValueError):
     """A file, an option, or a combination of them is wrong.
 
-    The message is one line that names the file, the id or the key, says what is wrong and what would be
-    right. The command line prints it without a traceback and exits with code 2.
+    The message is one line that names the file, the id or the key, and says what is wrong and what is
+    expected. The command line prints it without a traceback and exits with code 2.
     """
 
 

@@ -1,7 +1,7 @@
 """Public names of the classes that checkpoints and feature stores mention.
 
 A configuration names a class by its Python path (``_target_``), and paths move. A checkpoint or a store
-names it under the key ``class`` by its name alone, and ``MODULES`` gives its module of today. When a class
+names it under the key ``class`` by its name alone, and ``MODULES`` gives its current module. When a class
 moves, its line changes; when a class is renamed, its old name goes into ``RENAMED``. Files written before
 still load, including those of early versions that hold ``_target_`` paths.
 """
@@ -75,7 +75,7 @@ MODULES: dict[str, str] = {
     "SelfCriticalTask": "bua.tasks.self_critical",
     "VQATask": "bua.tasks.vqa",
 }
-#: Former names of these classes, and what they are called today.
+#: Former names of these classes, and their current ones.
 RENAMED: dict[str, str] = {
     "Answering": "VQATask",
     "BilinearAnswerer": "BilinearVQAModel",
@@ -96,18 +96,18 @@ CLASS = "class"
 
 
 def to_public(config: Any) -> Any:
-    """Return a copy of plain values in which every class is named by its public name of today.
+    """Return a copy of plain values in which every class is named by its current public name.
 
     Args:
         config: Dictionaries, lists and values; a dictionary may name a class by ``_target_`` (a Python
-            path) or by ``class`` (a public name, of today or former). The path of a class that is not in
+            path) or by ``class`` (a public name, current or former). The path of a class that is not in
             ``MODULES``, such as one of another package, is kept as its name.
     """
     return _rename(config, CLASS, _public_name)
 
 
 def to_targets(record: Any) -> Any:
-    """Return a copy of plain values in which every class is named by its Python path of today.
+    """Return a copy of plain values in which every class is named by its current Python path.
 
     Args:
         record: Plain values as ``to_public`` takes and returns them.
@@ -125,13 +125,16 @@ def _rename(node: Any, key: str, rename: Callable[[str], str]) -> Any:
         return node
     renamed = {}
     for name, value in node.items():
-        is_class = name in ("_target_", CLASS)
-        renamed[key if is_class else name] = rename(str(value)) if is_class else _rename(value, key, rename)
+        is_class = name in ("_target_", CLASS) and isinstance(value, str)
+        renamed[key if is_class else name] = rename(value) if is_class else _rename(value, key, rename)
     return renamed
 
 
 def _public_name(name: str) -> str:
-    """Return the public name of a class that is named by a path, or by a name of today or before."""
+    """Return the public name of a class that is named by a path, or by its current or a former name.
+
+    Only the last part of a path of bua counts, whatever module it names, because modules move.
+    """
     is_ours = name.startswith("bua.") or "." not in name
     last = name.rpartition(".")[2]
     known = RENAMED.get(last, last)
@@ -142,5 +145,5 @@ def _path(name: str) -> str:
     if "." in name:
         return name
     if name not in MODULES:
-        raise InputError(f"class {name!r} does not exist; was the file written by a newer bua?")
+        raise InputError(f"class {name!r} does not exist; if a newer bua wrote the file, update bua")
     return f"{MODULES[name]}.{name}"

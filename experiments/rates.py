@@ -29,7 +29,7 @@ def compare_rates(
         overrides: Returns the overrides of ``bua train`` for a model.
         epochs: Epochs of each training.
         metric: Metric on val; higher is better.
-        processes: Number of trainings at a time.
+        processes: Number of training runs at a time.
     """
     prepare(out)
     name = f"{folder.name}-{epochs}-epochs"

@@ -79,12 +79,12 @@ def quickstart(results: Results) -> str:
     caption_head = ["captions", "CIDEr", "CIDEr, novel", "grounded words", "grounded words, novel"]
     return "\n\n".join(
         [
-            f"`bua quickstart` drew {results['data']['images']:,} images and took {minutes:.1f} minutes on "
-            "two cores. *Novel* images show combinations of kind and color that training never shows.",
+            f"`bua quickstart` generated {results['data']['images']:,} images and took {minutes:.1f} minutes on "
+            "two cores. *Novel* images show combinations of kind and color that do not occur in training.",
             markdown([*caption_head, "by chance", "by chance, novel"], caption_rows),
             markdown(["answers, VQA accuracy", "overall", "novel", "yes/no", "number", "other"], vqa_rows),
             "A word is grounded if the most attended region overlaps the object that the word names with an "
-            "IoU of at least 0.5; *by chance* is the expectation for a random region.",
+            "IoU of at least 0.5; *by chance* is the expected value for a random region.",
         ]
     )
 
@@ -141,24 +141,24 @@ def gains(before: list[Results], after: list[Results], seeds: int, split: str) -
 def cost(results: Results) -> str:
     """Return a sentence about the time that a study took."""
     if not results["runs"]:
-        return "No training is finished yet."
+        return "No training run is finished yet."
     total = sum(run["minutes"] for run in results["runs"])
-    text = f"{len(results['runs'])} trainings took {total:.0f} minutes, one thread each"
+    text = f"{len(results['runs'])} training runs took {total:.0f} minutes, with one thread each"
     if results.get("minutes"):
         whole = (
-            f"the whole study took {results['minutes']:.0f} minutes, {results['jobs']} trainings at a time"
+            f"the whole study took {results['minutes']:.0f} minutes, {results['jobs']} runs at a time"
         )
         return f"{text}; {whole}."
     return f"{text}, on a machine with other work."
 
 
 def introduction(results: Results, more_about_training: str = "") -> str:
-    """Return what the numbers of a study are and what they cost."""
+    """Return a paragraph that explains the numbers of a study and what they cost."""
     images = results["images"]
     return (
         f"Models are trained on {images['train']:,} images{more_about_training} and tested on "
         f"{images['test']} others and on {images['novel']} with novel combinations of kind and color. Cells "
-        f"are mean and standard deviation over {results['seeds']} seeds, and empty until all seeds are "
+        f"show mean and standard deviation over {results['seeds']} seeds, and are empty until all seeds are "
         f"finished. {cost(results)}"
     )
 

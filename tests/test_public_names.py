@@ -75,6 +75,18 @@ def test_classes_of_other_packages_keep_their_paths() -> None:
     assert to_targets(to_public(config)) == config
 
 
+def test_public_names_are_unique_among_all_classes_of_the_package() -> None:
+    """A path of an earlier version is recognized by its last part alone."""
+    files = (ROOT / "bua").rglob("*.py")
+    classes = [name for file in files for name in re.findall(r"(?m)^class (\w+)", file.read_text())]
+    assert {name: classes.count(name) for name in MODULES} == dict.fromkeys(MODULES, 1)
+
+
+def test_other_values_under_the_key_of_a_class_stay_as_they_are() -> None:
+    for value in (3, ["cat", "dog"], None, {"x": 1}):
+        assert to_public({"names": {"class": value}}) == {"names": {"class": value}}
+
+
 def test_an_unknown_public_name_is_reported() -> None:
     with pytest.raises(InputError, match="class 'Oracle' does not exist"):
         to_targets({"model": {"class": "Oracle"}})

@@ -38,7 +38,7 @@ def test_gains_compare_runs_of_the_same_seed() -> None:
 
 def test_the_tables_of_a_study_without_runs_say_so() -> None:
     for tables in (captioning, vqa):
-        assert "No training is finished yet." in tables(make_results([]))
+        assert "No training run is finished yet." in tables(make_results([]))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The command line: ``bua COMMAND key=value ...``, every command a Hydra application.
 
-This package alone composes Hydra configurations.
+Only this package composes Hydra configurations.
 """
 
 from bua.cli.main import main

@@ -1,4 +1,4 @@
-"""Reporting what a validator found in a file."""
+"""Reporting the findings of a validator."""
 
 import logging
 import sys
@@ -15,9 +15,9 @@ def report_findings(path: Path, remarks: Sequence[str], problems: Sequence[str],
 
     Args:
         path: File that was validated.
-        remarks: What may be intended, a line each.
-        problems: What is wrong, a line each.
-        note: What to add if the file is valid. Default: nothing.
+        remarks: Observations that may be intended, one line per remark.
+        problems: Mistakes, one line per problem.
+        note: Text to add if the file is valid. Default: none.
 
     Raises:
         InputError: If there are problems; its message is the last of them.

@@ -1,10 +1,10 @@
-"""The command line: the commands, how one runs as a Hydra application, how a mistake becomes one line.
+"""The command line: the list of commands, running one with Hydra, and one-line error messages.
 
-The YAML file of a command holds the default values and describes its keys. The dataclass ``Options`` of its
-module holds their types and least values: ``read_options`` checks a composed configuration against them, and
-``text_keys`` names the keys whose values need no quotes on the command line.
+The YAML file of a command contains the default values and describes its keys. The dataclass ``Options`` of
+its module defines their types and minimum values: ``read_options`` checks a composed configuration against
+them, and ``text_keys`` returns the keys whose values need no quotes on the command line.
 
-Hydra and torch are imported when a command runs, so that ``bua --help`` answers at once.
+Hydra and torch are imported when a command runs, so that ``bua --help`` is fast.
 """
 
 import contextlib
@@ -29,11 +29,11 @@ T = TypeVar("T")
 POSITIVE = {"least": 1}
 NOT_NEGATIVE = {"least": 0}
 
-#: What each command does; a command of two words belongs to the family of its first.
+#: Descriptions of the commands; a command of two words belongs to the family of its first word.
 
 
 COMMANDS = {
-    "quickstart": "all steps on synthetic scenes, from images to a report: out=DIR",
+    "quickstart": "run the whole pipeline on synthetic scenes, from images to a report: out=DIR",
     "scenes": "write the synthetic data set in the formats of COCO, VQA v2 and Visual Genome: out=DIR",
     "extract": "extract region features of images: images=DIR_OR_LIST_OR_COCO_JSON out=F.h5",
     "detect": "detect objects in images, as JSON and as pictures: images=PHOTO_OR_DIR out=DIR",
@@ -54,21 +54,21 @@ COMMANDS = {
     "caption": "describe images: run=DIR images=PHOTO_OR_DIR",
     "ask": "answer a question about images: run=DIR images=PHOTO_OR_DIR question=TEXT",
     "export-detector": "export a trained detector for bua extract: run=DIR out=F.safetensors",
-    "doctor": "show what this machine has: torch, devices, Java, free space",
+    "doctor": "show what is available on this machine: torch, devices, Java, free space",
 }
 
 #: First words of the commands of two words.
 FAMILIES = frozenset(command.partition(" ")[0] for command in COMMANDS if " " in command)
-#: Names the command to the processes that Lightning starts, whose words are those after it.
+#: Environment variable that tells processes started by Lightning which command to run.
 COMMAND_VARIABLE = "BUA_COMMAND"
 #: How long an idle thread of GNU OpenMP, which torch computes with on Linux, spins before it sleeps. The
-#: default of milliseconds costs all others where there are more threads than cores:
+#: default of milliseconds slows down all other threads if there are more threads than cores:
 #: experiments/speed/busy.py measures how much.
 SPIN_COUNT = "5000"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 2 for a user's mistake, 130 when interrupted."""
+    """Run one command and return its exit code: 0, 2 after a user error, 130 after an interruption."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         return _print(usage())
@@ -118,7 +118,7 @@ def _fail(command: str, message: str, code: int = 2) -> int:
 
 
 def usage(family: str = "") -> str:
-    """Return the help text of ``bua``, or of the commands of one family."""
+    """Return the help text of ``bua`` or of one family of commands."""
     width = max(map(len, COMMANDS)) + 2
     shown = {name: text for name, text in COMMANDS.items() if not family or name.split()[0] == family}
     return "\n".join(
@@ -131,7 +131,7 @@ def usage(family: str = "") -> str:
             "",
             "bua COMMAND --cfg job   shows every key of a command and its value",
             "bua COMMAND --help      shows the groups to choose from",
-            "BUA_TRACEBACK=1         shows where a mistake was noticed",
+            "BUA_TRACEBACK=1         shows the traceback of an error",
         ]
     )
 
@@ -141,7 +141,7 @@ def run(command: str, overrides: list[str]) -> None:
 
     Args:
         command: Name of the command, as it is typed.
-        overrides: Words of the command line after it.
+        overrides: Arguments of the command line after it.
 
     Raises:
         InputError: If a key, a group or a value of the command line does not exist or is wrong.
@@ -211,7 +211,7 @@ def resolve_device(name: str) -> str:
 
 
 def quote(word: str, keys: Collection[str]) -> str:
-    """Quote the value of an override whose key holds a text, so that the user need not quote it for Hydra."""
+    """Quote the value of an override for Hydra if the value of its key is a string."""
     key, equals, value = word.partition("=")
     if not equals or key not in keys or not value or value == "null" or value[0] in "'\"[":
         return word
@@ -220,13 +220,13 @@ def quote(word: str, keys: Collection[str]) -> str:
 
 
 def _keep_errors(function: Callable[[Any], Any], raised: list[BaseException]) -> Callable[[Any], Any]:
-    """Keep errors that have a line of their own from Hydra, which would print more about them."""
+    """Hide errors that have their own one-line message from Hydra, which would print more about them."""
 
     @functools.wraps(function)
     def wrapped(config: Any) -> Any:
         try:
             return function(config)
-        except BrokenPipeError:  # the reader of our output has read enough
+        except BrokenPipeError:  # the reader of our output has closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except (InputError, *_hydra_errors(), OSError, KeyboardInterrupt) as error:
             raised.append(error)
@@ -287,8 +287,8 @@ def read_options(config: Any, schema: type[T]) -> T:
     """Return the values of a configuration as the dataclass of a command.
 
     Args:
-        config: Composed configuration. Keys that the dataclass lacks are ignored, fields that the
-            configuration lacks are ``None``.
+        config: Composed configuration. Keys that are not fields are ignored; fields that are not keys are
+            ``None``.
         schema: Dataclass whose field types are ``str``, ``int``, ``float``, ``bool``, any of them or
             ``None``, a list of texts, or ``Any``. A field of type ``DictConfig`` gets the configuration
             itself.
@@ -314,17 +314,17 @@ def read_options(config: Any, schema: type[T]) -> T:
 
 
 def text_keys(schema: type[Any]) -> frozenset[str]:
-    """Return the keys of a command whose values are texts."""
+    """Return the keys of a command whose values are strings."""
     return frozenset(name for name, hint in typing.get_type_hints(schema).items() if str in _kinds(hint))
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:
-    """Return the alternatives of a type, as of ``int | None``."""
+    """Return the alternatives of a union type such as ``int | None``."""
     return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
 
 
 def _checked(key: str, value: Any, hint: Any, least: int | None) -> Any:
-    """Return a value of the type of a key."""
+    """Return a value converted to the type of its key."""
     kinds = _kinds(hint)
     if Any in kinds or (value is None and types.NoneType in kinds):
         return value
@@ -363,8 +363,8 @@ def reject_overrides(keys: Collection[str], reason: str) -> None:
     """Raise ``InputError`` if the command line sets a key that would have no effect.
 
     Args:
-        keys: Keys and groups; keys below them are meant, too. ``key=null`` sets nothing.
-        reason: What the message says after the override.
+        keys: Keys and groups, including the keys below them. ``key=null`` is allowed.
+        reason: Text of the message after the override.
     """
     from hydra.core.hydra_config import HydraConfig
 

@@ -2,8 +2,8 @@
 
 Annotations and stores name the same image differently: as the number 42, as the text "42" or
 "000000000042", or as "val2014/000000000042.jpg". An image of the annotations is matched with the image of
-the store that has the same id; failing that, with the only one of the same file name, whatever its
-ending, or of the same number, where the folders that both name agree.
+the store that has the same id; failing that, with the only one that has the same file name, regardless of its
+extension, or the same number, provided that their folders agree if both have one.
 
 Shapes: B images, K regions (padded), D region features.
 """
@@ -27,14 +27,14 @@ Folders = tuple[str, ...]
 
 
 def read_ids(path: Path | str) -> list[ImageId]:
-    """Read image ids, one a line; they are numbers if all of them look like numbers.
+    """Read image ids, one per line; they become integers if all of them look like integers.
 
     Raises:
-        InputError: If the file does not exist, holds no ids, or holds an id twice.
+        InputError: If the file does not exist or contains no ids, or an id is duplicated.
     """
     words = [word for line in read_text(path).splitlines() if (word := line.strip())]
     if not words:
-        raise InputError(f"{path}: holds no image ids; one a line is expected")
+        raise InputError(f"{path}: contains no image ids; one per line is expected")
     ids: list[ImageId] = [int(w) for w in words] if all(w.isdecimal() for w in words) else list(words)
     seen: set[ImageId] = set()
     for image_id in ids:
@@ -84,7 +84,7 @@ def match_images(
         source: File of the annotations, for messages.
 
     Raises:
-        InputError: If the store lacks images, or one of its images would be two of the annotations.
+        InputError: If the store lacks images, or one of its images matches two of the annotations.
     """
     found, missing = find_images(names, store)
     store.require_images([*found.values(), *(names[image_id] for image_id in missing)], source)
@@ -94,7 +94,7 @@ def match_images(
 
 
 class _NameIndex:
-    """The images of a store by file name without ending, and by number without leading zeros."""
+    """The images of a store by file name without extension, and by number without leading zeros."""
 
     def __init__(self, image_ids: Iterable[ImageId]) -> None:
         self._images: dict[tuple[Any, str | None], list[tuple[Folders, ImageId]]] = defaultdict(list)
@@ -105,7 +105,7 @@ class _NameIndex:
                 self._images[name, folders[-1] if folders else ""].append((folders, image_id))
 
     def find(self, image_id: ImageId) -> ImageId | None:
-        """Return the only image that matches, preferring names to numbers; ``None`` if there is no such."""
+        """Return the only image that matches, preferring names to numbers, or ``None``."""
         folders, stem = _split_path(image_id)
         for name in _name_and_number(stem):
             parents = [folders[-1], ""] if folders else [None]
@@ -118,7 +118,7 @@ class _NameIndex:
 
 
 def _split_path(image_id: ImageId) -> tuple[Folders, str]:
-    """Return the folders of an image, and its file name without ending."""
+    """Return the folders of an image, and its file name without extension."""
     path = PurePosixPath(str(image_id))
     return path.parts[:-1], path.stem
 
@@ -129,22 +129,22 @@ def _name_and_number(stem: str) -> list[Any]:
 
 
 def _agree(one: Folders, other: Folders) -> bool:
-    """Return whether one of two paths of folders is empty or ends the other."""
+    """Return whether one of two folder paths is empty or a suffix of the other."""
     shared = min(len(one), len(other))
     return not shared or one[-shared:] == other[-shared:]
 
 
-#: Numbers that ``geometry`` gives each region.
+#: Number of values that ``geometry`` computes for each region.
 GEOMETRY_SIZE = 5
 
 
 class RegionInput(NamedTuple):
-    """How the regions of a store become the input of a model; a checkpoint remembers it.
+    """Conversion of stored regions to the input of a model; recorded in checkpoints.
 
     Attributes:
         geometry: Scale of the box corners and the area that are appended to every feature, or ``None``
-            to append nothing. The features of a detector are often some ten times as large as
-            coordinates relative to the image, and a model overlooks what is not scaled.
+            to append nothing. The features of a detector are often about ten times as large as relative
+            coordinates, and a model ignores unscaled ones.
     """
 
     geometry: float | None
@@ -172,12 +172,12 @@ class RegionInput(NamedTuple):
             InputError: If features or boxes of an image are not finite.
         """
         distinct = {image_id: n for n, image_id in enumerate(dict.fromkeys(image_ids))}
-        repeated = 2 * len(distinct) <= len(image_ids)  # several questions about each image
+        repeated = 2 * len(distinct) <= len(image_ids)  # several questions per image
         regions = self.to_batch(store.padded(list(distinct) if repeated else image_ids))
         if repeated:
             rows = torch.tensor([distinct[image_id] for image_id in image_ids])
             regions = RegionBatch(*(part[rows] for part in regions))
-        if not (regions.features.sum() + regions.boxes.sum()).isfinite():  # one pass finds most batches fine
+        if not (regions.features.sum() + regions.boxes.sum()).isfinite():  # usually, one check suffices
             for image_id, features, boxes in zip(image_ids, regions.features, regions.boxes, strict=True):
                 if not (features.isfinite().all() and boxes.isfinite().all()):
                     raise InputError(

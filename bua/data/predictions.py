@@ -14,7 +14,7 @@ def read_predictions(path: Path | str, key: str, value: str) -> dict[ImageId, st
 
     Args:
         path: Path of the file.
-        key: Field of the id, an integer, or a text in some data sets.
+        key: Field of the id, which is an integer, or a string in some data sets.
         value: Field of the text.
 
     Raises:
@@ -43,7 +43,7 @@ def read_predictions(path: Path | str, key: str, value: str) -> dict[ImageId, st
 
 
 def _first_duplicate(ids: list[ImageId]) -> ImageId:
-    """Return the first id that occurred before; there must be one."""
+    """Return the first duplicated id; there must be one."""
     seen: set[ImageId] = set()
     for i in ids:
         if i in seen:
@@ -53,7 +53,7 @@ def _first_duplicate(ids: list[ImageId]) -> ImageId:
 
 
 def _mistake(record: Any, key: str, value: str) -> str:
-    """Return what is wrong with an entry, or an empty text."""
+    """Return what is wrong with an entry, or an empty string."""
     if not isinstance(record, dict):
         return f"it is {record!r:.80}"
     for field, types, expected in ((key, (int, str), "an integer or a text"), (value, (str,), "a text")):
@@ -107,7 +107,7 @@ def check_complete(
         noun: What an id names, such as "image".
         path: File of the predictions.
         source: File of the references.
-        hint: What the message adds about what could be done. Default: nothing.
+        hint: Advice that is added to the message. Default: none.
 
     Raises:
         InputError: If an id has no prediction; the message names the first and counts them.
@@ -121,7 +121,7 @@ def check_complete(
 
 
 def id_type_hint(found: ImageId, known: Collection[ImageId]) -> str:
-    """Return a hint that an id is only written as another type, where that is so, or an empty text."""
+    """Return a hint if an id merely has the wrong type, or an empty string otherwise."""
     if str(found) in known:
         return "; ids are texts there and must be quoted"
     if isinstance(found, str) and found.isdecimal() and int(found) in known:

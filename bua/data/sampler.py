@@ -1,4 +1,4 @@
-"""The order of examples: a function of seed and epoch alone, resumable within an epoch."""
+"""The order of examples, which depends only on seed and epoch and can be resumed within an epoch."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -14,8 +14,8 @@ from bua.errors import InputError, check_integer, check_number
 class EpochSampler(Sampler[int]):
     """A permutation of indices that depends only on seed and epoch.
 
-    Lightning calls ``set_epoch``. With several processes each takes every ``world_size``-th index; the
-    end is filled up from the beginning so that all take the same number.
+    Lightning calls ``set_epoch``. With several processes, each takes every ``world_size``-th index; indices
+    from the beginning are repeated at the end so that all processes take the same number.
 
     Args:
         count: Number of examples.
@@ -56,8 +56,8 @@ class EpochSampler(Sampler[int]):
 class PairSampler(EpochSampler):
     """An ``EpochSampler`` in which both examples of a pair are neighbors, at an even position and the next.
 
-    Batches of an even size never separate them (Teney et al. 2018, section 3.9). Examples that are in no
-    pair are paired at random, anew in every epoch; if their number is odd, one comes last.
+    Batches of even size never separate them (Teney et al. 2018, section 3.9). Examples that are in no pair
+    are paired at random, differently in every epoch; if their number is odd, one comes last.
 
     Args:
         count: Number of examples.
@@ -83,7 +83,7 @@ class PairSampler(EpochSampler):
 
 
 class ResumableLoader(DataLoader[Any]):
-    """A loader over an ``EpochSampler`` that continues where a checkpoint was taken.
+    """A loader over an ``EpochSampler`` that can continue from the position saved in a checkpoint.
 
     Lightning saves and restores its ``state_dict`` with the checkpoint.
 
@@ -119,10 +119,10 @@ class ResumableLoader(DataLoader[Any]):
         return {"yielded": self._yielded, "batch_size": self._batch_size}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Skip, in the next pass, the batches that the saved one had yielded.
+        """Skip the batches that were already yielded when the state was saved.
 
         Raises:
-            InputError: If the batch size is not the saved one, so that the position means another example.
+            InputError: If the batch size differs from the saved one, which would change the position.
         """
         if state["batch_size"] != self._batch_size:
             raise InputError(
@@ -141,12 +141,12 @@ def check_loading(batch_size: int, num_workers: int, geometry: float | None) -> 
 
 
 def loader_generator() -> torch.Generator:
-    """Return a generator for a loader, so that making it does not consume the model's random numbers."""
+    """Return a generator for a loader, so that the loader does not consume the model's random numbers."""
     return torch.Generator().manual_seed(0)
 
 
 def identity_collate(batch: Any) -> Any:
-    """Collate what is already a batch."""
+    """Return a batch that is already collated."""
     return batch
 
 
@@ -157,14 +157,14 @@ def train_loader(
     drop_last: bool = False,
     sampler: Callable[..., EpochSampler] = EpochSampler,
 ) -> ResumableLoader:
-    """Return the training batches of a DataModule, in an order of its seed and the epoch.
+    """Return the training batches of a DataModule, in an order that depends on its seed and the epoch.
 
     Args:
         data: DataModule with ``train_set``, ``seed``, ``batch_size``, ``num_workers`` and Lightning's
             ``trainer``.
-        collate: Makes a batch of what the data set returns.
+        collate: Function that makes a batch of the items of the data set.
         drop_last: Whether to leave out a last batch that is smaller.
-        sampler: Makes the order from the number of examples, seed, rank and world size.
+        sampler: Factory of the sampler, called with the number of examples, seed, rank and world size.
     """
     rank, world_size = rank_and_world_size(data)
     return ResumableLoader(
@@ -194,16 +194,15 @@ def val_loader(
 
 
 def shard_indices(count: int, rank: int, world_size: int) -> range:
-    """Return the indices of one process, as many as of every other process.
+    """Return the indices of one process; all processes get the same number.
 
-    Indices from ``count`` on fill up the shards: example n occurs again as ``count + n``, and is not to
-    be counted.
+    Indices from ``count`` on pad the shards: example n is repeated as ``count + n``, and must not be counted.
     """
     return range(rank, -(-count // world_size) * world_size, world_size)
 
 
 def should_pin_memory(data: Any) -> bool:
-    """Return whether batches go to a GPU, which copies pinned memory faster and while it computes."""
+    """Return whether batches go to a GPU, which copies pinned memory faster and asynchronously."""
     if data.trainer is None:
         return torch.cuda.is_available()
     return bool(data.trainer.strategy.root_device.type == "cuda")

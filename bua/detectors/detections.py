@@ -1,13 +1,18 @@
 """Detected objects by name: boxes with class, attributes and scores, and tags for a whole image."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bua.detectors.boxes import BoxConvention
+from bua.detectors.detector import Detector, FrozenDetector
+from bua.detectors.photo import Photo, PhotoFile
 from bua.detectors.selection import Detections, Proposals, postprocess_detections
+from bua.errors import InputError
+from bua.store.reader import FeatureStore
 from bua.structures.regions import Regions
 
 
@@ -128,3 +133,72 @@ def image_tags(detections: Sequence[Detection]) -> dict[str, float]:
         if detection.name:
             best[detection.name] = max(best.get(detection.name, 0.0), detection.score)
     return dict(sorted(best.items(), key=lambda item: -item[1]))
+
+
+#: Function from an image file and its pixels to the objects in the image.
+Detect = Callable[[PhotoFile, Photo], list[Detection]]
+
+
+def detect_with(detector: Detector, options: DetectionOptions) -> Detect:
+    """Return the function that finds objects with a detector.
+
+    Raises:
+        InputError: If the detector does not detect objects, or does not know the names of its classes.
+    """
+    if not isinstance(detector, FrozenDetector):
+        raise InputError(
+            f"detector={detector.name} does not detect objects; use one such as scenes_fpn, vg_c4 or fpn_r50"
+        )
+    if not detector.class_names:
+        raise InputError(
+            f"detector={detector.name} has no class names; pass classes=FILE and attributes=FILE with one "
+            "name per line (objects_vocab.txt and attributes_vocab.txt of the release)"
+        )
+
+    def detect(file: PhotoFile, photo: Photo) -> list[Detection]:
+        proposals = detector.propose([detector.resize.prepare(photo)])[0]
+        return detect_objects(proposals, detector.class_names, detector.attribute_names, options)
+
+    return detect
+
+
+def detect_from_store(store: FeatureStore, options: DetectionOptions) -> Detect:
+    """Return the function that looks up the regions of an image in a feature store as objects.
+
+    It raises ``InputError`` if the store lacks an image, or has regions of an image of another size.
+    """
+
+    def detect(file: PhotoFile, photo: Photo) -> list[Detection]:
+        regions = store[file.image_id]
+        if regions.size != photo.shape[:2]:
+            raise InputError(
+                f"{file.path}: image is {photo.shape[1]} x {photo.shape[0]}, but its regions in {store.path} "
+                f"are of an image of {regions.size[1]} x {regions.size[0]}"
+            )
+        names = store.metadata.class_names, store.metadata.attribute_names
+        detections = stored_detections(regions, *names, attribute_threshold=options.attribute_threshold)
+        kept = [d for d in detections if d.score >= options.score_threshold or not d.name]
+        return kept[: options.max_objects]
+
+    return detect
+
+
+def detection_record(file: PhotoFile, photo: Photo, detections: Sequence[Detection]) -> dict[str, Any]:
+    """Return the objects of an image as plain values, with the tags of the whole image."""
+    return {
+        "image_id": file.image_id,
+        "file": str(file.path),
+        "width": photo.shape[1],
+        "height": photo.shape[0],
+        "tags": [{"name": n, "score": round(score, 4)} for n, score in image_tags(detections).items()],
+        "objects": [
+            {
+                "label": detection.label,
+                "box": [round(v, 2) for v in detection.box],
+                "class": detection.name,
+                "score": round(detection.score, 4),
+                "attributes": [{"name": n, "score": round(s, 4)} for n, s in detection.attributes],
+            }
+            for detection in detections
+        ],
+    }

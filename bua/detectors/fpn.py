@@ -22,7 +22,7 @@ from bua.io.files import file_sha256
 from bua.text.names import read_names
 
 #: Arguments of ``Resize`` that torchvision's detectors use.
-RESIZE: dict[str, Any] = {"side": 800, "longest": 1333, "rule": "torchvision"}
+RESIZE: dict[str, Any] = {"min_size": 800, "max_size": 1333, "rule": "torchvision"}
 #: Key of the model's arguments in the metadata of bua's own weight files.
 RECIPE = "torchvision_rcnn"
 
@@ -147,8 +147,8 @@ def load_fpn(
     architecture: str,
     *,
     proposals: int,
-    side: int | None = None,
-    longest: int | None = None,
+    min_size: int | None = None,
+    max_size: int | None = None,
 ) -> TorchvisionRCNN:
     """Build a detector from torchvision's weights, or from a file made by ``bua export-detector``.
 
@@ -156,8 +156,9 @@ def load_fpn(
         path: Weight file.
         architecture: ``fpn_r50``, ``fpn_r50_v2`` or ``fpn_mobilenet``.
         proposals: Number of proposals that the proposal network passes on.
-        side: Length of the shorter side of resized images. Default: that of the file, or torchvision's 800.
-        longest: Maximum length of the longer side. Default: that of the file, or torchvision's 1333.
+        min_size: Length of the shorter side of resized images. Default: that of the file, or
+            torchvision's 800.
+        max_size: Maximum length of the longer side. Default: that of the file, or torchvision's 1333.
 
     Raises:
         InputError: If the file is missing, damaged, or of another architecture.
@@ -170,7 +171,7 @@ def load_fpn(
     if names.get("architecture", architecture) != architecture:
         raise InputError(f"{path}: not weights of {architecture}: made for {names['architecture']}")
     resize = {**RESIZE, **names.get("resize", {})}
-    resize |= {k: v for k, v in (("side", side), ("longest", longest)) if v is not None}
+    resize |= {k: v for k, v in (("min_size", min_size), ("max_size", max_size)) if v is not None}
     model = TorchvisionRCNN(
         architecture=architecture,
         classes=names["classes"],
@@ -221,8 +222,8 @@ class FpnDetector(FrozenDetector):
             weights that torchvision publishes for COCO.
         selection: Rule that selects which proposals become regions.
         proposals: Number of proposals that the proposal network passes on.
-        side: Length of the shorter side of resized images. Default: that of the weights, or 800.
-        longest: Maximum length of the longer side. Default: that of the weights, or 1333.
+        min_size: Length of the shorter side of resized images. Default: that of the weights, or 800.
+        max_size: Maximum length of the longer side. Default: that of the weights, or 1333.
         classes: File with one class name per line, for weights without names. Default: none.
         device: Device to run on. Default: ``cpu``.
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``. Default: ``32-true``.
@@ -241,15 +242,15 @@ class FpnDetector(FrozenDetector):
         weights: str | None,
         selection: SelectionRule,
         proposals: int,
-        side: int | None = None,
-        longest: int | None = None,
+        min_size: int | None = None,
+        max_size: int | None = None,
         classes: str | None = None,
         device: str = "cpu",
         precision: str = "32-true",
         channels_last: bool = False,
     ) -> None:
         path = Path(weights) if weights else download(ARCHITECTURES[architecture].weights.url)
-        model = load_fpn(path, architecture, proposals=proposals, side=side, longest=longest)
+        model = load_fpn(path, architecture, proposals=proposals, min_size=min_size, max_size=max_size)
         if classes is not None:
             names = read_names(classes, "label")
             if len(names) != len(model.classes):
@@ -266,8 +267,8 @@ class FpnDetector(FrozenDetector):
                 "class": "FpnDetector",
                 "name": name,
                 "architecture": architecture,
-                "side": model.resize.side,
-                "longest": model.resize.longest,
+                "min_size": model.resize.min_size,
+                "max_size": model.resize.max_size,
                 "proposals": proposals,
             },
             device=device,

@@ -298,24 +298,25 @@ class Resize:
     """Rule by which images are resized.
 
     Attributes:
-        side: Length in pixels that the shorter side is resized to, or None to keep the size.
-        longest: Maximum length of the longer side in pixels; takes precedence over ``side``.
+        min_size: Length in pixels that the shorter side is resized to, or None to keep the size.
+        max_size: Maximum length of the longer side in pixels; takes precedence over ``min_size``.
         rule: ``caffe`` or ``torchvision``.
 
     Raises:
-        ValueError: If the rule is unknown or ``1 <= side <= longest`` does not hold.
+        ValueError: If the rule is unknown or ``1 <= min_size <= max_size`` does not hold.
     """
 
-    side: int | None
-    longest: int
+    min_size: int | None
+    max_size: int
     rule: str
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise ValueError(f"rule of resizing must be one of {', '.join(RULES)}, got {self.rule}")
-        if self.longest < 1 or (self.side is not None and not 1 <= self.side <= self.longest):
+        if self.max_size < 1 or (self.min_size is not None and not 1 <= self.min_size <= self.max_size):
             raise ValueError(
-                f"resizing needs 1 <= side <= longest, got side={self.side} and longest={self.longest}"
+                "resizing needs 1 <= min_size <= max_size, "
+                f"got min_size={self.min_size} and max_size={self.max_size}"
             )
 
     def configuration(self) -> dict[str, Any]:
@@ -326,13 +327,13 @@ class Resize:
         """Return the sizes and scales for an image of this height and width."""
         small, large = min(height, width), max(height, width)
         if self.rule == "caffe":
-            scale = self.side / small if self.side is not None else 1.0
-            if round(scale * large) > self.longest:
-                scale = self.longest / large
+            scale = self.min_size / small if self.min_size is not None else 1.0
+            if round(scale * large) > self.max_size:
+                scale = self.max_size / large
             resized = (max(1, round(height * scale)), max(1, round(width * scale)))
             return ResizeGeometry((height, width), resized, (scale, scale))
-        side_scale = self.side / small if self.side is not None else 1.0
-        scale = min(side_scale, self.longest / large)
+        side_scale = self.min_size / small if self.min_size is not None else 1.0
+        scale = min(side_scale, self.max_size / large)
         resized = (max(1, int(height * scale)), max(1, int(width * scale)))
         return ResizeGeometry((height, width), resized, (resized[0] / height, resized[1] / width))
 

@@ -108,9 +108,9 @@ class NarrowPyramidRCNN(PyramidRCNN):
         anchors: Side lengths of the anchors of each map, in pixels of the resized image.
         feature_size: Size of a region feature, which is the last hidden layer of the box head.
         proposals: Number of proposals that the proposal network passes on at inference.
-        canonical_side: Side length from which boxes are pooled from the coarsest of three maps.
-        side: Length in pixels that the shorter side of an image is resized to.
-        longest: Maximum length of the longer side of a resized image in pixels.
+        canonical_scale: Side length from which boxes are pooled from the coarsest of three maps.
+        min_size: Length in pixels that the shorter side of an image is resized to.
+        max_size: Maximum length of the longer side of a resized image in pixels.
     """
 
     def __init__(
@@ -122,9 +122,9 @@ class NarrowPyramidRCNN(PyramidRCNN):
         anchors: Sequence[Sequence[int]],
         feature_size: int,
         proposals: int,
-        canonical_side: int,
-        side: int,
-        longest: int,
+        canonical_scale: int,
+        min_size: int,
+        max_size: int,
     ) -> None:
         channels, num_classes = backbone.out_channels, len(classes) + 1
         ratios = ((0.5, 1.0, 2.0),) * len(anchors)
@@ -141,7 +141,7 @@ class NarrowPyramidRCNN(PyramidRCNN):
             nms_thresh=0.7,
         )
         heads = RoIHeads(
-            MultiScaleRoIAlign([str(n) for n in range(len(anchors))], 7, 2, canonical_scale=canonical_side),
+            MultiScaleRoIAlign([str(n) for n in range(len(anchors))], 7, 2, canonical_scale=canonical_scale),
             TwoMLPHead(channels * 49, feature_size),
             FastRCNNPredictor(feature_size, num_classes),
             fg_iou_thresh=0.5,
@@ -156,7 +156,7 @@ class NarrowPyramidRCNN(PyramidRCNN):
         super().__init__(
             classes=classes,
             attributes=attributes,
-            resize=Resize(side=side, longest=longest, rule="torchvision"),
+            resize=Resize(min_size=min_size, max_size=max_size, rule="torchvision"),
             backbone=backbone,
             rpn=rpn,
             heads=heads,

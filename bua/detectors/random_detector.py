@@ -29,7 +29,7 @@ class RandomDetector:
     ) -> None:
         self.feature_size, self.min_regions, self.max_regions = feature_size, min_regions, max_regions
         self.seed, self.name = seed, name
-        self.resize = Resize(side=None, longest=1000, rule="torchvision")
+        self.resize = Resize(min_size=None, max_size=1000, rule="torchvision")
         self.class_names = ("thing", "stuff")
         self.attribute_names = ("plain", "odd")
         self.weights_sha256 = hashlib.sha256(f"random {seed}".encode()).hexdigest()

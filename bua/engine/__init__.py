@@ -1,4 +1,4 @@
-"""Training from a configuration, run directories, and loading of what was trained.
+"""Training from a configuration, run directories, and loading trained models.
 
 >>> from bua.engine import load, train
 >>> metrics = train(config)  # doctest: +SKIP

@@ -12,10 +12,10 @@ from torch import Tensor
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps one checkpoint up to date: after every epoch, every validation, and where training stops.
+    """Saves the last checkpoint after every epoch, after every validation, and when training stops.
 
-    Unlike ``ModelCheckpoint`` it saves whether or not validations are due, and an epoch that ``max_steps`` or
-    ``max_time`` cuts short is resumed where it was cut instead of counting as done.
+    Unlike ``ModelCheckpoint`` it does not depend on validation. If ``max_steps`` or ``max_time`` ends the
+    training in the middle of an epoch, the epoch is resumed there instead of counting as finished.
 
     Args:
         path: Path of the checkpoint.
@@ -27,13 +27,13 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save where training is about to stop within an epoch."""
+        """Save if training is about to stop in the middle of an epoch."""
         stops = trainer.should_stop and _is_long_enough(trainer)
         if (stops or trainer.global_step == trainer.max_steps) and not trainer.is_last_batch:
             self._save(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save after a validation within an epoch."""
+        """Save after a validation in the middle of an epoch."""
         if not trainer.sanity_checking and not trainer.is_last_batch:
             self._save(trainer)
 
@@ -55,18 +55,18 @@ def _is_long_enough(trainer: Trainer) -> bool:
 
 
 class MetricsLogger(Callback):
-    """Writes metrics to a CSV file and prints a line.
+    """Writes metrics to a CSV file and reports them in a line of text.
 
-    A row is written after every epoch and after every validation within an epoch. Metrics of batches
-    (``train/``) are averaged over the batches since the previous row; a resumed epoch counts as one. Long
-    epochs also print a line every few minutes.
+    A row is written after every epoch and after every validation in the middle of an epoch. Training metrics
+    (``train/``) are averaged over the batches since the previous row, even if the epoch was interrupted and
+    resumed in between. In long epochs, a line is also reported every few minutes.
 
     Args:
         path: Path of the CSV file.
         report: Called with each line.
 
     Attributes:
-        means: The metrics of batches in the last row.
+        means: Training metrics of the last row.
     """
 
     #: Seconds between lines within an epoch.
@@ -82,7 +82,7 @@ class MetricsLogger(Callback):
         self._batches = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the sums since the last row, which a resumed run continues."""
+        """Return the sums since the last row, from which a resumed run continues."""
         return {"sums": {name: float(value) for name, value in self._sums.items()}, "batches": self._batches}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -90,7 +90,7 @@ class MetricsLogger(Callback):
         self._sums, self._batches = dict(state_dict["sums"]), state_dict["batches"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the step from which the remaining time is estimated."""
+        """Record the step from which the remaining time is estimated."""
         self.first_step = trainer.global_step
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -100,7 +100,7 @@ class MetricsLogger(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add the metrics of a batch, on their device, and print a line if the last one is long ago."""
+        """Add the metrics of a batch, on their device, and report a line if none was reported recently."""
         self._batches += 1
         for name, value in trainer.callback_metrics.items():
             if name.startswith("train/"):
@@ -144,7 +144,7 @@ class MetricsLogger(Callback):
         self.report(f"{progress}  {shown}{self._remaining_time(trainer)}")
 
     def _remaining_time(self, trainer: Trainer) -> str:
-        """Return an estimate of the remaining time, from the time that the steps took so far."""
+        """Return an estimate of the remaining time, based on the duration of the steps so far."""
         steps = trainer.estimated_stepping_batches
         done = trainer.global_step - self.first_step
         if steps == float("inf") or done < 1:
@@ -154,7 +154,7 @@ class MetricsLogger(Callback):
 
 
 def _append_row(path: Path, row: dict[str, Any]) -> None:
-    """Append a row to a CSV file, whose later rows, of a run that was resumed from before, are dropped."""
+    """Append a row to a CSV file, after dropping rows of later steps, which a resumed run repeats."""
     rows: list[dict[str, Any]] = []
     if path.exists():
         with open(path, newline="") as file:

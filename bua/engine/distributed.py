@@ -1,4 +1,4 @@
-"""Several processes for one command, started by Lightning or by SLURM."""
+"""Running one command in several processes, which are started by Lightning or by SLURM."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,23 +11,23 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from bua.detectors.extract import ProcessGroup
 from bua.errors import InputError
 
-#: How long processes wait for each other: one may be packing tens of gigabytes meanwhile.
+#: How long processes wait for each other: one may need time to pack tens of gigabytes.
 TIMEOUT = timedelta(days=7)
 
 
 def run_distributed(
     function: Callable[[ProcessGroup, str], Any], *, device: str, devices: int, num_nodes: int
 ) -> Any:
-    """Call a function in every process of a group, and return what it returns in this one.
+    """Call a function in every process of a group, and return its result in this process.
 
     Args:
-        function: Takes the process group and the name of the device of this process.
+        function: Function of the process group and the name of the device of this process.
         device: Kind of device: "cpu" or "cuda".
         devices: Number of processes on each machine.
         num_nodes: Number of machines.
 
     Raises:
-        InputError: If there are not as many devices, or a process of the group is lost.
+        InputError: If there are not enough devices, or a process of the group is lost.
     """
     for key, value in (("devices", devices), ("num_nodes", num_nodes)):
         if not isinstance(value, int) or value < 1:

@@ -1,4 +1,4 @@
-"""Building objects from configurations, from an allow-list of modules."""
+"""Building objects from configurations; only classes of an allow-list of modules can be built."""
 
 import functools
 import importlib
@@ -12,7 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from bua.errors import InputError
 
-#: Prefixes that ``_target_`` may have; everything else is refused before it is imported.
+#: Allowed prefixes of ``_target_``; everything else is rejected before it is imported.
 ALLOWED = ("bua.", "torch.optim.", "pytorch_lightning.", "torchmetrics.")
 
 
@@ -20,12 +20,12 @@ def instantiate(config: Any, *, allowed: tuple[str, ...] = ALLOWED, **values: An
     """Build the object that a configuration describes.
 
     Args:
-        config: Configuration with ``_target_``; nested ones are built, too.
+        config: Configuration with ``_target_``; nested configurations are built, too.
         allowed: Prefixes of the modules whose classes may be built. Default: ``ALLOWED``.
-        values: Further keyword arguments, which are passed as they are.
+        values: Further keyword arguments, which are passed on unchanged.
 
     Raises:
-        InputError: If a ``_target_`` is not a class that an allowed module defines, or refuses its
+        InputError: If a ``_target_`` is not a class defined in an allowed module, or does not accept its
             arguments.
     """
     plain = OmegaConf.create(to_plain(config))
@@ -43,7 +43,7 @@ def instantiate(config: Any, *, allowed: tuple[str, ...] = ALLOWED, **values: An
     if plain.get("_partial_"):
         return functools.partial(factory, **values)
     try:
-        # the values never become part of the configuration, so nothing in them is built
+        # the values are not part of the configuration, so nothing in them is built
         return factory(**values)
     except InputError:
         raise
@@ -52,10 +52,10 @@ def instantiate(config: Any, *, allowed: tuple[str, ...] = ALLOWED, **values: An
 
 
 def is_allowed(target: str, allowed: tuple[str, ...]) -> bool:
-    """Return whether a dotted name is a class that an allowed module defines.
+    """Return whether a dotted name is a class defined in an allowed module.
 
-    A name that merely begins like one does not suffice: it could reach another library through what an
-    allowed module imported.
+    An allowed prefix alone is not enough: the name could reach another library through the imports of an
+    allowed module.
     """
     module, _, name = target.rpartition(".")
     if not f"{module}.".startswith(allowed):

@@ -34,10 +34,11 @@ def load(
     """Load a trained model.
 
     Args:
-        path: Run directory, whose best checkpoint is loaded, or checkpoint.
+        path: Checkpoint, or run directory, whose best checkpoint is loaded.
         device: Device to run on. Default: "cpu".
-        weights: Weights of the detector, where they do not ship with bua.
-        allow_other_features: Whether to accept another detector than that of the training. Default: no.
+        weights: Weight file of the detector, unless its weights ship with bua.
+        allow_other_features: Whether to accept a different detector than the one used in training. Default:
+            no.
         precision: Precision of matrix products: "32-true", "bf16-mixed" or "16-mixed".
         compile: Whether to compile the model with ``torch.compile`` on first use. Default: no.
 
@@ -77,21 +78,25 @@ def load(
 
 
 def build_detector(identity: Mapping[str, Any], *, weights: str | None, device: str) -> Detector:
-    """Build the detector that made some features, from the identity in their store.
+    """Build the detector that extracted some features, from the identity in their store.
 
     Args:
         identity: Name, configuration and hash of the weights of the detector.
-        weights: File of its weights, where they do not ship with bua.
+        weights: Weight file of the detector, unless its weights ship with bua.
         device: Device to run on.
 
     Raises:
-        InputError: If the identity does not suffice, or the detector cannot be built here.
+        InputError: If the identity is not sufficient to build the detector, or it cannot be built here.
     """
     name, configuration = identity["detector"], to_targets(identity["configuration"])
     if "_target_" not in configuration:
-        raise InputError(f"the features are of {name!r}, which cannot run on images; give region features")
+        raise InputError(
+            f"the features were extracted by {name!r}, which cannot run on images; give region features"
+        )
     if configuration.pop("given_boxes", None):
-        raise InputError(f"the features of {name!r} are of given boxes; it cannot find regions by itself")
+        raise InputError(
+            f"the features of {name!r} were extracted from given boxes; it cannot find regions by itself"
+        )
     for _, target in find_targets(configuration):
         if not is_allowed(target, ("bua.detectors.",)):
             raise InputError(f"detector {name!r}: {target} may not be built")
@@ -105,7 +110,7 @@ def build_detector(identity: Mapping[str, Any], *, weights: str | None, device: 
 FORMAT = 1
 #: Former names of keys of the record.
 _RENAMED_KEYS = {"length": "max_length"}
-#: What must be equal for a model to be initialized from a checkpoint, in words.
+#: Keys that must be equal for a model to be initialized from a checkpoint, with their descriptions.
 _INIT_KEYS = {
     "kind": "kind of model",
     "vocabulary": "vocabulary",
@@ -132,7 +137,7 @@ def find_checkpoint(path: Path) -> Path:
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Return the record and the weights of a checkpoint; nothing in the file is executed.
 
-    Classes in the record are named by their public names of today, whatever they were when it was written.
+    Classes in the record have their current public names, even if they had others when it was written.
 
     Raises:
         InputError: If the file is damaged, or not a checkpoint of bua.
@@ -149,8 +154,15 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
         raise InputError(f"{path}: damaged, or not a checkpoint of tensors and plain values") from None
     except (KeyError, TypeError, IndexError, AttributeError):
         raise InputError(f"{path}: not a checkpoint of bua") from None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise InputError(f"{path}: written by another version of bua; train the model again with this one")
+    written = record.get("format") if isinstance(record, dict) else None
+    if written != FORMAT:
+        newer = isinstance(written, int) and written > FORMAT
+        remedy = (
+            "a newer version of bua; update bua"
+            if newer
+            else "an older version of bua; train the model again"
+        )
+        raise InputError(f"{path}: written by {remedy}")
     record = {_RENAMED_KEYS.get(key, key): value for key, value in record.items()}
     return to_public(record), state
 
@@ -161,11 +173,11 @@ def init_weights_from(model: nn.Module, path: Path | str, record: Mapping[str, A
     Args:
         model: Model of the same class and sizes.
         path: Run directory or checkpoint.
-        record: Record of the run that begins.
+        record: Record of the new run.
 
     Raises:
-        InputError: If there is no checkpoint, it is of another vocabulary or other features, or its weights
-            do not fit.
+        InputError: If there is no checkpoint, it has a different vocabulary or different features, or its
+            weights do not fit.
     """
     trained, state = read_checkpoint(find_checkpoint(Path(path)))
     for key, what in _INIT_KEYS.items():
@@ -185,7 +197,7 @@ def init_weights_from(model: nn.Module, path: Path | str, record: Mapping[str, A
 
 
 def describe_difference(one: Any, other: Any) -> str:
-    """Return in a few words where two records first differ."""
+    """Return a short description of the first difference between two records."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         key = next(key for key in [*one, *other] if one.get(key) != other.get(key))
         return f"{key}: {describe_difference(one.get(key), other.get(key))}"

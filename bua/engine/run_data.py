@@ -1,4 +1,4 @@
-"""The data of a run: its features, captions and questions, for prediction with its model."""
+"""The features, captions and questions of a run, for prediction with its model."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from bua.errors import InputError
 from bua.store.reader import FeatureStore
 from bua.structures.annotations import ImageId
 
-#: Splits whose files a run knows.
+#: Splits whose files are in the configuration of a run.
 SPLITS = ("train", "val")
 
 
@@ -35,7 +35,7 @@ def read_run_data(run: Path | str, key: str) -> Any:
 
 
 def run_questions(run: Path | str, split: str | None) -> list[str]:
-    """Return the files of questions of a split of a run; by default of val.
+    """Return the question files of a split of a run, of val by default.
 
     Raises:
         InputError: If a run has no such split.
@@ -49,15 +49,15 @@ def run_questions(run: Path | str, split: str | None) -> list[str]:
 
 @dataclass(frozen=True)
 class ImageSelection:
-    """Which images a prediction is about.
+    """Selection of the images to predict.
 
     Attributes:
         images: File of captions or images, or list of ids (``.txt``). Default: those of the split, or all
             images of the store.
-        split: Split: "train" or "val" as the run has them, or any split of a file with splits.
-        splits: Splits of ``images``, where that has splits.
-        ids: List of ids, one a line, that selects among the images.
-        image_key: What names an image in the store: "id" or "file_name". Default: as in the run.
+        split: "train" or "val" of the run, or any split of a file with splits.
+        splits: Splits of ``images``, if it has splits.
+        ids: Text file with one id per line, which selects among the images.
+        image_key: Field that identifies an image in the store: "id" or "file_name". Default: as in the run.
     """
 
     images: str | None = None
@@ -71,8 +71,8 @@ def select_stored_images(selection: ImageSelection, run: str, store: FeatureStor
     """Return the ids in a store of the selected images, by their ids in their file.
 
     Args:
-        selection: Which images.
-        run: Run directory, whose data are used where no file is given.
+        selection: Images to select.
+        run: Run directory, whose data are used if no file is given.
         store: Feature store.
 
     Raises:

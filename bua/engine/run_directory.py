@@ -17,7 +17,7 @@ from bua.errors import InputError
 from bua.io.files import file_sha256, write_text
 from bua.store.reader import FeatureStore
 
-#: Files that a run writes later than at its start.
+#: Files that a run writes only after its start.
 LATER_FILES = (
     "metrics.csv",
     "vocabulary.json",
@@ -31,7 +31,7 @@ class RunDirectory:
     """The directory of one run.
 
     It holds ``config.yaml``, ``overrides.yaml``, ``status.json``, ``provenance.json``, ``metrics.csv``,
-    ``vocabulary.json`` and ``checkpoints/``. Of several processes that train one model, the first writes.
+    ``vocabulary.json`` and ``checkpoints/``. If several processes train one model, only the first writes.
 
     Args:
         path: Path of the directory.
@@ -42,7 +42,7 @@ class RunDirectory:
         self.checkpoints = self.path / "checkpoints"
 
     def check_new(self) -> None:
-        """Raise ``InputError`` if the directory holds a run, unless that failed without a checkpoint."""
+        """Raise ``InputError`` if the directory contains a run, unless it failed without a checkpoint."""
         status = self.path / "status.json"
         if not self.is_writer or not status.exists():
             return
@@ -83,12 +83,12 @@ class RunDirectory:
             write_text(self.path / "status.json", json.dumps(content))
 
     def metrics(self) -> dict[str, float]:
-        """Return the metrics that the status holds."""
+        """Return the metrics recorded in the status."""
         path = self.path / "status.json"
         return dict(json.loads(path.read_text()).get("metrics", {})) if path.exists() else {}
 
     def best_checkpoint(self) -> Path:
-        """Return the path of the best checkpoint, which exists once a validation was made."""
+        """Return the path of the best checkpoint, which exists after the first validation."""
         return self.checkpoints / "best.ckpt"
 
     def last_checkpoint(self) -> Path | None:
@@ -99,7 +99,7 @@ class RunDirectory:
 
 
 def process_rank() -> int:
-    """Return 0 in the first of the processes that Lightning or SLURM started, and more in the others."""
+    """Return 0 in the first process that Lightning or SLURM started, and a positive number in the others."""
     if "SLURM_NTASKS" in os.environ and "SLURM_PROCID" in os.environ:
         return int(os.environ["SLURM_PROCID"])
     if "RANK" in os.environ:
@@ -139,7 +139,7 @@ def provenance(sources: Mapping[str, str], seed: int) -> dict[str, Any]:
 
 
 def _hashes(path: Path) -> dict[str, Any]:
-    """Return the hash of a file, or of a feature store the hashes of its columns, which it holds."""
+    """Return the hash of a file, or the stored column hashes of a feature store."""
     if path.suffix == ".h5":
         return {"columns": dict(FeatureStore(path).metadata.sha256)}
     return {"sha256": file_sha256(path)}

@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 
 #: Files of an objective that initialize the model.
 INIT_FILES = ("word_vectors", "answer_images")
-#: Messages of torch about tensors whose sizes do not fit.
+#: Messages of torch about tensors with incompatible sizes.
 SIZE_ERRORS = re.compile(
     r"shapes cannot be multiplied|[Ss]izes? of tensors? .*must match|normalized_shape|size mismatch"
 )
-#: Options of the trainer that a resumed run must keep; how long and where it trains may change.
+#: Options of the trainer that a resumed run must keep; its duration and devices may change.
 KEPT_TRAINER_OPTIONS = (
     "precision",
     "gradient_clip_val",
@@ -40,16 +40,16 @@ KEPT_TRAINER_OPTIONS = (
 def train(config: Any, overrides: Sequence[str] = ()) -> dict[str, float]:
     """Train a model and return its last metrics.
 
-    What the data determine (sizes, vocabularies) is written into the configuration of the run, so that the
-    model can be built again from the run directory alone. Nothing is written before all parts are built: a
-    mistake found until then leaves no run behind.
+    Values that depend on the data (sizes, vocabularies) are written into the configuration of the run, so the
+    model can be rebuilt from the run directory alone. Nothing is written until all parts are built, so a
+    mistake that is found before then leaves no run directory behind.
 
     Args:
         config: Composed configuration of ``bua train``; ``config.out`` is the run directory.
-        overrides: Overrides of the command line, which the run directory keeps.
+        overrides: Overrides from the command line, which are recorded in the run directory.
 
     Returns:
-        Metrics by name: those of the last validation, and means of those of training batches.
+        Metrics by name: those of the last validation, and training metrics averaged over batches.
 
     Raises:
         InputError: If the configuration, a file or their combination is wrong.
@@ -92,22 +92,22 @@ def train(config: Any, overrides: Sequence[str] = ()) -> dict[str, float]:
 
 
 def resolve_config(config: Any, sizes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration as plain values, with the model sizes that the data determine.
+    """Return the configuration as plain values, with the model sizes that are determined by the data.
 
     Raises:
         InputError: If the configuration sets such a size.
     """
-    model_keys = list(config.model)  # with those that are still to be determined, unlike `in`
+    model_keys = list(config.model)  # includes keys that are still missing, unlike `in`
     determined = {name: size for name, size in sizes.items() if name in model_keys}
     for name in determined:
         if not OmegaConf.is_missing(config.model, name):
-            raise InputError(f"model.{name}={config.model[name]}: the data determine it; leave it out")
+            raise InputError(f"model.{name}={config.model[name]}: is determined by the data; leave it out")
     resolved: dict[str, Any] = to_plain(OmegaConf.merge(config, {"model": determined}))
     return resolved
 
 
 def checkpoint_record(config: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the plain values that every checkpoint carries, with classes by their public names."""
+    """Return the plain values stored in every checkpoint, with classes by their public names."""
     # weights that initialized the model are not needed to build it from its checkpoint
     model = {key: None if key == "pretrained" else value for key, value in config["model"].items()}
     objective = to_public(config["objective"])
@@ -118,10 +118,10 @@ def check_resumable(run: RunDirectory, config: dict[str, Any], record: dict[str,
     """Raise ``InputError`` if a run cannot be resumed with a configuration."""
     checkpoint = run.last_checkpoint()
     if checkpoint is None:
-        raise InputError(f"{run.path}: has no checkpoint to resume from; delete it and start anew")
+        raise InputError(f"{run.path}: has no checkpoint to resume from; delete it and start again")
     trained, former = read_checkpoint(checkpoint)[0], run.config()
     changed = [key for key in record if trained.get(key) != record[key]]
-    changed.sort(key=lambda key: key == "model")  # its sizes follow from the rest
+    changed.sort(key=lambda key: key == "model")  # last, because its sizes follow from the rest
     for key in ("optimizer", "scheduler", "seed", "ema"):
         if to_public(former.get(key)) != to_public(config.get(key)):
             changed.append(key)
@@ -131,7 +131,9 @@ def check_resumable(run: RunDirectory, config: dict[str, Any], record: dict[str,
             changed.append(f"data.{key}")
     changed += [f"trainer.{k}" for k in KEPT_TRAINER_OPTIONS if trainer.get(k) != config["trainer"].get(k)]
     if changed:
-        raise InputError(f"{run.path}: {changed[0]} is not that of the run; resume with the same options")
+        raise InputError(
+            f"{run.path}: {changed[0]} differs from that of the run; resume with the same options"
+        )
     if _depends_on_length(config.get("scheduler")):
         for key in ("max_epochs", "max_steps"):
             if trainer.get(key) != config["trainer"].get(key):
@@ -165,7 +167,7 @@ def instantiate_task(
         **parts,
     )
     if config.get("init_from") is not None and not config["resume"]:
-        init_weights_from(model, config["init_from"], record)  # last, so that it prevails
+        init_weights_from(model, config["init_from"], record)  # last, to override other weights
     return task
 
 
@@ -175,7 +177,7 @@ def instantiate_callbacks(config: Mapping[str, Any], run: RunDirectory) -> list[
     best = ModelCheckpoint(
         run.checkpoints, filename="best", monitor=monitor, mode="max", enable_version_counter=False
     )
-    # a callback of its own: Lightning's save_last saves only when there is a new best one
+    # a separate callback, because Lightning's save_last saves only when there is a new best checkpoint
     callbacks: list[Callback] = [best, LastCheckpoint(run.checkpoints / "last.ckpt")]
     if save_every is not None:
         if type(save_every) is not int or save_every < 1:
@@ -199,7 +201,7 @@ def instantiate_callbacks(config: Mapping[str, Any], run: RunDirectory) -> list[
 def begin_run(
     run: RunDirectory, config: Mapping[str, Any], overrides: Sequence[str], sources: Mapping[str, str]
 ) -> dict[str, float]:
-    """Write the start of a run, or that it resumes, and return the metrics that it already has."""
+    """Record the start of a run, or that it resumes, and return the metrics that it already has."""
     if config["resume"]:
         metrics = run.metrics()
         run.set_status("running", metrics=metrics)
@@ -212,7 +214,7 @@ def begin_run(
 
 @contextmanager
 def recorded_status(run: RunDirectory) -> Iterator[None]:
-    """Record in the status of a run that it was interrupted or failed."""
+    """Record in the status of a run if it is interrupted or fails."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
@@ -225,10 +227,10 @@ def recorded_status(run: RunDirectory) -> Iterator[None]:
 
 @contextmanager
 def explained_size_errors(trainer: pl.Trainer, overrides: Sequence[str]) -> Iterator[None]:
-    """Explain model sizes that do not fit each other, which only the first batch reveals.
+    """Explain incompatible model sizes, which only the first batch reveals.
 
     Raises:
-        InputError: If the first batch fails on sizes, and overrides set some of the model.
+        InputError: If the first batch fails because of sizes, and overrides changed options of the model.
     """
     try:
         yield
@@ -236,6 +238,4 @@ def explained_size_errors(trainer: pl.Trainer, overrides: Sequence[str]) -> Iter
         given = ", ".join(word for word in overrides if word.lstrip("+").startswith(("model.", "model=")))
         if trainer.global_step or not given or not SIZE_ERRORS.search(str(error)):
             raise
-        raise InputError(
-            f"{given}: sizes that do not fit each other ({str(error).splitlines()[0]})"
-        ) from error
+        raise InputError(f"{given}: incompatible sizes ({str(error).splitlines()[0]})") from error

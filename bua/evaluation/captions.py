@@ -1,4 +1,4 @@
-"""Scores of a file of captions."""
+"""Scoring a file of predicted captions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from bua.errors import InputError
 from bua.io.files import file_sha256
 from bua.metrics.caption import caption_scores, signature
 
-#: Number of images below which CIDEr is not comparable, as document frequencies mean little.
+#: Number of images below which CIDEr is not comparable, because document frequencies are unreliable.
 FEW_IMAGES = 100
 
 
@@ -22,7 +22,7 @@ class CaptionScoring:
     Attributes:
         predictions: File of predictions in the official format.
         references: File of reference captions, in any format.
-        splits: Splits of the references, where these have splits.
+        splits: Splits of the references, if they have splits.
         metrics: Names of the metrics.
         tokenizer: "ptb", which needs Java, or "python".
         complete: Whether every image of the references must be predicted.
@@ -37,10 +37,10 @@ class CaptionScoring:
 
 
 def score_captions(options: CaptionScoring) -> dict[str, Any]:
-    """Score captions against references, and those of each domain separately where there are domains.
+    """Score captions against references, overall and separately for each domain if there are domains.
 
-    A domain is scored as the server of nocaps scores it: against its own references alone, which also give
-    the document frequencies of CIDEr. The overall score is therefore not a mean over domains.
+    A domain is scored as on the nocaps server: only against its own references, from which CIDEr's document
+    frequencies are computed, too. The overall score is therefore not a mean over domains.
 
     Raises:
         InputError: If a file is broken, a prediction has no reference, or there are no metrics.
@@ -86,7 +86,7 @@ def _by_domain(predictions: Mapping[Any, str], domains: Mapping[Any, str]) -> di
 
 
 def describe_caption_scores(result: Mapping[str, Any]) -> list[str]:
-    """Return lines about scores: all of them, a line each domain, and warnings."""
+    """Return lines about scores: the overall scores, one line per domain, and warnings."""
     parts = {"": result, **{f"{name}: ": part for name, part in result.get("per_domain", {}).items()}}
     lines = [
         f"{head}{'  '.join(f'{name} {value:.4f}' for name, value in part['scores'].items())}  "

@@ -1,5 +1,6 @@
 """The average precision of a detector on annotated images."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -7,7 +8,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bua.data.detection.dataset import DetectionDataset
-from bua.detectors.detection_evaluator import DetectionEvaluator, propose_image
+from bua.detectors.detection_evaluator import EVALUATIONS, DetectionEvaluator, propose_image
+from bua.detectors.detector import FrozenDetector
+from bua.errors import InputError
 
 
 @torch.inference_mode()
@@ -19,8 +22,8 @@ def evaluate_detector(
     Args:
         model: Detector with a method ``propose``.
         test: Annotated images.
-        evaluation: Whose numbers to compute: "coco" or "genome".
-        quirks: Whether to repeat the roundings of the released evaluation of Visual Genome. Default: no.
+        evaluation: Definition of average precision: "coco" or "genome".
+        quirks: Whether to reproduce the rounding of the released Visual Genome evaluation. Default: no.
     """
     evaluator = DetectionEvaluator(model, evaluation, quirks=quirks)
     device = next(model.parameters()).device
@@ -33,7 +36,7 @@ def evaluate_detector(
 
 @torch.inference_mode()
 def attribute_accuracy(model: Any, test: DetectionDataset) -> dict[str, float]:
-    """Return the share of annotated boxes whose most probable attribute is annotated.
+    """Return the fraction of annotated boxes whose most probable attribute is among the annotated ones.
 
     The result is empty for a model without attributes.
     """
@@ -46,3 +49,34 @@ def attribute_accuracy(model: Any, test: DetectionDataset) -> dict[str, float]:
         hits = target["attributes"].gather(1, predicted[:, None])
         correct, total = correct + int(hits.sum()), total + len(hits)
     return {"attribute_accuracy": correct / total} if total else {}
+
+
+def score_detector(
+    detector: FrozenDetector, instances: Path, images: Path, evaluation: str, *, quirks: bool = False
+) -> dict[str, Any]:
+    """Return the average precisions of a frozen detector with their signature and provenance.
+
+    Args:
+        detector: Detector whose classes are those of the annotations.
+        instances: COCO instances.
+        images: Folder of their image files.
+        evaluation: Numbers to compute, one of ``EVALUATIONS``.
+        quirks: Whether to repeat the roundings of the released evaluation of Visual Genome. Default: no.
+
+    Raises:
+        InputError: If ``evaluation`` does not exist, or a file is broken.
+    """
+    if evaluation not in EVALUATIONS:
+        raise InputError(f"evaluation={evaluation}: must be {' or '.join(EVALUATIONS)}")
+    names = detector.class_names, detector.attribute_names
+    test = DetectionDataset(instances, images, flip=False, names=names, keep_all=True)
+    with detector.autocast:
+        scores = evaluate_detector(detector.model, test, evaluation, quirks=quirks)
+    return {
+        "scores": scores,
+        "images": len(test),
+        "signature": f"detection|{evaluation}|quirks:{'yes' if quirks else 'no'}",
+        "detector": detector.name,
+        "weights_sha256": detector.weights_sha256,
+        "instances": instances.name,
+    }

@@ -1,4 +1,4 @@
-"""A trained detector as one small file, with its recipe and its measured precision beside it."""
+"""Exporting a trained detector to one small file, with a JSON file of its recipe and precision."""
 
 import json
 from pathlib import Path
@@ -17,16 +17,16 @@ from bua.engine.run_directory import RunDirectory
 from bua.errors import InputError
 from bua.evaluation.detection import attribute_accuracy, evaluate_detector
 from bua.io.files import file_sha256, read_json, write_text
-from bua.public_names import to_targets
+from bua.public_names import to_public, to_targets
 
 
 def export_detector(run: Path, out: Path, instances: Path, images: Path) -> dict[str, Any]:
-    """Write the weights of a trained detector and, beside them, a JSON file about them.
+    """Write the weights of a trained detector, and a JSON file about them in the same folder.
 
     Args:
         run: Run directory of the detector.
         out: File to write; its JSON file ends in ``.json``.
-        instances: COCO instances to measure on.
+        instances: COCO instances file to evaluate on.
         images: Folder of their image files.
 
     Returns:
@@ -57,7 +57,7 @@ def export_detector(run: Path, out: Path, instances: Path, images: Path) -> dict
         "recipe": {
             "train": [_without_folder(word) for word in overrides],
             "scenes": read_json(scenes) if scenes.exists() else None,
-            "trainer": RunDirectory(run).config()["trainer"],
+            "trainer": to_public(RunDirectory(run).config()["trainer"]),
         },
         "provenance": provenance,
     }
@@ -66,13 +66,13 @@ def export_detector(run: Path, out: Path, instances: Path, images: Path) -> dict
 
 
 def _without_folder(word: str) -> str:
-    """Return an override without the folders of its path, which mean nothing on another machine."""
+    """Return an override without the folders of its path, which are meaningless on another machine."""
     key, _, value = word.partition("=")
     return f"{key}={Path(value).name}"
 
 
 def write_detector(out: Path, model: Any, recipe: dict[str, Any]) -> Any:
-    """Write a detector to a file of its own format, and return the detector that is read from it.
+    """Write a detector to a file in bua's own format, and return the detector that is read back from it.
 
     Args:
         out: File to write.

@@ -1,7 +1,8 @@
-"""Submission files for the servers that score test splits: in their format, under their name, checked.
+"""Checked submission files for test servers, in their official formats and under their official names.
 
 The VQA challenge (EvalAI, challenge 830) takes one JSON list with an answer to every question of test2015,
-in the phase test-dev, too. COCO's caption server takes one with a caption of every image of a split.
+even in the test-dev phase. COCO's caption server takes one JSON list with a caption for every image of a
+split.
 """
 
 import json
@@ -28,12 +29,12 @@ TEST2015 = 447_793
 
 
 class ServerFormat(NamedTuple):
-    """What a server expects.
+    """Format that a server expects.
 
     Attributes:
         key: Field of the id.
         value: Field of the text.
-        noun: What an id names.
+        noun: What an id refers to.
         source: Key of the file that lists what must be predicted.
         file_name: Official name of a file, with ``{subset}`` and the ``{name}`` of the method.
         subsets: Official names of the subsets, by the names of their splits here.
@@ -75,7 +76,7 @@ class Submission:
         path: File to write.
         text: Its content.
         count: Number of predictions.
-        warnings: What is allowed but may be a mistake, a line each.
+        warnings: What is allowed but may be a mistake, one line per warning.
     """
 
     path: Path
@@ -103,7 +104,7 @@ def prepare_submission(
         out: File to write, or folder in which it gets its official name.
         split: Split, for the official name. Default: none.
         name: Name of the method, for the official name. Default: "bua".
-        answers: Run or list of answers; predictions outside it are counted. Default: none.
+        answers: Run or answer list; predictions outside of it are counted. Default: none.
 
     Raises:
         InputError: If predictions are missing or have no reference, an id is not an integer, or the split
@@ -128,11 +129,11 @@ def prepare_submission(
 def official_path(server: ServerFormat, out: str, split: str | None, name: str | None) -> Path:
     """Return the file to write: ``out`` itself, or the official name in it if it is a folder.
 
-    A folder exists, or ends in a slash, or is given with a split and has no ending.
+    ``out`` is a folder if it exists as one, ends in a slash, or has no extension and a split is given.
 
     Raises:
-        InputError: If the split does not exist or is missing from the name, or ``out`` is a file although a
-            name is given.
+        InputError: If the split does not exist or is needed but missing, or ``out`` is a file although a name
+            is given.
     """
     if split is not None and split not in server.subsets:
         raise InputError(f"split={split}: must be one of {', '.join(server.subsets)}")
@@ -174,10 +175,10 @@ def official_text(
 
 
 def _check_subset(source: str, split: str, subset: str, questions: int) -> None:
-    """Compare the split with the subset that the file of questions names, and warn of too few questions.
+    """Compare the split with the subset named in the question file, and warn if questions are missing.
 
     Raises:
-        InputError: If one is of a test split and the other is not.
+        InputError: If one of them is a test split and the other is not.
     """
     content = read_json(source)
     named = str(content.get("data_subtype", "")) if isinstance(content, dict) else ""
@@ -191,7 +192,7 @@ def _check_subset(source: str, split: str, subset: str, questions: int) -> None:
 
 
 def _warnings(server: ServerFormat, predictions: Mapping[ImageId, str], answers: str | None) -> list[str]:
-    """Return what is allowed but may be a mistake."""
+    """Return warnings about what is allowed but may be a mistake."""
     lines = []
     if empty := sum(not text.strip() for text in predictions.values()):
         lines.append(f"{empty} {server.value}s are empty")

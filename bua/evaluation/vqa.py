@@ -1,4 +1,4 @@
-"""The official accuracy of a file of answers."""
+"""Scoring a file of predicted answers by the official accuracy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from bua.metrics.vqa_pairs import pair_accuracy
 from bua.structures.annotations import VQAAnnotation
 from bua.text.answers import AnswerVocabulary
 
-#: How answers are compared where the official evaluation does not define it.
+#: How answers are compared if the official evaluation does not define it.
 POLICY = (
     "annotators are left out by position; the accuracy is the mean over any number of them; with one, it is "
     'whether normal forms agree; a question without a type counts as "unknown"'
@@ -31,10 +31,10 @@ class VQAScoring:
     Attributes:
         predictions: File of predictions in the official format.
         annotations: File of annotations.
-        questions: File of the questions that count. Default: all of the annotations.
+        questions: File of the questions to score. Default: all questions in the annotations.
         rule: Rule of the accuracy, one of ``RULES`` of ``bua.metrics.vqa``.
         pairs: File of complementary pairs to score as well. Default: none.
-        answers: Run or list of answers, whose best possible accuracy is computed as well. Default: none.
+        answers: Run or answer list whose best possible accuracy is also computed. Default: none.
     """
 
     predictions: str
@@ -45,11 +45,11 @@ class VQAScoring:
     answers: str | None = None
 
 
-def score_answers(options: VQAScoring) -> dict[str, Any]:
+def score_vqa(options: VQAScoring) -> dict[str, Any]:
     """Score answers.
 
     Raises:
-        InputError: If the answers are not those to exactly the questions, or a file is broken.
+        InputError: If there is not exactly one answer per question, or a file is broken.
     """
     if options.rule not in RULES:
         raise InputError(f"rule={options.rule}: must be one of {', '.join(RULES)}")
@@ -107,7 +107,7 @@ def _by_type_text(scores: Mapping[str, Any]) -> str:
 
 
 def _question_ids(options: VQAScoring, annotations: Annotations) -> set[Any]:
-    """Return the ids of the questions that count: without a file of them, all of the annotations."""
+    """Return the ids of the questions to score, which are those of all annotations if no file is given."""
     if options.questions is None:
         return {*annotations.by_question, *annotations.unbalanced, *annotations.unanswered}
     ids = {question.question_id for question in read_questions(options.questions)}
@@ -122,7 +122,7 @@ def _question_ids(options: VQAScoring, annotations: Annotations) -> set[Any]:
 
 
 def _counts(counted: Mapping[Any, VQAAnnotation], annotations: Annotations, ids: set[Any]) -> dict[str, int]:
-    """Count the questions for which the policy decides, and those that are left out."""
+    """Count the questions to which the policy applies, and those that are left out."""
     return {
         "without_ten_answers": sum(len(one.answers) != 10 for one in counted.values()),
         "with_one_answer": sum(len(one.answers) == 1 for one in counted.values()),
@@ -144,7 +144,7 @@ def _score_pairs(
 
 
 def _best_possible(path: str, counted: Mapping[Any, VQAAnnotation], rule: str) -> dict[str, Any]:
-    """Return the scores of the best choice from a list of answers."""
+    """Return the scores of choosing the best answer of a list for every question."""
     vocabulary = read_answer_vocabulary(path)
     best = oracle_accuracies(vocabulary.surface_forms, counted, rule)
     identity = {"answers": len(vocabulary), "answers_sha256": vocabulary.sha256}
@@ -152,6 +152,6 @@ def _best_possible(path: str, counted: Mapping[Any, VQAAnnotation], rule: str) -
 
 
 def read_answer_vocabulary(path: str) -> AnswerVocabulary:
-    """Read a list of answers, or that of a run directory."""
+    """Read an answer list from a file or a run directory."""
     source = Path(path)
     return AnswerVocabulary.load(source / "answers.json" if source.is_dir() else source)

@@ -1,4 +1,4 @@
-"""Attention over regions for reference captions and for questions, beside the objects they name.
+"""Attention over regions for reference captions and questions, with the objects they refer to.
 
 Shapes: K regions, M objects.
 """
@@ -20,12 +20,12 @@ from bua.metrics.grounding import AttendedWord
 from bua.store.reader import FeatureStore
 from bua.structures.annotations import ImageId, Question
 
-#: Of every caption of an image: position of each word that names objects, and their boxes (M, 4).
+#: For each caption of an image: positions of the words that name objects, and the boxes (M, 4).
 NamedObjects = dict[ImageId, list[list[tuple[int, NDArray[np.float32]]]]]
 
 
 def read_groundings(path: Path | str) -> NamedObjects:
-    """Read the boxes that the words of captions name, as ``bua scenes`` writes them.
+    """Read the boxes of the objects that words of captions name, as written by ``bua scenes``.
 
     Raises:
         InputError: If the file is broken.
@@ -50,7 +50,7 @@ def word_attention(
         predictor: Captioner.
         store: Feature store of the images.
         captions: Reference captions.
-        named: Objects that their words name.
+        named: Objects that the words of the captions name.
 
     Yields:
         Attention (K,), boxes of the regions (K, 4), and boxes of the named objects (M, 4), in pixels.
@@ -74,7 +74,7 @@ def word_attention(
 
 
 def read_question_groundings(path: Path | str) -> dict[int, NDArray[np.float32]]:
-    """Read the boxes (M, 4) of what questions are about, by question id, as ``bua scenes`` writes them.
+    """Read the boxes (M, 4) that questions are about, by question id, as written by ``bua scenes``.
 
     Raises:
         InputError: If the file is broken.
@@ -98,7 +98,7 @@ def question_attention(
 
     Args:
         questions: Questions.
-        predictions: The answer to each question.
+        predictions: Predicted answer to each question.
         store: Feature store of the images.
         named: Boxes (M, 4) of the objects that each question is about, by question id.
 

@@ -1,6 +1,6 @@
-"""Captions of images: generation with a captioner or an ensemble, and trained captioners in use.
+"""Captioning images with a trained captioner or an ensemble.
 
-Shapes: B images, N sequences an image, T words, V vocabulary, K regions.
+Shapes: B images, N sequences per image, T words, V vocabulary, K regions.
 """
 
 import math
@@ -40,11 +40,11 @@ def generate(
     """Caption a batch of images with one captioner or an ensemble.
 
     Args:
-        models: Captioners of one vocabulary, in eval mode.
+        models: Captioners with the same vocabulary, in eval mode.
         regions: Regions of the images, one batch for each captioner.
-        decoder: Search whose rules are in word indices.
-        weights: Weight of each model in the mean of their probabilities. Default: equal.
-        kwargs: Further arguments of the search, such as ``automaton``.
+        decoder: Decoding algorithm, whose rules refer to words by index.
+        weights: Weight of each model in the average of probabilities. Default: equal weights.
+        kwargs: Further arguments of the decoding algorithm, such as ``automaton``.
     """
     parts = [make_step_function(model, batch) for model, batch in zip(models, regions, strict=True)]
     step, state = parts[0]
@@ -57,7 +57,7 @@ def generate(
 
 
 class CaptionPredictor(Predictor):
-    """A trained captioner; arguments and errors are those of ``Predictor``."""
+    """A trained captioner; see ``Predictor`` for arguments and errors."""
 
     does = "captions"
 
@@ -65,7 +65,7 @@ class CaptionPredictor(Predictor):
         """Describe one image.
 
         Args:
-            image: Path, pixels (H, W, 3), image of Pillow, or regions.
+            image: Path, pixels (H, W, 3), Pillow image, or regions.
             decoder: Search, whose rules may name words. Default: beam search with five beams.
         """
         regions = self.detect(image)
@@ -74,17 +74,17 @@ class CaptionPredictor(Predictor):
     def caption_batch(
         self, regions: RegionBatch, *, decoder: Decoder | None = None, automaton: Automaton | None = None
     ) -> list[list[CaptionCandidate]]:
-        """Describe a batch of images, and return all captions that the search found, best first.
+        """Describe a batch of images, and return all captions that were found, best first.
 
         Args:
             regions: Regions of the images.
             decoder: Search, whose rules may name words. Default: beam search with five beams.
             automaton: Constraints of each image, for a beam search. Default: none.
         """
-        return caption_together([self], [regions], decoder=decoder, automaton=automaton)
+        return caption_ensemble([self], [regions], decoder=decoder, automaton=automaton)
 
     def candidates(self, hypotheses: Hypotheses, regions: RegionBatch) -> list[list[CaptionCandidate]]:
-        """Return what a search found as captions in words, without the padding of regions."""
+        """Return generated captions as words, without the padding of regions."""
         num_regions = regions.mask.sum(1).tolist()
         indices, weights = hypotheses.words.tolist(), hypotheses.weights.float().cpu().numpy()
         captions: list[list[CaptionCandidate]] = []
@@ -96,14 +96,14 @@ class CaptionPredictor(Predictor):
                 pairs = self.vocabulary.decode_with_lengths(indices[b][n])
                 words = [word for word, _ in pairs]
                 if self.vocabulary.subword_model and any(words == other.words for other in captions[b]):
-                    continue  # the same words, spelled in other subwords
+                    continue  # the same words in a different subword segmentation
                 lengths = [length for _, length in pairs]
                 attention = merge_subword_attention(weights[b, n, :, :count], lengths)
                 captions[b].append(CaptionCandidate(" ".join(words), words, log_prob, attention))
         return captions
 
 
-def caption_together(
+def caption_ensemble(
     predictors: "list[CaptionPredictor]",
     regions: list[RegionBatch],
     *,
@@ -114,9 +114,9 @@ def caption_together(
     """Describe a batch of images with one captioner or an ensemble of them.
 
     Args:
-        predictors: Captioners of one vocabulary.
+        predictors: Captioners with the same vocabulary.
         regions: Regions of the images, one batch for each captioner.
-        weights: Weight of each captioner in the mean of their probabilities. Default: equal.
+        weights: Weight of each captioner in the average of probabilities. Default: equal weights.
         decoder: Search, whose rules may name words. Default: beam search with five beams.
         automaton: Constraints of each image, for a beam search. Default: none.
     """

@@ -1,6 +1,6 @@
-"""Ensembles: several models that predict together, each with its own features.
+"""Ensembles of models, each with its own features.
 
-Captioners average the probabilities of every word, VQA models the scores of every answer.
+Ensembles average the word probabilities of captioners, or the answer scores of VQA models.
 
 Shapes: B images or questions, C answers, K regions.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 from bua.data.image_lookup import RegionInput
 from bua.decode import Automaton, Decoder
 from bua.errors import InputError, check_number
-from bua.inference.captioning import CaptionPredictor, caption_together
+from bua.inference.captioning import CaptionPredictor, caption_ensemble
 from bua.inference.predictor import CaptionCandidate, CaptionOutput, Image, Predictor, VQAPrediction
 from bua.inference.vqa import VQAPredictor
 from bua.store.reader import FeatureStore
@@ -31,7 +31,7 @@ class StoredImages:
 
     Attributes:
         store: Feature store.
-        ids: Ids in the store by the ids of the images.
+        ids: Ids in the store, by image id.
     """
 
     store: FeatureStore
@@ -43,11 +43,11 @@ class StoredImages:
 
 
 class Ensemble:
-    """One model or several that predict together.
+    """An ensemble of one or more models.
 
     Args:
-        predictors: Captioners of one vocabulary, or VQA models of the same answers in any order.
-        weights: Weight of each model, a number above 0. Default: equal.
+        predictors: Captioners with the same vocabulary, or VQA models with the same answers in any order.
+        weights: Weight of each model, a number above 0. Default: equal weights.
 
     Raises:
         InputError: If models differ in kind, vocabulary or answers, or the weights are invalid.
@@ -75,13 +75,14 @@ class Ensemble:
         """Describe one image; see ``CaptionPredictor.caption``.
 
         Raises:
-            InputError: If a model was trained on features of another detector than the first.
+            InputError: If a model was trained on features of a different detector than the first.
         """
         for other in self.predictors[1:]:
             if self.first.feature_difference(other.record["features"]):
                 raise InputError(
-                    f"{other.source}: was trained on features of another detector than {self.first.source}, "
-                    "but an image is given to one detector; give each model its features (caption_batch)"
+                    f"{other.source}: was trained on features of a different detector than "
+                    f"{self.first.source}, but an image is given to one detector; give each model its "
+                    "features (caption_batch)"
                 )
         regions = self.first.detect(image)
         batches = [predictor.to_batch(regions) for predictor in self.predictors]
@@ -98,28 +99,29 @@ class Ensemble:
 
         Args:
             regions: Regions of the images, one batch for each model.
-            decoder: Search, whose rules may name words. Default: beam search with five beams.
+            decoder: Decoding algorithm; its rules may refer to words by name. Default: beam search with five
+                beams.
             automaton: Constraints of each image, for a beam search. Default: none.
         """
         captioners = [p for p in self.predictors if isinstance(p, CaptionPredictor)]
         if not captioners:
             self.first.refuse("captions")
-        return caption_together(
+        return caption_ensemble(
             captioners, list(regions), weights=self.weights, decoder=decoder, automaton=automaton
         )
 
     def answer_batch(
         self, regions: Sequence[RegionBatch], questions: Sequence[str], *, candidates: int = 1
     ) -> list[VQAPrediction]:
-        """Answer a batch of questions with the weighted mean of the models' scores.
+        """Answer a batch of questions by the weighted mean of the scores of all models.
 
-        The attention is the weighted mean where all models attend to the same regions, and otherwise that
-        of the first.
+        The attention is the weighted mean if all models attend to the same regions, and otherwise that of the
+        first model.
 
         Args:
             regions: Regions of the image of each question, one batch for each model.
-            questions: Questions in words.
-            candidates: Number of answers to each. Default: 1.
+            questions: Texts of the questions.
+            candidates: Number of answers per question. Default: 1.
         """
         models = [p for p in self.predictors if isinstance(p, VQAPredictor)]
         if not models:
@@ -138,7 +140,7 @@ class Ensemble:
         return models[0].predictions(scores, mean, candidates)
 
     def read_regions(self, images: Sequence[StoredImages], image_ids: Iterable[ImageId]) -> list[RegionBatch]:
-        """Read the regions of a batch of images for each model, once for models that share them.
+        """Read the regions of a batch of images for each model; models with the same store share them.
 
         Args:
             images: Images in the store of each model.
@@ -160,15 +162,15 @@ class Ensemble:
 
 
 def check_weights(weights: Any, count: int) -> list[float]:
-    """Return the weight of each of ``count`` models, equal ones by default.
+    """Return the weights of ``count`` models, which are equal by default.
 
     Raises:
-        InputError: If the weights are not as many numbers above 0.
+        InputError: If the weights are not ``count`` numbers above 0.
     """
     if weights is None:
         return [1.0] * count
     if not isinstance(weights, Sequence) or isinstance(weights, str) or len(weights) != count:
-        raise InputError(f"ensemble_weights={weights}: must be a list of {count} numbers, one a model")
+        raise InputError(f"ensemble_weights={weights}: must be a list of {count} numbers, one per model")
     try:
         for weight in weights:
             check_number("a weight", weight, without=0)

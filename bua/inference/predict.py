@@ -1,4 +1,4 @@
-"""Predictions of a data set as records of the official formats of results."""
+"""Predictions for a data set as records in the official result formats."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from bua.data.captions.constraints import build_automata, count_satisfied
 from bua.decode import Decoder
 from bua.decode.automaton import Constraint
 from bua.inference.ensemble import Ensemble, StoredImages
-from bua.inference.predictor import CaptionCandidate, Predictor, VQAPrediction
+from bua.inference.predictor import CaptionCandidate, CaptionOutput, Predictor, VQAOutput, VQAPrediction
 from bua.structures.annotations import ImageId, Question
 from bua.text.vocabulary import UNKNOWN
 
@@ -24,10 +24,10 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class RecordOptions:
-    """What a record of a prediction holds.
+    """Contents of the record of a prediction.
 
     Attributes:
-        n_best: Number of captions or answers; more than one are listed as candidates.
+        n_best: Number of captions or answers; if more than one, they are listed as candidates.
         scores: Whether to include the log-probability of a caption or the score of an answer.
         attention: Number of most attended regions to include for each word or answer; ``None`` for none.
     """
@@ -70,15 +70,15 @@ def predict_constrained_captions(
     constraints: Mapping[str, Sequence[Constraint]],
     required: int | None,
 ) -> list[Record]:
-    """Caption images with words that the captions must contain.
+    """Caption images under constraints on the words that captions must contain.
 
     Args:
         ensemble: Captioners.
         images: Images in the store of each captioner; the first says which images to caption.
-        decoder: Beam search, whose rules may name words.
+        decoder: Beam search; its rules may refer to words by name.
         options: What a record holds.
-        batch_size: Largest number of images times states of their automata in a batch.
-        constraints: Constraints by image id as text.
+        batch_size: Maximum number of images times automaton states in a batch.
+        constraints: Constraints by image id, as a string.
         required: Number of constraints that suffice, or ``None`` for all.
     """
     vocabulary, records = ensemble.first.vocabulary, list[Record]()
@@ -129,7 +129,7 @@ def predict_answers(
 def caption_record(
     image_id: ImageId, candidates: Sequence[CaptionCandidate], images: StoredImages, options: RecordOptions
 ) -> Record:
-    """Return the official record of an image, with what else the options ask for."""
+    """Return the official record of an image, with the additional fields that the options request."""
     boxes = None if options.attention is None else images[image_id].boxes
     records = [_candidate(one, boxes, options.attention) for one in candidates[: options.n_best]]
     best = {k: v for k, v in records[0].items() if options.scores or k != "log_prob"}
@@ -151,7 +151,7 @@ def _candidate(
 def answer_record(
     question: Question, prediction: VQAPrediction, images: StoredImages, options: RecordOptions
 ) -> Record:
-    """Return the official record of a question, with what else the options ask for."""
+    """Return the official record of a question, with the additional fields that the options request."""
     record: Record = {"question_id": question.question_id, "answer": prediction.text}
     if options.scores:
         record["score"] = round(prediction.score, 6)
@@ -165,6 +165,39 @@ def answer_record(
     return record
 
 
+def caption_output_record(name: str, output: CaptionOutput) -> Record:
+    """Return a caption as plain values: its words, each with the most attended region."""
+    best = output.weights.argmax(1).tolist()
+    return {
+        "image": name,
+        "caption": output.text,
+        "log_prob": output.log_prob,
+        "candidates": [{"caption": one.text, "log_prob": one.log_prob} for one in output.candidates],
+        "words": [
+            {
+                "word": word,
+                "box": [round(float(v), 1) for v in output.regions.boxes[k]],
+                "weight": round(float(output.weights[t, k]), 4),
+            }
+            for t, (word, k) in enumerate(zip(output.words, best, strict=True))
+        ],
+    }
+
+
+def vqa_output_record(name: str, question: str, output: VQAOutput) -> Record:
+    """Return an answer as plain values, with the most attended region."""
+    best = int(output.weights.argmax())
+    return {
+        "image": name,
+        "question": question,
+        "answer": output.text,
+        "score": output.score,
+        "candidates": [{"answer": text, "score": score} for text, score in output.candidates],
+        "box": [round(float(v), 1) for v in output.regions.boxes[best]],
+        "weight": round(float(output.weights[best]), 4),
+    }
+
+
 def most_attended(weights: NDArray[np.floating], boxes: NDArray[np.floating], count: int) -> list[Record]:
     """Return the most attended regions: their boxes in pixels and their weights."""
     order = (-weights).argsort(kind="stable")[:count]
@@ -176,13 +209,13 @@ def most_attended(weights: NDArray[np.floating], boxes: NDArray[np.floating], co
 def batched(images: Iterable[ImageId], states: Iterable[int], limit: int) -> Iterator[list[ImageId]]:
     """Yield images in batches, in their order.
 
-    A search has beams for every state of an automaton, as many for each image of a batch. Images times
-    states are at most ``limit``, unless a single image has more.
+    Constrained search keeps beams for every state of an automaton, the same number for each image of a batch.
+    The product of images and states is at most ``limit``, unless a single image exceeds it.
 
     Args:
         images: Ids of the images.
-        states: Number of states of the automaton of each; 1 without one.
-        limit: Images in a batch where each has one state.
+        states: Number of automaton states of each image; 1 without an automaton.
+        limit: Maximum number of images times states in a batch.
     """
     batch: list[ImageId] = []
     most = 0
@@ -202,7 +235,7 @@ def _warn_of_empty(records: Sequence[Record]) -> None:
 
 
 def _describe_constraints(records: Sequence[Record], required: int | None) -> str:
-    """Return how many constraints are satisfied, and in how many images as many as are required."""
+    """Return how many constraints are satisfied, and how many images satisfy the required number."""
     pairs = [(record["satisfied"], record["constraints"]) for record in records if record["constraints"]]
     enough = sum(n >= (count if required is None else min(required, count)) for n, count in pairs)
     return (
@@ -213,7 +246,7 @@ def _describe_constraints(records: Sequence[Record], required: int | None) -> st
 
 
 def _describe_questions(questions: Sequence[Question], predictor: Predictor) -> None:
-    """Log how many questions a model does not read as they are asked."""
+    """Log how many questions have unknown words or are truncated."""
     encoded = [predictor.vocabulary.encode(question.text) for question in questions]
     max_length = predictor.record["max_length"]
     unknown = sum(UNKNOWN in words for words in encoded)

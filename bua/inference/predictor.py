@@ -1,4 +1,4 @@
-"""Trained models in use: what captioners and VQA models have in common, and what they return.
+"""The base class of trained models in use, and the types that they return.
 
 Shapes: K regions, T words.
 """
@@ -23,22 +23,22 @@ from bua.structures.region_batch import RegionBatch
 from bua.structures.regions import Regions
 from bua.text.vocabulary import Vocabulary
 
-#: An image: a path, pixels (H, W, 3), or an image of Pillow.
+#: An image: a path, pixels (H, W, 3), or a Pillow image.
 Image = Path | str | Photo | PIL.Image.Image
-#: What must be equal for two detectors to give the same features.
+#: Keys in which two detectors must agree to extract the same features.
 IDENTITY = ("detector", "weights_sha256", "configuration")
 
 
 @dataclass(frozen=True)
 class CaptionCandidate:
-    """One caption that a search found.
+    """One generated caption.
 
     Attributes:
         text: The caption.
         words: Words of the caption.
         log_prob: Sum of the log-probabilities of its words and its end token.
-        weights: Attention of each word over the regions, shape (T, K); the mean over the subwords where a
-            word was generated in several.
+        weights: Attention of each word over the regions, shape (T, K); the mean over its subwords if a word
+            was generated in several.
     """
 
     text: str
@@ -52,7 +52,7 @@ class CaptionOutput:
     """The captions of one image.
 
     Attributes:
-        candidates: All captions that the search found, best first.
+        candidates: All captions that were found, best first.
         regions: Regions of the image.
     """
 
@@ -131,13 +131,13 @@ def merge_subword_attention(weights: NDArray[np.float32], lengths: Sequence[int]
 
 
 class Predictor:
-    """A trained model with everything that it needs to be used.
+    """A trained model with everything needed to use it.
 
     Args:
         model: Model with its trained weights.
         record: Plain values of its checkpoint: kind, vocabulary, region_input, features.
-        make_detector: Makes the detector whose features the model was trained on; called once, when an
-            image is first given.
+        make_detector: Factory of the detector whose features the model was trained on; called once, for the
+            first image.
         source: Name of the model in messages, such as its run directory.
         device: Device to run on. Default: "cpu".
         precision: Precision of matrix products, one of ``PRECISIONS``. Default: "32-true".
@@ -146,7 +146,7 @@ class Predictor:
         ValueError: If the precision does not exist on the device.
     """
 
-    #: What the model does, for messages.
+    #: What the model does, used in messages.
     does: ClassVar[str]
 
     def __init__(
@@ -176,12 +176,12 @@ class Predictor:
         self.refuse("answers questions")
 
     def refuse(self, needed: str) -> NoReturn:
-        """Raise ``InputError`` as the model does not do what is needed, such as "captions"."""
+        """Raise ``InputError`` because the model does not do what is needed, such as "captions"."""
         raise InputError(f"{self.source}: this model {self.does}; one that {needed} is needed")
 
     @property
     def detector(self) -> Detector:
-        """The detector whose features the model was trained on, made when it is first needed."""
+        """The detector whose features the model was trained on, created on first use."""
         if self._detector is None:
             self._detector = self._make_detector()
         return self._detector
@@ -206,7 +206,7 @@ class Predictor:
         """Return the regions of one image as a batch on the device of the model.
 
         Raises:
-            InputError: If the regions are invalid, or of another feature size than the model's.
+            InputError: If the regions are invalid, or their feature size is not that of the model.
         """
         regions.check("that was given")
         self.check_feature_size(regions.features.shape[1], "the image")
@@ -223,7 +223,7 @@ class Predictor:
 
         Args:
             store: Feature store.
-            allow_other_features: Whether to accept features of another detector.
+            allow_other_features: Whether to accept features of a different detector.
         """
         if not allow_other_features:
             self.check_features(store.metadata.identity, str(store.path))
@@ -239,15 +239,15 @@ class Predictor:
             )
 
     def check_features(self, identity: Mapping[str, Any], source: str) -> None:
-        """Raise ``InputError`` unless features are of the detector that the model was trained on."""
+        """Raise ``InputError`` unless features come from the detector that the model was trained with."""
         if key := self.feature_difference(identity):
             raise InputError(
-                f"{source}: features of another detector than {self.source} was trained on: {key} is "
+                f"{source}: features of a different detector than {self.source} was trained on: {key} is "
                 f"{identity[key]}, not {self.record['features'][key]}; extract with that one, or give "
                 "allow_other_features=true"
             )
 
     def feature_difference(self, identity: Mapping[str, Any]) -> str | None:
-        """Return the first key in which a detector differs from that of the training, or ``None``."""
+        """Return the first key in which a detector differs from the one used in training, or ``None``."""
         trained = self.record["features"]
         return next((key for key in IDENTITY if trained[key] != identity[key]), None)

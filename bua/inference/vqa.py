@@ -21,7 +21,7 @@ from bua.text.answers import AnswerVocabulary
 
 
 class VQAPredictor(Predictor):
-    """A trained VQA model; arguments and errors are those of ``Predictor``."""
+    """A trained VQA model; see ``Predictor`` for arguments and errors."""
 
     does = "answers questions"
 
@@ -33,15 +33,15 @@ class VQAPredictor(Predictor):
         """Answer a question about one image.
 
         Args:
-            image: Path, pixels (H, W, 3), image of Pillow, or regions.
-            question: Question in words.
+            image: Path, pixels (H, W, 3), Pillow image, or regions.
+            question: Text of the question.
             candidates: Number of answers to return. Default: 5.
 
         Raises:
             InputError: If the question is empty, or the image cannot be read.
         """
         if not question.strip():
-            raise InputError("question is empty; ask something")
+            raise InputError("question is empty; give a question")
         regions = self.detect(image)
         [prediction] = self.answer_batch(self.to_batch(regions), [question], candidates=candidates)
         return VQAOutput(prediction.candidates, prediction.weights, regions)
@@ -53,8 +53,8 @@ class VQAPredictor(Predictor):
 
         Args:
             regions: Regions of the image of each question.
-            questions: Questions in words.
-            candidates: Number of answers to each. Default: 1.
+            questions: Texts of the questions.
+            candidates: Number of answers per question. Default: 1.
         """
         return self.predictions(*self.scores(regions, questions), candidates)
 
@@ -76,7 +76,7 @@ class VQAPredictor(Predictor):
     def predictions(
         self, scores: Float[Tensor, "B C"], weights: Sequence[NDArray[np.float32]], candidates: int
     ) -> list[VQAPrediction]:
-        """Return the answers of highest score, as they are written."""
+        """Return the answers with the highest scores, in their surface forms."""
         best = scores.topk(min(candidates, len(self.answers)))
         surface = self.answers.surface_forms
         return [

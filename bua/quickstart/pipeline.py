@@ -1,4 +1,4 @@
-"""All steps on synthetic scenes: images, regions, models, scores, and a report."""
+"""The whole pipeline on synthetic scenes: images, regions, models, scores, and a report."""
 
 import json
 import logging
@@ -31,7 +31,7 @@ from bua.visualize.report import quickstart_page
 
 log = logging.getLogger(__name__)
 
-#: What the models are called in the tables, by experiment; attention comes first.
+#: Names of the models in the tables, by experiment; models with attention come first.
 CAPTIONERS = {"caption_scenes": "Up-Down", "caption_scenes_mean": "mean-pooled regions"}
 VQA_MODELS = {
     "vqa_scenes": "Up-Down",
@@ -39,7 +39,7 @@ VQA_MODELS = {
     "vqa_scenes_blind": "question without image",
 }
 PRIOR = "answer prior"
-#: What training each model does, for the log.
+#: Descriptions of the training stages, for the log.
 TRAINING = {
     "caption_scenes": "train a captioner that attends to regions",
     "caption_scenes_mean": "train the same captioner without attention, for comparison",
@@ -47,9 +47,9 @@ TRAINING = {
     "vqa_scenes_mean": "train the same VQA model without attention, for comparison",
     "vqa_scenes_blind": "train the same VQA model without the image, for comparison",
 }
-#: Images and questions in a batch of predictions.
+#: Numbers of images and of questions in a batch of predictions.
 CAPTION_BATCH, QUESTION_BATCH = 100, 500
-#: Images of the report, and questions about each.
+#: Number of images in the report, and of questions about each.
 PANELS, QUESTIONS = 12, 4
 
 
@@ -59,10 +59,11 @@ class Quickstart:
 
     Attributes:
         out: Directory of all results.
-        options: What the results depend on: seed, numbers of images, epochs.
-        num_workers: Number of processes that draw.
+        options: Options that the results depend on: seed, numbers of images, epochs.
+        num_workers: Number of processes that draw images.
         command: Command line, for messages and the report.
-        compose: Composes a configuration from its name and overrides, as ``hydra.compose`` does.
+        compose: Function that composes a configuration from its name and overrides, such as
+            ``hydra.compose``.
     """
 
     out: Path
@@ -83,7 +84,7 @@ class Quickstart:
 
     @property
     def test_splits(self) -> list[str]:
-        """Splits that are not trained on and have images."""
+        """Splits for evaluation that have images."""
         return [split for split in ("test", "novel") if self.options[split]]
 
     def run(self) -> dict[str, Any]:
@@ -157,7 +158,7 @@ class Quickstart:
         return predictor
 
     def score(self) -> dict[str, Any]:
-        """Predict and score the splits that were not trained on."""
+        """Predict and score the splits for evaluation."""
         store = FeatureStore(self.features)
         captioners = {name: self.captioner(name) for name in CAPTIONERS}
         vqa_models = {name: self.vqa_model(name) for name in VQA_MODELS}

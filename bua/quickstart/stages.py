@@ -1,4 +1,4 @@
-"""Stages of a long command: each is announced, timed, done once, and named when it fails."""
+"""Stages of a long command: each is announced, timed, run only once, and named if it fails."""
 
 import json
 import logging
@@ -21,8 +21,8 @@ class Stage:
 
     Attributes:
         name: Name of the stage.
-        what: What it does, for the log.
-        run: Function that does it and returns plain values.
+        what: Description of the stage, for the log.
+        run: Function that runs the stage and returns plain values.
     """
 
     name: str
@@ -37,12 +37,12 @@ def run_stages(
 
     Args:
         stages: Stages in order.
-        journal: JSON file that remembers what is done and what each stage returned.
-        options: What the results depend on; a journal of other options is refused.
-        command: Command that continues after a failure.
+        journal: JSON file that records which stages are done and what they returned.
+        options: Options that the results depend on; a journal with other options is rejected.
+        command: Command with which to continue after a failure.
 
     Raises:
-        InputError: If a stage fails, which the message names, or the journal is of other options.
+        InputError: If a stage fails, or the journal has other options; the message names the stage.
     """
     done: dict[str, Any] = {"options": dict(options), "stages": {}}
     if journal.exists():

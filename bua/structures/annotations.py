@@ -15,7 +15,7 @@ class Question(NamedTuple):
     Attributes:
         question_id: Id of the question.
         image_id: Id of the image that the question is about.
-        text: Question in words.
+        text: Text of the question.
     """
 
     question_id: QuestionId

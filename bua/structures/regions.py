@@ -1,6 +1,6 @@
-"""``Regions``: what a detector says about one image, as plain arrays.
+"""``Regions``: the regions that a detector found in one image, as plain arrays.
 
-Shapes: K regions of the image, D numbers a feature.
+Shapes: K regions of the image, D region features.
 """
 
 from dataclasses import dataclass, fields
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bua.errors import InputError
 
-#: Types of the optional arrays, one number a region.
+#: Types of the optional arrays, which have one number per region.
 OPTIONAL = {
     "class_id": np.int32,
     "class_score": np.float32,
@@ -25,13 +25,13 @@ class Regions:
     """The regions of one image.
 
     Attributes:
-        features: (K, D), float16 or float32, finite.
-        boxes: (K, 4), float32, x1 y1 x2 y2 in pixels of the image after EXIF rotation.
-        size: height and width of that image in pixels.
-        class_id: (K,), position in the detector's class names, background not counted.
-        class_score: (K,), 0 to 1.
-        attribute_id: (K,), position in the detector's attribute names.
-        attribute_score: (K,), 0 to 1.
+        features: Region features, shape (K, D), float16 or float32, finite.
+        boxes: Corners x1 y1 x2 y2 in pixels of the image after EXIF rotation, shape (K, 4), float32.
+        size: Height and width of that image in pixels.
+        class_id: Positions in the detector's class names, without the background, shape (K,).
+        class_score: Class probabilities, 0 to 1, shape (K,).
+        attribute_id: Positions in the detector's attribute names, shape (K,).
+        attribute_score: Attribute probabilities, 0 to 1, shape (K,).
     """
 
     features: NDArray[np.floating]
@@ -46,15 +46,15 @@ class Regions:
         return len(self.boxes)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Return every array that is present, by its name in the store."""
+        """Return the arrays that are present, by their names in the store."""
         named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "size"}
         return {name: array for name, array in named.items() if array is not None}
 
     def equals(self, other: "Regions") -> bool:
-        """Return whether both have the same image size, the same arrays and equal numbers in them.
+        """Return whether both have the same image size, the same arrays and equal values.
 
-        Features of different types are compared in the coarser one, so that a float16 copy of float32
-        features is equal to them.
+        Features of different types are compared in the lower precision, so a float16 copy of float32 features
+        is equal to them.
         """
         arrays, other_arrays = self.arrays(), other.arrays()
         if self.size != other.size or arrays.keys() != other_arrays.keys():
@@ -66,7 +66,7 @@ class Regions:
         return all(np.array_equal(arrays[name], other_arrays[name]) for name in arrays)
 
     def check(self, image_id: int | str) -> None:
-        """Raise ``InputError`` naming ``image_id`` unless shapes agree and numbers are finite."""
+        """Raise ``InputError`` naming ``image_id`` unless shapes match and numbers are finite."""
         count = len(self.boxes)
         if count == 0:
             raise InputError(f"image {image_id} has no regions; at least one is needed")

@@ -1,4 +1,4 @@
-"""What all tasks share: optimizer, learning rate schedule, and the content of checkpoints."""
+"""The base class of all tasks: optimizer, learning rate schedule, and content of checkpoints."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -20,13 +20,14 @@ CHECK_EVERY_N_STEPS = 20
 
 
 class BaseTask(LightningModule):
-    """A model, how it is optimized, and the plain values from which it can be built again.
+    """A model with its optimizer, its schedule, and the plain values from which it can be rebuilt.
 
     Args:
-        optimizer: Makes the optimizer from parameter groups.
-        scheduler: Makes the schedule from the optimizer, and from ``total_steps`` and ``steps_per_epoch``
-            if it takes them; stepped after every batch. ``None`` for a constant learning rate.
-        record: Plain values that every checkpoint carries under ``bua``.
+        optimizer: Factory of the optimizer, called with parameter groups.
+        scheduler: Factory of the schedule, called with the optimizer, and with ``total_steps`` and
+            ``steps_per_epoch`` if it accepts them. The schedule is stepped after every batch. ``None`` for a
+            constant learning rate.
+        record: Plain values that are stored in every checkpoint under the key ``bua``.
     """
 
     def __init__(
@@ -45,11 +46,11 @@ class BaseTask(LightningModule):
         """Write files about the task to a run directory; none by default."""
 
     def configure_optimizers(self) -> Any:
-        """Optimize all parameters that require a gradient, at the learning rate that their module asks for.
+        """Return the optimizer of all trainable parameters, with the learning rates that modules request.
 
         Raises:
-            InputError: If the schedule sets one learning rate for all parameters, and a module asks for
-                another.
+            InputError: If the schedule sets one learning rate for all parameters, but a module requests a
+                different one.
         """
         multipliers, groups = lr_multipliers(self), dict[float, list[Tensor]]()
         for name, parameter in self.named_parameters():
@@ -71,7 +72,7 @@ class BaseTask(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _schedule_length(self, scheduler: SchedulerFactory) -> dict[str, int]:
-        """Return the steps of the training and of an epoch, for a schedule that takes them."""
+        """Return the number of training steps and of steps per epoch, if a schedule accepts them."""
         parameters, length = inspect.signature(scheduler).parameters, dict[str, int]()
         if "total_steps" in parameters:
             length["total_steps"] = int(self.trainer.estimated_stepping_batches)
@@ -85,7 +86,7 @@ class BaseTask(LightningModule):
         """Add the record, as plain values, and the state of the random number generators.
 
         Raises:
-            InputError: If the last loss or a weight is not finite, so that an earlier checkpoint is kept.
+            InputError: If the last loss or a weight is not finite; the earlier checkpoint is then kept.
         """
         self._check_loss()
         broken = (name for name, weight in self.named_parameters() if not bool(weight.isfinite().all()))
@@ -109,7 +110,7 @@ class BaseTask(LightningModule):
         self._last_loss = loss.detach()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Stop a training whose loss is not finite.
+        """Stop training if the loss is not finite.
 
         The loss is checked every ``CHECK_EVERY_N_STEPS`` steps, at the end of an epoch, and before a
         checkpoint is saved.
@@ -130,7 +131,7 @@ class BaseTask(LightningModule):
 
 
 def lr_multipliers(model: nn.Module) -> dict[str, float]:
-    """Return the factors of the learning rate by parameter, from ``lr_multipliers`` of the submodules."""
+    """Return the learning rate factor of each parameter, from ``lr_multipliers`` of the submodules."""
     return {
         f"{name}.{parameter}".lstrip("."): factor
         for name, module in model.named_modules()

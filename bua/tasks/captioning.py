@@ -1,9 +1,9 @@
 """Training a captioner: validation by generated captions, and cross-entropy against reference captions.
 
-What the sum of a loss is divided by matters as much as its learning rate, and every code base does it
-differently: ``LossReduction`` names the variants.
+How a loss is normalized matters as much as the learning rate, and every code base does it differently:
+``LossReduction`` names the variants.
 
-Shapes: B images, N captions an image, T words, M words that count, V vocabulary.
+Shapes: B images, N captions per image, T words, M counted words, V vocabulary.
 """
 
 from abc import ABC, abstractmethod
@@ -27,13 +27,13 @@ from bua.tasks.base import BaseTask
 from bua.tasks.embeddings import init_caption_embeddings
 from bua.text.vocabulary import EOS, PADDING, UNKNOWN, Vocabulary
 
-#: What a loss over words may be divided by.
+#: Normalizations of a loss over words.
 PER_WORDS = ("word", "caption", "caption_mean")
 
 
 @dataclass(frozen=True)
 class LossReduction:
-    """How the losses of words become one number.
+    """Reduction of the losses of words to a single number.
 
     Attributes:
         per: ``word``: the mean over all words (self-critical.pytorch, xmodaler, Caffe); ``caption``: the sum
@@ -51,14 +51,14 @@ class LossReduction:
     def __post_init__(self) -> None:
         if self.per not in PER_WORDS:
             raise ValueError(f"per must be one of {', '.join(PER_WORDS)}, got {self.per!r}")
-        check_number("scale of a loss", self.scale, without=0)
+        check_number("reduction.scale", self.scale, without=0)
 
     def __call__(self, losses: Float[Tensor, "B N T"], counted: Bool[Tensor, "B N T"]) -> Float[Tensor, ""]:
-        """Return the reduced loss; 0 where no word counts.
+        """Return the reduced loss; 0 if no word is counted.
 
         Args:
             losses: Losses of the words.
-            counted: Which of them count; a caption without any does not count as a caption.
+            counted: True for words that are included; a caption without any is not counted as a caption.
         """
         total = losses.masked_fill(~counted, 0)
         words = counted.sum(-1)
@@ -77,11 +77,11 @@ class CaptioningTask(BaseTask, ABC):
         model: Captioner.
         vocabulary: Vocabulary of the captioner.
         captions: Captions to train on, by image.
-        decoder: Search in validation, whose rules may name words.
+        decoder: Decoding algorithm for validation; its rules may refer to words by name.
         kwargs: Arguments of ``BaseTask``.
 
     Raises:
-        ValueError: If ``decoder`` is not a search.
+        ValueError: If ``decoder`` is not a decoding algorithm.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class CaptioningTask(BaseTask, ABC):
         """Return the loss of a validation batch to log, given the captions generated for it."""
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the captions of the last validation."""
+        """Discard the captions of the last validation."""
         self.generated, self.references, self.num_unfinished = {}, {}, 0
 
     def validation_step(self, batch: CaptionBatch, _: int) -> None:
@@ -121,7 +121,7 @@ class CaptioningTask(BaseTask, ABC):
             self.references[image_id] = references
 
     def on_validation_epoch_end(self) -> None:
-        """Log CIDEr, with a tokenizer that needs no Java, and the shares of bad and of missing endings."""
+        """Log CIDEr, with a tokenizer that needs no Java, and the fractions of bad and of missing endings."""
         scores = caption_scores(self.generated, self.references, metrics=("cider",), tokenizer="python")
         self.log("val/CIDEr", scores["CIDEr"])
         self.log("val/bad_endings", bad_ending_rate(self.generated.values()))
@@ -130,11 +130,11 @@ class CaptioningTask(BaseTask, ABC):
 
 @dataclass(frozen=True)
 class ScheduledSampling:
-    """The probability that a model reads its own word instead of the annotator's (Bengio et al. 2015).
+    """Scheduled sampling: the probability of feeding a model its own word (Bengio et al. 2015).
 
     Attributes:
-        max_prob: Largest probability; 0 for no scheduled sampling.
-        increment: By how much the probability grows.
+        max_prob: Maximum probability; 0 disables scheduled sampling.
+        increment: Amount by which the probability grows.
         every_n_epochs: Number of epochs after which it grows.
         start_epoch: Epoch from which epochs are counted; the first ``every_n_epochs`` after it still have
             probability 0.
@@ -165,11 +165,11 @@ class CaptionCrossEntropyTask(CaptioningTask):
 
     Args:
         model: Captioner.
-        reduction: What the sum over words is divided by.
+        reduction: Normalization of the loss.
         label_smoothing: Probability that is taken from a target and spread over all other words (Szegedy et
             al. 2016, spread as in self-critical.pytorch).
         ignore_unknown: Whether the unknown word is excluded from the targets.
-        sampling: How often the model reads its own words.
+        sampling: Scheduled sampling, how often the model is fed its own words.
         word_vectors: File of word vectors to initialize the embedding with. Default: none.
         kwargs: Arguments of ``CaptioningTask``.
 
@@ -211,7 +211,7 @@ class CaptionCrossEntropyTask(CaptioningTask):
         return loss
 
     def validation_loss(self, batch: CaptionBatch, generated: Hypotheses) -> Tensor:
-        """Return ``loss``, whatever was generated."""
+        """Return ``loss``, which does not depend on the generated captions."""
         return self.loss(batch)
 
     def loss(self, batch: CaptionBatch) -> Tensor:
@@ -248,7 +248,7 @@ def word_losses(
 def sampled_forward(
     model: Captioner[Any, Any], regions: RegionBatch, words: Int[Tensor, "B N T"], prob: float
 ) -> Float[Tensor, "B N T V"]:
-    """Return logits where every word read after the first is, with probability ``prob``, the model's own."""
+    """Return logits; each input word after the first is, with probability ``prob``, the model's own."""
     memory = model.encode(regions)
     step, state = model.make_step(memory), model.init_state(memory, words.shape[1])
     logits: list[Tensor] = []

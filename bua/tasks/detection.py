@@ -11,12 +11,12 @@ from bua.tasks.base import BaseTask
 
 
 class DetectionTask(BaseTask):
-    """The losses of Faster R-CNN in training, average precision in validation.
+    """Trains with the losses of Faster R-CNN and validates with average precision.
 
     Args:
         model: Detector with the methods ``losses(images, targets)``, which returns losses by name, and
             ``propose``: ``PyramidRCNN`` or ``C4RCNN``.
-        evaluation: Whose average precision validation computes: "coco" or "genome".
+        evaluation: Definition of average precision for validation: "coco" or "genome".
         kwargs: Arguments of ``BaseTask``.
 
     Raises:
@@ -39,7 +39,7 @@ class DetectionTask(BaseTask):
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the detections of the last validation."""
+        """Discard the detections of the last validation."""
         self.evaluator = DetectionEvaluator(self.model, self.evaluation)
 
     def validation_step(self, batch: list[Example], _: int) -> None:

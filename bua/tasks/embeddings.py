@@ -1,4 +1,4 @@
-"""Initializing embeddings with vectors of words, and of images of answers."""
+"""Initializing embeddings with word vectors and with image features of answers."""
 
 import logging
 import zipfile
@@ -28,12 +28,12 @@ def init_word_embeddings(
 
     Args:
         model: VQA model with a question encoder.
-        path: Text file of word vectors, a word a line.
+        path: Text file of word vectors, one word per line.
         words: Words of questions, in the order of their indices.
         answers: Normal forms of the answers, in the order of their indices; the vector of an answer is the
             mean over its words.
-        missing: How words without a vector are initialized: "zeros" (hengyuan-hu), or "random" as the
-            encoder does it. Answers without a vector stay random.
+        missing: How words without a vector are initialized: "zeros" (hengyuan-hu) or "random", as in the
+            encoder. Answers without a vector stay random.
 
     Raises:
         InputError: If the file cannot be read, has vectors of another size, or has none of the words.
@@ -60,12 +60,13 @@ def init_word_embeddings(
 def init_caption_embeddings(model: nn.Module, path: str, words: Sequence[str]) -> None:
     """Initialize the word embedding of a captioner.
 
-    Words without a vector, among them the special words, are drawn with the mean and standard deviation of
-    the known vectors: where vectors also score words, a word of a smaller vector could never be generated.
+    Words without a vector, including the special tokens, are initialized randomly with the mean and standard
+    deviation of the known vectors: if the vectors are also output weights, a word with a smaller vector could
+    never be generated.
 
     Args:
         model: Captioner with an embedding ``word``.
-        path: Text file of word vectors, a word a line.
+        path: Text file of word vectors, one word per line.
         words: Words in the order of their indices.
 
     Raises:
@@ -87,13 +88,13 @@ def init_caption_embeddings(model: nn.Module, path: str, words: Sequence[str]) -
 
 
 def init_answer_embeddings(model: nn.Module, path: str, answers: Sequence[str]) -> None:
-    """Initialize the image stream of a classifier with vectors of images of the answers.
+    """Initialize the image stream of a classifier with image features of the answers.
 
     Args:
         model: VQA model with a two-stream classifier.
         path: File ``.npz`` with a vector for each answer, under its normal form.
-        answers: Normal forms of the answers, in the order of their indices; one that is not in the file
-            stays random.
+        answers: Normal forms of the answers, in the order of their indices; answers that are not in the file
+            stay random.
 
     Raises:
         InputError: If the model has no such stream, or the file cannot be read, has vectors of another
@@ -112,7 +113,7 @@ def init_answer_embeddings(model: nn.Module, path: str, answers: Sequence[str]) 
 def _read_answer_vectors(
     path: str, answers: Sequence[str], size: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return a row of ``size`` numbers for each answer, and which answers are in the file."""
+    """Return a vector of ``size`` numbers for each answer, and a mask of the answers in the file."""
     rows, known = np.zeros((len(answers), size), np.float32), np.zeros(len(answers), np.bool_)
     try:
         with np.load(Path(path), allow_pickle=False) as file:

@@ -8,7 +8,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 class NoamLR(LambdaLR):
-    """A linear warm-up, then decay with the root of the step (Vaswani et al. 2017, section 5.3).
+    """Linear warm-up, then inverse square root decay (Vaswani et al. 2017, section 5.3).
 
     The learning rate of the optimizer is a factor of
     ``size ** -0.5 * min(step ** -0.5, step * warmup ** -1.5)``.
@@ -29,13 +29,13 @@ class NoamLR(LambdaLR):
 
 
 class EpochwiseLR(LambdaLR):
-    """A factor for each of the first epochs, whose last one is kept, then decay at milestones.
+    """Learning rate with a factor for each of the first epochs, then decay at milestones.
 
     Args:
         optimizer: Optimizer whose learning rates are set.
-        steps_per_epoch: Optimizer steps of an epoch.
-        first: Factors of the first epochs.
-        milestones: Epochs, counted from 0, from which the rate is ``gamma`` times what it was.
+        steps_per_epoch: Number of optimizer steps per epoch.
+        first: Factors of the first epochs; the last one applies to all later epochs.
+        milestones: Epochs, counted from 0, at which the rate is multiplied by ``gamma``.
         gamma: Factor at each milestone.
         kwargs: Arguments of ``LambdaLR``.
 

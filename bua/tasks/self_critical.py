@@ -1,6 +1,6 @@
 """Self-critical training (Rennie et al. 2017): a caption becomes more likely the better its reward.
 
-Shapes: B images, N captions an image, T words, V vocabulary.
+Shapes: B images, N captions per image, T words, V vocabulary.
 """
 
 import logging
@@ -27,19 +27,19 @@ from bua.text.vocabulary import BOS, EOS, PADDING
 
 log = logging.getLogger(__name__)
 
-#: What the rewards of captions may be compared with.
+#: Baselines of rewards.
 BASELINES = ("greedy", "mean", "leave_one_out")
 
 
 @dataclass(frozen=True)
 class Reward:
-    """What captions are rewarded for.
+    """Reward of captions, a weighted sum of metrics.
 
     Attributes:
-        cider_d: Weight of CIDEr-D, on its usual scale, times 10.
+        cider_d: Weight of CIDEr-D, which is multiplied by 10, as usual.
         bleu_4: Weight of sentence BLEU-4.
         include_eos: Whether the end token of a caption counts as a word, also in references and document
-            frequencies. Without it captions learn to break off.
+            frequencies. Without it, the model learns to break captions off.
 
     Raises:
         ValueError: If a weight is negative, or both are 0.
@@ -58,28 +58,27 @@ class Reward:
 
 
 class SelfCriticalTask(CaptioningTask):
-    """Policy gradient with the captioner's own captions as baseline.
+    """Policy gradient training with a baseline from the captioner's own captions.
 
     The loss of a caption w is -(r(w) - b) log p(w) (Rennie et al. 2017, equations 5 to 9), where r is the
     reward and b the baseline.
 
     Args:
         model: Captioner, trained by cross-entropy.
-        document_frequencies: File of the document frequencies of ``captions``, to save counting; ``None`` to
-            count.
-        sampler: Search that generates the captions to learn from. ``Sampling`` draws them in training mode
-            and with gradients; a beam search finds them in eval mode, and their likelihood is computed again
-            in training mode.
+        document_frequencies: File of the document frequencies of ``captions``; ``None`` to count them.
+        sampler: Decoding algorithm that generates the training captions. ``Sampling`` draws them in training
+            mode and with gradients; beam search finds them in eval mode, and their likelihood is computed
+            again in training mode.
         baseline: ``greedy``: the reward of the greedy caption in eval mode (Rennie et al. 2017); ``mean``:
             the mean reward of all captions of an image (Up-Down's Caffe release, with its beams);
             ``leave_one_out``: the mean over the other captions (self-critical.pytorch's "new self critical").
-        reward: What captions are rewarded for.
-        reduction: What the sum over words is divided by.
+        reward: Reward of captions.
+        reduction: Normalization of the loss.
         kwargs: Arguments of ``CaptioningTask``.
 
     Raises:
-        InputError: If the file of document frequencies is damaged or of other captions.
-        ValueError: If an option has the wrong type or value, or the captions to learn from are the baseline.
+        InputError: If the file of document frequencies is damaged or belongs to other captions.
+        ValueError: If an option has the wrong type or value, or the training captions equal the baseline.
     """
 
     def __init__(
@@ -115,7 +114,7 @@ class SelfCriticalTask(CaptioningTask):
 
     @property
     def signature(self) -> str:
-        """A line about everything that rewards depend on (after SacreEOS, Hu et al. 2023)."""
+        """One line with everything that rewards depend on (after SacreEOS, Hu et al. 2023)."""
         kind = "+".join(f"{w:g}*{n}" for n, w in self._weights().items())
         return (
             f"{kind} | {'with' if self.reward.include_eos else 'without'} EOS | {self._sampler_signature} | "
@@ -166,7 +165,7 @@ class SelfCriticalTask(CaptioningTask):
         """Return captions of each image, and the mean entropy of the model over their words.
 
         The log-probabilities of words carry gradients. The entropy, in nats, is that of the model's
-        distribution over the whole vocabulary, whatever words are chosen by.
+        distribution over the whole vocabulary, however the words are chosen.
         """
         images = len(batch.image_id)
         if isinstance(self.sampler, Sampling):
@@ -213,7 +212,7 @@ class SelfCriticalTask(CaptioningTask):
         Args:
             batch: Images with their references.
             rewards: Rewards of the captions.
-            is_caption: Where there is a caption; an image may have fewer than N.
+            is_caption: True where there is a caption; an image may have fewer than N.
         """
         if self.baseline == "greedy":
             with eval_mode(self.model):
@@ -224,7 +223,7 @@ class SelfCriticalTask(CaptioningTask):
         total, count = (rewards * is_caption).sum(1, keepdim=True), is_caption.sum(1, keepdim=True)
         if self.baseline == "mean":
             return (total / count.clamp(min=1)).expand_as(rewards)
-        single = count == 1  # has nothing to compare with, hence no advantage
+        single = count == 1  # there is nothing to compare with, so the advantage is 0
         return torch.where(single, rewards, (total - rewards) / (count - 1).clamp(min=1))
 
     def validation_loss(self, batch: CaptionBatch, generated: Hypotheses) -> Tensor:
@@ -273,7 +272,7 @@ def _check_differs(sampler: Decoder, baseline: str) -> None:
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model into eval mode within a context."""
+    """Put a model into eval mode for the duration of a context."""
     training = model.training
     model.eval()
     try:

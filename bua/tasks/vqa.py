@@ -18,7 +18,7 @@ from bua.errors import InputError
 from bua.tasks.base import BaseTask
 from bua.tasks.embeddings import MISSING_WORDS, init_answer_embeddings, init_word_embeddings
 
-#: What a loss over answers may be divided by.
+#: Normalizations of a loss over answers.
 PER_ANSWERS = ("question", "batch", "answer")
 
 
@@ -47,7 +47,7 @@ class AnswerLoss:
 
 
 class VQATask(BaseTask):
-    """Soft targets: the target of an answer is the accuracy that it would score.
+    """Trains with soft targets: the target of an answer is the accuracy that it would score.
 
     Args:
         model: VQA model.
@@ -55,7 +55,7 @@ class VQATask(BaseTask):
         loss: Loss of the scores. Default: summed over answers, averaged over questions.
         word_vectors: File of word vectors to initialize the embeddings with. Default: none.
         missing_words: How words without a vector are initialized: "zeros" or "random".
-        answer_images: File of vectors of images of the answers to initialize the classifier with. Default:
+        answer_images: File of image features of the answers, to initialize the classifier with. Default:
             none.
         kwargs: Arguments of ``BaseTask``.
 
@@ -118,5 +118,5 @@ class VQATask(BaseTask):
         correct, count = self.trainer.strategy.reduce(tally, reduce_op="sum").double().T
         self.log("val/accuracy", 100 * correct.sum() / count.sum())
         for n, name in enumerate(self.answer_types):
-            if count[n]:  # a limited validation may lack a type
+            if count[n]:  # with limited validation, a type may not occur
                 self.log(f"val/accuracy/{name}", 100 * correct[n] / count[n])

@@ -21,7 +21,7 @@ _PADDING = 3
 
 
 @dataclass(frozen=True)
-class LabelledBox:
+class LabeledBox:
     """A box with a label.
 
     Attributes:
@@ -35,7 +35,7 @@ class LabelledBox:
     key: str
 
 
-def draw_boxes(photo: NDArray[np.uint8], boxes: Sequence[LabelledBox]) -> Image.Image:
+def draw_boxes(photo: NDArray[np.uint8], boxes: Sequence[LabeledBox]) -> Image.Image:
     """Return the image (H, W, 3) with boxes and labels, the first ones on top."""
     factor = max(1.0, MIN_SIDE / min(photo.shape[:2]))
     factor = min(factor, MAX_SIDE / max(photo.shape[:2])) if factor > 1 else 1.0

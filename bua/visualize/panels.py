@@ -31,7 +31,7 @@ def caption_panel(title: str, photo: NDArray[np.uint8], output: CaptionOutput, p
     return Panel(title, photo, output.regions, names, [Row("caption", words)])
 
 
-def answer_panel(
+def vqa_panel(
     title: str, photo: NDArray[np.uint8], question: str, output: VQAOutput, predictor: Predictor
 ) -> Panel:
     """Return a panel of an image, a question that can be pointed at, and its answer.

@@ -54,12 +54,12 @@ def paper_detector() -> Any:
         "classes": [f"c{n}" for n in range(1600)],
         "attributes": [f"a{n}" for n in range(400)],
     }
-    return C4RCNN(**names, resize=Resize(side=600, longest=1000, rule="caffe"))
+    return C4RCNN(**names, resize=Resize(min_size=600, max_size=1000, rule="caffe"))
 
 
 def torchvision_detector() -> Any:
     """Return torchvision's untrained Faster R-CNN with a ResNet-50 FPN."""
-    resize = Resize(side=800, longest=1333, rule="torchvision")
+    resize = Resize(min_size=800, max_size=1333, rule="torchvision")
     classes = [f"c{n}" for n in range(90)]
     return TorchvisionRCNN(architecture="fpn_r50", classes=classes, attributes=[], resize=resize)
 

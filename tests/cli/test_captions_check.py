@@ -29,7 +29,7 @@ def test_a_valid_file_is_summarized(capfd, tmp_path) -> None:
         f"{path}: 1 captions have more than 3 words and are truncated in training",
         f"{path}: 42.86% of the words (6) are unknown, most frequently restval (1), val (1), test (1), "
         "zebra (1), far (1)",
-        "vocabulary (karpathy, at least 2 times in the captions): 6 words with the four special ones",
+        "vocabulary (karpathy, at least 2 times in the captions): 6 words including the four special tokens",
         f"{path}: valid",
     ]
 
@@ -147,7 +147,7 @@ def test_karpathys_splits_from_training_to_scores(scenes, tmp_path, capfd) -> No
     common = [f"captions={path}", f"features={scenes}/regions.h5", "trainer.max_epochs=1"]
     more = ["model=updown_small", "vocabulary=small", "data.num_workers=0", f"out={tmp_path}/run"]
     assert main(["train", "data=captions_karpathy", *common, *more]) == 2
-    assert "it has no split 'restval'; it has train (24 images)" in capfd.readouterr().err
+    assert "has no split 'restval'; it has train (24 images)" in capfd.readouterr().err
     assert main(["train", "data=captions_flickr", *common, *more, "data.image_key=id"]) == 2
     assert "image_key=file_name" in capfd.readouterr().err
     assert main(["train", "data=captions_flickr", *common, *more]) == 0
@@ -169,7 +169,7 @@ def test_karpathys_splits_from_training_to_scores(scenes, tmp_path, capfd) -> No
     assert json.loads((tmp_path / "m.json").read_text())["images"] == len(test)
     capfd.readouterr()
     assert main(score) == 2
-    assert "give the splits" in capfd.readouterr().err
+    assert "choose among its splits train (24 images)" in capfd.readouterr().err
     assert main(["predict", f"run={tmp_path}/run", "split=dev", f"out={tmp_path}/d.json"]) == 2
-    assert "it has no split 'dev'" in capfd.readouterr().err
+    assert "has no split 'dev'" in capfd.readouterr().err
     assert not Path(tmp_path / "d.json").exists()

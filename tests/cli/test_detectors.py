@@ -12,7 +12,7 @@ from tests.helpers.commands import run_error
 from tests.helpers.detector_releases import WRITERS, random_model
 from tests.helpers.detectors import save_torchvision_detector
 
-TINY = ["model.resize.side=64", "model.resize.longest=107", "trainer.limit_val_batches=2"]
+TINY = ["model.resize.min_size=64", "model.resize.max_size=107", "trainer.limit_val_batches=2"]
 
 
 @pytest.mark.slow
@@ -46,7 +46,7 @@ def test_the_detector_of_the_paper_from_visual_genome_to_regions(scenes, tmp_pat
     instances = f"instances={tmp_path}/genome/instances_val.json"
     code = main(["export-detector", f"run={tmp_path}/run", f"out={exported}", instances, f"images={scenes}"])
     assert code == 0, capfd.readouterr().err
-    small = ["detector.side=64", "detector.longest=107"]
+    small = ["detector.min_size=64", "detector.max_size=107"]
     code = main(
         [
             "extract",
@@ -127,8 +127,8 @@ def test_a_released_detector_extracts_regions_of_real_images(name, shared, tmp_p
             f"weights={weights}",
             f"classes={tmp_path}/classes.txt",
             f"attributes={tmp_path}/attributes.txt",
-            "detector.side=100",
-            "detector.longest=160",
+            "detector.min_size=100",
+            "detector.max_size=160",
             "detector.proposals=30",
         ]
     )
@@ -168,8 +168,8 @@ def test_grid_and_fpn_features_are_written_to_feature_stores(scenes, tmp_path, c
             "detector=fpn_mobilenet",
             f"weights={mobile}",
             "select=class_agnostic",
-            "detector.side=96",
-            "detector.longest=160",
+            "detector.min_size=96",
+            "detector.max_size=160",
         ]
     )
     assert code == 0, capfd.readouterr().err

@@ -150,7 +150,7 @@ def test_features_of_another_detector_are_rejected(run, scenes, capfd, tmp_path)
     run_ok("extract", f"images={scenes}/images", f"out={tmp_path}/o.h5", *detector)
     capfd.readouterr()
     line = run_error(capfd, "predict", f"run={run}", f"features={tmp_path}/o.h5", f"out={tmp_path}/p.json")
-    assert "features of another detector" in line
+    assert "features of a different detector" in line
     assert "allow_other_features=true" in line
     assert not (tmp_path / "p.json").exists()
 

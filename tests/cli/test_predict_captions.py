@@ -169,7 +169,7 @@ def test_captioners_of_different_regions_are_an_ensemble(runs, scenes, tmp_path,
     images = [StoredImages(s, ids) for s in (store, store, FeatureStore(tmp_path / "other.h5"))]
     captions = ensemble.caption_batch(ensemble.read_regions(images, ids))
     assert [candidates[0].text for candidates in captions] == [one["caption"] for one in found]
-    with pytest.raises(InputError, match="features of another detector"):
+    with pytest.raises(InputError, match="features of a different detector"):
         ensemble.caption(scenes / "images" / sorted(p.name for p in (scenes / "images").iterdir())[0])
 
 
@@ -209,7 +209,7 @@ def test_empty_captions_are_counted_by_predict_and_score(runs, scenes, tmp_path,
 WITHOUT_EFFECT = {
     "n_best=6": "n_best=6: the search returns at most 5 captions; give a larger decode.beam_size",
     "ids={scenes}/none.txt images={scenes}/captions_val.json": "none.txt: image 77 is not in",
-    "split=val images={scenes}/captions_val.json": "captions_val.json: has no splits, as its format is COCO captions; leave out 'val'",
+    "split=val images={scenes}/captions_val.json": "captions_val.json: has no splits, as its format is COCO",
     "split=val images={scenes}/few.txt": "split=val: {scenes}/few.txt is a list of ids without splits",
 }
 

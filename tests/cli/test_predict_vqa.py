@@ -78,8 +78,8 @@ def test_the_score_of_an_ensemble_is_the_weighted_mean(runs, tmp_path) -> None:
 
 
 MISTAKES = {
-    "ensemble_weights=[1,2,3]": "ensemble_weights=[1, 2, 3]: must be a list of 2 numbers, one a model",
-    "ensemble_weights=0.5": "ensemble_weights=0.5: must be a list of 2 numbers, one a model",
+    "ensemble_weights=[1,2,3]": "ensemble_weights=[1, 2, 3]: must be a list of 2 numbers, one per model",
+    "ensemble_weights=0.5": "ensemble_weights=0.5: must be a list of 2 numbers, one per model",
     "ensemble_weights=[1,inf]": "ensemble_weights=[1, inf]: a weight must be a number above 0, got inf",
     "ensemble_weights=[true,1]": "ensemble_weights=[True, 1]: a weight must be a number above 0, got True",
     "ensemble_weights=[0,1]": "ensemble_weights=[0, 1]: a weight must be a number above 0, got 0",

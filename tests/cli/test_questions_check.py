@@ -18,7 +18,8 @@ def test_a_valid_file_is_summarized(capfd, tmp_path) -> None:
     assert out.out.splitlines() == [
         f"{path}: VQA v2, 1 questions on 1 images, 10 answers, 0 questions without answer type, "
         "0 with a single answer, 0 annotations of other questions",
-        f"{path}: 1 answers are the most frequent one of at least 1 questions; 0 questions have none of them",
+        f"{path}: 1 answers are the most frequent answer to at least 1 questions; "
+        "0 questions have none of them",
         f"{path}: valid",
     ]
 
@@ -29,7 +30,7 @@ def test_unusual_questions_are_remarked_on(capfd, tmp_path) -> None:
     out = capfd.readouterr().out
     assert "2 questions have a single answer, which a prediction must match" in out
     assert "1 questions repeat an earlier one about the same image" in out
-    assert "0 answers are the most frequent one of at least 9 questions; 2 questions have none of them" in out
+    assert "0 answers are the most frequent answer to at least 9 questions; 2 questions have none" in out
     content = [VIZWIZ[0] | {"answers": ["a", "b"]}]
     assert main(["questions", "check", f"file={write_json(tmp_path, content, 'q.json')}"]) == 0
     assert "1 questions have neither 10 answers nor one" in capfd.readouterr().out
@@ -83,7 +84,7 @@ def test_a_run_cannot_resume_or_start_with_other_answers(scenes, capfd, tmp_path
     assert " with none of the " in out
     other = json.loads((tmp_path / "run/answers.json").read_text())
     assert main([*run, "data.answers.min_count=4", "resume=true"]) == 2
-    assert "answers is not that of the run; resume with the same options" in capfd.readouterr().err
+    assert "answers differs from that of the run; resume with the same options" in capfd.readouterr().err
     again = [word for word in run if not word.startswith("out=")]
     assert main([*again, "data.answers.min_count=4", f"out={tmp_path}/new", f"init_from={tmp_path}/run"]) == 2
     line = capfd.readouterr().err.strip().splitlines()[-1]

@@ -206,13 +206,13 @@ def test_rejected_options_leave_no_run_behind(scenes, tmp_path, capfd) -> None:
 
 def test_sizes_that_the_data_determine_are_rejected(scenes, tmp_path, capfd) -> None:
     assert main(command(scenes, tmp_path / "r", "model.vocabulary_size=5")) == 2
-    assert "model.vocabulary_size=5: the data determine it" in capfd.readouterr().err
+    assert "model.vocabulary_size=5: is determined by the data" in capfd.readouterr().err
 
 
 def test_sizes_that_do_not_fit_each_other_are_reported_in_one_line(scenes, tmp_path, capfd) -> None:
     assert main(command(scenes, tmp_path / "r", "model.attention.feature_size=7")) == 2
     line = capfd.readouterr().err.strip()
-    assert "model.attention.feature_size=7: sizes that do not fit each other" in line
+    assert "model.attention.feature_size=7: incompatible sizes" in line
     assert "\n" not in line
 
 
@@ -230,7 +230,7 @@ def test_a_run_cannot_resume_with_other_options_of_its_gradients(scenes, tmp_pat
     again += ["trainer.max_epochs=2", "resume=true"]
     assert main(command(scenes, tmp_path / "r", *again)) == 2
     name = change.strip("+").partition("=")[0]
-    assert f"trainer.{name} is not that of the run" in capfd.readouterr().err
+    assert f"trainer.{name} differs from that of the run" in capfd.readouterr().err
 
 
 def test_init_from_a_run_of_another_model_is_reported(scenes, tmp_path, capfd) -> None:

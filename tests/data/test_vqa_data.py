@@ -340,7 +340,7 @@ def test_answers_of_questions_in_train_and_val_are_counted_once(scenes, caplog) 
     both = {"train": files, "train_annotations": annotations, "min_answer_count": 3}
     once = vqa_data(scenes, **both, count_from="train")
     assert vqa_data(scenes, **both, count_from="train_val").answers.answers == once.answers.answers
-    assert re.search(r"questions_val.json: (\d+) of its \1 questions are also trained on", caplog.text)
+    assert re.search(r"questions_val.json: (\d+) of its \1 questions are also used for training", caplog.text)
 
 
 def test_normal_forms_get_the_surface_forms_of_the_annotators(scenes, tmp_path) -> None:

@@ -189,7 +189,7 @@ def test_channels_are_blue_green_red_minus_caffes_means() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 200), (12, 9)])
 def test_every_image_has_a_region_even_one_too_small_for_proposals(size) -> None:
     model = small_c4()
-    prepared = Resize(side=600, longest=1000, rule="caffe").prepare(np.full((*size, 3), 99, np.uint8))
+    prepared = Resize(min_size=600, max_size=1000, rule="caffe").prepare(np.full((*size, 3), 99, np.uint8))
     with torch.no_grad():
         found = model.propose(prepared.pixels[None], [prepared.geometry], [None])[0]
     assert len(found) >= 1

@@ -68,7 +68,7 @@ def _inside(anchors: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 def test_mirrored_boxes_cover_the_mirrored_pixels() -> None:
     """A box over the pixels 10 to 19 of 100 covers 80 to 89 when mirrored, without a shift by one pixel."""
-    model, seen = small_c4(resize=Resize(side=100, longest=100, rule="caffe")), []
+    model, seen = small_c4(resize=Resize(min_size=100, max_size=100, rule="caffe")), []
     model._sample = lambda boxes, truth, labels: seen.append(truth) or (truth, labels, torch.arange(1))
     for x1, x2 in ((10.0, 20.0), (80.0, 90.0)):
         target = {

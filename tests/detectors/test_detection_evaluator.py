@@ -22,7 +22,7 @@ class NoisyDetector:
 
     def __init__(self, classes, truth) -> None:
         self.classes, self.attributes, self.feature_size = tuple(classes), (), 1
-        self.resize = Resize(side=None, longest=5000, rule="torchvision")
+        self.resize = Resize(min_size=None, max_size=5000, rule="torchvision")
         self.truth, self.calls = truth, 0
 
     def propose(self, pixels, geometries, given):

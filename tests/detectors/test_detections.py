@@ -31,7 +31,7 @@ OPTIONS = DetectionOptions(
 
 def proposals(boxes, probabilities, attributes) -> Proposals:
     n = len(boxes)
-    geometry = Resize(side=100, longest=100, rule="caffe").geometry(100, 100)
+    geometry = Resize(min_size=100, max_size=100, rule="caffe").geometry(100, 100)
     return Proposals(
         torch.tensor(boxes, dtype=torch.float32),
         torch.zeros(n, 2),

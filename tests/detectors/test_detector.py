@@ -23,8 +23,10 @@ from bua.detectors.pyramid import (
 )
 from bua.detectors.rcnn import attribute_loss
 from bua.detectors.selection import Selection
+from bua.engine.instantiate import to_plain
 from bua.errors import InputError
 from bua.evaluation.detection import evaluate_detector
+from bua.public_names import to_public
 
 ADAPTIVE = Selection(min_regions=10, max_regions=100, threshold=0.2, nms_iou=0.3, pixel=1)
 SHIPPED = Path(str(files("bua.detectors.weights") / "scenes_fpn.safetensors"))
@@ -37,9 +39,9 @@ def small_model(attributes: int = 3) -> tuple[NarrowPyramidRCNN, dict]:
         "anchors": [[12], [24]],
         "feature_size": 16,
         "proposals": 30,
-        "canonical_side": 32,
-        "side": 48,
-        "longest": 96,
+        "canonical_scale": 32,
+        "min_size": 48,
+        "max_size": 96,
         "backbone": {"stem_size": 4, "widths": [6, 8], "depth": 1, "out_channels": 8},
     }
     torch.manual_seed(0)
@@ -58,7 +60,8 @@ def test_the_shipped_weights_are_small_and_the_ones_that_were_evaluated() -> Non
     assert record["measured"]["AP50"] >= 0.80
     assert record["recipe"]["scenes"]["counts"]["train"] > 0
     with initialize_config_module("bua.conf", version_base="1.3"):
-        assert compose("train", record["recipe"]["train"]).trainer == record["recipe"]["trainer"]
+        trainer = compose("train", record["recipe"]["train"]).trainer
+    assert to_public(to_plain(trainer)) == record["recipe"]["trainer"]
     assert "/" not in json.dumps(record["provenance"]["sources"])
 
 

@@ -16,7 +16,7 @@ from bua.detectors.selection import Selection, postprocess_detections
 from bua.errors import InputError
 from tests.helpers.detectors import save_torchvision_detector
 
-RESIZE = Resize(side=96, longest=160, rule="torchvision")
+RESIZE = Resize(min_size=96, max_size=160, rule="torchvision")
 FIXED = Selection(min_regions=8, max_regions=8, threshold=0.2, nms_iou=0.3, pixel=1)
 
 
@@ -31,7 +31,7 @@ def test_there_are_three_architectures() -> None:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_detections_equal_torchvisions_own(name: str, tmp_path) -> None:
     net, path = save_torchvision_detector(name, tmp_path)
-    ours = load_fpn(path, name, proposals=40, side=96, longest=160).eval()
+    ours = load_fpn(path, name, proposals=40, min_size=96, max_size=160).eval()
     prepared = RESIZE.prepare(photo())
     with torch.inference_mode():
         theirs = net([torch.from_numpy(photo()).permute(2, 0, 1) / 255])[0]
@@ -53,8 +53,8 @@ def test_features_have_the_size_of_the_box_head_and_classes_have_cocos_names(tmp
         architecture="fpn_mobilenet",
         weights=str(path),
         selection=FIXED,
-        side=96,
-        longest=160,
+        min_size=96,
+        max_size=160,
         proposals=40,
     )
     regions = detect_regions(detector, photo())
@@ -71,7 +71,9 @@ def test_a_detector_with_attributes_can_be_saved_and_loaded(tmp_path) -> None:
         architecture="fpn_mobilenet", classes=["cat", "dog"], attributes=["red"], resize=RESIZE, proposals=9
     ).eval()
     save_fpn(tmp_path / "w.safetensors", model)
-    loaded = load_fpn(tmp_path / "w.safetensors", "fpn_mobilenet", proposals=9, side=96, longest=160).eval()
+    loaded = load_fpn(
+        tmp_path / "w.safetensors", "fpn_mobilenet", proposals=9, min_size=96, max_size=160
+    ).eval()
     assert (loaded.classes, loaded.attributes) == (("cat", "dog"), ("red",))
     prepared = RESIZE.prepare(photo())
     with torch.inference_mode():
@@ -79,7 +81,7 @@ def test_a_detector_with_attributes_can_be_saved_and_loaded(tmp_path) -> None:
     assert torch.equal(one.features, two.features)
     assert torch.equal(one.attributes, two.attributes)
     with pytest.raises(InputError, match="w.safetensors: not weights of fpn_r50: made for fpn_mobilenet"):
-        load_fpn(tmp_path / "w.safetensors", "fpn_r50", proposals=9, side=96, longest=160)
+        load_fpn(tmp_path / "w.safetensors", "fpn_r50", proposals=9, min_size=96, max_size=160)
 
 
 def test_training_can_start_from_published_weights_with_other_classes(tmp_path) -> None:
@@ -106,10 +108,10 @@ def test_training_can_start_from_published_weights_with_other_classes(tmp_path) 
 def test_weights_of_another_network_are_rejected(tmp_path) -> None:
     _, path = save_torchvision_detector("fpn_mobilenet", tmp_path)
     with pytest.raises(InputError, match=r"fpn_mobilenet\.pth: not weights of fpn_r50: "):
-        load_fpn(path, "fpn_r50", proposals=9, side=96, longest=160)
+        load_fpn(path, "fpn_r50", proposals=9, min_size=96, max_size=160)
     (tmp_path / "x.pth").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"x\.pth: damaged"):
-        load_fpn(tmp_path / "x.pth", "fpn_r50", proposals=9, side=96, longest=160)
+        load_fpn(tmp_path / "x.pth", "fpn_r50", proposals=9, min_size=96, max_size=160)
 
 
 @pytest.fixture

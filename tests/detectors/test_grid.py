@@ -13,7 +13,7 @@ from bua.detectors.photo import Resize
 from bua.errors import InputError
 from tests.helpers.detectors import save_torchvision_detector, small_c4
 
-KEEP = Resize(side=None, longest=1000, rule="torchvision")
+KEEP = Resize(min_size=None, max_size=1000, rule="torchvision")
 MEAN, STD = (torch.tensor(v).reshape(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
 
@@ -95,7 +95,7 @@ def test_the_backbone_of_a_visual_genome_detector_is_a_grid_of_stride_32(tmp_pat
         name="grid_vg_c4",
         network="vg_c4",
         weights=str(tmp_path / "c4.safetensors"),
-        resize=Resize(side=64, longest=107, rule="caffe"),
+        resize=Resize(min_size=64, max_size=107, rule="caffe"),
         cells=None,
         zoom="bilinear",
     )

@@ -73,7 +73,7 @@ def test_every_release_format_has_a_writer() -> None:
 def test_every_release_loads_into_the_same_function(name: str, model, tmp_path) -> None:
     write, file = WRITERS[name]
     path = write(model.state_dict(), tmp_path / file)
-    loaded = load_c4(path, side=64, longest=107, **COMMON_OPTIONS).eval()
+    loaded = load_c4(path, min_size=64, max_size=107, **COMMON_OPTIONS).eval()
     expected, found = outputs(model), outputs(loaded)
     if name == "jwyang":  # has no attributes
         assert loaded.attribute_head is None
@@ -122,9 +122,9 @@ def test_buas_own_format_keeps_names_and_options(model, tmp_path) -> None:
 def test_the_resizing_of_a_detector_is_saved_with_its_weights(model, tmp_path) -> None:
     save_c4(tmp_path / "own.safetensors", model)
     assert load_c4(tmp_path / "own.safetensors").resize == RESIZE
-    assert load_c4(tmp_path / "own.safetensors", side=50).resize.side == 50
+    assert load_c4(tmp_path / "own.safetensors", min_size=50).resize.min_size == 50
     path = hugging_face(model.state_dict(), tmp_path / "w.pth")
-    assert load_c4(path).resize == Resize(side=600, longest=1000, rule="caffe")
+    assert load_c4(path).resize == Resize(min_size=600, max_size=1000, rule="caffe")
 
 
 def test_formats_are_recognized_without_attributes_too(model, tmp_path) -> None:
@@ -149,7 +149,7 @@ def test_weights_of_a_torchvision_detector_are_recognized(tmp_path) -> None:
 def test_each_release_has_its_own_conventions(model, tmp_path) -> None:
     def options(name: str):
         write, file = WRITERS[name]
-        return load_c4(write(model.state_dict(), tmp_path / file), side=64, longest=107).options
+        return load_c4(write(model.state_dict(), tmp_path / file), min_size=64, max_size=107).options
 
     caffe, airsplay, jwyang_style = options("Caffe"), options("airsplay"), options("jwyang")
     assert (caffe.box_convention, caffe.box_weights, caffe.min_side) == ("caffe", (1, 1, 1, 1), 16)
@@ -174,7 +174,7 @@ def test_files_of_the_original_names_and_shapes_can_be_loaded(tmp_path) -> None:
         write, file = WRITERS[name]
         path = write(state, tmp_path / file)
         assert path.stat().st_size > 200e6
-        loaded = load_c4(path, side=64, longest=107, **COMMON_OPTIONS).eval()
+        loaded = load_c4(path, min_size=64, max_size=107, **COMMON_OPTIONS).eval()
         difference = (outputs(loaded)["features"] - expected).abs().max()
         assert float(difference) < 1e-3 * float(expected.abs().max())
         path.unlink()
@@ -216,7 +216,7 @@ def test_invalid_tensors_are_named(damage, message, model, tmp_path) -> None:
     path = tmp_path / "w.pth"
     torch.save(damaged(airsplay_state(model.state_dict()), damage), path)
     with pytest.raises(InputError, match=f"w.pth: .*{message}"):
-        load_c4(path, side=64, longest=107)
+        load_c4(path, min_size=64, max_size=107)
 
 
 @pytest.mark.parametrize(
@@ -226,16 +226,16 @@ def test_other_files_are_reported_in_one_line(content, tmp_path) -> None:
     path = tmp_path / "w.pth"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"w\.pth: ") as caught:
-        load_c4(path, side=64, longest=107)
+        load_c4(path, min_size=64, max_size=107)
     assert "\n" not in str(caught.value)
 
 
 def test_missing_files_and_wrong_numbers_of_names_are_reported(model, tmp_path) -> None:
     with pytest.raises(InputError, match="weight file does not exist"):
-        load_c4(tmp_path / "no.pth", side=64, longest=107)
+        load_c4(tmp_path / "no.pth", min_size=64, max_size=107)
     path = hugging_face(model.state_dict(), tmp_path / "w.pth")
     with pytest.raises(InputError, match="5 classes, but 2 names were given"):
-        load_c4(path, side=64, longest=107, classes=["a", "b"])
+        load_c4(path, min_size=64, max_size=107, classes=["a", "b"])
 
 
 class Malicious:
@@ -246,7 +246,7 @@ class Malicious:
 def test_nothing_in_a_file_is_executed(tmp_path, capsys) -> None:
     (tmp_path / "w.pkl").write_bytes(pickle.dumps({"model": {"x": Malicious()}}))
     with pytest.raises(InputError, match=r"w\.pkl"):
-        load_c4(tmp_path / "w.pkl", side=64, longest=107)
+        load_c4(tmp_path / "w.pkl", min_size=64, max_size=107)
     assert "run" not in capsys.readouterr().out.split()
 
 
@@ -255,7 +255,7 @@ def test_a_truncated_caffemodel_is_rejected(length, model, tmp_path) -> None:
     path = caffemodel(model.state_dict(), tmp_path / "w.caffemodel")
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(InputError, match=r"w\.caffemodel"):
-        load_c4(path, side=64, longest=107)
+        load_c4(path, min_size=64, max_size=107)
 
 
 def test_blobs_of_old_and_new_caffe_and_of_double_precision_are_read(tmp_path) -> None:

@@ -9,7 +9,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from bua.detectors.photo import Resize, stack_images
 
-CAFFE = Resize(side=600, longest=1000, rule="caffe")
+CAFFE = Resize(min_size=600, max_size=1000, rule="caffe")
 sides = st.integers(1, 1500)
 
 
@@ -58,7 +58,7 @@ def test_caffe_sizes_of_typical_images(size, resized) -> None:
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
 def test_pixels_equal_bilinear_sampling_at_the_exact_scale(height, width, seed) -> None:
     photo = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    prepared = Resize(side=24, longest=40, rule="caffe").prepare(photo)
+    prepared = Resize(min_size=24, max_size=40, rule="caffe").prepare(photo)
     slow = slow_bilinear(photo.astype(float), prepared.geometry.resized_size, prepared.geometry.scale[0])
     np.testing.assert_allclose(prepared.pixels.permute(1, 2, 0), slow, atol=1e-3)
 
@@ -68,7 +68,7 @@ def test_pixels_equal_bilinear_sampling_at_the_exact_scale(height, width, seed) 
 def test_the_torchvision_rule_equals_torchvision(height, width, seed) -> None:
     image = torch.from_numpy(np.random.default_rng(seed).random((3, height, width))).float()
     theirs = GeneralizedRCNNTransform(64, 107, [0.0] * 3, [1.0] * 3)([image])[0]
-    ours, geometry = Resize(side=64, longest=107, rule="torchvision")(image)
+    ours, geometry = Resize(min_size=64, max_size=107, rule="torchvision")(image)
     assert geometry.resized_size == theirs.image_sizes[0]
     h, w = geometry.resized_size
     np.testing.assert_allclose(ours, theirs.tensors[0, :, :h, :w], atol=5e-5)
@@ -77,13 +77,13 @@ def test_the_torchvision_rule_equals_torchvision(height, width, seed) -> None:
 @pytest.mark.parametrize("rule", ["caffe", "torchvision"])
 @given(sides, sides)
 def test_boxes_are_unchanged_after_mapping_to_the_resized_image_and_back(rule, height, width) -> None:
-    geometry = Resize(side=300, longest=500, rule=rule).geometry(height, width)
+    geometry = Resize(min_size=300, max_size=500, rule=rule).geometry(height, width)
     box = torch.tensor([[0.0, 0.0, width, height]])
     np.testing.assert_allclose(geometry.to_original(geometry.to_resized(box)), box, rtol=1e-5)
 
 
 def test_without_a_side_an_image_keeps_its_size_unless_it_is_too_long() -> None:
-    keep = Resize(side=None, longest=100, rule="torchvision")
+    keep = Resize(min_size=None, max_size=100, rule="torchvision")
     assert keep.geometry(50, 80).resized_size == (50, 80)
     assert keep.geometry(200, 80).resized_size == (100, 40)
     photo = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
@@ -91,7 +91,7 @@ def test_without_a_side_an_image_keeps_its_size_unless_it_is_too_long() -> None:
 
 
 def test_stacking_pads_with_zeros_only_to_a_multiple() -> None:
-    keep = Resize(side=None, longest=100, rule="torchvision")
+    keep = Resize(min_size=None, max_size=100, rule="torchvision")
     batch = stack_images([keep.prepare(np.full((5, 7, 3), 9, np.uint8))], 4)
     assert batch.shape == (1, 3, 8, 8)
     assert batch[:, :, :5, :7].eq(9).all()
@@ -102,9 +102,9 @@ def test_stacking_pads_with_zeros_only_to_a_multiple() -> None:
     ("numbers", "message"),
     [
         ({"rule": "cv2"}, "one of caffe, torchvision, got cv2"),
-        ({"side": 2000}, "1 <= side <= longest"),
+        ({"min_size": 2000}, "1 <= min_size <= max_size"),
     ],
 )
 def test_invalid_rules_are_rejected(numbers, message) -> None:
     with pytest.raises(ValueError, match=message):
-        Resize(**({"side": 600, "longest": 1000, "rule": "caffe"} | numbers))
+        Resize(**({"min_size": 600, "max_size": 1000, "rule": "caffe"} | numbers))

@@ -132,7 +132,7 @@ def random_proposals(seed: int, n: int, classes: int) -> Proposals:
     rng = np.random.default_rng(seed)
     corner = rng.uniform(0, 40, (n, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(5, 40, (n, 2))], 1).astype(np.float32)
-    twice_as_large = Resize(side=100, longest=100, rule="caffe").geometry(50, 50)
+    twice_as_large = Resize(min_size=100, max_size=100, rule="caffe").geometry(50, 50)
     return Proposals(
         boxes=torch.from_numpy(boxes),
         features=torch.zeros(n, 2),

@@ -12,7 +12,7 @@ from torch import Tensor
 from bua.detectors.c4.model import C4RCNN
 from bua.detectors.photo import Resize
 
-RESIZE = Resize(side=64, longest=107, rule="caffe")
+RESIZE = Resize(min_size=64, max_size=107, rule="caffe")
 #: Options in which the releases differ, with the same values for all of them.
 COMMON_OPTIONS = {
     "box_convention": "caffe",

@@ -13,7 +13,7 @@ from bua.detectors.fpn import ARCHITECTURES
 from bua.detectors.photo import Resize
 
 #: Sizes at which no anchor of the paper's detector lies inside an image, and at which many do.
-SMALL, LARGER = (Resize(side=side, longest=2 * side, rule="caffe") for side in (64, 160))
+SMALL, LARGER = (Resize(min_size=side, max_size=2 * side, rule="caffe") for side in (64, 160))
 
 
 def small_c4(**options) -> C4RCNN:

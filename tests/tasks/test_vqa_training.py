@@ -219,7 +219,7 @@ def test_checkpoints_hold_averaged_weights_and_resume_with_them(scenes, tmp_path
     _, saved = read_checkpoint(tmp_path / "whole" / "checkpoints" / "best.ckpt")
     torch.testing.assert_close(best[name], saved[name])
     assert train(scenes, tmp_path / "parts", "trainer.max_epochs=2", "resume=true", "ema=null") == 2
-    assert "parts: ema is not that of the run" in capfd.readouterr().err
+    assert "parts: ema differs from that of the run" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("ema", ["0", "1", "2"])

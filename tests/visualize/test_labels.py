@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bua.visualize.labels import LabelledBox, color, draw_boxes, place_labels
+from bua.visualize.labels import LabeledBox, color, draw_boxes, place_labels
 
 
 def overlap(a, b) -> bool:
@@ -48,7 +48,7 @@ def test_labels_are_omitted_when_the_image_is_full() -> None:
 
 def test_small_images_are_enlarged_with_their_boxes() -> None:
     photo = np.full((60, 80, 3), 255, np.uint8)
-    image = draw_boxes(photo, [LabelledBox((10, 10, 70, 50), "red chair", "chair")])
+    image = draw_boxes(photo, [LabeledBox((10, 10, 70, 50), "red chair", "chair")])
     assert image.size == (640, 480)
     pixels = np.asarray(image)
     on = np.abs(pixels[:, 80:84].astype(int) - color("chair")).sum(-1) < 30

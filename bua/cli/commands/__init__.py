@@ -1,1 +1,1 @@
-"""The commands, one module each: ``Options`` has the types of its keys, ``main`` runs it."""
+"""The commands, one module each: ``Options`` defines the types of the keys, ``main`` runs the command."""

@@ -1,15 +1,15 @@
-"""``bua ask``: answers to a question about images, with the detector in the loop."""
+"""``bua ask``: answer a question about images, starting from pixels."""
 
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bua.cli.main import POSITIVE
 from bua.detectors.photo import Photo, PhotoFile, find_photos, map_photos
 from bua.engine.loading import load
+from bua.inference.predict import vqa_output_record
 from bua.inference.predictor import VQAOutput
-from bua.visualize.panels import answer_panel, write_gallery
+from bua.visualize.panels import vqa_panel, write_gallery
 
 
 @dataclass
@@ -47,27 +47,13 @@ def main(options: Options) -> None:
     for file, photo, output in map_photos(predict, files, "bua ask"):
         name = file.path.name
         if options.json:
-            records.append(record(name, options.question, output))
+            records.append(vqa_output_record(name, options.question, output))
         else:
             candidates = ", ".join(f"{text} {score:.2f}" for text, score in output.candidates)
             print(f"{name}: {output.text}  ({candidates})")
         if options.html:
-            panels.append(answer_panel(name, photo, options.question, output, predictor))
+            panels.append(vqa_panel(name, photo, options.question, output, predictor))
     if options.json:
         print(json.dumps(records, indent=1))
     if options.html:
         write_gallery(Path(options.html), "Answers", panels)
-
-
-def record(name: str, question: str, output: VQAOutput) -> dict[str, Any]:
-    """Return an answer as plain values, with the most attended region."""
-    best = int(output.weights.argmax())
-    return {
-        "image": name,
-        "question": question,
-        "answer": output.text,
-        "score": output.score,
-        "candidates": [{"answer": text, "score": score} for text, score in output.candidates],
-        "box": [round(float(v), 1) for v in output.regions.boxes[best]],
-        "weight": round(float(output.weights[best]), 4),
-    }

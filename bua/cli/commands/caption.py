@@ -1,4 +1,4 @@
-"""``bua caption``: captions of images, with the detector in the loop."""
+"""``bua caption``: caption images, starting from pixels."""
 
 import json
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import Any
 from bua.detectors.photo import Photo, PhotoFile, find_photos, map_photos
 from bua.engine.instantiate import instantiate
 from bua.engine.loading import load
+from bua.inference.predict import caption_output_record
 from bua.inference.predictor import CaptionOutput
 from bua.visualize.panels import caption_panel, write_gallery
 
@@ -47,7 +48,7 @@ def main(options: Options) -> None:
     for file, photo, output in map_photos(predict, files, "bua caption"):
         name = file.path.name
         if options.json:
-            records.append(record(name, output))
+            records.append(caption_output_record(name, output))
         else:
             print(f"{name}: {output.text}")
         if options.html:
@@ -56,22 +57,3 @@ def main(options: Options) -> None:
         print(json.dumps(records, indent=1))
     if options.html:
         write_gallery(Path(options.html), "Captions", panels)
-
-
-def record(name: str, output: CaptionOutput) -> dict[str, Any]:
-    """Return a caption as plain values: its words, each with the most attended region."""
-    best = output.weights.argmax(1).tolist()
-    return {
-        "image": name,
-        "caption": output.text,
-        "log_prob": output.log_prob,
-        "candidates": [{"caption": one.text, "log_prob": one.log_prob} for one in output.candidates],
-        "words": [
-            {
-                "word": word,
-                "box": [round(float(v), 1) for v in output.regions.boxes[k]],
-                "weight": round(float(output.weights[t, k]), 4),
-            }
-            for t, (word, k) in enumerate(zip(output.words, best, strict=True))
-        ],
-    }

@@ -1,4 +1,4 @@
-"""``bua captions check``: mistakes in a caption file."""
+"""``bua captions check``: find mistakes in a caption file."""
 
 import logging
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Print what a caption file holds, and everything that is wrong with it, a line each."""
+    """Print a summary of a caption file, and every problem with it, one per line."""
     path = Path(options.file)
     vocabulary_options = VocabularyOptions(**to_plain(options.data.vocabulary))
     store = FeatureStore(options.features) if options.features is not None else None
@@ -38,11 +38,13 @@ def main(options: Options) -> None:
     problems = [*found.problems]
     try:
         vocabulary = vocabulary_options.build(found.file, found.file, [found.all_images])
-    except InputError as error:  # report the problems of the captions all the same
+    except InputError as error:  # the problems of the captions are reported anyway
         problems.append(str(error))
     else:
         for line in describe_words(found.file, vocabulary, options.max_length):
             log.info(line)
-        log.info(f"vocabulary ({vocabulary_options}): {len(vocabulary):,} words with the four special ones")
+        log.info(
+            f"vocabulary ({vocabulary_options}): {len(vocabulary):,} words including the four special tokens"
+        )
         problems += find_wordless_captions(found.file, vocabulary)
     report_findings(path, found.remarks, problems)

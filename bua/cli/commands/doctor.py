@@ -1,4 +1,4 @@
-"""``bua doctor``: what this machine has."""
+"""``bua doctor``: show what is available on this machine."""
 
 import os
 import platform
@@ -39,7 +39,7 @@ def main(options: Options) -> None:
         "cores": f"{os.cpu_count()}, torch uses {torch.get_num_threads()}",
         "GPUs": ", ".join(gpus) or "none; everything runs on the CPU",
         "Java": java_version() or "none: METEOR and the official tokenizer are not available",
-        "SPICE": spice_missing() or "its models are there",
+        "SPICE": spice_missing() or "its models are installed",
         "free space": f"{shutil.disk_usage('.').free / 2**30:.1f} GiB in this folder",
     }
     for name, value in lines.items():

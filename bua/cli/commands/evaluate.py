@@ -1,4 +1,4 @@
-"""``bua evaluate``: the average precision of a detector on annotated images."""
+"""``bua evaluate``: compute the average precision of a detector on annotated images."""
 
 import json
 import logging
@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bua.data.detection.dataset import DetectionDataset
-from bua.detectors.detection_evaluator import EVALUATIONS
 from bua.detectors.detector import FrozenDetector
 from bua.engine.instantiate import instantiate
 from bua.errors import InputError
-from bua.evaluation.detection import evaluate_detector
+from bua.evaluation.detection import score_detector
 from bua.io.files import write_text
 
 log = logging.getLogger(__name__)
@@ -37,25 +35,13 @@ class Options:
 
 def main(options: Options) -> None:
     """Score a detector on COCO instances, and write the scores with their provenance."""
-    if options.evaluation not in EVALUATIONS:
-        raise InputError(f"evaluation={options.evaluation}: must be {' or '.join(EVALUATIONS)}")
     detector = instantiate(options.detector)
     if not isinstance(detector, FrozenDetector):
         raise InputError(f"detector={detector.name}: detects no objects; scenes_fpn, vg_c4 and fpn_r50 do")
-    names = detector.class_names, detector.attribute_names
-    test = DetectionDataset(options.instances, options.images, flip=False, names=names, keep_all=True)
-    with detector.autocast:
-        scores = evaluate_detector(detector.model, test, options.evaluation, quirks=options.quirks)
-    for name, value in scores.items():
+    instances, images = Path(options.instances), Path(options.images)
+    result = score_detector(detector, instances, images, options.evaluation, quirks=options.quirks)
+    for name, value in result["scores"].items():
         log.info(f"{name:24}{value:.4f}")
-    result = {
-        "scores": scores,
-        "images": len(test),
-        "signature": f"detection|{options.evaluation}|quirks:{'yes' if options.quirks else 'no'}",
-        "detector": detector.name,
-        "weights_sha256": detector.weights_sha256,
-        "instances": Path(options.instances).name,
-    }
     if options.out is not None:
         out = Path(options.out)
         out.parent.mkdir(parents=True, exist_ok=True)

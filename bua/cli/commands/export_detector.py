@@ -1,4 +1,4 @@
-"""``bua export-detector``: a trained detector as one small file that ``bua extract`` can use."""
+"""``bua export-detector``: write a trained detector to one small file for ``bua extract``."""
 
 import logging
 from dataclasses import dataclass

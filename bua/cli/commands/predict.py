@@ -1,4 +1,4 @@
-"""``bua predict``: captions or answers of a data set in the official format of results."""
+"""``bua predict``: predict captions or answers for a data set, in the official result format."""
 
 import json
 import logging
@@ -9,26 +9,13 @@ from typing import Any
 import torch
 
 from bua.cli.main import NOT_NEGATIVE, POSITIVE, reject_overrides
-from bua.data.captions.constraints import read_constraints
-from bua.data.image_lookup import match_images
-from bua.data.vqa.files import read_questions
-from bua.decode import BeamSearch, Decoder
-from bua.engine import load
 from bua.engine.instantiate import instantiate, to_plain
-from bua.engine.run_data import ImageSelection, read_run_data, run_questions, select_stored_images
+from bua.engine.prediction import EnsembleRuns, answer_questions, caption_images, select_ensemble_images
+from bua.engine.run_data import ImageSelection, run_questions
 from bua.errors import InputError
-from bua.inference.ensemble import Ensemble, StoredImages
-from bua.inference.predict import (
-    Record,
-    RecordOptions,
-    predict_answers,
-    predict_captions,
-    predict_constrained_captions,
-)
+from bua.inference.predict import RecordOptions
 from bua.inference.vqa import VQAPredictor
 from bua.io.files import write_text
-from bua.store.reader import FeatureStore
-from bua.structures.annotations import Question
 
 log = logging.getLogger(__name__)
 
@@ -70,94 +57,53 @@ def main(options: Options) -> None:
     """Predict and write the file."""
     torch.manual_seed(options.seed)
     decoder = instantiate(options.decode)
-    ensemble, stores = open_ensemble(options)
+    more = to_plain(options.ensemble)
+    if not isinstance(more, list):
+        raise InputError(f"ensemble={more}: must be a list of runs: ensemble=[{more}]")
+    runs = [options.run, *map(str, more)]
+    ensemble, stores = EnsembleRuns(
+        runs,
+        to_plain(options.ensemble_weights),
+        features=options.features,
+        allow_other_features=options.allow_other_features,
+        device=options.device,
+        precision=options.precision,
+        compile=options.compile,
+    ).open()
+    record = RecordOptions(options.n_best, options.scores, options.attention)
     if isinstance(ensemble.first, VQAPredictor):
         reject_overrides(CAPTION_KEYS, f"{options.run} answers questions and does not take it")
-        records, noun = answer_questions(options, ensemble, stores), "answers"
+        noun, files = "answers", question_files(options)
+        records = answer_questions(ensemble, stores, files, record, options.batch_size)
     else:
         reject_overrides(VQA_KEYS, f"{options.run} captions images and does not take it")
-        records, noun = caption_images(options, decoder, ensemble, stores), "captions"
+        noun, selection = "captions", image_selection(options)
+        records = caption_images(
+            ensemble,
+            select_ensemble_images(selection, runs, stores),
+            decoder,
+            record,
+            options.batch_size,
+            constraints=options.constraints,
+            required=options.required,
+        )
     out = Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, json.dumps(records, allow_nan=False))
     log.info(f"{out}: {len(records)} {noun}")
 
 
-def open_ensemble(options: Options) -> tuple[Ensemble, list[FeatureStore]]:
-    """Load the models, and open the features of each: those given, or those of its run."""
-    runs = to_plain(options.ensemble)
-    if not isinstance(runs, list):
-        raise InputError(f"ensemble={runs}: must be a list of runs: ensemble=[{runs}]")
-    runs = [options.run, *map(str, runs)]
-    predictors = [
-        load(run, device=options.device, precision=options.precision, compile=options.compile) for run in runs
-    ]
-    ensemble = Ensemble(predictors, to_plain(options.ensemble_weights))
-    opened: dict[str, FeatureStore] = {}
-    stores = []
-    for run, predictor in zip(runs, predictors, strict=True):
-        path = str(options.features or read_run_data(run, "features"))
-        store = opened.setdefault(path, FeatureStore(path))
-        predictor.check_store(store, allow_other_features=options.allow_other_features)
-        stores.append(store)
-    return ensemble, stores
+def image_selection(options: Options) -> ImageSelection:
+    """Return which images to caption."""
+    splits = to_plain(options.splits)
+    return ImageSelection(options.images, options.split, splits, options.ids, options.image_key)
 
 
-def record_options(options: Options) -> RecordOptions:
-    """Return what a record of a prediction holds."""
-    return RecordOptions(options.n_best, options.scores, options.attention)
-
-
-def caption_images(
-    options: Options, decoder: Decoder, ensemble: Ensemble, stores: list[FeatureStore]
-) -> list[Record]:
-    """Caption the selected images."""
-    if options.n_best > decoder.num_sequences:
-        raise InputError(
-            f"n_best={options.n_best}: the search returns at most {decoder.num_sequences} captions; give a "
-            "larger decode.beam_size or decode.num_samples"
-        )
-    if options.required is not None and options.constraints is None:
-        raise InputError(f"required={options.required}: needs constraints=FILE")
-    selection = ImageSelection(
-        options.images, options.split, to_plain(options.splits), options.ids, options.image_key
-    )
-    images = [StoredImages(s, select_stored_images(selection, options.run, s)) for s in stores]
-    for run, stored in zip(to_plain(options.ensemble), images[1:], strict=True):
-        if missing := [image_id for image_id in images[0].ids if image_id not in stored.ids]:
-            raise InputError(f"{stored.store.path}: must also hold image {missing[0]!r}, for {run}")
-    if options.constraints is None:
-        return predict_captions(ensemble, images, decoder, record_options(options), options.batch_size)
-    if not isinstance(decoder, BeamSearch):
-        raise InputError(f"constraints={options.constraints}: need decode=beam")
-    constraints = read_constraints(options.constraints, ensemble.first.vocabulary, log.warning)
-    if unused := constraints.keys() - set(map(str, images[0].ids)):
-        log.warning(f"{options.constraints}: {len(unused)} images, such as {min(unused)}, are not captioned")
-    return predict_constrained_captions(
-        ensemble,
-        images,
-        decoder,
-        record_options(options),
-        options.batch_size,
-        constraints,
-        options.required,
-    )
-
-
-def answer_questions(options: Options, ensemble: Ensemble, stores: list[FeatureStore]) -> list[Record]:
-    """Answer the questions of the files given, or of a split of the run."""
+def question_files(options: Options) -> list[str]:
+    """Return the files of questions to answer: those given, or those of a split of the run."""
     questions = options.questions
-    if questions is not None and options.split is not None:
-        raise InputError(f"split={options.split}: questions={questions} already says what to answer")
-    files = run_questions(options.run, options.split) if questions is None else questions
-    files = [files] if isinstance(files, str) else files
-    found: dict[Any, Question] = {}
-    for question in (question for path in files for question in read_questions(path)):
-        if question.question_id in found:
-            raise InputError(f"{', '.join(files)}: question {question.question_id} is in two of them")
-        found[question.question_id] = question
-    names = {question.image_id: question.image_id for question in found.values()}
-    images = [StoredImages(s, match_images(names, s, ", ".join(files))) for s in stores]
-    return predict_answers(
-        ensemble, images, list(found.values()), record_options(options), options.batch_size
-    )
+    if questions is None:
+        return run_questions(options.run, options.split)
+    if options.split is not None:
+        raise InputError(f"split={options.split}: give either split= or questions=, not both")
+    return [questions] if isinstance(questions, str) else questions

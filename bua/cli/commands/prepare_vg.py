@@ -5,12 +5,10 @@ import logging
 import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 from bua.cli.main import NOT_NEGATIVE, POSITIVE
-from bua.data.genome.prepare import GenomeOptions, prepare_genome
-from bua.data.genome.source import find_objects_file
-from bua.io.files import file_sha256, write_text
+from bua.data.genome.prepare import GenomeOptions, preparation_provenance, prepare_genome
+from bua.io.files import write_text
 
 log = logging.getLogger(__name__)
 #: Maximum number of missing photographs to name on stderr.
@@ -41,7 +39,9 @@ def main(options: Options) -> None:
     source, out = Path(options.source), Path(options.out)
     genome = GenomeOptions(**{f.name: getattr(options, f.name) for f in fields(GenomeOptions)})
     report = prepare_genome(source, out, genome, report=log.info)
-    write_text(out / "report.json", json.dumps({**_provenance(source, genome), **report}, indent=1))
+    write_text(
+        out / "report.json", json.dumps({**preparation_provenance(source, genome), **report}, indent=1)
+    )
     if genome.captions is None:
         print(
             "bua prepare-vg: without captions=dataset_coco.json, images of the caption evaluation may be "
@@ -63,31 +63,3 @@ def main(options: Options) -> None:
         f"skipped {counts['objects_out_of_vocabulary']} objects without a class and "
         f"{counts['objects_outside_of_the_image']} outside of their image; all counts: {out / 'report.json'}"
     )
-
-
-def _provenance(source: Path, options: GenomeOptions) -> dict[str, Any]:
-    """Return the options and the hashes of the source files, for the report."""
-    files = {
-        "images": source / "image_data.json",
-        "objects": find_objects_file(source),
-        "attributes": source / "attributes.json",
-        "captions": options.captions,
-        "objects vocabulary": options.objects,
-        "attributes vocabulary": options.attributes,
-    }
-    return {
-        "options": {
-            "top_objects": options.top_objects,
-            "top_attributes": options.top_attributes,
-            "count": options.count,
-            "max_attributes": options.max_attributes,
-            "val": options.val,
-            "test": options.test,
-            "seed": options.seed,
-        },
-        "sources": {
-            role: {"file": Path(path).name, "sha256": file_sha256(path)}
-            for role, path in files.items()
-            if path
-        },
-    }

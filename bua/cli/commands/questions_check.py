@@ -1,4 +1,4 @@
-"""``bua questions check``: mistakes in a file of questions."""
+"""``bua questions check``: find mistakes in a file of questions."""
 
 import logging
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Print what a file of questions holds, and everything that is wrong with it, a line each."""
+    """Print a summary of a file of questions, and every problem with it, one per line."""
     path = Path(options.file)
     store = FeatureStore(options.features) if options.features is not None else None
     found = check_questions(path, options.annotations, store)
@@ -39,7 +39,7 @@ def main(options: Options) -> None:
         )
         without = sum(not answers.soft_scores(annotation.answers) for annotation in found.file.annotations)
         log.info(
-            f"{path}: {len(answers):,} answers are the most frequent one of at least "
+            f"{path}: {len(answers):,} answers are the most frequent answer to at least "
             f"{options.min_answer_count} questions; {without:,} questions have none of them"
         )
     report_findings(path, found.remarks, found.problems)

@@ -1,4 +1,4 @@
-"""``bua quickstart``: all steps on synthetic scenes, from images to a report."""
+"""``bua quickstart``: run the whole pipeline on synthetic scenes, from images to a report."""
 
 import logging
 import shlex

@@ -1,4 +1,4 @@
-"""``bua scenes``: the synthetic data set."""
+"""``bua scenes``: write the synthetic data set."""
 
 import logging
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""``bua score``: the official scores of a file of predictions."""
+"""``bua score``: compute the official scores of a file of predictions."""
 
 import json
 import logging
@@ -10,7 +10,7 @@ from bua.cli.main import reject_overrides
 from bua.engine.instantiate import to_plain
 from bua.errors import InputError
 from bua.evaluation.captions import CaptionScoring, describe_caption_scores, score_captions
-from bua.evaluation.vqa import VQAScoring, describe_vqa_scores, score_answers
+from bua.evaluation.vqa import VQAScoring, describe_vqa_scores, score_vqa
 from bua.io.files import write_text
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def main(options: Options) -> None:
         result = score_captions(_caption_scoring(options))
         lines = describe_caption_scores(result)
     else:
-        result = score_answers(_vqa_scoring(options))
+        result = score_vqa(_vqa_scoring(options))
         lines = describe_vqa_scores(result)
     if options.out is not None:
         out = Path(options.out)

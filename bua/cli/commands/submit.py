@@ -1,4 +1,4 @@
-"""``bua submit``: predictions as the file that a server scores, checked before it is written."""
+"""``bua submit``: check predictions, and write them to a file for a test server."""
 
 import logging
 from dataclasses import dataclass

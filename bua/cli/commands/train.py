@@ -1,4 +1,4 @@
-"""``bua train``: data, model, task and trainer from one configuration."""
+"""``bua train``: train a model from one configuration of data, model, task and trainer."""
 
 from dataclasses import dataclass, field
 

@@ -12,6 +12,7 @@ from bua.decode import Automaton, build_automaton
 from bua.decode.automaton import Constraint, Phrase
 from bua.errors import InputError
 from bua.io.files import read_json
+from bua.store.reader import FeatureStore
 from bua.structures.annotations import ImageId
 from bua.structures.regions import Regions
 from bua.text.plural import plural
@@ -133,3 +134,42 @@ def _are_texts(texts: Any) -> bool:
     if not isinstance(texts, list) or not texts:
         return False
     return all(isinstance(text, str) and text.strip() for text in texts)
+
+
+def store_constraints(
+    store: FeatureStore,
+    ids: Sequence[ImageId] | None,
+    *,
+    max_constraints: int,
+    threshold: float,
+    exclude: Collection[str],
+) -> dict[str, list[list[str]]]:
+    """Return the constraints of the images of a feature store, by image id as text.
+
+    Args:
+        store: Feature store of a detector with named classes.
+        ids: Images to return. Default: all.
+        max_constraints: Maximum number of constraints of an image.
+        threshold: Minimum probability of a class.
+        exclude: Names of classes that are not constraints, in any case.
+
+    Raises:
+        InputError: If the store has no named classes, or lacks an image or an excluded class.
+    """
+    names = store.metadata.class_names
+    if not names or store[store.image_ids[0]].class_id is None:
+        raise InputError(f"{store.path}: has no named classes; extract with a detector that has them")
+    excluded = frozenset(name.lower() for name in exclude)
+    unknown = sorted(excluded - {name.lower() for entry in names for name in entry.split(",")})
+    if unknown:
+        raise InputError(f"exclude={unknown[0]}: {store.path} has no such class")
+    return {
+        str(image_id): detected_constraints(
+            store[image_id],
+            names,
+            max_constraints=max_constraints,
+            threshold=threshold,
+            exclude=excluded,
+        )
+        for image_id in (store.image_ids if ids is None else ids)
+    }

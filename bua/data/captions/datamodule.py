@@ -28,7 +28,7 @@ class CaptionSource:
     Attributes:
         file: Path of the file, in any format of ``bua.data.captions.files``.
         splits: Split or splits to use, for files that have splits. Default: all.
-        ids: Path of a list of the image ids to use, one a line. Default: all images.
+        ids: Path of a text file with one image id per line. Default: all images.
     """
 
     file: str
@@ -38,17 +38,17 @@ class CaptionSource:
 
 @dataclass(frozen=True, kw_only=True)
 class VocabularyOptions:
-    """How the vocabulary of a captioner is made.
+    """Options of the vocabulary of a captioner.
 
     Attributes:
         tokenizer: Name of the tokenizer, or ``sentencepiece``, which learns subwords.
-        min_count: Number of occurrences from which a word is known.
+        min_count: Minimum number of occurrences of a word in the vocabulary.
         count_from: Captions to count: "train" for those to train on, "train_val" also for those to
             validate on, "all" for those of every image of both files, whatever its split.
-        file: Vocabulary of a run, a list of words, one a line (``.txt``), or a SentencePiece model
-            (``.model``) to use instead of counting. Default: count.
-        size: Largest number of words or subwords, the four special ones included. Default: no limit.
-        extra_words: Text file of words that are also known, however rare, such as those of constraints.
+        file: Vocabulary of a run, a text file with one word per line (``.txt``), or a SentencePiece model
+            (``.model``), to use instead of counting. Default: count.
+        size: Maximum number of words or subwords, including the four special tokens. Default: no limit.
+        extra_words: Text file of words to add regardless of their frequency, such as those of constraints.
             Default: none.
 
     Raises:
@@ -133,7 +133,7 @@ class VocabularyOptions:
 
 
 def _texts(files: Sequence[CaptionFile]) -> Iterator[str]:
-    """Yield the captions of some files, those of an image that is in two of them once."""
+    """Yield the captions of some files; those of an image that is in two files only once."""
     captions = {(file.path, i): texts for file in files for i, texts in file.captions.items()}
     for texts in captions.values():
         yield from texts
@@ -146,11 +146,11 @@ class CaptionDataModule(LightningDataModule):
         features: Path of the feature store of all images.
         train: Captions to train on.
         val: Captions to validate on; the file may be the same.
-        image_key: What of the files names an image in the store: "id" or "file_name".
-        vocabulary: Which words are known.
-        max_length: Number of words after which a caption is truncated.
-        captions_per_image: Number of captions of an image that an epoch trains on, drawn anew in each
-            epoch; ``None`` for all.
+        image_key: Field of the files that identifies an image in the store: "id" or "file_name".
+        vocabulary: Options of the vocabulary.
+        max_length: Maximum number of words; longer captions are truncated.
+        captions_per_image: Number of captions per image in an epoch, sampled anew for each epoch; ``None``
+            for all.
         geometry: Scale of the box corners and the area that are appended to each region feature, or
             ``None`` to append nothing.
         batch_size: Images in a batch, each with its captions.
@@ -207,7 +207,7 @@ class CaptionDataModule(LightningDataModule):
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Sizes of a captioner that the data determine."""
+        """Sizes of a captioner that are determined by the data."""
         return {
             "feature_size": self.region_input.feature_size(self.store.feature_size),
             "vocabulary_size": len(self.vocabulary),
@@ -215,7 +215,7 @@ class CaptionDataModule(LightningDataModule):
 
     @property
     def record(self) -> dict[str, Any]:
-        """Plain values that a checkpoint needs beside the weights."""
+        """Plain values that a checkpoint needs in addition to the weights."""
         return {
             "kind": "caption",
             "vocabulary": self.vocabulary.to_dict(),
@@ -225,7 +225,7 @@ class CaptionDataModule(LightningDataModule):
 
     @property
     def parts(self) -> dict[str, Any]:
-        """Arguments of the task that the data determine."""
+        """Arguments of the task that are determined by the data."""
         captions = self.train_set.file.captions
         return {"vocabulary": self.vocabulary, "captions": {i: captions[i] for i in self.train_set.image_ids}}
 
@@ -234,7 +234,7 @@ class CaptionDataModule(LightningDataModule):
         self.vocabulary.save(folder / "vocabulary.json")
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Return shuffled batches; order and drawn captions depend on seed and epoch alone."""
+        """Return shuffled batches; the order and the sampled captions depend only on seed and epoch."""
         loader = train_loader(self, collate=identity_collate)
         self.train_set.set_sampler(cast(EpochSampler, loader.sampler))
         return loader

@@ -1,6 +1,6 @@
 """Captions and regions as batches.
 
-Shapes: B images, N captions an image, T words, R reference captions an image, S words of a reference.
+Shapes: B images, N captions per image, T words, R reference captions per image, S words of a reference.
 """
 
 import logging
@@ -38,11 +38,11 @@ class CaptionBatch(NamedTuple):
     Attributes:
         image_id: Ids of the images.
         regions: Regions of the images.
-        words: Captions to learn from as word indices; each begins with BOS and ends with EOS, and an
-            image with fewer captions than another has rows of padding.
+        words: Training captions as word indices; each begins with BOS and ends with EOS, and an image with
+            fewer captions than another has rows of padding.
         references: Captions as they were written.
         reference_words: All captions, not truncated, each followed by EOS.
-        reference_lengths: Their numbers of words without EOS; below 0 where an image has fewer than R.
+        reference_lengths: Their numbers of words without EOS; negative if an image has fewer than R.
     """
 
     image_id: list[ImageId]
@@ -54,7 +54,7 @@ class CaptionBatch(NamedTuple):
 
 
 class CaptionDataset(Dataset[CaptionBatch]):
-    """One example an image; a whole batch is read at once.
+    """A data set with one example per image; a whole batch is read at once.
 
     Captions without a word, such as "...", and images without captions are left out and counted.
 
@@ -62,12 +62,12 @@ class CaptionDataset(Dataset[CaptionBatch]):
         store: Feature store with the regions of the images.
         file: Captions of the images.
         vocabulary: Vocabulary that turns words into indices.
-        max_length: Number of words after which a caption is truncated.
-        region_input: How regions become the input of a model.
-        image_key: What of ``file`` names an image in the store: "id" or "file_name".
-        captions_per_image: Number of captions that are drawn of each image, by seed, epoch and image; an
-            image that has fewer repeats some. Default: all captions.
-        seed: Seed of the draw.
+        max_length: Maximum number of words; longer captions are truncated.
+        region_input: Conversion of stored regions to the input of a model.
+        image_key: Field of ``file`` that identifies an image in the store: "id" or "file_name".
+        captions_per_image: Number of captions sampled per image, depending on seed, epoch and image; captions
+            are repeated if an image has fewer. Default: all captions.
+        seed: Seed of the sampling.
 
     Raises:
         InputError: If no image has captions, or one with captions has no regions.
@@ -138,7 +138,7 @@ def _warn_of_omissions(file: CaptionFile, kept: Mapping[ImageId, Sequence[str]])
 
 
 class EncodedCaptions:
-    """Captions of images as word indices, stored end to end: lists would take ten times as much memory."""
+    """Captions of images as word indices, concatenated in one array to save memory (a tenth of lists)."""
 
     def __init__(self) -> None:
         self._words, self._ends, self._images = array("i"), array("q", [0]), array("q", [0])
@@ -204,7 +204,7 @@ def pad_references(
     return padded, lengths
 
 
-#: What of a caption file may name an image in a store.
+#: Fields of a caption file that may identify an image in a store.
 IMAGE_KEYS = ("id", "file_name")
 
 
@@ -232,7 +232,7 @@ def match_caption_images(
 def caption_image_names(
     file: CaptionFile, image_ids: Sequence[ImageId], image_key: str
 ) -> dict[ImageId, ImageId]:
-    """Return what names each image of a caption file in a store: its id or its file name.
+    """Return the name of each image of a caption file in a store: its id or its file name.
 
     Raises:
         InputError: If ``image_key`` is neither "id" nor "file_name".

@@ -1,4 +1,4 @@
-"""Document frequencies of the captions to train on, in a file that knows which captions they are of."""
+"""Document frequencies of the training captions, in a file that identifies these captions."""
 
 import hashlib
 import json
@@ -30,8 +30,8 @@ def caption_frequencies(
         path: File of the same captions, vocabulary and ``include_eos``. Default: count.
 
     Raises:
-        InputError: If the file is damaged or belongs to something else, the vocabulary consists of
-            subwords, or there are captions of less than two images.
+        InputError: If the file is damaged or does not match the arguments, the vocabulary consists of
+            subwords, or there are captions of fewer than two images.
     """
     if len(captions) < 2:
         raise InputError("rewards need captions of at least two images; with one, every n-gram has weight 0")
@@ -79,7 +79,7 @@ def save_frequencies(
 
 
 def _key(captions: Captions, vocabulary: Vocabulary, include_eos: bool) -> dict[str, object]:
-    """Return what document frequencies depend on."""
+    """Return the values that document frequencies depend on."""
     digest = hashlib.sha256()
     for image_id, texts in captions.items():
         digest.update(json.dumps([image_id, list(texts)]).encode())

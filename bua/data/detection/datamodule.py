@@ -46,17 +46,17 @@ class DetectionDataModule(LightningDataModule):
 
     @property
     def sizes(self) -> dict[str, Any]:
-        """Names of classes and attributes, which the data determine."""
+        """Names of classes and attributes, which are determined by the data."""
         return {"classes": list(self.train_set.classes), "attributes": list(self.train_set.attributes)}
 
     @property
     def record(self) -> dict[str, Any]:
-        """Plain values that a checkpoint needs beside the weights."""
+        """Plain values that a checkpoint needs in addition to the weights."""
         return {"kind": "detector"}
 
     @property
     def parts(self) -> dict[str, Any]:
-        """Arguments of the task that the data determine: none."""
+        """Arguments of the task that are determined by the data: none."""
         return {}
 
     @property
@@ -69,7 +69,7 @@ class DetectionDataModule(LightningDataModule):
         write_text(folder / "vocabulary.json", json.dumps(self.sizes, indent=1))
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Return shuffled batches; order and flips depend on seed and epoch alone."""
+        """Return shuffled batches; the order and the flips depend only on seed and epoch."""
         loader = train_loader(self, collate=list, drop_last=len(self.train_set) >= self.batch_size)
         self.train_set.set_sampler(cast(EpochSampler, loader.sampler))
         return loader

@@ -56,9 +56,10 @@ class DetectionDataset(Dataset[Example]):
     Args:
         path: Path of the COCO instances.
         images: Folder of the image files.
-        flip: Whether to mirror half of the images, chosen by seed, epoch and index alone.
+        flip: Whether to mirror half of the images, which depend only on seed, epoch and index.
         seed: Seed of the flips. Default: 0.
-        names: Names of classes and attributes to number by. Default: those of the file, in its order.
+        names: Names of classes and attributes that determine the indices. Default: those of the file, in
+            order.
         keep_all: Whether to keep crowds and images without boxes, as evaluation needs them. Default: no.
 
     Raises:
@@ -175,7 +176,7 @@ class DetectionDataset(Dataset[Example]):
     def set_sampler(self, sampler: EpochSampler) -> None:
         """Take the epoch, on which the flips depend, from a sampler.
 
-        The worker processes of a loader start anew for every pass and know the epoch of its start.
+        The worker processes of a loader are restarted for every pass, with the epoch of its start.
         """
         self._sampler = sampler
 

@@ -18,7 +18,7 @@ _ORIENTATION, _ROTATED = 0x0112, range(5, 9)  # EXIF
 def find_photographs(
     images: Mapping[int, GenomeImage], folder: Path | str
 ) -> tuple[dict[int, GenomeImage], list[str]]:
-    """Find the file of every image, and take its size from the file, as the released detector did.
+    """Find the file of every image, and read its size from the file, as the released detector did.
 
     Args:
         images: Images by id.

@@ -21,7 +21,7 @@ from bua.data.genome.photographs import find_photographs
 from bua.data.genome.source import GenomeImage, GenomeObject, find_objects_file, read_images, read_objects
 from bua.data.genome.splits import SPLITS, count_origins, draw_splits, read_karpathy
 from bua.errors import InputError
-from bua.io.files import write_text
+from bua.io.files import file_sha256, write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,3 +176,31 @@ def _write(
         for writer in writers.values():
             writer.publish()
     return writers
+
+
+def preparation_provenance(source: Path, options: GenomeOptions) -> dict[str, Any]:
+    """Return the options and the hashes of the source files, for the report."""
+    files = {
+        "images": source / "image_data.json",
+        "objects": find_objects_file(source),
+        "attributes": source / "attributes.json",
+        "captions": options.captions,
+        "objects vocabulary": options.objects,
+        "attributes vocabulary": options.attributes,
+    }
+    return {
+        "options": {
+            "top_objects": options.top_objects,
+            "top_attributes": options.top_attributes,
+            "count": options.count,
+            "max_attributes": options.max_attributes,
+            "val": options.val,
+            "test": options.test,
+            "seed": options.seed,
+        },
+        "sources": {
+            role: {"file": Path(path).name, "sha256": file_sha256(path)}
+            for role, path in files.items()
+            if path
+        },
+    }

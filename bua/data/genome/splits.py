@@ -17,7 +17,7 @@ from bua.errors import InputError
 from bua.io.files import read_json, records
 
 SPLITS = ("train", "val", "test")
-#: Our split of each of Karpathy's; restval is used for training, as in captioning.
+#: The split here for each of Karpathy's splits; restval is used for training, as in captioning.
 _SPLIT_OF = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 
 

@@ -122,7 +122,7 @@ class CaptionBuilder:
 
 
 def salience(objects: list[SceneObject]) -> np.ndarray:
-    """Return the probability of each object to be mentioned; large, visible and central ones are favored."""
+    """Return the probability of mentioning each object; large, visible and central ones are favored."""
     offsets = np.array([[*o.box_center] for o in objects]) / 160 - 0.5
     size = np.array([o.area * o.visible for o in objects]) ** 0.7
     weights: np.ndarray = size * np.exp(-2 * (offsets**2).sum(1))

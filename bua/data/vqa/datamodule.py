@@ -55,9 +55,9 @@ class VQADataModule(LightningDataModule):
         features: Path of the feature store of all images.
         train: Questions to train on.
         val: Questions to validate on.
-        questions: How questions become word indices.
-        answers: Which answers are known, and how they are scored.
-        visual_genome: Questions of Visual Genome to train on as well.
+        questions: Options for converting questions to word indices.
+        answers: Options of the answer list and of the soft scores.
+        visual_genome: Additional training questions from Visual Genome.
         pairs: File or files of complementary pairs, whose two questions share a batch; ``None`` for none.
         geometry: Scale of the box corners and the area that are appended to each region feature, or
             ``None`` to append nothing.
@@ -152,7 +152,7 @@ class VQADataModule(LightningDataModule):
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Sizes of a VQA model that the data determine."""
+        """Sizes of a VQA model that are determined by the data."""
         return {
             "feature_size": self.region_input.feature_size(self.store.feature_size),
             "vocabulary_size": len(self.vocabulary),
@@ -161,7 +161,7 @@ class VQADataModule(LightningDataModule):
 
     @property
     def record(self) -> dict[str, Any]:
-        """Plain values that a checkpoint needs beside the weights."""
+        """Plain values that a checkpoint needs in addition to the weights."""
         return {
             "kind": "vqa",
             "vocabulary": self.vocabulary.to_dict(),
@@ -174,7 +174,7 @@ class VQADataModule(LightningDataModule):
 
     @property
     def parts(self) -> dict[str, Any]:
-        """Arguments of the task that the data determine."""
+        """Arguments of the task that are determined by the data."""
         return {"answer_types": self.val_set.types}
 
     def save(self, folder: Path) -> None:
@@ -183,7 +183,7 @@ class VQADataModule(LightningDataModule):
         write_text(folder / "answers.json", json.dumps(self.answers.to_dict(), ensure_ascii=False, indent=0))
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Return shuffled batches, whose order depends on seed and epoch alone."""
+        """Return shuffled batches, whose order depends only on seed and epoch."""
         return train_loader(self, collate=identity_collate, sampler=self._sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -212,8 +212,8 @@ def _known_answers(
     )
     if not len(answers):
         raise InputError(
-            f"{train[0].path}: no answer is the most frequent one of {options.min_count} questions; give a "
-            "smaller data.answers.min_count"
+            f"{train[0].path}: no answer is the most frequent answer to {options.min_count} questions; "
+            "give a smaller data.answers.min_count"
         )
     return answers
 
@@ -230,14 +230,14 @@ def _annotations(files: Sequence[QuestionFile]) -> Iterator[VQAAnnotation]:
 
 
 def _warn_of_overlap(val: Sequence[QuestionFile], train: Sequence[QuestionFile]) -> None:
-    """Warn of questions that are both trained on and validated on."""
+    """Warn about questions that are used for both training and validation."""
     trained = set(chain.from_iterable(file.ids for file in train))
     for file in val:
         if overlap := sum(question_id in trained for question_id in file.ids):
             rank_zero_only(log.warning)(
-                f"{file.path}: {overlap:,} of its {len(file):,} questions are also trained on, which "
+                f"{file.path}: {overlap:,} of its {len(file):,} questions are also used for training, which "
                 "inflates val/accuracy and the choice of the best checkpoint; take trainer.max_epochs from a "
-                "training on train alone, and use last.ckpt"
+                "run on train alone, and use last.ckpt"
             )
 
 

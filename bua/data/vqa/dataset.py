@@ -1,8 +1,8 @@
 """Questions and regions as batches.
 
-Texts are not kept: words are indices, answers are soft scores and accuracies in sparse rows, images are
-positions in the store. The 658,111 questions of VQA v2 train and val, with those of val again for
-validation, need some 300 MB this way.
+Texts are not kept: words are stored as indices, answers as sparse rows of soft scores and accuracies, and
+images as positions in the store. The 658,111 questions of VQA v2 train and val, with those of val again for
+validation, need about 300 MB this way.
 
 Shapes: B questions, T words, C answers.
 """
@@ -37,14 +37,14 @@ PADDING_SIDES = ("front", "end")
 
 
 class AnswerTargets(NamedTuple):
-    """The official accuracy of every answer to the questions of a batch; an answer not listed scores 0.
+    """The official accuracies of all answers to the questions of a batch; answers not listed score 0.
 
-    These are arrays rather than tensors as only the metric needs them, on the CPU.
+    These are arrays rather than tensors because only the metric uses them, on the CPU.
 
     Attributes:
         accuracies: Accuracies, 0 to 1, of the answers that score.
         types: Index of the answer type of each question, shape (B,).
-        counted: ``False`` for a question that only fills up the batches of this process, shape (B,).
+        counted: ``False`` for a question that only pads the batches of this process, shape (B,).
     """
 
     accuracies: SparseEntries
@@ -78,10 +78,10 @@ class VQABatch(NamedTuple):
 
 
 class QuestionEncoding(NamedTuple):
-    """How the text of a question becomes word indices.
+    """Conversion of questions to word indices.
 
     Attributes:
-        vocabulary: Known words.
+        vocabulary: Vocabulary of the questions.
         max_length: Number of words to which questions are padded or truncated.
         padding: Side on which shorter questions are padded: "front" or "end".
     """
@@ -100,23 +100,23 @@ class QuestionEncoding(NamedTuple):
 
 
 class VQADataset(Dataset[VQABatch]):
-    """One example a question; a whole batch is read at once.
+    """A data set with one example per question; a whole batch is read at once.
 
     A question with none of the known answers stays in the data.
 
     Args:
         store: Feature store with the regions of the images.
         files: Questions with their annotations.
-        encoding: How questions become word indices.
+        encoding: Conversion of questions to word indices.
         answers: Known answers.
         soft_scores: Rule of the soft scores, one of ``SOFT_SCORES`` of ``bua.text.answers``.
-        region_input: How regions become the input of a model.
+        region_input: Conversion of stored regions to the input of a model.
         report: Called with a line about each file.
         with_accuracies: Whether batches hold the official accuracies of answers. Default: no.
 
     Raises:
-        InputError: If images of a file have no regions, or, without accuracies, no question has a known
-            answer.
+        InputError: If images of a file have no regions, or no question has a known answer (unless
+            ``with_accuracies``).
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class VQADataset(Dataset[VQABatch]):
         return len(self._ids)
 
     def __getitems__(self, indices: Sequence[int]) -> VQABatch:
-        """Return a batch; an index n from ``len(self)`` on is n - ``len(self)`` and is not counted."""
+        """Return a batch; an index n >= ``len(self)`` means n - ``len(self)``, not counted."""
         which = np.array(indices, np.int64)
         counted, which = which < len(self), which % len(self)
         image_ids = [self.store.image_ids[n] for n in self._images[which].tolist()]
@@ -197,7 +197,7 @@ def pad_questions(questions: Sequence[Sequence[int]], max_length: int, padding: 
 
 
 def _accuracies(annotation: VQAAnnotation, answers: AnswerVocabulary) -> dict[int, float]:
-    """Return the official accuracy of those known answers, as they are written, that score.
+    """Return the official accuracies of the known answers that score above 0, by surface form.
 
     An answer scores only if an annotator gave it, in whatever raw form.
     """

@@ -22,7 +22,7 @@ class VQASource:
 
     Attributes:
         questions: File or files of questions, in any format of ``bua.data.vqa.files``.
-        annotations: As many files of their annotations; ``None`` where the questions hold them.
+        annotations: The corresponding files of annotations; ``None`` if the question files contain them.
     """
 
     questions: Files
@@ -58,11 +58,11 @@ class VQASource:
 
 @dataclass(frozen=True, kw_only=True)
 class QuestionOptions:
-    """How questions become word indices.
+    """Options for converting questions to word indices.
 
     Attributes:
         tokenizer: Name of the tokenizer.
-        min_count: Number of occurrences from which a word is known.
+        min_count: Minimum number of occurrences of a word in the vocabulary.
         extra_files: Further files of questions whose words are counted, such as those of a test split.
         max_length: Number of words to which questions are padded or truncated.
         padding: Side on which shorter questions are padded: "front" or "end".
@@ -86,13 +86,13 @@ class QuestionOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerOptions:
-    """Which answers a model knows, and how they are scored.
+    """Options of the answer list and of the soft scores.
 
     Attributes:
-        min_count: Number of questions whose most frequent answer an answer must be to be known.
+        min_count: Minimum number of questions of which an answer must be the most frequent answer.
         count_from: Questions whose answers are counted: "train" or "train_val".
-        file: List of answers to use instead of counting. Default: count.
-        keep_empty: Whether to keep the answer whose normal form is empty.
+        file: Answer list to use instead of counting. Default: count.
+        keep_empty: Whether to keep the answer that normalizes to the empty string.
         soft_scores: Rule of the soft scores: "official" (leave one annotator out), "third" (min(1, n / 3))
             or "tenth" (n / 10).
 
@@ -115,7 +115,7 @@ class AnswerOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class VisualGenomeSource:
-    """Questions of Visual Genome about the images to train on, whose answers are known.
+    """Questions of Visual Genome about training images, with answers in the answer list.
 
     Attributes:
         questions: Visual Genome's question_answers.json; ``None`` for no such questions.

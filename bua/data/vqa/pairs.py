@@ -1,4 +1,4 @@
-"""VQA v2's complementary pairs: one question about two images that have different answers."""
+"""VQA v2's complementary pairs: the same question about two images, with different answers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ def read_pairs(path: Path | str) -> list[tuple[QuestionId, QuestionId]]:
 
 
 def pair_indices(path: Path | str, ids: Sequence[QuestionId]) -> tuple[NDArray[np.int64], str]:
-    """Read which questions to train on form pairs.
+    """Read which training questions form pairs.
 
     A question that is in several pairs stays with the first.
 

@@ -1,4 +1,4 @@
-"""Many rows of which each has few numbers.
+"""Rows of a sparse matrix.
 
 Shapes: B rows, M numbers in all of them, C columns.
 """
@@ -29,7 +29,7 @@ class SparseEntries(NamedTuple):
 
 
 class SparseRows:
-    """Rows of numbers that store only what is given.
+    """A sparse matrix that stores only the given values.
 
     Args:
         rows: Numbers of each row by column.
@@ -54,7 +54,7 @@ class SparseRows:
         return counts
 
     def entries(self, rows: NDArray[np.int64]) -> SparseEntries:
-        """Return the numbers of some rows, which are numbered in the order given."""
+        """Return the values of some rows, which are renumbered in the given order."""
         starts = self._ends[rows]
         counts = self._ends[rows + 1] - starts
         before = np.cumsum(counts) - counts
@@ -62,7 +62,7 @@ class SparseRows:
         return SparseEntries(np.repeat(np.arange(len(rows)), counts), self._columns[at], self._values[at])
 
     def dense(self, rows: NDArray[np.int64], columns: int) -> Float[Tensor, "B C"]:
-        """Return some rows with ``columns`` columns and zeros where nothing was given."""
+        """Return some rows as a dense matrix with ``columns`` columns and zeros elsewhere."""
         row, column, value = self.entries(rows)
         dense = torch.zeros(len(rows), columns)
         dense[torch.from_numpy(row), torch.from_numpy(column).long()] = torch.from_numpy(value).float()

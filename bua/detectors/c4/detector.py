@@ -22,8 +22,8 @@ class C4Detector(FrozenDetector):
         weights: Weight file of any release: MILVLG, airsplay, Hugging Face, jwyang style, ``.caffemodel``,
             or bua's own.
         selection: Rule that selects which proposals become regions.
-        side: Length of the shorter side of resized images. Default: that of the release, 600.
-        longest: Maximum length of the longer side. Default: that of the release, 1000.
+        min_size: Length of the shorter side of resized images. Default: that of the release, 600.
+        max_size: Maximum length of the longer side. Default: that of the release, 1000.
         classes: File with one class per line, synonyms separated by commas. Default: numbers as names.
         attributes: File with one attribute per line, in the same format. Default: numbers as names.
         box_convention: ``caffe`` or ``modern``. Default: that of the release.
@@ -44,8 +44,8 @@ class C4Detector(FrozenDetector):
         name: str,
         weights: str | None,
         selection: SelectionRule,
-        side: int | None = None,
-        longest: int | None = None,
+        min_size: int | None = None,
+        max_size: int | None = None,
         classes: str | None = None,
         attributes: str | None = None,
         box_convention: str | None = None,
@@ -63,8 +63,8 @@ class C4Detector(FrozenDetector):
         options = {"box_convention": box_convention, "proposals": proposals, "proposal_nms": proposal_nms}
         model = load_c4(
             Path(weights),
-            side=side,
-            longest=longest,
+            min_size=min_size,
+            max_size=max_size,
             classes=read_names(classes, "label") if classes is not None else None,
             attributes=read_names(attributes, "attribute") if attributes is not None else None,
             **options,
@@ -72,8 +72,8 @@ class C4Detector(FrozenDetector):
         configuration: dict[str, Any] = {
             "class": "C4Detector",
             "name": name,
-            "side": model.resize.side,
-            "longest": model.resize.longest,
+            "min_size": model.resize.min_size,
+            "max_size": model.resize.max_size,
             **{key: getattr(model.options, key) for key in options},
         }
         super().__init__(

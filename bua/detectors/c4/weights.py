@@ -23,7 +23,7 @@ from bua.store.pickles import read_pickled
 log = logging.getLogger(__name__)
 
 #: Arguments of ``Resize`` that the paper's detector uses.
-RESIZE: dict[str, Any] = {"side": 600, "longest": 1000, "rule": "caffe"}
+RESIZE: dict[str, Any] = {"min_size": 600, "max_size": 1000, "rule": "caffe"}
 #: Key of the model's arguments in the metadata of bua's own weight files.
 RECIPE = "c4_rcnn"
 #: Names of the convolution and batch norm of each branch of a residual block in Caffe.
@@ -37,8 +37,8 @@ _CAFFE_LAYER = re.compile(r"(res|bn|scale)([2-5])([a-z]\d*)_branch(1|2[abc])")
 def load_c4(
     path: Path,
     *,
-    side: int | None = None,
-    longest: int | None = None,
+    min_size: int | None = None,
+    max_size: int | None = None,
     classes: Sequence[str] | None = None,
     attributes: Sequence[str] | None = None,
     **options: Any,
@@ -47,8 +47,8 @@ def load_c4(
 
     Args:
         path: Weight file of MILVLG, airsplay, Hugging Face, jwyang style or Caffe, or bua's own.
-        side: Length of the shorter side of resized images. Default: that of the file, or 600.
-        longest: Maximum length of the longer side. Default: that of the file, or 1000.
+        min_size: Length of the shorter side of resized images. Default: that of the file, or 600.
+        max_size: Maximum length of the longer side. Default: that of the file, or 1000.
         classes: Names of the classes. Default: those of the file, or numbers.
         attributes: Names of the attributes. Default: those of the file, or numbers.
         options: Fields of ``C4Options`` that override those of the release; None keeps the release's.
@@ -61,7 +61,7 @@ def load_c4(
     try:
         state, recipe = _read_own(path) if _is_safetensors(path) else _read_released(path)
         resize = {**RESIZE, **recipe.pop("resize", {})}
-        resize |= {k: v for k, v in (("side", side), ("longest", longest)) if v is not None}
+        resize |= {k: v for k, v in (("min_size", min_size), ("max_size", max_size)) if v is not None}
         has_names = classes is not None or "classes" in recipe
         num_classes, num_attributes = len(state["class_logits.bias"]) - 1, _num_attributes(state)
         classes = _names("classes", classes, recipe.pop("classes", None), num_classes)

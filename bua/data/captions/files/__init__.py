@@ -1,6 +1,6 @@
 """Caption files in every supported format, and a validator of them.
 
-The format is recognized by the keys of the file.
+The format is recognized from the keys in the file.
 
 COCO captions and nocaps. The images of nocaps also have a ``domain`` and an ``open_images_id``. Files of
 images alone, as for a test split, have no ``annotations``.
@@ -11,9 +11,9 @@ images alone, as for a test split, have no ``annotations``.
      "annotations": [{"id": 641613, "image_id": 42, "caption": "A cat on a bed."}, ...]}
 
 Karpathy's ``dataset_coco.json``, ``dataset_flickr8k.json`` and ``dataset_flickr30k.json``. The splits are
-train, restval, val and test; what is called Karpathy's train is train with restval. An image is named by
-its ``cocoid``, or by its ``imgid`` in the files of Flickr, which have no ``cocoid`` and no ``filepath``.
-The ``tokens`` are what the tokenizer ``karpathy`` makes of ``raw`` and are not read.
+train, restval, val and test; what papers call Karpathy's train split is train plus restval. The id of an
+image is its ``cocoid``, or its ``imgid`` in the files of Flickr, which have no ``cocoid`` and no
+``filepath``. The ``tokens`` are the output of the tokenizer ``karpathy`` for ``raw`` and are not read.
 
 ::
 
@@ -21,9 +21,9 @@ The ``tokens`` are what the tokenizer ``karpathy`` makes of ``raw`` and are not 
                  "cocoid": 391895, "split": "test",
                  "sentences": [{"raw": "A man on a bike.", "tokens": [...], "sentid": 770337}, ...]}, ...]}
 
-Plain JSON of one's own: captions by image, a list of captions (also the format of predictions), or a list
-of images with their captions. Where an entry has both ``image_id`` and ``image``, the first is the id and
-the second the name of the image file.
+Plain JSON: captions by image, a list of captions (also the format of predictions), or a list of images with
+their captions. If an entry has both ``image_id`` and ``image``, the former is the id and the latter the name
+of the image file.
 
 ::
 

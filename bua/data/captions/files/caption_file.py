@@ -1,4 +1,4 @@
-"""The captions of one file in any format (see the package), and what a caption must be.
+"""Reading the captions of one file in any format (see the package), and validating them.
 
 One pass over a file finds every mistake in it. Readers for training stop at the first; the validator
 (``check``) lists them all.
@@ -24,10 +24,10 @@ _FORMAT = "Cf"
 
 
 class CaptionText(NamedTuple):
-    """A caption as it stands in a file.
+    """A caption as it is written in a file.
 
     Attributes:
-        name: What messages call it, such as "caption 641613".
+        name: Name in messages, such as "caption 641613".
         text: The caption, unchecked.
     """
 
@@ -74,7 +74,7 @@ class CaptionFile:
     format: str = "captions"
 
     def select(self, image_ids: Iterable[ImageId]) -> "CaptionFile":
-        """Return a copy with these images alone, in this order."""
+        """Return a copy with only these images, in this order."""
         ids = list(image_ids)
         return replace(
             self,
@@ -85,7 +85,7 @@ class CaptionFile:
         )
 
     def select_splits(self, names: Collection[str]) -> "CaptionFile":
-        """Return a copy with the images of some splits alone; without names, the file as it is.
+        """Return a copy with only the images of some splits; without names, the file itself.
 
         Raises:
             InputError: If a split does not exist; the message lists the splits of the file.
@@ -103,7 +103,7 @@ class CaptionFile:
         return self.select(i for i, split in self.splits.items() if split in names)
 
     def split_names(self) -> str:
-        """Return the splits and their numbers of images as a text."""
+        """Return the splits and their numbers of images as a string."""
         return ", ".join(
             f"{name} ({count:,} images)" for name, count in Counter(self.splits.values()).items()
         )
@@ -140,8 +140,8 @@ def read_captions(
 
     Args:
         path: COCO captions, nocaps, one of Karpathy's files, or plain JSON.
-        ids: List of image ids, one a line, that selects images and their order. Default: all images.
-        splits: Splits of one of Karpathy's files, which need either ``ids`` or ``splits``.
+        ids: Text file with one image id per line, which selects images and their order. Default: all images.
+        splits: Splits of Karpathy's files, which need either ``ids`` or ``splits``.
 
     Raises:
         InputError: If the file is broken, a caption is empty or holds control characters, or an image or
@@ -159,8 +159,8 @@ def read_caption_file(
         path: Path of the file.
         report: Called with every mistake, whose image or caption is then left out. By default the first
             mistake is raised.
-        captions: Whether to read captions; ``False`` reads the images of a COCO file whose annotations
-            are something else.
+        captions: Whether to read captions; ``False`` reads only the images of a COCO file, whose annotations
+            may be of a different kind.
 
     Raises:
         InputError: If the file is not a caption file, or has a mistake and ``report`` is not given.
@@ -196,11 +196,11 @@ def select_images(
 
     Args:
         file: File of captions.
-        ids: List of image ids, one a line. Default: all images.
+        ids: Text file with one image id per line. Default: all images.
         splits: Name or names of splits. Default: all splits, for files without splits or with ``ids``.
 
     Raises:
-        InputError: If a split or an image does not exist, or a file with splits comes with neither.
+        InputError: If a split or an image does not exist, or a file with splits is given without either.
     """
     names = [splits] if isinstance(splits, str) else list(splits)
     if file.splits and not names and ids is None:
@@ -377,6 +377,6 @@ def _mistake_in_record(record: Any) -> str | None:
 
 
 def _texts(value: Any) -> list[str] | None:
-    """Return a text or a list of texts as a list, and ``None`` for anything else."""
+    """Return a string or a list of strings as a list, and ``None`` for anything else."""
     texts = [value] if isinstance(value, str) else value
     return texts if isinstance(texts, list) and all(isinstance(text, str) for text in texts) else None

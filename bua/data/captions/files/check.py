@@ -1,6 +1,6 @@
 """Validation of a caption file.
 
-What the readers refuse and what training would miss is a problem; what may be intended, such as a caption
+Whatever the readers reject or training would leave out is a problem; what may be intended, such as a caption
 that an image has twice, is a remark.
 """
 
@@ -21,13 +21,13 @@ LISTED_WORDS = 5
 
 @dataclass(frozen=True)
 class CaptionFindings:
-    """What was found in a caption file; every line names the file.
+    """Findings about a caption file; every line names the file.
 
     Attributes:
         all_images: All images of the file, without invalid captions.
         file: The images of the chosen splits.
-        problems: What is wrong, a line each.
-        remarks: What may be intended, a line each.
+        problems: Mistakes, one line per problem.
+        remarks: Observations that may be intended, one line per remark.
     """
 
     all_images: CaptionFile
@@ -50,7 +50,7 @@ def check_captions(
         splits: Splits in which to look for missing captions, missing regions and duplicate captions.
             Default: all.
         store: Feature store that must hold the regions of every image. Default: none.
-        image_key: What of the file names an image in the store: "id" or "file_name".
+        image_key: Field of the file that identifies an image in the store: "id" or "file_name".
 
     Raises:
         InputError: If it is not a caption file, or the split or key does not exist.
@@ -93,7 +93,7 @@ def describe_words(file: CaptionFile, vocabulary: Vocabulary, max_length: int) -
 
     Args:
         file: File of captions.
-        vocabulary: Vocabulary whose tokenizer splits them and whose words are known.
+        vocabulary: Vocabulary with the tokenizer and the known words.
         max_length: Number of words beyond which a caption counts as long.
     """
     unknown, lengths = Counter[str](), list[int]()

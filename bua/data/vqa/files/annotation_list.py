@@ -1,4 +1,4 @@
-"""The annotations of many questions in little memory."""
+"""A memory-efficient list of annotations."""
 
 from array import array
 from collections.abc import Iterator, Sequence
@@ -10,9 +10,9 @@ from bua.structures.annotations import VQAAnnotation
 
 
 class AnnotationList(Sequence[VQAAnnotation]):
-    """A list of annotations that holds every text once and refers to it by a number of four bytes.
+    """A list of annotations that stores every string once and refers to it by a four-byte number.
 
-    The annotations of the 658,111 questions of VQA v2 train and val need some 50 MB this way.
+    The annotations of the 658,111 questions of VQA v2 train and val need about 50 MB this way.
     """
 
     def __init__(self) -> None:

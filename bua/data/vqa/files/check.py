@@ -1,6 +1,6 @@
 """Validation of a file of questions.
 
-What the readers refuse is a problem; what may be intended, such as a single answer, is a remark.
+Whatever the readers reject is a problem; what may be intended, such as a single answer, is a remark.
 """
 
 from collections import Counter
@@ -19,12 +19,12 @@ ANNOTATORS = 10
 
 @dataclass(frozen=True)
 class QuestionFindings:
-    """What was found in a file of questions; every line names the file.
+    """Findings about a file of questions; every line names the file.
 
     Attributes:
         file: The valid questions.
-        problems: What is wrong, a line each.
-        remarks: What may be intended, a line each.
+        problems: Mistakes, one line per problem.
+        remarks: Observations that may be intended, one line per remark.
     """
 
     file: QuestionFile
@@ -39,7 +39,7 @@ def check_questions(
 
     Args:
         path: File of questions, in any format.
-        annotations: File of their annotations, where it is a separate one.
+        annotations: File of their annotations, if it is a separate file.
         store: Feature store that must hold the regions of every image. Default: none.
 
     Raises:

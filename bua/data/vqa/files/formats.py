@@ -1,7 +1,7 @@
 """The formats of questions and answers, recognized by the keys of a file.
 
-VQA v2, and OK-VQA, VizWiz and others where they are distributed in its format, with questions and
-annotations in separate files.
+VQA v2, and OK-VQA, VizWiz and others if they are distributed in its format, have questions and annotations in
+separate files.
 
 ::
 
@@ -20,9 +20,9 @@ TextVQA, VizWiz and GQA have both in one file; their test splits have no answers
                   "types": {"structural": "verify", "semantic": "attr", "detailed": "verifyAttr"},
                   "isBalanced": true}, ...}
 
-A question of VizWiz is named by its image, which has no other. A question of GQA has a single answer; its
-structural type serves as answer type, its semantic type as question type. Annotated questions that are not
-balanced are left out, as GQA itself leaves them out of training and scores.
+The id of a VizWiz question is the name of its image, which has no other question. A GQA question has a single
+answer; its structural type serves as the answer type, its semantic type as the question type. Unbalanced
+annotated questions are left out, as GQA itself leaves them out of training and scores.
 """
 
 from collections.abc import Callable
@@ -44,8 +44,8 @@ class Format(NamedTuple):
 
     Attributes:
         name: Name of the format.
-        entry: Makes an entry of a record, given the record, its name in the file and a function that
-            reports mistakes; returns ``None`` after a mistake.
+        entry: Function that makes an entry of a record, given the record, its name in the file and a function
+            that reports mistakes; it returns ``None`` after a mistake.
     """
 
     name: str

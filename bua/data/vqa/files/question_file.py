@@ -9,20 +9,20 @@ from typing import Any, NamedTuple
 from bua.io.files import Report
 from bua.structures.annotations import ImageId, Question, QuestionId, VQAAnnotation
 
-#: Answer type and question type where a file does not give them.
+#: Answer type and question type if a file does not give them.
 UNKNOWN_TYPE = "unknown"
-#: Format whose questions that are not balanced are left out.
+#: Format whose unbalanced questions are left out.
 GQA_FORMAT = "GQA"
 
 
 class Entry(NamedTuple):
-    """What a record of a file says about one question.
+    """The content of one record of a file of questions or annotations.
 
     Attributes:
         question_id: Id of the question.
         question: The question, or ``None`` in a file of annotations alone.
         annotation: Its annotation, or ``None`` in a file of questions alone.
-        balanced: ``False`` for the questions of GQA that are not among its balanced ones.
+        balanced: ``False`` for the unbalanced questions of GQA.
     """
 
     question_id: QuestionId
@@ -41,9 +41,9 @@ class QuestionFile:
         ids: Ids of the questions.
         image_ids: Image id of each question.
         texts: The questions.
-        annotations: Their annotations; ``None`` where there are no answers.
+        annotations: Their annotations; ``None`` if there are no answers.
         num_others: Number of annotations that belong to none of the questions.
-        num_unbalanced: Number of questions that were left out as GQA does not count them as balanced.
+        num_unbalanced: Number of unbalanced questions of GQA that were left out.
     """
 
     path: Path
@@ -62,9 +62,9 @@ class QuestionFile:
 def make_annotation(
     texts: Sequence[str], answer_type: Any, question_type: Any, most_frequent: Any = None
 ) -> VQAAnnotation:
-    """Return the annotation of a question; types that are missing are unknown.
+    """Return the annotation of a question; missing types are "unknown".
 
-    The most frequent answer, unless it is given, is the first of those given most often.
+    If the most frequent answer is not given, it is computed; ties go to the first one.
     """
     if not isinstance(most_frequent, str):
         most_frequent = Counter(texts).most_common(1)[0][0]
@@ -77,7 +77,7 @@ def make_annotation(
 
 
 def answer_texts(answers: Any, name: str, report: Report) -> list[str] | None:
-    """Return the texts of a list of answers, or report that it is not one and return ``None``."""
+    """Return a list of answers as strings, or report that it is not one and return ``None``."""
     if isinstance(answers, list) and answers:
         texts: list[Any] = [a.get("answer") if isinstance(a, dict) else a for a in answers]
         if all(isinstance(text, str) for text in texts):

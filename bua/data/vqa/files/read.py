@@ -63,13 +63,13 @@ def read_question_file(
 
     Args:
         path: File of questions.
-        annotations: File of their annotations; ``None`` or the same file where that holds them.
+        annotations: File of their annotations; ``None`` or the same file if it contains them.
         report: Called with every mistake, whose question is then left out. By default the first mistake
             is raised.
 
     Raises:
-        InputError: If a file is broken or is of another kind, an id is duplicated, a question is empty, or
-            a question has no annotation although annotations are given or others have one.
+        InputError: If a file is broken or of a different kind, an id is duplicated, a question is empty, or a
+            question has no annotation although annotations are given or others have one.
     """
     annotation_path = Path(path if annotations is None else annotations)
     separate = annotation_path != Path(path)
@@ -105,7 +105,7 @@ def read_question_file(
 
 
 def describe_questions(file: QuestionFile) -> str:
-    """Return a line that counts what a file of questions holds."""
+    """Return a line with the counts of a file of questions."""
     counts = [f"{len(file):,} questions on {len(set(file.image_ids)):,} images"]
     if isinstance(file.annotations, AnnotationList):
         policy = ", which must match exactly" if file.annotations.num_single else ""
@@ -121,11 +121,11 @@ def describe_questions(file: QuestionFile) -> str:
 
 
 class Annotations(NamedTuple):
-    """The annotations of a file, and what is left out of it.
+    """The annotations of a file, and the ids of the questions that are left out.
 
     Attributes:
         by_question: Annotations by question id.
-        unbalanced: Ids of the questions that GQA does not count as balanced.
+        unbalanced: Ids of the unbalanced questions of GQA.
         unanswered: Ids of the questions without answers.
     """
 
@@ -152,7 +152,7 @@ def read_questions(path: Path | str) -> list[Question]:
 
 
 def read_all_annotations(path: Path | str) -> Annotations:
-    """Read the annotations of every question of a file, and note what is left out.
+    """Read the annotations of every question of a file, and record which are left out.
 
     A question without answer type or question type is of type "unknown".
 

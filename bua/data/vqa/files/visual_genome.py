@@ -5,7 +5,7 @@
     question_answers.json  [{"id": 1, "qas": [{"qa_id": 986768, "image_id": 1, "question": "What is it?",
                                                "answer": "A clock."}, ...]}, ...]
 
-Of the questions about images to train on, those are used whose single answer is among the known answers.
+Questions about training images are used if their single answer is in the answer list.
 """
 
 from collections import Counter
@@ -36,7 +36,7 @@ def read_visual_genome(
         answers: Known answers.
 
     Returns:
-        The questions, whose ids are minus their ``qa_id`` so that they differ from those of VQA, and a line
+        The questions, whose ids are their negated ``qa_id`` so that they differ from those of VQA, and a line
         of counts.
 
     Raises:
@@ -79,7 +79,7 @@ def read_visual_genome(
 def _reason_to_skip(
     image_id: ImageId | None, qa: dict[str, str], images: Collection[ImageId], answers: AnswerVocabulary
 ) -> str:
-    """Return why a question cannot be used, or an empty text."""
+    """Return why a question cannot be used, or an empty string."""
     if image_id is None:
         return "about images outside COCO"
     if image_id not in images:
