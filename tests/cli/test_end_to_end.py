@@ -47,7 +47,7 @@ def test_quickstart_skips_finished_stages(quick, capfd) -> None:
     run_ok(
         "quickstart", f"out={quick}", "train=30", "val=6", "test=8", "novel=6", "epochs=1", "num_workers=1"
     )
-    assert capfd.readouterr().out.count("done before") == 9
+    assert capfd.readouterr().out.count("already done") == 9
     assert (quick / "scenes" / "regions.h5").stat().st_mtime_ns == before
 
 
