@@ -145,9 +145,7 @@ def cost(results: Results) -> str:
     total = sum(run["minutes"] for run in results["runs"])
     text = f"{len(results['runs'])} training runs took {total:.0f} minutes, with one thread each"
     if results.get("minutes"):
-        whole = (
-            f"the whole study took {results['minutes']:.0f} minutes, {results['jobs']} runs at a time"
-        )
+        whole = f"the whole study took {results['minutes']:.0f} minutes, {results['jobs']} runs at a time"
         return f"{text}; {whole}."
     return f"{text}, on a machine with other work."
 

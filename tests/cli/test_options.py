@@ -72,7 +72,7 @@ REWARDS = [
     (["objective.baseline=[mean]"], "baseline must be one of greedy, mean, leave_one_out, got ['mean']"),
 ]
 CROSS_ENTROPY = [
-    (["objective.reduction.scale=null"], "scale of a loss must be a number above 0, got None"),
+    (["objective.reduction.scale=null"], "reduction.scale must be a number above 0, got None"),
     (["objective.reduction.per=batch"], "per must be one of word, caption, caption_mean, got 'batch'"),
     (["objective.reduction.per=[word]"], "per must be one of word, caption, caption_mean, got ['word']"),
     (["objective.reduction=null"], "reduction must be a LossReduction, got None"),

@@ -111,7 +111,7 @@ def test_mistakes_are_reported_in_one_line(word: str, runs, tmp_path, capsys) ->
 def test_split_and_questions_exclude_each_other(runs, tmp_path, capsys) -> None:
     words = ["predict", f"run={runs[0]}", f"out={tmp_path}/p.json", "questions=q.json", "split=val"]
     assert main(words) == 2
-    assert capsys.readouterr().err == "bua predict: split=val: questions=q.json already says what to answer\n"
+    assert capsys.readouterr().err == "bua predict: split=val: give either split= or questions=, not both\n"
 
 
 def test_a_split_of_the_run_can_be_predicted(runs, scenes, tmp_path) -> None:
