@@ -79,8 +79,8 @@ def quickstart(results: Results) -> str:
     caption_head = ["captions", "CIDEr", "CIDEr, novel", "grounded words", "grounded words, novel"]
     return "\n\n".join(
         [
-            f"`bua quickstart` generated {results['data']['images']:,} images and took {minutes:.1f} minutes on "
-            "two cores. *Novel* images show combinations of kind and color that do not occur in training.",
+            f"`bua quickstart` generated {results['data']['images']:,} images and took {minutes:.1f} minutes "
+            "on two cores. *Novel* images show combinations of kind and color that do not occur in training.",
             markdown([*caption_head, "by chance", "by chance, novel"], caption_rows),
             markdown(["answers, VQA accuracy", "overall", "novel", "yes/no", "number", "other"], vqa_rows),
             "A word is grounded if the most attended region overlaps the object that the word names with an "

@@ -235,7 +235,8 @@ class Predictor:
         given = self.region_input.feature_size(size)
         if expected is not None and given != expected:
             raise InputError(
-                f"{source}: features have size {size}; {self.source} was trained on size {size + expected - given}"
+                f"{source}: features have size {size}; {self.source} was trained on size "
+                f"{size + expected - given}"
             )
 
     def check_features(self, identity: Mapping[str, Any], source: str) -> None:

@@ -242,7 +242,7 @@ def test_features_of_another_size_are_rejected_even_if_others_are_allowed(runs, 
             "out=p.json",
             *more,
         )
-        assert f"wide.h5: features have size 9; {runs}/xe was trained on 12" in line
+        assert f"wide.h5: features have size 9; {runs}/xe was trained on size 12" in line
 
 
 @pytest.mark.slow
