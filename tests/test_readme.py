@@ -1,5 +1,6 @@
 """The README and the docs name existing commands, keys and files, and the numbers of the results."""
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -52,6 +53,18 @@ def test_command_of_a_text_or_a_header_composes(line: str) -> None:
         for key in keys:
             assert key in node or (ROOT / "conf" / key).is_dir()
             node = node._get_node(key) if key in node else node
+
+
+def test_modules_that_the_changelog_calls_new_exist() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text().partition("Modules:")[2].partition("Classes and functions:")[0]
+    columns = [line.split("|")[2] for line in text.splitlines() if line.startswith("| `")]
+    modules = []
+    for names in (re.findall(r"`([\w.]+)`", column) for column in columns):
+        package = names[0].rpartition(".")[0]
+        modules += [name if name.startswith("bua.") else f"{package}.{name}" for name in names]
+    assert len(modules) > 20
+    for module in modules:
+        importlib.import_module(module)
 
 
 def test_all_detectors_and_selection_rules_are_documented() -> None:
