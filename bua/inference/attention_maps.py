@@ -108,4 +108,4 @@ def question_attention(
     for question, prediction in zip(questions, predictions, strict=True):
         boxes = named[question.question_id]
         if len(boxes):
-            yield prediction.weights, np.asarray(store[question.image_id].boxes), boxes
+            yield prediction.attention, np.asarray(store[question.image_id].boxes), boxes

@@ -143,7 +143,7 @@ def _candidate(
     if boxes is not None and attention is not None:
         record["attention"] = [
             {"word": word, "regions": most_attended(weights, boxes, attention)}
-            for word, weights in zip(caption.words, caption.weights, strict=True)
+            for word, weights in zip(caption.words, caption.attention, strict=True)
         ]
     return record
 
@@ -161,13 +161,13 @@ def answer_record(
         ]
     if options.attention is not None:
         boxes = images[question.image_id].boxes
-        record["attention"] = most_attended(prediction.weights, boxes, options.attention)
+        record["attention"] = most_attended(prediction.attention, boxes, options.attention)
     return record
 
 
 def caption_output_record(name: str, output: CaptionOutput) -> Record:
     """Return a caption as plain values: its words, each with the most attended region."""
-    best = output.weights.argmax(1).tolist()
+    best = output.attention.argmax(1).tolist()
     return {
         "image": name,
         "caption": output.text,
@@ -177,7 +177,7 @@ def caption_output_record(name: str, output: CaptionOutput) -> Record:
             {
                 "word": word,
                 "box": [round(float(v), 1) for v in output.regions.boxes[k]],
-                "weight": round(float(output.weights[t, k]), 4),
+                "weight": round(float(output.attention[t, k]), 4),
             }
             for t, (word, k) in enumerate(zip(output.words, best, strict=True))
         ],
@@ -186,7 +186,7 @@ def caption_output_record(name: str, output: CaptionOutput) -> Record:
 
 def vqa_output_record(name: str, question: str, output: VQAOutput) -> Record:
     """Return an answer as plain values, with the most attended region."""
-    best = int(output.weights.argmax())
+    best = int(output.attention.argmax())
     return {
         "image": name,
         "question": question,
@@ -194,7 +194,7 @@ def vqa_output_record(name: str, question: str, output: VQAOutput) -> Record:
         "score": output.score,
         "candidates": [{"answer": text, "score": score} for text, score in output.candidates],
         "box": [round(float(v), 1) for v in output.regions.boxes[best]],
-        "weight": round(float(output.weights[best]), 4),
+        "weight": round(float(output.attention[best]), 4),
     }
 
 

@@ -37,14 +37,14 @@ class CaptionCandidate:
         text: The caption.
         words: Words of the caption.
         log_prob: Sum of the log-probabilities of its words and its end token.
-        weights: Attention of each word over the regions, shape (T, K); the mean over its subwords if a word
+        attention: Attention of each word over the regions, shape (T, K); the mean over its subwords if a word
             was generated in several.
     """
 
     text: str
     words: list[str]
     log_prob: float
-    weights: NDArray[np.float32]
+    attention: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,9 @@ class CaptionOutput:
         return self.candidates[0].log_prob
 
     @property
-    def weights(self) -> NDArray[np.float32]:
+    def attention(self) -> NDArray[np.float32]:
         """Attention of each word of the best caption over the regions, shape (T, K)."""
-        return self.candidates[0].weights
+        return self.candidates[0].attention
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,11 @@ class VQAPrediction:
 
     Attributes:
         candidates: The best answers with their scores, 0 to 1, best first.
-        weights: Attention over the regions, shape (K,).
+        attention: Attention over the regions, shape (K,).
     """
 
     candidates: list[tuple[str, float]]
-    weights: NDArray[np.float32]
+    attention: NDArray[np.float32]
 
     @property
     def text(self) -> str:
@@ -118,7 +118,7 @@ def merge_subword_attention(weights: NDArray[np.float32], lengths: Sequence[int]
     """Return the attention of each word as the mean over its subwords, shape (len(lengths), K).
 
     Args:
-        weights: Attention of the subwords, shape (T, K); rows after the last word are ignored.
+        attention: Attention of the subwords, shape (T, K); rows after the last word are ignored.
         lengths: Number of subwords of each word.
     """
     if not lengths:

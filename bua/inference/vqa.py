@@ -44,7 +44,7 @@ class VQAPredictor(Predictor):
             raise InputError("question is empty; give a question")
         regions = self.detect(image)
         [prediction] = self.answer_batch(self.to_batch(regions), [question], candidates=candidates)
-        return VQAOutput(prediction.candidates, prediction.weights, regions)
+        return VQAOutput(prediction.candidates, prediction.attention, regions)
 
     def answer_batch(
         self, regions: RegionBatch, questions: Sequence[str], *, candidates: int = 1

@@ -248,7 +248,7 @@ class Quickstart:
             for image_id in image_ids[: PANELS // len(self.test_splits)]:
                 regions = store[image_id]
                 caption = captioner.caption(regions)
-                words = zip(caption.words, caption.weights, strict=True)
+                words = zip(caption.words, caption.attention, strict=True)
                 rows = [Row("caption", [AttendedText(word, weights) for word, weights in words])]
                 for question in [q for q in questions if q.image_id == image_id][:QUESTIONS]:
                     rows.append(_question_row(vqa_model, regions, question, annotations))
@@ -264,7 +264,7 @@ def _question_row(
     output = model.ask(regions, question.text)
     truth = annotations[question.question_id].most_frequent
     remark = f"→ {output.text}" + ("" if output.text == truth else f" (annotators: {truth})")
-    return Row("question", [AttendedText(question.text, output.weights)], remark)
+    return Row("question", [AttendedText(question.text, output.attention)], remark)
 
 
 def describe_results(done: Mapping[str, Any], out: Path) -> Iterator[str]:

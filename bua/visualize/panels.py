@@ -25,7 +25,7 @@ def caption_panel(title: str, photo: NDArray[np.uint8], output: CaptionOutput, p
         output: Captions of the image.
         predictor: Captioner, whose detector names the regions.
     """
-    words = [AttendedText(word, weights) for word, weights in zip(output.words, output.weights, strict=True)]
+    words = [AttendedText(word, weights) for word, weights in zip(output.words, output.attention, strict=True)]
     detector = predictor.detector
     names = region_names(output.regions, detector.class_names, detector.attribute_names)
     return Panel(title, photo, output.regions, names, [Row("caption", words)])
@@ -45,7 +45,7 @@ def vqa_panel(
     """
     detector = predictor.detector
     names = region_names(output.regions, detector.class_names, detector.attribute_names)
-    text = [AttendedText(question, output.weights)]
+    text = [AttendedText(question, output.attention)]
     row = Row("question", text, f"→ {output.text} ({output.score:.2f})")
     return Panel(title, photo, output.regions, names, [row])
 

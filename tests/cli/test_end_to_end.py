@@ -141,7 +141,7 @@ def test_models_can_be_used_from_python(quick) -> None:
     photo = next(iter(sorted((quick / "scenes/images").iterdir())))
     output = bua.load(quick / "runs/caption_scenes").caption(photo)
     assert output.text == " ".join(output.words)
-    assert output.weights.shape == (len(output.words), len(output.regions))
+    assert output.attention.shape == (len(output.words), len(output.regions))
     store = FeatureStore(quick / "scenes/regions.h5")
     image_id = int(photo.stem)
     np.testing.assert_allclose(output.regions.boxes, store[image_id].boxes, atol=1e-2)

@@ -33,8 +33,8 @@ def test_predictions_have_whole_words_and_the_attention_of_each(run, scenes, tmp
     for caption in candidates:
         assert caption.text.split() == caption.words
         assert "\u2581" not in caption.text
-        assert caption.weights.shape == (len(caption.words), len(store[first].boxes))
-        np.testing.assert_allclose(caption.weights.sum(1), 1, rtol=1e-4)
+        assert caption.attention.shape == (len(caption.words), len(store[first].boxes))
+        np.testing.assert_allclose(caption.attention.sum(1), 1, rtol=1e-4)
 
 
 def test_rewards_of_subwords_are_rejected(run, scenes, tmp_path, capfd) -> None:

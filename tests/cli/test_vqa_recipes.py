@@ -57,5 +57,5 @@ def test_a_recipe_trains_and_its_model_answers(name: str, vqa, scenes, tmp_path)
     store = FeatureStore(scenes / "regions.h5")
     answer = predictor.ask(store[store.image_ids[0]], "what is there?")
     assert answer.text in predictor.answers.surface_forms
-    assert answer.weights.sum() == pytest.approx(1, abs=1e-4)
+    assert answer.attention.sum() == pytest.approx(1, abs=1e-4)
     assert all(torch.isfinite(value).all() for value in predictor.model.state_dict().values())

@@ -68,7 +68,7 @@ def test_ensemble_of_one_model_answers_as_the_model(data, regions, texts) -> Non
     for found, expected in zip(ensemble, single, strict=True):
         assert [text for text, _ in found.candidates] == [text for text, _ in expected.candidates]
         assert [s for _, s in found.candidates] == pytest.approx([s for _, s in expected.candidates])
-        np.testing.assert_allclose(found.weights, expected.weights, atol=1e-6)
+        np.testing.assert_allclose(found.attention, expected.attention, atol=1e-6)
 
 
 def test_scores_and_attention_are_weighted_means(data, regions, texts) -> None:
@@ -81,8 +81,8 @@ def test_scores_and_attention_are_weighted_means(data, regions, texts) -> None:
         scores = [dict(part.candidates) for part in parts]
         for text, score in answer.candidates:
             assert score == pytest.approx((3 * scores[0][text] + scores[1][text]) / 4, abs=1e-6)
-        np.testing.assert_allclose(answer.weights, (3 * parts[0].weights + parts[1].weights) / 4, atol=1e-6)
-        assert answer.weights.sum() == pytest.approx(1, abs=1e-5)
+        np.testing.assert_allclose(answer.attention, (3 * parts[0].attention + parts[1].attention) / 4, atol=1e-6)
+        assert answer.attention.sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_attention_is_that_of_the_first_model_where_regions_differ(data, regions, texts) -> None:
@@ -90,7 +90,7 @@ def test_attention_is_that_of_the_first_model_where_regions_differ(data, regions
     other = regions._replace(boxes=regions.boxes.flip(1))
     answers = Ensemble(predictors).answer_batch([regions, other], texts)
     for answer, first in zip(answers, predictors[0].answer_batch(regions, texts), strict=True):
-        np.testing.assert_array_equal(answer.weights, first.weights)
+        np.testing.assert_array_equal(answer.attention, first.attention)
 
 
 def test_answers_are_matched_by_text_and_not_by_index(data, regions, texts) -> None:
