@@ -50,7 +50,7 @@ def test_invalid_reductions_and_smoothing_are_rejected(scenes) -> None:
     with pytest.raises(ValueError, match="per must be one of word, caption, caption_mean, got 'batch'"):
         LossReduction("batch")
     for scale in (0, -1, float("nan"), "abc"):
-        with pytest.raises(ValueError, match="scale of a loss must be a number above 0"):
+        with pytest.raises(ValueError, match="reduction.scale must be a number above 0"):
             LossReduction(scale=scale)
     with pytest.raises(
         ValueError, match="label_smoothing must be a number of at least 0 and below 1, got 1.0"
