@@ -119,12 +119,12 @@ def main() -> None:
     available = [name for name in groups if not name.startswith("gpu") or torch.cuda.is_available()]
     for name in [word for word in words if word in groups] or available:
         rows = groups[name]()
-        write_group(name, list(groups), rows)
+        write_group(name, rows)
         for row in rows:
             print(f"{row['what']}: {row['value']} (target: {row['target']})", flush=True)
 
 
-def write_group(name: str, order: list[str], rows: list[Row]) -> None:
+def write_group(name: str, rows: list[Row]) -> None:
     """Write the rows of a group, next to those of the other groups."""
     path = Path(__file__).parent / ("results_gpu.json" if name.startswith("gpu") else "results.json")
     machine = f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}"
@@ -133,6 +133,7 @@ def write_group(name: str, order: list[str], rows: list[Row]) -> None:
     measurements = json.loads(path.read_text())["measurements"] if path.exists() else []
     measurements = [row for row in measurements if row["group"] != name]
     measurements += [{"group": name, **row} for row in rows]
+    order = [*make_groups(None), "checkouts"]  # the last is measured by checkouts.py
     measurements.sort(key=lambda row: order.index(row["group"]))
     path.write_text(json.dumps({"machine": machine, "measurements": measurements}, indent=1) + "\n")
 
