@@ -201,8 +201,8 @@ def test_captions_of_single_images_and_of_batches_agree(scenes) -> None:
         assert [c.log_prob for c in caption.candidates] == sorted(
             (c.log_prob for c in caption.candidates), reverse=True
         )
-        assert caption.weights.shape == (len(caption.words), len(caption.regions))
-        assert caption.weights.sum(1) == pytest.approx(1, abs=1e-5)
+        assert caption.attention.shape == (len(caption.words), len(caption.regions))
+        assert caption.attention.sum(1) == pytest.approx(1, abs=1e-5)
         assert caption.log_prob < 0
 
 
@@ -217,7 +217,7 @@ def test_answers_to_single_questions_and_to_batches_agree(scenes) -> None:
     for answer in single:
         assert answer.candidates[0] == (answer.text, answer.score)
         assert [s for _, s in answer.candidates] == sorted((s for _, s in answer.candidates), reverse=True)
-        assert answer.weights.sum() == pytest.approx(1, abs=1e-5)
+        assert answer.attention.sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_captioner_refuses_questions(scenes) -> None:
