@@ -118,7 +118,7 @@ def merge_subword_attention(weights: NDArray[np.float32], lengths: Sequence[int]
     """Return the attention of each word as the mean over its subwords, shape (len(lengths), K).
 
     Args:
-        attention: Attention of the subwords, shape (T, K); rows after the last word are ignored.
+        weights: Attention of the subwords, shape (T, K); rows after the last word are ignored.
         lengths: Number of subwords of each word.
     """
     if not lengths:

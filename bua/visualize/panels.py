@@ -25,7 +25,9 @@ def caption_panel(title: str, photo: NDArray[np.uint8], output: CaptionOutput, p
         output: Captions of the image.
         predictor: Captioner, whose detector names the regions.
     """
-    words = [AttendedText(word, weights) for word, weights in zip(output.words, output.attention, strict=True)]
+    words = [
+        AttendedText(word, weights) for word, weights in zip(output.words, output.attention, strict=True)
+    ]
     detector = predictor.detector
     names = region_names(output.regions, detector.class_names, detector.attribute_names)
     return Panel(title, photo, output.regions, names, [Row("caption", words)])

@@ -81,7 +81,9 @@ def test_scores_and_attention_are_weighted_means(data, regions, texts) -> None:
         scores = [dict(part.candidates) for part in parts]
         for text, score in answer.candidates:
             assert score == pytest.approx((3 * scores[0][text] + scores[1][text]) / 4, abs=1e-6)
-        np.testing.assert_allclose(answer.attention, (3 * parts[0].attention + parts[1].attention) / 4, atol=1e-6)
+        np.testing.assert_allclose(
+            answer.attention, (3 * parts[0].attention + parts[1].attention) / 4, atol=1e-6
+        )
         assert answer.attention.sum() == pytest.approx(1, abs=1e-5)
 
 
