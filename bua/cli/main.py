@@ -36,7 +36,7 @@ COMMANDS = {
     "quickstart": "run the whole pipeline on synthetic scenes, from images to a report: out=DIR",
     "scenes": "write the synthetic data set in the formats of COCO, VQA v2 and Visual Genome: out=DIR",
     "extract": "extract region features of images: images=DIR_OR_LIST_OR_COCO_JSON out=F.h5",
-    "detect": "detect objects in images, as JSON and as pictures: images=PHOTO_OR_DIR out=DIR",
+    "detect": "detect objects in images, as JSON and drawn into the images: images=PHOTO_OR_DIR out=DIR",
     "features info": "describe a feature store: file=F.h5",
     "features check": "find damage in a feature store: file=F.h5",
     "features import": "convert a feature file of another project: format=NAME source=PATH out=F.h5",

@@ -1,24 +1,24 @@
-"""``bua detect``: JSON and pictures, from a detector and from a feature store."""
+"""``bua detect``: JSON and drawn boxes, from a detector and from a feature store."""
 
 import json
 
 import pytest
 from PIL import Image
 
-from tests.helpers.commands import run_error
+from tests.helpers.commands import run_error, run_ok
 from tests.helpers.detector_releases import hugging_face, random_model
 
 
 @pytest.mark.slow
-def test_the_objects_of_scenes_are_detected(scenes, tmp_path, bua) -> None:
+def test_the_objects_of_scenes_are_detected(scenes, tmp_path, capfd) -> None:
     names = [line["file_name"] for line in json.loads((scenes / "instances_test.json").read_text())["images"]]
     (tmp_path / "list.txt").write_text("\n".join([*names[:3], "none.jpg"]))
-    done = bua("detect", f"images={tmp_path}/list.txt", f"root={scenes}/images", f"out={tmp_path}/out")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("none.jpg: file does not exist") == 1
+    run_ok("detect", f"images={tmp_path}/list.txt", f"root={scenes}/images", f"out={tmp_path}/out")
+    printed = capfd.readouterr()
+    assert printed.err.count("none.jpg: file does not exist") == 1
     found = json.loads((tmp_path / "out/detections.json").read_text())
     assert [record["file"].split("/")[-1] for record in found] == names[:3]
-    assert "3 images" in done.stdout
+    assert "3 images" in printed.out
     for record in found:
         assert {tag["name"] for tag in record["tags"]} == {one["class"] for one in record["objects"]}
         for one in record["objects"]:
@@ -26,22 +26,21 @@ def test_the_objects_of_scenes_are_detected(scenes, tmp_path, bua) -> None:
             x1, y1, x2, y2 = one["box"]
             assert 0 <= x1 < x2 <= record["width"]
             assert 0 <= y1 < y2 <= record["height"]
-    pictures = sorted((tmp_path / "out/pictures").iterdir())
-    assert len(pictures) == 3
-    assert min(Image.open(pictures[0]).size) >= 480
+    drawn = sorted((tmp_path / "out/images").iterdir())
+    assert len(drawn) == 3
+    assert min(Image.open(drawn[0]).size) >= 480
 
 
 @pytest.mark.slow
-def test_the_regions_of_a_feature_store_are_shown(scenes, tmp_path, bua) -> None:
-    done = bua(
+def test_the_regions_of_a_feature_store_are_shown(scenes, tmp_path) -> None:
+    run_ok(
         "detect",
         f"images={scenes}/images",
         f"features={scenes}/regions.h5",
         f"out={tmp_path}/out",
-        "pictures=false",
+        "draw=false",
         "score_threshold=0.0",
     )
-    assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out/detections.json").read_text())
     assert len(found) == 46
     assert {one["class"] for record in found for one in record["objects"]} == {"thing", "stuff"}

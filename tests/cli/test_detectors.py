@@ -19,7 +19,7 @@ TINY = ["model.resize.min_size=64", "model.resize.max_size=107", "trainer.limit_
 def test_the_detector_of_the_paper_from_visual_genome_to_regions(scenes, tmp_path, capfd) -> None:
     """Train a few steps on scenes in the format of Visual Genome, evaluate, export, and extract regions."""
     code = main(
-        ["prepare-vg", f"source={scenes}/genome", f"out={tmp_path}/genome", "val=8", "test=8", "count=all"]
+        ["prepare-vg", f"source={scenes}/genome", f"out={tmp_path}/genome", "val=4", "test=4", "count=all"]
     )
     assert code == 0, capfd.readouterr().err
     code = main(
@@ -46,16 +46,17 @@ def test_the_detector_of_the_paper_from_visual_genome_to_regions(scenes, tmp_pat
     instances = f"instances={tmp_path}/genome/instances_val.json"
     code = main(["export-detector", f"run={tmp_path}/run", f"out={exported}", instances, f"images={scenes}"])
     assert code == 0, capfd.readouterr().err
-    small = ["detector.min_size=64", "detector.max_size=107"]
+    small = ["detector.min_size=64", "detector.max_size=107", "detector.proposals=12"]
+    few = sorted((scenes / "images").iterdir())[:4]
+    (tmp_path / "few.txt").write_text("\n".join(map(str, few)))
     code = main(
         [
             "extract",
-            f"images={scenes}/images",
+            f"images={tmp_path}/few.txt",
             f"out={tmp_path}/f.h5",
             "detector=vg_c4",
             f"weights={exported}",
             *small,
-            "detector.proposals=20",
             "select=fixed",
             "select.min_regions=12",
             "select.max_regions=12",
@@ -63,6 +64,7 @@ def test_the_detector_of_the_paper_from_visual_genome_to_regions(scenes, tmp_pat
     )
     assert code == 0, capfd.readouterr().err
     store = FeatureStore(tmp_path / "f.h5")
+    assert len(store) == len(few)
     assert store.feature_size == 2048
     assert set(store.counts()) <= set(range(1, 13))
     assert "heart" in store.metadata.class_names
@@ -75,7 +77,6 @@ def test_the_detector_of_the_paper_from_visual_genome_to_regions(scenes, tmp_pat
             "detector=vg_c4",
             f"weights={exported}",
             *small,
-            "detector.proposals=20",
             "evaluation=genome",
             f"out={tmp_path}/m.json",
         ]

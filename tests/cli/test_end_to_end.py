@@ -182,7 +182,7 @@ def test_a_failed_stage_is_reported_and_the_next_start_continues_with_it(tmp_pat
 
 @pytest.mark.slow
 def test_a_killed_run_resumes_from_its_last_checkpoint_to_the_same_end(scenes, tmp_path) -> None:
-    words = ["train", "experiment=caption_scenes", f"scenes={scenes}", "trainer.max_epochs=60"]
+    words = ["train", "experiment=caption_scenes", f"scenes={scenes}", "trainer.max_epochs=12"]
     run_ok(*words, f"out={tmp_path}/whole")
     run = tmp_path / "run"
     process = subprocess.Popen([sys.executable, "-m", "bua", *words, f"out={run}"], stdout=subprocess.PIPE)
@@ -194,7 +194,7 @@ def test_a_killed_run_resumes_from_its_last_checkpoint_to_the_same_end(scenes, t
     assert json.loads((run / "status.json").read_text())["state"] == "running"
     run_ok(*words, f"out={run}", "resume=true")
     rows = (run / "metrics.csv").read_text().splitlines()[1:]
-    assert [int(row.split(",")[0]) for row in rows] == list(range(60))
+    assert [int(row.split(",")[0]) for row in rows] == list(range(12))
     resumed, whole = (
         read_checkpoint(path / "checkpoints/last.ckpt")[1] for path in (run, tmp_path / "whole")
     )
@@ -238,9 +238,9 @@ def test_all_steps_on_real_images(shared, tmp_path, capfd) -> None:
         "data.vocabulary.min_count=1",
         "model.dropout=0.0",
         "optimizer.lr=5e-3",
-        "trainer.max_epochs=150",
+        "trainer.max_epochs=90",
         "data.batch_size=4",
-        "trainer.check_val_every_n_epoch=150",
+        "trainer.check_val_every_n_epoch=90",
     )
     metrics = json.loads((tmp_path / "cap/status.json").read_text())["metrics"]
     assert metrics["val/CIDEr"] > 1.0
@@ -261,11 +261,11 @@ def test_all_steps_on_real_images(shared, tmp_path, capfd) -> None:
     (tmp_path / "q.json").write_text(json.dumps({"questions": questions}))
     chosen = [a for a in annotations if a["question_id"] in question_ids]
     (tmp_path / "a.json").write_text(json.dumps({"annotations": chosen}))
-    pictures = tmp_path / "vqa"
-    pictures.mkdir()
+    vqa_photos = tmp_path / "vqa"
+    vqa_photos.mkdir()
     for i in {q["image_id"] for q in questions}:
-        shutil.copy(vqa / f"images/COCO_train2014_{i:012d}.jpg", pictures)
-    run_ok("extract", f"images={pictures}", f"out={tmp_path}/vqa.h5")
+        shutil.copy(vqa / f"images/COCO_train2014_{i:012d}.jpg", vqa_photos)
+    run_ok("extract", f"images={vqa_photos}", f"out={tmp_path}/vqa.h5")
     run_ok(
         "train",
         "experiment=vqa_small",

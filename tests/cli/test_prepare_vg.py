@@ -58,7 +58,7 @@ def test_missing_images_are_reported_and_counted(scenes, tmp_path, capfd) -> Non
     arguments = ["prepare-vg", f"source={scenes}/genome", f"images={tmp_path}/photos", f"out={tmp_path}/o"]
     assert main([*arguments, "val=8", "test=8"]) == 0
     lines = capfd.readouterr().err.strip().splitlines()
-    assert "photograph 000001000020.jpg does not exist" in lines[1]
+    assert "photo 000001000020.jpg does not exist" in lines[1]
     assert "26 images are skipped" in lines[-1]
     assert len(lines) == 1 + 10 + 1
 

@@ -12,8 +12,8 @@ from bua.detectors import photo as photo_module
 from bua.detectors.photo import PhotoFile, find_photos, read_photo
 from bua.errors import InputError
 
-PICTURE = np.zeros((20, 30, 3), np.uint8)
-PICTURE[:, :15] = (250, 10, 10)
+PIXELS = np.zeros((20, 30, 3), np.uint8)
+PIXELS[:, :15] = (250, 10, 10)
 
 
 def save(tmp_path: Path, name: str, image: Image.Image, **options: object) -> Path:
@@ -24,7 +24,7 @@ def save(tmp_path: Path, name: str, image: Image.Image, **options: object) -> Pa
 
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.webp", "a.gif", "a.jpg"])
 def test_formats_are_decoded_to_rgb(name: str, tmp_path) -> None:
-    pixels = read_photo(save(tmp_path, name, Image.fromarray(PICTURE)))
+    pixels = read_photo(save(tmp_path, name, Image.fromarray(PIXELS)))
     assert pixels.shape == (20, 30, 3)
     assert pixels.dtype == np.uint8
     assert abs(pixels[10, 3].astype(int) - (250, 10, 10)).max() < 25
@@ -32,9 +32,9 @@ def test_formats_are_decoded_to_rgb(name: str, tmp_path) -> None:
 
 
 def test_cmyk_and_grayscale_are_decoded(tmp_path) -> None:
-    cmyk = read_photo(save(tmp_path, "c.jpg", Image.fromarray(PICTURE).convert("CMYK")))
+    cmyk = read_photo(save(tmp_path, "c.jpg", Image.fromarray(PIXELS).convert("CMYK")))
     assert cmyk[10, 3, 0] > 200 > cmyk[10, 25, 0] + 100
-    gray = read_photo(save(tmp_path, "g.png", Image.fromarray(PICTURE).convert("L")))
+    gray = read_photo(save(tmp_path, "g.png", Image.fromarray(PIXELS).convert("L")))
     assert (gray[..., 0] == gray[..., 2]).all()
 
 
@@ -67,7 +67,7 @@ def test_the_first_frame_of_an_animation_is_taken(tmp_path) -> None:
 def test_exif_rotation_is_applied(orientation: int, tmp_path) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    pixels = read_photo(save(tmp_path, "r.jpg", Image.fromarray(PICTURE), exif=exif))
+    pixels = read_photo(save(tmp_path, "r.jpg", Image.fromarray(PIXELS), exif=exif))
     assert pixels.shape[:2] == ((20, 30) if orientation <= 4 else (30, 20))
 
 
@@ -141,7 +141,7 @@ def test_every_invalid_file_is_tested(tmp_path) -> None:
 def test_a_file_of_too_many_bytes_is_not_opened(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(photo_module, "MAX_BYTES", 100)
     with pytest.raises(InputError, match="must have at most 100"):
-        read_photo(save(tmp_path, "a.bmp", Image.fromarray(PICTURE)))
+        read_photo(save(tmp_path, "a.bmp", Image.fromarray(PIXELS)))
 
 
 def test_an_image_of_one_pixel_is_decoded(tmp_path) -> None:

@@ -220,7 +220,7 @@ def caffemodel(state: State, path: Path) -> Path:
     state = unnormalized(state)
     trunk = {k: v.numpy() for k, v in with_prefix(state, "trunk.").items()}
     factor = np.array([999.98], np.float32)
-    out = message(1, b"VG") + layer("input-data", "Python", [])
+    out = bytearray(message(1, b"VG") + layer("input-data", "Python", []))
     for name, value in trunk.items():
         if value.ndim == 4:
             title = "conv1" if name == "conv1.weight" else f"res{caffe_name(name)}"

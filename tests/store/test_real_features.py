@@ -1,4 +1,4 @@
-"""The original Caffe features of ten COCO photographs, in LXMERT's format."""
+"""The original Caffe features of ten COCO photos, in LXMERT's format."""
 
 import base64
 import csv

@@ -1,4 +1,4 @@
-"""``bua detect``: detect the objects in images, as JSON and as pictures."""
+"""``bua detect``: detect the objects in images, as JSON and drawn into the images."""
 
 import json
 import logging
@@ -40,7 +40,7 @@ class Options:
     attribute_threshold: float = field(metadata=NOT_NEGATIVE)
     max_attributes: int = field(metadata=NOT_NEGATIVE)
     max_objects: int = field(metadata=POSITIVE)
-    pictures: bool
+    draw: bool
     max_drawn: int = field(metadata=NOT_NEGATIVE)
     device: str
     precision: str
@@ -49,7 +49,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Detect the objects in every image; write one JSON file for all images and a picture of each."""
+    """Detect objects; write one JSON file for all images, and a copy of each image with boxes."""
     out, photos = Path(options.out), find_photos(options.images, options.root)
     reported = DetectionOptions(
         score_threshold=options.score_threshold,
@@ -63,16 +63,16 @@ def main(options: Options) -> None:
         detect = detect_from_store(FeatureStore(options.features), reported)
     else:
         detect = detect_with(instantiate(options.detector), reported)
-    pictures = out / "pictures"
-    (pictures if options.pictures else out).mkdir(parents=True, exist_ok=True)
+    drawn = out / "images"
+    (drawn if options.draw else out).mkdir(parents=True, exist_ok=True)
     numbers = {file.image_id: number for number, file in enumerate(photos)}
     records = []
     for file, photo, detections in map_photos(detect, photos, "bua detect"):
         records.append(detection_record(file, photo, detections))
-        if options.pictures:
+        if options.draw:
             labels = [LabeledBox(d.box, _caption(d), d.name) for d in detections[: options.max_drawn]]
             draw_boxes(photo, labels).save(
-                pictures / f"{numbers[file.image_id]:06d}_{file.path.stem}.jpg", quality=90
+                drawn / f"{numbers[file.image_id]:06d}_{file.path.stem}.jpg", quality=90
             )
     write_text(out / "detections.json", json.dumps(records, indent=1, ensure_ascii=False) + "\n")
     num_objects = sum(len(record["objects"]) for record in records)

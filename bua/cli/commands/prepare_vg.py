@@ -11,7 +11,7 @@ from bua.data.genome.prepare import GenomeOptions, preparation_provenance, prepa
 from bua.io.files import write_text
 
 log = logging.getLogger(__name__)
-#: Maximum number of missing photographs to name on stderr.
+#: Maximum number of missing photos to name on stderr.
 MAX_PROBLEMS = 10
 
 

@@ -116,7 +116,7 @@ class AnnotationConverter:
         return [annotation for annotation in converted if annotation is not None]
 
     def skip_image(self, image_id: int, objects: list[GenomeObject]) -> None:
-        """Count the objects and attributes of an image whose photograph is missing."""
+        """Count the objects and attributes of an image whose photo is missing."""
         by_object = self.object_attributes.pop(image_id, {})
         self._count_unused(by_object, objects)
         for genome_object in objects:

@@ -17,7 +17,7 @@ from typing import Any
 from bua.data.genome.convert import COUNTS, AnnotationConverter, count_names, gather_attributes
 from bua.data.genome.instances import InstancesWriter
 from bua.data.genome.names import most_frequent_labels, read_label_vocabulary
-from bua.data.genome.photographs import find_photographs
+from bua.data.genome.photos import find_genome_photos
 from bua.data.genome.source import GenomeImage, GenomeObject, find_objects_file, read_images, read_objects
 from bua.data.genome.splits import SPLITS, count_origins, draw_splits, read_karpathy
 from bua.errors import InputError
@@ -37,7 +37,7 @@ class GenomeOptions:
             object, as for the released vocabulary, or "all". Attributes leading names always count.
         max_attributes: Maximum number of attributes of an object.
         captions: Karpathy's ``dataset_coco.json``, whose val and test images are kept out of train.
-        images: Folder of the photographs; ``None`` to trust the file names and sizes in image_data.json.
+        images: Folder of the photos; ``None`` to trust the file names and sizes in image_data.json.
         val: Number of images of val.
         test: Number of images of test.
         seed: Seed of the draw that fills val and test.
@@ -71,7 +71,7 @@ def prepare_genome(
 
     Returns:
         Report of the preparation: ``counts`` with the keys of ``COUNTS``, the numbers of images and boxes
-        by split, the origins of the images of each split, and one line for every missing photograph.
+        by split, the origins of the images of each split, and one line for every missing photo.
 
     Raises:
         InputError: If a file is missing or invalid, or if it contains nothing to train on.
@@ -85,7 +85,7 @@ def prepare_genome(
     karpathy = read_karpathy(options.captions) if options.captions else None
     splits = draw_splits(images, karpathy, val=options.val, test=options.test, seed=options.seed)
     report(f"{len(images)} images: " + ", ".join(f"{len(ids)} {name}" for name, ids in splits.items()))
-    found, problems = find_photographs(images, options.images) if options.images else (images, [])
+    found, problems = find_genome_photos(images, options.images) if options.images else (images, [])
     counts = Counter(dict.fromkeys(COUNTS, 0))
     object_attributes, frequencies = gather_attributes(
         source / "attributes.json", counts, count_all=options.count == "all"
@@ -145,7 +145,7 @@ def _write(
     Args:
         out: Folder to write to.
         objects_of_images: Id and objects of every image.
-        images: Images whose photographs exist.
+        images: Images whose photos exist.
         split_of: Split of every image.
         converter: Converter from objects to annotations.
     """

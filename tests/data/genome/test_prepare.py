@@ -250,12 +250,12 @@ def test_splits_cover_all_images_and_pycocotools_reads_the_instances(scenes, tmp
         assert len(coco.anns) == report["boxes"][name]
 
 
-def test_an_image_without_photograph_is_skipped_with_its_objects_and_attributes(scenes, tmp_path) -> None:
+def test_an_image_without_photo_is_skipped_with_its_objects_and_attributes(scenes, tmp_path) -> None:
     (tmp_path / "photos").mkdir()
     for path in sorted((scenes / "images").iterdir())[1:]:
         (tmp_path / "photos" / path.name).symlink_to(path)
     report, files = prepare(scenes / "genome", tmp_path / "o", images=str(tmp_path / "photos"), count="all")
-    assert report["problems"] == ["image 1000000: photograph 000001000000.jpg does not exist"]
+    assert report["problems"] == ["image 1000000: photo 000001000000.jpg does not exist"]
     counts = report["counts"]
     skipped = counts["objects_of_missing_images"]
     assert skipped >= 3

@@ -1,4 +1,4 @@
-"""Reading the official Visual Genome files and finding the photographs, with one line for every mistake."""
+"""Reading the official Visual Genome files and finding the photos, with one line for every mistake."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bua.data.genome.photographs import find_photographs, photograph_size
+from bua.data.genome.photos import find_genome_photos, photo_size
 from bua.data.genome.source import GenomeImage, find_objects_file, read_attributes, read_images, read_objects
 from bua.errors import InputError
 from bua.io.json_stream import elements
@@ -177,49 +177,49 @@ def save(path: Path, size=(30, 20), **more) -> None:
     Image.new("RGB", size).save(path, **more)
 
 
-def test_photographs_are_found_in_both_folders_and_next_to_them(tmp_path) -> None:
+def test_photos_are_found_in_both_folders_and_next_to_them(tmp_path) -> None:
     save(tmp_path / "VG_100K" / "1.jpg")
     save(tmp_path / "VG_100K_2" / "2.jpg")
     save(tmp_path / "3.jpg")
     images = {n: make_image(n) for n in range(1, 5)}
-    found, problems = find_photographs(images, tmp_path)
+    found, problems = find_genome_photos(images, tmp_path)
     assert {n: image.file_name for n, image in found.items()} == {
         1: "VG_100K/1.jpg",
         2: "VG_100K_2/2.jpg",
         3: "3.jpg",
     }
-    assert problems == ["image 4: photograph 4.jpg does not exist"]
+    assert problems == ["image 4: photo 4.jpg does not exist"]
 
 
 def test_the_folder_in_the_url_is_searched_first(tmp_path) -> None:
     for folder in ("VG_100K", "VG_100K_2", "images"):
         save(tmp_path / folder / "1.jpg")
     for folder in ("VG_100K", "VG_100K_2", "images"):
-        found, _ = find_photographs({1: make_image(1, folder)}, tmp_path)
+        found, _ = find_genome_photos({1: make_image(1, folder)}, tmp_path)
         assert found[1].file_name == f"{folder}/1.jpg"
 
 
-def test_sizes_are_those_of_the_photographs_after_rotation(tmp_path) -> None:
+def test_sizes_are_those_of_the_photos_after_rotation(tmp_path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     save(tmp_path / "1.jpg", size=(40, 10), exif=exif)
-    assert photograph_size(tmp_path / "1.jpg") == (10, 40)
-    found, _ = find_photographs({1: make_image(1)}, tmp_path)
+    assert photo_size(tmp_path / "1.jpg") == (10, 40)
+    found, _ = find_genome_photos({1: make_image(1)}, tmp_path)
     assert found[1][2:4] == (10, 40)
 
 
-def test_an_unreadable_photograph_is_reported_and_skipped(tmp_path) -> None:
+def test_an_unreadable_photo_is_reported_and_skipped(tmp_path) -> None:
     save(tmp_path / "1.jpg")
     (tmp_path / "2.jpg").write_text("<html>")
-    found, [problem] = find_photographs({1: make_image(1), 2: make_image(2)}, tmp_path)
+    found, [problem] = find_genome_photos({1: make_image(1), 2: make_image(2)}, tmp_path)
     assert [*found] == [1]
-    assert "2.jpg is not a readable photograph" in problem
+    assert "2.jpg is not a readable photo" in problem
 
 
-def test_a_folder_without_photographs_is_named(tmp_path) -> None:
+def test_a_folder_without_photos_is_named(tmp_path) -> None:
     with pytest.raises(InputError, match="nowhere: folder does not exist"):
-        find_photographs({1: make_image(1)}, tmp_path / "nowhere")
+        find_genome_photos({1: make_image(1)}, tmp_path / "nowhere")
     with pytest.raises(
-        InputError, match="none of the 1 photographs, neither directly nor in VG_100K or VG_100K_2"
+        InputError, match="none of the 1 photos, neither directly nor in VG_100K or VG_100K_2"
     ):
-        find_photographs({1: make_image(1)}, tmp_path)
+        find_genome_photos({1: make_image(1)}, tmp_path)

@@ -15,21 +15,21 @@ FOLDERS = ("VG_100K", "VG_100K_2")
 _ORIENTATION, _ROTATED = 0x0112, range(5, 9)  # EXIF
 
 
-def find_photographs(
+def find_genome_photos(
     images: Mapping[int, GenomeImage], folder: Path | str
 ) -> tuple[dict[int, GenomeImage], list[str]]:
     """Find the file of every image, and read its size from the file, as the released detector did.
 
     Args:
         images: Images by id.
-        folder: Folder of the photographs, or of the folders ``VG_100K`` and ``VG_100K_2``.
+        folder: Folder of the photos, or of the folders ``VG_100K`` and ``VG_100K_2``.
 
     Returns:
         Images whose file is readable, with ``file_name`` relative to ``folder`` and the size in pixels
         after EXIF rotation; and one line for every other image.
 
     Raises:
-        InputError: If the folder does not exist or contains none of the photographs.
+        InputError: If the folder does not exist or contains none of the photos.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -43,25 +43,25 @@ def find_photographs(
         candidates = (str(file_name.parent), *FOLDERS, ".")
         parent = next((parent for parent in candidates if file_name.name in names[parent]), None)
         if parent is None:
-            problems.append(f"image {image_id}: photograph {file_name.name} does not exist")
+            problems.append(f"image {image_id}: photo {file_name.name} does not exist")
             continue
         path = folder / parent / file_name.name
         try:
-            width, height = photograph_size(path)
+            width, height = photo_size(path)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            problems.append(f"image {image_id}: {path} is not a readable photograph ({error})")
+            problems.append(f"image {image_id}: {path} is not a readable photo ({error})")
             continue
         relative = (PurePosixPath(parent) / file_name.name).as_posix()
         found[image_id] = image._replace(file_name=relative, width=width, height=height)
     if not found:
         raise InputError(
-            f"{folder}: contains none of the {len(images)} photographs, neither directly nor in "
+            f"{folder}: contains none of the {len(images)} photos, neither directly nor in "
             f"{FOLDERS[0]} or {FOLDERS[1]} ({problems[0]})"
         )
     return found, problems
 
 
-def photograph_size(path: Path) -> tuple[int, int]:
+def photo_size(path: Path) -> tuple[int, int]:
     """Return width and height in pixels after EXIF rotation, reading only the header of the file."""
     with Image.open(path, formats=FORMATS) as image:
         width, height = image.size
