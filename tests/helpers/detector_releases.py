@@ -1,5 +1,7 @@
 """Writers of the detector's weights in every released format, from one model."""
 
+import copy
+import functools
 import pickle
 import re
 from pathlib import Path
@@ -30,6 +32,11 @@ State = dict[str, Tensor]
 
 def random_model(blocks=(1, 2, 1, 2), classes=5, attributes=3) -> C4RCNN:
     """Return a random detector that every format can express: without background boxes or logits."""
+    return copy.deepcopy(_random_model(blocks, classes, attributes))
+
+
+@functools.lru_cache(maxsize=1)
+def _random_model(blocks: tuple[int, ...], classes: int, attributes: int) -> C4RCNN:
     torch.manual_seed(7)
     model = C4RCNN(
         classes=[f"c{n}" for n in range(classes)],
