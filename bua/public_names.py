@@ -70,6 +70,7 @@ MODULES: dict[str, str] = {
     "EpochwiseLR": "bua.tasks.schedulers",
     "LossReduction": "bua.tasks.captioning",
     "NoamLR": "bua.tasks.schedulers",
+    "OneCycleLR": "bua.tasks.schedulers",
     "Reward": "bua.tasks.self_critical",
     "ScheduledSampling": "bua.tasks.captioning",
     "SelfCriticalTask": "bua.tasks.self_critical",

@@ -10,14 +10,15 @@ Shapes: B images, K regions (padded), D region features.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bua.errors import InputError
+from bua.errors import InputError, check_number
 from bua.io.files import read_text
 from bua.store.reader import FeatureStore, PaddedRegions
 from bua.structures.annotations import ImageId
@@ -138,16 +139,24 @@ def _agree(one: Folders, other: Folders) -> bool:
 GEOMETRY_SIZE = 5
 
 
-class RegionInput(NamedTuple):
+@dataclass(frozen=True)
+class RegionInput:
     """Conversion of stored regions to the input of a model; recorded in checkpoints.
 
     Attributes:
         geometry: Scale of the box corners and the area that are appended to every feature, or ``None``
             to append nothing. The features of a detector are often about ten times as large as relative
             coordinates, and a model ignores unscaled ones.
+
+    Raises:
+        ValueError: If the scale is not a number above 0.
     """
 
     geometry: float | None
+
+    def __post_init__(self) -> None:
+        if self.geometry is not None:
+            check_number("geometry", self.geometry, without=0)
 
     def feature_size(self, stored_size: int) -> int:
         """Return the feature size of a model for features of ``stored_size`` in the store."""

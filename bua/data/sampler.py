@@ -1,14 +1,12 @@
 """The order of examples, which depends only on seed and epoch and can be resumed within an epoch."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
-
-from bua.errors import InputError, check_integer, check_number
 
 
 class EpochSampler(Sampler[int]):
@@ -83,15 +81,17 @@ class PairSampler(EpochSampler):
 
 
 class ResumableLoader(DataLoader[Any]):
-    """A loader over an ``EpochSampler`` that can continue from the position saved in a checkpoint.
-
-    Lightning saves and restores its ``state_dict`` with the checkpoint.
+    """A loader over an ``EpochSampler`` whose next pass can start after any batch.
 
     Args:
         dataset: Data set.
         sampler: Order of the examples.
         batch_size: Examples in a batch.
         kwargs: Arguments of ``DataLoader``.
+
+    Attributes:
+        skip: Number of batches that the next pass skips.
+        num_yielded: Number of batches that the current pass has yielded or skipped.
     """
 
     def __init__(
@@ -102,95 +102,21 @@ class ResumableLoader(DataLoader[Any]):
         )
         self._epoch_sampler = sampler
         self._batch_size = batch_size
-        self._yielded = 0
-        self._skip = 0
+        self.skip = self.num_yielded = 0
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        self._yielded, self._skip = self._skip, 0
-        self._epoch_sampler.skip = self._yielded * self._batch_size
+        self.num_yielded, self.skip = self.skip, 0
+        self._epoch_sampler.skip = self.num_yielded * self._batch_size
         for batch in super().__iter__():
-            self._yielded += 1
+            self.num_yielded += 1
             yield batch
         self._epoch_sampler.skip = 0
-        self._yielded = 0
-
-    def state_dict(self) -> dict[str, int]:
-        """Return how many batches of the current epoch have been yielded."""
-        return {"yielded": self._yielded, "batch_size": self._batch_size}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Skip the batches that were already yielded when the state was saved.
-
-        Raises:
-            InputError: If the batch size differs from the saved one, which would change the position.
-        """
-        if state["batch_size"] != self._batch_size:
-            raise InputError(
-                f"the checkpoint was taken with data.batch_size={state['batch_size']}, not "
-                f"{self._batch_size}; resume with the same"
-            )
-        self._skip = state["yielded"] % len(self)  # a complete epoch is not skipped again
-
-
-def check_loading(batch_size: int, num_workers: int, geometry: float | None) -> None:
-    """Raise ``ValueError`` unless the options that all DataModules share are valid."""
-    check_integer("batch_size", batch_size, 1)
-    check_integer("num_workers", num_workers)
-    if geometry is not None:
-        check_number("geometry", geometry, without=0)
+        self.num_yielded = 0
 
 
 def loader_generator() -> torch.Generator:
     """Return a generator for a loader, so that the loader does not consume the model's random numbers."""
     return torch.Generator().manual_seed(0)
-
-
-def identity_collate(batch: Any) -> Any:
-    """Return a batch that is already collated."""
-    return batch
-
-
-def train_loader(
-    data: Any,
-    *,
-    collate: Callable[[Any], Any],
-    drop_last: bool = False,
-    sampler: Callable[..., EpochSampler] = EpochSampler,
-) -> ResumableLoader:
-    """Return the training batches of a DataModule, in an order that depends on its seed and the epoch.
-
-    Args:
-        data: DataModule with ``train_set``, ``seed``, ``batch_size``, ``num_workers`` and Lightning's
-            ``trainer``.
-        collate: Function that makes a batch of the items of the data set.
-        drop_last: Whether to leave out a last batch that is smaller.
-        sampler: Factory of the sampler, called with the number of examples, seed, rank and world size.
-    """
-    rank, world_size = rank_and_world_size(data)
-    return ResumableLoader(
-        data.train_set,
-        sampler=sampler(len(data.train_set), seed=data.seed, rank=rank, world_size=world_size),
-        batch_size=data.batch_size,
-        num_workers=data.num_workers,
-        collate_fn=collate,
-        drop_last=drop_last,
-        pin_memory=should_pin_memory(data),
-    )
-
-
-def val_loader(
-    data: Any, *, collate: Callable[[Any], Any], sampler: Iterable[int] | None = None
-) -> DataLoader[Any]:
-    """Return the validation batches of a DataModule, in the order of its ``val_set`` or of a sampler."""
-    return DataLoader(
-        data.val_set,
-        sampler=sampler,
-        batch_size=data.batch_size,
-        num_workers=data.num_workers,
-        collate_fn=collate,
-        generator=loader_generator(),
-        pin_memory=should_pin_memory(data),
-    )
 
 
 def shard_indices(count: int, rank: int, world_size: int) -> range:
@@ -199,16 +125,3 @@ def shard_indices(count: int, rank: int, world_size: int) -> range:
     Indices from ``count`` on pad the shards: example n is repeated as ``count + n``, and must not be counted.
     """
     return range(rank, -(-count // world_size) * world_size, world_size)
-
-
-def should_pin_memory(data: Any) -> bool:
-    """Return whether batches go to a GPU, which copies pinned memory faster and asynchronously."""
-    if data.trainer is None:
-        return torch.cuda.is_available()
-    return bool(data.trainer.strategy.root_device.type == "cuda")
-
-
-def rank_and_world_size(data: Any) -> tuple[int, int]:
-    """Return rank and number of processes of a DataModule; 0 and 1 without a trainer."""
-    trainer = data.trainer
-    return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)

@@ -12,24 +12,30 @@ from torch import Tensor
 
 
 class LastCheckpoint(Checkpoint):
-    """Saves the last checkpoint after every epoch, after every validation, and when training stops.
+    """Saves the last checkpoint after epochs, validations, every few steps, and when training stops.
 
     Unlike ``ModelCheckpoint`` it does not depend on validation. If ``max_steps`` or ``max_time`` ends the
-    training in the middle of an epoch, the epoch is resumed there instead of counting as finished.
+    training in the middle of an epoch, the epoch is resumed there instead of counting as finished. Nothing
+    is saved between the last step of an epoch and its end, because a resumed run would skip the validation.
 
     Args:
         path: Path of the checkpoint.
+        every_n_steps: Number of optimizer steps between checkpoints within an epoch. Default: none.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, every_n_steps: int | None = None) -> None:
+        self.path, self.every_n_steps = path, every_n_steps
+        self._last_step = 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save if training is about to stop in the middle of an epoch."""
+        """Save in the middle of an epoch if it is time to, or if training is about to stop."""
+        step = trainer.global_step
+        every = self.every_n_steps
+        due = every is not None and step % every == 0 and step != self._last_step
         stops = trainer.should_stop and _is_long_enough(trainer)
-        if (stops or trainer.global_step == trainer.max_steps) and not trainer.is_last_batch:
+        if (due or stops or step == trainer.max_steps) and not trainer.is_last_batch:
             self._save(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -45,6 +51,7 @@ class LastCheckpoint(Checkpoint):
     def _save(self, trainer: Trainer) -> None:
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             trainer.save_checkpoint(self.path)
+            self._last_step = trainer.global_step
 
 
 def _is_long_enough(trainer: Trainer) -> bool:

@@ -178,15 +178,9 @@ def instantiate_callbacks(config: Mapping[str, Any], run: RunDirectory) -> list[
         run.checkpoints, filename="best", monitor=monitor, mode="max", enable_version_counter=False
     )
     # a separate callback, because Lightning's save_last saves only when there is a new best checkpoint
-    callbacks: list[Callback] = [best, LastCheckpoint(run.checkpoints / "last.ckpt")]
-    if save_every is not None:
-        if type(save_every) is not int or save_every < 1:
-            raise InputError(f"save_every={save_every}: must be a number of steps, or null")
-        callbacks.append(
-            ModelCheckpoint(
-                run.checkpoints, filename="step", every_n_train_steps=save_every, enable_version_counter=False
-            )
-        )
+    if save_every is not None and (type(save_every) is not int or save_every < 1):
+        raise InputError(f"save_every={save_every}: must be a number of steps, or null")
+    callbacks: list[Callback] = [best, LastCheckpoint(run.checkpoints / "last.ckpt", save_every)]
     if (ema := config["ema"]) is not None:
         if not (isinstance(ema, float) and 0 < ema < 1):
             raise InputError(f"ema={ema}: must be a number between 0 and 1, such as 0.999")

@@ -39,7 +39,7 @@ class BaseTask(LightningModule):
     ) -> None:
         super().__init__()
         self._optimizer, self._scheduler, self._record = optimizer, scheduler, dict(record)
-        self._rng_state: Mapping[str, Tensor] | None = None
+        self._resumed: Mapping[str, Any] | None = None
         self._last_loss: Tensor | None = None
 
     def save(self, folder: Path) -> None:
@@ -83,7 +83,7 @@ class BaseTask(LightningModule):
         return length
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the record, as plain values, and the state of the random number generators.
+        """Add the record, the state of the random number generators, and accumulated gradients.
 
         Raises:
             InputError: If the last loss or a weight is not finite; the earlier checkpoint is then kept.
@@ -94,16 +94,22 @@ class BaseTask(LightningModule):
             raise InputError(f"{name} is not finite {self._advice()}")
         checkpoint["bua"] = self._record
         checkpoint["rng"] = _rng_state()
+        if self._is_accumulating():
+            gradients = ((name, parameter.grad) for name, parameter in self.named_parameters())
+            checkpoint["gradients"] = {name: grad for name, grad in gradients if grad is not None}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the state of the random number generators until the first batch."""
-        self._rng_state = checkpoint.get("rng")
+        """Keep random numbers and gradients until the first batch."""
+        self._resumed = {key: checkpoint[key] for key in ("rng", "gradients") if key in checkpoint}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Continue with the random numbers (dropout) of the checkpoint, if training resumes."""
-        if self._rng_state is not None:
-            _restore_rng_state(self._rng_state)
-            self._rng_state = None
+        """Continue with the random numbers (dropout) and gradients of the checkpoint, if training resumes."""
+        resumed, self._resumed = self._resumed or {}, None
+        if "rng" in resumed:
+            _restore_rng_state(resumed["rng"])
+        for name, gradient in resumed.get("gradients", {}).items():
+            parameter = self.get_parameter(name)
+            parameter.grad = gradient.to(parameter.device)
 
     def on_before_backward(self, loss: Tensor) -> None:
         """Keep the loss for the next check."""
@@ -120,6 +126,13 @@ class BaseTask(LightningModule):
         """
         if self.trainer.global_step % CHECK_EVERY_N_STEPS == 0 or self.trainer.is_last_batch:
             self._check_loss()
+
+    def _is_accumulating(self) -> bool:
+        """Return whether gradients of batches wait for those of further batches before a step."""
+        trainer = self._trainer
+        if trainer is None or trainer.accumulate_grad_batches == 1 or trainer.is_last_batch:
+            return False
+        return bool((trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches)
 
     def _check_loss(self) -> None:
         if self._last_loss is not None and not bool(self._last_loss.isfinite()):

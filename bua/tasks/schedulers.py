@@ -1,9 +1,9 @@
-"""Learning rate schedules that torch does not have."""
+"""Learning rate schedules that torch does not have, or not for every number of steps."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from torch.optim import Optimizer
+from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LambdaLR
 
 
@@ -62,3 +62,19 @@ class EpochwiseLR(LambdaLR):
             return float(first[min(epoch, len(first) - 1)] * gamma**passed)
 
         super().__init__(optimizer, factor, **kwargs)
+
+
+class OneCycleLR(lr_scheduler.OneCycleLR):
+    """The one-cycle policy of torch, which divides by zero if the warm-up is exactly one step long.
+
+    Args:
+        optimizer: Optimizer whose learning rates are set.
+        total_steps: Number of optimizer steps.
+        pct_start: Fraction of the steps in which the learning rate rises.
+        kwargs: Arguments of torch's ``OneCycleLR``.
+    """
+
+    def __init__(self, optimizer: Optimizer, *, total_steps: int, pct_start: float, **kwargs: Any) -> None:
+        if pct_start * total_steps == 1:  # then its first phase begins and ends with step 0
+            pct_start *= 1 - 1e-9
+        super().__init__(optimizer, total_steps=total_steps, pct_start=pct_start, **kwargs)

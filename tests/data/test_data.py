@@ -189,21 +189,41 @@ def test_loader_resumes_within_an_epoch(num_workers: int, num_yielded: int) -> N
     running = iter(first)
     before = [next(running).tolist() for _ in range(num_yielded)]
     second = loader()
-    second.load_state_dict(first.state_dict())
+    second.skip = first.num_yielded
     assert before + [batch.tolist() for batch in second] == expected
     assert [batch.tolist() for batch in second] == expected  # the next pass is complete again
 
 
-def test_complete_epochs_are_not_skipped() -> None:
-    loader = ResumableLoader(range(8), sampler=EpochSampler(8, seed=0), batch_size=3)
-    loader.load_state_dict({"yielded": 3, "batch_size": 3})
-    assert len([*loader]) == 3
+def test_a_complete_epoch_is_not_skipped(scenes) -> None:
+    data = caption_data(scenes)
+    assert len([*data.train_dataloader()]) == 5
+    assert data.state_dict()["batches"] == 0
 
 
-def test_resuming_with_another_batch_size_is_refused() -> None:
-    loader = ResumableLoader(range(8), sampler=EpochSampler(8, seed=0), batch_size=4)
-    with pytest.raises(ValueError, match="data.batch_size=2, not 4"):
-        loader.load_state_dict({"yielded": 1, "batch_size": 2})
+def test_a_data_module_continues_after_the_batches_that_its_checkpoint_has_read(scenes) -> None:
+    first, early, late = (caption_data(scenes) for _ in range(3))
+    expected = [batch.image_id for batch in first.train_dataloader()]
+    batches = iter(first.train_dataloader())
+    for _ in range(2):
+        next(batches)
+    early.load_state_dict(first.state_dict())
+    loader = late.train_dataloader()  # as schedules do that ask for the number of steps
+    late.load_state_dict(first.state_dict())
+    for resumed in (early.train_dataloader(), loader):
+        assert [batch.image_id for batch in resumed] == expected[2:]
+        assert [batch.image_id for batch in resumed] == expected
+
+
+@pytest.mark.parametrize(
+    ("saved", "message"),
+    [({"batch_size": 2}, "data.batch_size=2, not 5"), ({"world_size": 2}, r"processes .*=2, not 1")],
+)
+def test_an_epoch_cannot_be_continued_with_other_batches(scenes, saved, message) -> None:
+    data = caption_data(scenes)
+    state = {**data.state_dict(), **saved}
+    data.load_state_dict(state)  # between epochs
+    with pytest.raises(InputError, match=message):
+        data.load_state_dict({**state, "batches": 1})
 
 
 def test_caption_batches_hold_the_regions_of_their_images(scenes) -> None:

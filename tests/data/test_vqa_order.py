@@ -68,7 +68,7 @@ def test_pairs_resume_within_an_epoch(num_yielded: int) -> None:
     expected, first, second = [batch.tolist() for batch in loader()], loader(), loader()
     running = iter(first)
     before = [next(running).tolist() for _ in range(num_yielded)]
-    second.load_state_dict(first.state_dict())
+    second.skip = first.num_yielded
     assert before + [batch.tolist() for batch in second] == expected
 
 

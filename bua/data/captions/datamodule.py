@@ -2,18 +2,18 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from bua.data.captions.dataset import CaptionDataset
 from bua.data.captions.files import CaptionFile, read_caption_file, select_images
+from bua.data.datamodule import ResumableDataModule, identity_collate
 from bua.data.image_lookup import RegionInput
-from bua.data.sampler import EpochSampler, check_loading, identity_collate, train_loader, val_loader
+from bua.data.sampler import EpochSampler
 from bua.errors import InputError, check_integer
 from bua.io.files import read_text
 from bua.store.reader import FeatureStore
@@ -139,7 +139,7 @@ def _texts(files: Sequence[CaptionFile]) -> Iterator[str]:
         yield from texts
 
 
-class CaptionDataModule(LightningDataModule):
+class CaptionDataModule(ResumableDataModule):
     """Captions with the regions of their images.
 
     Args:
@@ -177,8 +177,8 @@ class CaptionDataModule(LightningDataModule):
         num_workers: int,
         seed: int,
     ) -> None:
-        super().__init__()
-        check_loading(batch_size, num_workers, geometry)
+        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
+        self.region_input = RegionInput(geometry)
         check_integer("max_length", max_length, 1)
         if captions_per_image is not None:
             check_integer("captions_per_image", captions_per_image, 1)
@@ -191,7 +191,6 @@ class CaptionDataModule(LightningDataModule):
             raise InputError(
                 f"{train.file}: no word is known ({vocabulary}); give a smaller data.vocabulary.min_count"
             )
-        self.region_input = RegionInput(geometry)
         dataset = partial(
             CaptionDataset,
             self.store,
@@ -202,7 +201,6 @@ class CaptionDataModule(LightningDataModule):
         )
         self.train_set = dataset(train_file, captions_per_image=captions_per_image, seed=seed)
         self.val_set = dataset(val_file)
-        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.sources = {"features": features, "train": train.file, "val": val.file, **vocabulary.sources}
 
     @property
@@ -219,7 +217,7 @@ class CaptionDataModule(LightningDataModule):
         return {
             "kind": "caption",
             "vocabulary": self.vocabulary.to_dict(),
-            "region_input": self.region_input._asdict(),
+            "region_input": asdict(self.region_input),
             "features": self.store.metadata.identity,
         }
 
@@ -235,13 +233,13 @@ class CaptionDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled batches; the order and the sampled captions depend only on seed and epoch."""
-        loader = train_loader(self, collate=identity_collate)
+        loader = self.train_loader(self.train_set, collate=identity_collate)
         self.train_set.set_sampler(cast(EpochSampler, loader.sampler))
         return loader
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return batches in the order of the file."""
-        return val_loader(self, collate=identity_collate)
+        return self.val_loader(self.val_set, collate=identity_collate)
 
 
 log = logging.getLogger(__name__)

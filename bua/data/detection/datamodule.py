@@ -5,17 +5,17 @@ import logging
 from pathlib import Path
 from typing import Any, cast
 
-from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from bua.data.datamodule import ResumableDataModule
 from bua.data.detection.dataset import DetectionDataset
-from bua.data.sampler import EpochSampler, check_loading, train_loader, val_loader
+from bua.data.sampler import EpochSampler
 from bua.io.files import write_text
 
 log = logging.getLogger(__name__)
 
 
-class DetectionDataModule(LightningDataModule):
+class DetectionDataModule(ResumableDataModule):
     """Batches of images with boxes.
 
     Args:
@@ -34,12 +34,10 @@ class DetectionDataModule(LightningDataModule):
     def __init__(
         self, *, images: str, train: str, val: str, batch_size: int, num_workers: int, seed: int
     ) -> None:
-        super().__init__()
-        check_loading(batch_size, num_workers, geometry=None)
+        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
         self.train_set = DetectionDataset(train, images, flip=True, seed=seed)
         names = self.train_set.classes, self.train_set.attributes
         self.val_set = DetectionDataset(val, images, flip=False, names=names, keep_all=True)
-        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         for dataset in (self.train_set, self.val_set):
             if changes := ", ".join(f"{count} {what}" for what, count in dataset.changes.items() if count):
                 log.info(f"{dataset.path}: {len(dataset)} images with boxes; left out or changed: {changes}")
@@ -70,10 +68,11 @@ class DetectionDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled batches; the order and the flips depend only on seed and epoch."""
-        loader = train_loader(self, collate=list, drop_last=len(self.train_set) >= self.batch_size)
+        drop_last = len(self.train_set) >= self.batch_size
+        loader = self.train_loader(self.train_set, collate=list, drop_last=drop_last)
         self.train_set.set_sampler(cast(EpochSampler, loader.sampler))
         return loader
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return batches in the order of the file."""
-        return val_loader(self, collate=list)
+        return self.val_loader(self.val_set, collate=list)

@@ -3,27 +3,19 @@
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningDataModule
 from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
+from bua.data.datamodule import ResumableDataModule, identity_collate
 from bua.data.image_lookup import RegionInput
-from bua.data.sampler import (
-    EpochSampler,
-    PairSampler,
-    check_loading,
-    identity_collate,
-    rank_and_world_size,
-    shard_indices,
-    train_loader,
-    val_loader,
-)
+from bua.data.sampler import EpochSampler, PairSampler, shard_indices
 from bua.data.vqa.dataset import QuestionEncoding, VQADataset
 from bua.data.vqa.files import QuestionFile
 from bua.data.vqa.files.read import read_entries
@@ -48,7 +40,7 @@ from bua.text.vocabulary import SPECIAL, Vocabulary
 log = logging.getLogger(__name__)
 
 
-class VQADataModule(LightningDataModule):
+class VQADataModule(ResumableDataModule):
     """Questions with the regions of their images.
 
     Args:
@@ -86,10 +78,9 @@ class VQADataModule(LightningDataModule):
         num_workers: int,
         seed: int,
     ) -> None:
-        super().__init__()
-        check_loading(batch_size, num_workers, geometry)
+        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
+        self.region_input = RegionInput(geometry)
         self.store = FeatureStore(features)
-        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         train_files, val_files = train.read("train"), val.read("val")
         _warn_of_overlap(val_files, train_files)
         self.answers = _known_answers(answers, train_files, val_files)
@@ -102,7 +93,6 @@ class VQADataModule(LightningDataModule):
         )
         _log(f"{len(self.vocabulary) - len(SPECIAL):,} words of questions are known")
         self.encoding = QuestionEncoding(self.vocabulary, questions.max_length, questions.padding)
-        self.region_input = RegionInput(geometry)
         dataset = partial(
             VQADataset,
             self.store,
@@ -168,7 +158,7 @@ class VQADataModule(LightningDataModule):
             "answers": self.answers.to_dict(),
             "max_length": self.encoding.max_length,
             "padding": self.encoding.padding,
-            "region_input": self.region_input._asdict(),
+            "region_input": asdict(self.region_input),
             "features": self.store.metadata.identity,
         }
 
@@ -184,12 +174,12 @@ class VQADataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled batches, whose order depends only on seed and epoch."""
-        return train_loader(self, collate=identity_collate, sampler=self._sampler)
+        return self.train_loader(self.train_set, collate=identity_collate, sampler=self._sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return batches in the order of the file; each of several processes takes a shard."""
-        indices = shard_indices(len(self.val_set), *rank_and_world_size(self))
-        return val_loader(self, collate=identity_collate, sampler=indices)
+        indices = shard_indices(len(self.val_set), *self.rank_and_world_size)
+        return self.val_loader(self.val_set, collate=identity_collate, sampler=indices)
 
 
 @rank_zero_only
