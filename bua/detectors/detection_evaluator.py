@@ -13,7 +13,10 @@ from bua.detectors.selection import Proposals, postprocess_detections
 from bua.metrics.detection import coco_ap
 from bua.metrics.visual_genome import DetectedBoxes, GroundTruthBoxes, attribute_ap, genome_ap
 
-EVALUATIONS = ("coco", "genome")
+EVALUATIONS = {
+    "coco": ("AP", "AP50", "AP75"),
+    "genome": ("AP50", "AP50_weighted", "attribute_AP50", "attribute_AP50_weighted"),
+}
 #: Arguments of ``postprocess_detections`` in each evaluation.
 _POSTPROCESSING: dict[str, Any] = {
     "coco": {"score_threshold": 0.05, "nms_iou": 0.5, "max_detections": 100},

@@ -7,8 +7,35 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from torch import Tensor
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Saves ``best.ckpt`` when the monitored metric has a new best value.
+
+    Args:
+        folder: Folder of the checkpoints.
+        monitor: Name of the metric.
+        mode: Whether the highest ("max") or the lowest value ("min") is best.
+    """
+
+    def __init__(self, folder: Path, *, monitor: str, mode: str) -> None:
+        super().__init__(folder, "best", monitor, mode=mode, enable_version_counter=False)
+
+    @property
+    def metric(self) -> dict[str, float]:
+        """The best value by the name of the metric after "best/"; nothing before the first validation."""
+        score = self.best_model_score
+        return {} if score is None else {f"best/{self.monitor}": float(score)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue with the best value of a checkpoint, also of a run that was moved to another folder."""
+        if (score := state_dict["best_model_score"]) is None:
+            return
+        path = str(Path(str(self.dirpath)) / "best.ckpt")
+        paths = {"dirpath": self.dirpath, "best_model_path": path, "kth_best_model_path": path}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": {path: score}})
 
 
 class LastCheckpoint(Checkpoint):

@@ -1,5 +1,6 @@
 """Training from a configuration: data, model, task and trainer."""
 
+import difflib
 import inspect
 import logging
 import re
@@ -10,15 +11,17 @@ from typing import Any
 
 import pytorch_lightning as pl
 from hydra.utils import get_class
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
-from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 
-from bua.engine.callbacks import LastCheckpoint, MetricsLogger
+from bua.engine.callbacks import BestCheckpoint, LastCheckpoint, MetricsLogger
 from bua.engine.instantiate import instantiate, to_plain
 from bua.engine.loading import FORMAT, init_weights_from, read_checkpoint
 from bua.engine.run_directory import RunDirectory, provenance
 from bua.errors import InputError
 from bua.public_names import to_public
+from bua.tasks.base import BaseTask
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +41,7 @@ KEPT_TRAINER_OPTIONS = (
 
 
 def train(config: Any, overrides: Sequence[str] = ()) -> dict[str, float]:
-    """Train a model and return its last metrics.
+    """Train a model and return its metrics.
 
     Values that depend on the data (sizes, vocabularies) are written into the configuration of the run, so the
     model can be rebuilt from the run directory alone. Nothing is written until all parts are built, so a
@@ -49,7 +52,8 @@ def train(config: Any, overrides: Sequence[str] = ()) -> dict[str, float]:
         overrides: Overrides from the command line, which are recorded in the run directory.
 
     Returns:
-        Metrics by name: those of the last validation, and training metrics averaged over batches.
+        Metrics by name: those of the last validation, training metrics averaged over batches, and the best
+        value of the monitored metric, whose name is that of the metric after "best/".
 
     Raises:
         InputError: If the configuration, a file or their combination is wrong.
@@ -71,7 +75,8 @@ def train(config: Any, overrides: Sequence[str] = ()) -> dict[str, float]:
         model.compile()  # in place, so that parameters keep their names
     task = instantiate_task(resolved, model, data.parts, record)
     metrics_logger = MetricsLogger(run.path / "metrics.csv", log.info)
-    callbacks = [*instantiate_callbacks(resolved, run), metrics_logger]
+    best = BestCheckpoint(run.checkpoints, **monitored(resolved["monitor"], task))
+    callbacks = [best, *instantiate_callbacks(resolved, run, best), metrics_logger]
     trainer = instantiate(resolved["trainer"], callbacks=callbacks, logger=False)
 
     previous = begin_run(run, resolved, overrides, data.sources)
@@ -84,7 +89,7 @@ def train(config: Any, overrides: Sequence[str] = ()) -> dict[str, float]:
         trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
 
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    metrics = previous | logged | metrics_logger.means
+    metrics = previous | logged | metrics_logger.means | best.metric
     run.set_status("done", metrics=metrics)
     if run.is_writer and not run.best_checkpoint().exists() and not trainer.fast_dev_run:
         log.info(f"{run.path}: no validation was due, so there is only the last checkpoint")
@@ -171,16 +176,27 @@ def instantiate_task(
     return task
 
 
-def instantiate_callbacks(config: Mapping[str, Any], run: RunDirectory) -> list[Callback]:
-    """Return the callbacks that save checkpoints, average weights and stop early."""
-    monitor, save_every = config["monitor"], config["save_every"]
-    best = ModelCheckpoint(
-        run.checkpoints, filename="best", monitor=monitor, mode="max", enable_version_counter=False
-    )
-    # a separate callback, because Lightning's save_last saves only when there is a new best checkpoint
+def monitored(name: str, task: BaseTask) -> dict[str, str]:
+    """Return the name of the monitored metric and its mode: whether its highest or lowest value is best.
+
+    Raises:
+        InputError: If the task does not log the metric.
+    """
+    if name not in task.metrics:
+        close = difflib.get_close_matches(name, task.metrics, n=1, cutoff=0.5)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise InputError(f"monitor={name}: must be one of {', '.join(task.metrics)}{hint}")
+    return {"monitor": name, "mode": task.metrics[name]}
+
+
+def instantiate_callbacks(
+    config: Mapping[str, Any], run: RunDirectory, best: BestCheckpoint
+) -> list[Callback]:
+    """Return the callbacks that save the last checkpoint, average weights and stop early."""
+    save_every = config["save_every"]
     if save_every is not None and (type(save_every) is not int or save_every < 1):
         raise InputError(f"save_every={save_every}: must be a number of steps, or null")
-    callbacks: list[Callback] = [best, LastCheckpoint(run.checkpoints / "last.ckpt", save_every)]
+    callbacks: list[Callback] = [LastCheckpoint(run.checkpoints / "last.ckpt", save_every)]
     if (ema := config["ema"]) is not None:
         if not (isinstance(ema, float) and 0 < ema < 1):
             raise InputError(f"ema={ema}: must be a number between 0 and 1, such as 0.999")
@@ -188,7 +204,7 @@ def instantiate_callbacks(config: Mapping[str, Any], run: RunDirectory) -> list[
     if (patience := config["patience"]) is not None:
         if type(patience) is not int or patience < 0:
             raise InputError(f"patience={patience}: must be a number of validations, or null")
-        callbacks.append(EarlyStopping(monitor, patience=patience, mode="max"))
+        callbacks.append(EarlyStopping(str(best.monitor), patience=patience, mode=best.mode))
     return callbacks
 
 
@@ -211,6 +227,10 @@ def recorded_status(run: RunDirectory) -> Iterator[None]:
     """Record in the status of a run if it is interrupted or fails."""
     try:
         yield
+    except MisconfigurationException as error:  # of Lightning, about an option that only training uses
+        line = " ".join(str(error).split())
+        run.set_status("failed", error=line[:2000])
+        raise InputError(line) from error
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
         run.set_status("interrupted")
         raise KeyboardInterrupt from None

@@ -1,6 +1,7 @@
 """The base class of all tasks: optimizer, learning rate schedule, and content of checkpoints."""
 
 import inspect
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,11 @@ class BaseTask(LightningModule):
         self._optimizer, self._scheduler, self._record = optimizer, scheduler, dict(record)
         self._resumed: Mapping[str, Any] | None = None
         self._last_loss: Tensor | None = None
+
+    @property
+    @abstractmethod
+    def metrics(self) -> dict[str, str]:
+        """Metrics that the task logs, each with "max" or "min" for whether a high or a low value is good."""
 
     def save(self, folder: Path) -> None:
         """Write files about the task to a run directory; none by default."""

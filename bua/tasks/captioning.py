@@ -102,6 +102,12 @@ class CaptioningTask(BaseTask, ABC):
         self.references: dict[Any, list[str]] = {}
         self.num_unfinished = 0
 
+    @property
+    def metrics(self) -> dict[str, str]:
+        """CIDEr is best when high; losses, bad endings and unfinished captions when low."""
+        low = ("val/loss", "val/bad_endings", "val/unfinished", "train/loss")
+        return {"val/CIDEr": "max", **dict.fromkeys(low, "min")}
+
     @abstractmethod
     def validation_loss(self, batch: CaptionBatch, generated: Hypotheses) -> Tensor:
         """Return the loss of a validation batch to log, given the captions generated for it."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bua.data.detection.dataset import Example
-from bua.detectors.detection_evaluator import DetectionEvaluator
+from bua.detectors.detection_evaluator import EVALUATIONS, DetectionEvaluator
 from bua.tasks.base import BaseTask
 
 
@@ -28,6 +28,16 @@ class DetectionTask(BaseTask):
         self.model = model
         self.evaluation = evaluation
         self.evaluator = DetectionEvaluator(self.model, evaluation)
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """Average precisions are best when high, the loss when low."""
+        precisions = (
+            name
+            for name in EVALUATIONS[self.evaluation]
+            if self.model.attributes or not name.startswith("attribute")
+        )
+        return {**{f"val/{name}": "max" for name in precisions}, "train/loss": "min"}
 
     def training_step(self, batch: list[Example], _: int) -> Tensor:
         """Return the sum of the losses."""

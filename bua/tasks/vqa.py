@@ -87,6 +87,12 @@ class VQATask(BaseTask):
         if answer_images is not None:
             init_answer_embeddings(model, answer_images, self._record["answers"]["answers"])
 
+    @property
+    def metrics(self) -> dict[str, str]:
+        """Accuracies are best when high, losses when low."""
+        accuracies = ("val/accuracy", *(f"val/accuracy/{name}" for name in self.answer_types))
+        return {**dict.fromkeys(accuracies, "max"), "val/loss": "min", "train/loss": "min"}
+
     def training_step(self, batch: VQABatch, _: int) -> Tensor:
         """Return the loss of a batch."""
         loss, _logits = self.loss(batch)

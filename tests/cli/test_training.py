@@ -246,3 +246,49 @@ def test_init_from_a_run_of_another_model_is_reported(scenes, tmp_path, capfd) -
     line = capfd.readouterr().err.strip()
     assert "weights do not fit the model: counter:" in line
     assert len(line) < 400
+
+
+@pytest.mark.parametrize(("monitor", "lowest"), [("val/loss", True), ("val/accuracy", False)])
+def test_the_monitored_metric_has_its_own_direction(scenes, tmp_path, monkeypatch, monitor, lowest) -> None:
+    """Losses and accuracies that rise: the first loss is best, and the last accuracy."""
+    epochs = iter(range(1, 10))
+
+    def rising(self) -> None:
+        value = float(next(epochs))
+        self.log("val/loss", value)
+        self.log("val/accuracy", value)
+
+    monkeypatch.setattr(VQATask, "validation_step", lambda self, batch, n: None)
+    monkeypatch.setattr(VQATask, "on_validation_epoch_end", rising)
+    words = [f"monitor={monitor}", "patience=2", "trainer.max_epochs=5"]
+    assert main(command(scenes, tmp_path / "r", *words)) == 0
+    best = torch.load(tmp_path / "r/checkpoints/best.ckpt", weights_only=True)
+    assert best["global_step"] == 12 * (1 if lowest else 5)
+    assert len(read_metrics(tmp_path / "r")) == (3 if lowest else 5)  # patience
+    metrics = json.loads((tmp_path / "r/status.json").read_text())["metrics"]
+    assert metrics[f"best/{monitor}"] == (1 if lowest else 5)
+
+
+def test_a_sweep_gets_the_best_value_of_the_monitored_metric(scenes, tmp_path) -> None:
+    words = command(scenes, tmp_path / "r", "trainer.max_epochs=4", "optimizer.lr=0.3")
+    assert main(words) == 0
+    rows = [float(row["val/accuracy"]) for row in read_metrics(tmp_path / "r")]
+    metrics = json.loads((tmp_path / "r/status.json").read_text())["metrics"]
+    assert metrics["best/val/accuracy"] == pytest.approx(max(rows))
+
+
+def test_an_unknown_metric_is_refused_before_training(scenes, tmp_path, capfd) -> None:
+    assert main(command(scenes, tmp_path / "r", "monitor=val/acuracy")) == 2
+    line = capfd.readouterr().err
+    assert "monitor=val/acuracy: must be one of val/accuracy, val/accuracy/" in line
+    assert "did you mean 'val/accuracy'?" in line
+    assert not (tmp_path / "r/status.json").exists()
+
+
+def test_a_moved_run_resumes_with_its_best_value(scenes, tmp_path) -> None:
+    words = ["trainer.max_epochs=2", "optimizer.lr=0.0"]
+    assert main(command(scenes, tmp_path / "r", *words)) == 0
+    (tmp_path / "r").rename(tmp_path / "moved")
+    assert main(command(scenes, tmp_path / "moved", "trainer.max_epochs=3", *words[1:], "resume=true")) == 0
+    best = torch.load(tmp_path / "moved/checkpoints/best.ckpt", weights_only=True)
+    assert best["global_step"] == 12

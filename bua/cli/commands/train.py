@@ -40,8 +40,8 @@ class Options:
 
 
 def main(options: Options) -> float | None:
-    """Train into the run directory, and return the last value of the monitored metric, for sweeps."""
+    """Train into the run directory, and return the best value of the monitored metric, for sweeps."""
     hydra = HydraConfig.get()
     options.config.out = hydra.runtime.output_dir
     metrics = train(options.config, list(hydra.overrides.task))
-    return metrics.get(options.monitor)
+    return metrics.get(f"best/{options.monitor}")
