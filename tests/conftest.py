@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,22 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ExtractionOptions(batch_size=8, shard_size=20, num_workers=0, dtype="float16", max_errors=0)
     extract(find_photos(out / "images"), detector, out / "regions.h5", options)
     return out
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("only root can mount a file system")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN, faster_rcnn
 from torchvision.ops import FrozenBatchNorm2d
@@ -16,9 +16,10 @@ from bua.detectors.detector import FrozenDetector
 from bua.detectors.photo import Resize
 from bua.detectors.rcnn import PyramidRCNN, build_attribute_head
 from bua.detectors.selection import SelectionRule
-from bua.detectors.weight_files import download, load_state_dict, read_state_dict
+from bua.detectors.weight_files import download, load_state_dict, read_safetensors, read_state_dict
 from bua.errors import InputError
 from bua.io.files import file_sha256
+from bua.io.write import write_bytes
 from bua.text.names import read_names
 
 #: Arguments of ``Resize`` that torchvision's detectors use.
@@ -164,7 +165,7 @@ def load_fpn(
         InputError: If the file is missing, damaged, or of another architecture.
     """
     recipe = _read_recipe(path)
-    state = rename_torchvision_keys(read_state_dict(path) if recipe is None else load_file(path))
+    state = rename_torchvision_keys(read_state_dict(path) if recipe is None else read_safetensors(path))
     if recipe is None and "heads.box_predictor.cls_score.bias" not in state:
         raise InputError(f"{path}: not weights of {architecture}: has no classification layer")
     names = recipe or {"classes": _coco_classes(architecture, state), "attributes": []}
@@ -192,7 +193,7 @@ def save_fpn(path: Path, model: TorchvisionRCNN) -> None:
         "resize": vars(model.resize),
     }
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
-    save_file(state, path, metadata={RECIPE: json.dumps(recipe)})
+    write_bytes(path, save(state, metadata={RECIPE: json.dumps(recipe)}))
 
 
 def _read_recipe(path: Path) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
@@ -24,8 +24,10 @@ from bua.detectors.detector import FrozenDetector
 from bua.detectors.photo import Resize
 from bua.detectors.rcnn import PyramidRCNN, build_attribute_head
 from bua.detectors.selection import SelectionRule
+from bua.detectors.weight_files import load_state_dict, read_safetensors
 from bua.errors import InputError
 from bua.io.files import file_sha256
+from bua.io.write import write_bytes
 
 #: Key of the model's arguments in the metadata of a weight file.
 RECIPE = "pyramid_rcnn"
@@ -180,7 +182,7 @@ def save_weights(path: Path, model: NarrowPyramidRCNN, sizes: dict[str, Any]) ->
         for name, t in model.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    save_file(tensors, path, metadata={RECIPE: json.dumps(sizes)})
+    write_bytes(path, save(tensors, metadata={RECIPE: json.dumps(sizes)}))
 
 
 def load_weights(path: Path) -> tuple[NarrowPyramidRCNN, dict[str, Any]]:
@@ -199,13 +201,10 @@ def load_weights(path: Path) -> tuple[NarrowPyramidRCNN, dict[str, Any]]:
             sizes = json.loads((file.metadata() or {})[RECIPE])
         backbone = NarrowPyramid(**sizes["backbone"])
         model = NarrowPyramidRCNN(**{**sizes, "backbone": backbone})
-        missing, unexpected = model.load_state_dict(load_file(path), strict=False)
+        state = read_safetensors(path)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: not weights of a pyramid detector ({error})") from None
-    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
-    if missing or unexpected:
-        problem = f"{missing[0]} is missing" if missing else f"{unexpected[0]} is unexpected"
-        raise InputError(f"{path}: not weights of a pyramid detector: {problem}")
+    load_state_dict(model, state, path, "a pyramid detector")
     return model, sizes
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from bua.detectors.detector import Detector
 from bua.detectors.photo import PhotoFile
 from bua.errors import InputError
-from bua.io.files import write_text
+from bua.io.write import write_text
 from bua.store.reader import FeatureStore
 from bua.structures.annotations import ImageId
 

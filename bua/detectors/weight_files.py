@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bua.errors import InputError
+from bua.io.files import check_archive, file_sha256, read_json
 
 
 def download(url: str) -> Path:
@@ -37,6 +38,25 @@ def download(url: str) -> Path:
     return path
 
 
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file.
+
+    If a JSON file of the same name lies beside it, as ``bua export-detector`` writes one, the file must have
+    the hash in it.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    about = path.with_suffix(".json")
+    content = read_json(about) if about.is_file() else None
+    expected = None
+    if isinstance(content, dict) and content.get("weights") == path.name:
+        expected = content.get("sha256")
+    if expected is not None and file_sha256(path) != expected:
+        raise InputError(f"{path}: damaged: its hash is not the one in {about.name}; get the file again")
+    return load_file(path)
+
+
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a ``.pth`` or ``.safetensors`` file without executing anything in it.
 
@@ -47,7 +67,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: weight file does not exist")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return read_safetensors(path)
+        check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError, SafetensorError):
         raise InputError(f"{path}: damaged, or holds more than tensors") from None
@@ -67,7 +88,8 @@ def load_state_dict(model: nn.Module, state: dict[str, Tensor], path: Path, netw
         network: Name of the model's architecture, for messages.
 
     Raises:
-        InputError: If a tensor is missing, unexpected, or of another shape; the first one is named.
+        InputError: If a tensor is missing, unexpected, of another shape, or not finite; the first one is
+            named.
     """
     expected = model.state_dict()
     for name in [*expected, *(name for name in state if name not in expected)]:
@@ -79,4 +101,6 @@ def load_state_dict(model: nn.Module, state: dict[str, Tensor], path: Path, netw
         if state[name].shape != expected[name].shape:
             shapes = f"has shape {tuple(state[name].shape)}, expected {tuple(expected[name].shape)}"
             raise InputError(f"{path}: not weights of {network}: {name} {shapes}")
+        if not torch.isfinite(state[name]).all():
+            raise InputError(f"{path}: damaged: {name} has values that are not finite")
     model.load_state_dict(state, strict=False)

@@ -1,6 +1,7 @@
 """Callbacks of a training run: the last checkpoint, and the log of metrics."""
 
 import csv
+import io
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from torch import Tensor
+
+from bua.io.write import write_text
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -197,10 +200,11 @@ def _append_row(path: Path, row: dict[str, Any]) -> None:
         row = {**rows.pop(), **row}
     rows.append(row)
     names = list(dict.fromkeys(name for r in rows for name in r))
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def _is_shown(name: str) -> bool:

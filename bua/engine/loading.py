@@ -16,6 +16,7 @@ from bua.errors import InputError
 from bua.inference.captioning import CaptionPredictor
 from bua.inference.predictor import Predictor
 from bua.inference.vqa import VQAPredictor
+from bua.io.files import check_archive
 from bua.public_names import to_public, to_targets
 
 #: Predictors of the kinds of models.
@@ -142,6 +143,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
     Raises:
         InputError: If the file is damaged, or not a checkpoint of bua.
     """
+    check_archive(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         record = content["bua"]
@@ -163,6 +165,9 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
             else "an older version of bua; train the model again"
         )
         raise InputError(f"{path}: written by {remedy}")
+    broken = (name for name, value in state.items() if not bool(torch.isfinite(value).all()))
+    if name := next(broken, None):
+        raise InputError(f"{path}: weight {name} is not finite; use another checkpoint, or train again")
     record = {_RENAMED_KEYS.get(key, key): value for key, value in record.items()}
     return to_public(record), state
 

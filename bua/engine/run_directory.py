@@ -5,7 +5,8 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,13 @@ import yaml
 
 from bua import __version__
 from bua.errors import InputError
-from bua.io.files import file_sha256, write_text
+from bua.io.files import file_sha256, read_json
+from bua.io.lock import acquire_lock, release_lock
+from bua.io.write import write_text
 from bua.store.reader import FeatureStore
 
+#: What the owner of a run does, for messages.
+TRAINED = "trained"
 #: Files that a run writes only after its start.
 LATER_FILES = (
     "metrics.csv",
@@ -42,15 +47,48 @@ class RunDirectory:
         self.checkpoints = self.path / "checkpoints"
 
     def check_new(self) -> None:
-        """Raise ``InputError`` if the directory contains a run, unless it failed without a checkpoint."""
-        status = self.path / "status.json"
-        if not self.is_writer or not status.exists():
+        """Raise ``InputError`` if the directory contains a run that has a checkpoint, or that is training."""
+        if not self.is_writer or not (self.path / "status.json").exists():
             return
-        state = json.loads(status.read_text())["state"]
-        if state == "failed" and not self.last_checkpoint() and not self.best_checkpoint().exists():
+        self.check_idle()
+        if self.checkpoint_files():
+            raise InputError(
+                f"{self.path}: already holds a run ({self.state()}); give resume=true to continue it, or "
+                "give another out"
+            )
+
+    def check_idle(self) -> None:
+        """Raise ``InputError`` if a process is training into the directory."""
+        if self.is_writer and self._lock_path.exists():
+            release_lock(acquire_lock(self._lock_path, self.path, TRAINED))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only process that trains into the directory; the system releases the lock of a dead one.
+
+        Raises:
+            InputError: If another process is training into the directory.
+        """
+        if not self.is_writer:
+            yield
             return
-        hint = "give resume=true to continue it" if self.last_checkpoint() else "delete it"
-        raise InputError(f"{self.path}: already holds a run ({state}); {hint}, or give another out")
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = acquire_lock(self._lock_path, self.path, TRAINED)
+        try:
+            yield
+        finally:
+            release_lock(lock)
+
+    def state(self) -> str:
+        """Return the state in the status, or "killed" if it is "running" but no process is."""
+        state = str(self._status().get("state", "unknown"))
+        if state != "running":
+            return state
+        try:
+            self.check_idle()
+        except InputError:
+            return state
+        return "killed"
 
     def start(self, config: Any, overrides: Sequence[str], provenance: Mapping[str, Any]) -> None:
         """Write what is known at the start of a run."""
@@ -84,18 +122,30 @@ class RunDirectory:
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics recorded in the status."""
-        path = self.path / "status.json"
-        return dict(json.loads(path.read_text()).get("metrics", {})) if path.exists() else {}
+        metrics = self._status().get("metrics", {})
+        return dict(metrics) if isinstance(metrics, dict) else {}
+
+    def _status(self) -> dict[str, Any]:
+        """Return the content of the status; empty if there is none, or it is damaged."""
+        try:
+            status = read_json(self.path / "status.json")
+        except InputError:
+            return {}
+        return status if isinstance(status, dict) else {}
 
     def best_checkpoint(self) -> Path:
         """Return the path of the best checkpoint, which exists after the first validation."""
         return self.checkpoints / "best.ckpt"
 
-    def last_checkpoint(self) -> Path | None:
-        """Return the newest checkpoint to resume from, if there is one."""
-        paths = (self.checkpoints / f"{name}.ckpt" for name in ("last", "step"))
-        found = [path for path in paths if path.exists()]
-        return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+    def checkpoint_files(self) -> list[Path]:
+        """Return the checkpoints of the run, the newest first."""
+        paths = [self.checkpoints / f"{name}.ckpt" for name in ("last", "step", "best")]
+        existing = [path for path in paths if path.exists()]
+        return sorted(existing, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path / "train.lock"
 
 
 def process_rank() -> int:

@@ -6,7 +6,8 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -16,6 +17,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 
 from bua.engine.callbacks import BestCheckpoint, LastCheckpoint, MetricsLogger
+from bua.engine.checkpoint_io import AtomicCheckpointIO
 from bua.engine.instantiate import instantiate, to_plain
 from bua.engine.loading import FORMAT, init_weights_from, read_checkpoint
 from bua.engine.run_directory import RunDirectory, provenance
@@ -60,6 +62,7 @@ def train(config: Any, overrides: Sequence[str] = ()) -> dict[str, float]:
     """
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
     run = RunDirectory(config.out)
+    config = OmegaConf.merge(config, {"resume": bool(config.resume) and can_resume(run)})
     if not config.resume:
         run.check_new()
     pl.seed_everything(config.seed, verbose=False)
@@ -67,8 +70,9 @@ def train(config: Any, overrides: Sequence[str] = ()) -> dict[str, float]:
     data = instantiate(config.data)
     resolved = resolve_config(config, data.sizes)
     record = checkpoint_record(resolved, data.record)
-    if resolved["resume"]:
-        check_resumable(run, resolved, record)
+    checkpoint = intact_checkpoint(run) if resolved["resume"] else None
+    if checkpoint is not None:
+        check_resumable(run, checkpoint, resolved, record)
 
     model = instantiate(resolved["model"])
     if resolved["compile"]:
@@ -78,19 +82,18 @@ def train(config: Any, overrides: Sequence[str] = ()) -> dict[str, float]:
     best = BestCheckpoint(run.checkpoints, **monitored(resolved["monitor"], task))
     callbacks = [best, *instantiate_callbacks(resolved, run, best), metrics_logger]
     trainer = instantiate(resolved["trainer"], callbacks=callbacks, logger=False)
+    trainer.strategy.checkpoint_io = AtomicCheckpointIO()
 
-    previous = begin_run(run, resolved, overrides, data.sources)
-    if run.is_writer:
-        data.save(run.path)
-        task.save(run.path)
-        log.info(f"{run.path}: {sum(p.numel() for p in task.parameters()):,} parameters")
-    with recorded_status(run), explained_size_errors(trainer, overrides):
-        checkpoint = run.last_checkpoint() if resolved["resume"] else None
+    with run.locked(), recorded_status(run), explained_errors(trainer, overrides):
+        previous = begin_run(run, resolved, overrides, data.sources)
+        if run.is_writer:
+            data.save(run.path)
+            task.save(run.path)
+            log.info(f"{run.path}: {sum(p.numel() for p in task.parameters()):,} parameters")
         trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
-
-    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    metrics = previous | logged | metrics_logger.means | best.metric
-    run.set_status("done", metrics=metrics)
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        metrics = previous | logged | metrics_logger.means | best.metric
+        run.set_status("done", metrics=metrics)
     if run.is_writer and not run.best_checkpoint().exists() and not trainer.fast_dev_run:
         log.info(f"{run.path}: no validation was due, so there is only the last checkpoint")
     return metrics
@@ -119,11 +122,41 @@ def checkpoint_record(config: Mapping[str, Any], data: Mapping[str, Any]) -> dic
     return {"format": FORMAT, "model": to_public(model), "objective": objective, **data}
 
 
-def check_resumable(run: RunDirectory, config: dict[str, Any], record: dict[str, Any]) -> None:
-    """Raise ``InputError`` if a run cannot be resumed with a configuration."""
-    checkpoint = run.last_checkpoint()
-    if checkpoint is None:
-        raise InputError(f"{run.path}: has no checkpoint to resume from; delete it and start again")
+def can_resume(run: RunDirectory) -> bool:
+    """Return whether a run has a checkpoint; one that was killed before the first starts again.
+
+    Raises:
+        InputError: If there is no run, or it is still training.
+    """
+    if not (run.path / "status.json").exists():
+        raise InputError(f"{run.path}: holds no run to resume; leave out resume=true")
+    run.check_idle()
+    if run.checkpoint_files():
+        return True
+    log.info(f"{run.path}: has no checkpoint yet, so the training starts from the beginning")
+    return False
+
+
+def intact_checkpoint(run: RunDirectory) -> Path:
+    """Return the newest checkpoint that is not damaged.
+
+    Raises:
+        InputError: If all of them are damaged.
+    """
+    for path in run.checkpoint_files():
+        try:
+            read_checkpoint(path)
+        except InputError as error:
+            log.warning(f"{error}; trying an earlier one")
+        else:
+            return path
+    raise InputError(f"{run.path}: all of its checkpoints are damaged; delete it and start again")
+
+
+def check_resumable(
+    run: RunDirectory, checkpoint: Path, config: dict[str, Any], record: dict[str, Any]
+) -> None:
+    """Raise ``InputError`` if a run cannot be resumed from a checkpoint with a configuration."""
     trained, former = read_checkpoint(checkpoint)[0], run.config()
     changed = [key for key in record if trained.get(key) != record[key]]
     changed.sort(key=lambda key: key == "model")  # last, because its sizes follow from the rest
@@ -227,27 +260,27 @@ def recorded_status(run: RunDirectory) -> Iterator[None]:
     """Record in the status of a run if it is interrupted or fails."""
     try:
         yield
-    except MisconfigurationException as error:  # of Lightning, about an option that only training uses
-        line = " ".join(str(error).split())
-        run.set_status("failed", error=line[:2000])
-        raise InputError(line) from error
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
         run.set_status("interrupted")
         raise KeyboardInterrupt from None
     except Exception as error:
-        run.set_status("failed", error=f"{type(error).__name__}: {error}"[:2000])
+        with suppress(InputError):  # on a full disk, the error itself matters more
+            run.set_status("failed", error=f"{type(error).__name__}: {error}"[:2000])
         raise
 
 
 @contextmanager
-def explained_size_errors(trainer: pl.Trainer, overrides: Sequence[str]) -> Iterator[None]:
-    """Explain incompatible model sizes, which only the first batch reveals.
+def explained_errors(trainer: pl.Trainer, overrides: Sequence[str]) -> Iterator[None]:
+    """Explain incompatible model sizes, which only the first batch reveals, and wrong options of Lightning.
 
     Raises:
-        InputError: If the first batch fails because of sizes, and overrides changed options of the model.
+        InputError: If the first batch fails because of sizes, and overrides changed options of the model;
+            or if Lightning finds an option wrong.
     """
     try:
         yield
+    except MisconfigurationException as error:
+        raise InputError(" ".join(str(error).split())) from error
     except RuntimeError as error:
         given = ", ".join(word for word in overrides if word.lstrip("+").startswith(("model.", "model=")))
         if trainer.global_step or not given or not SIZE_ERRORS.search(str(error)):

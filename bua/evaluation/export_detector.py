@@ -16,7 +16,8 @@ from bua.engine.loading import find_checkpoint, read_checkpoint
 from bua.engine.run_directory import RunDirectory
 from bua.errors import InputError
 from bua.evaluation.detection import attribute_accuracy, evaluate_detector
-from bua.io.files import file_sha256, read_json, write_text
+from bua.io.files import file_sha256, read_json
+from bua.io.write import write_text
 from bua.public_names import to_public, to_targets
 
 

@@ -69,6 +69,8 @@ class VQAPredictor(Predictor):
             logits, weights = self.model(regions.to(self.device), words)
         attention = weights.float().cpu().numpy()
         num_regions = regions.mask.sum(1).tolist()
+        if not bool(logits.isfinite().all()):
+            raise InputError(f"{self.source}: its scores are not finite; its weights are broken")
         return logits.float().sigmoid(), [
             row[:count] for row, count in zip(attention, num_regions, strict=True)
         ]

@@ -1,11 +1,11 @@
-"""Read text and JSON files, and replace files atomically.
+"""Read text and JSON files.
 
 Every problem with a file is raised as an ``InputError`` of one line that names the file.
 """
 
 import hashlib
 import json
-import os
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import NoneType
@@ -35,32 +35,6 @@ def read_text(path: Path | str) -> str:
         raise InputError(f"{path}: file does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically: after a crash it holds either the old or the new content.
-
-    Raises:
-        InputError: If ``path`` is a directory.
-    """
-    if path.is_dir():
-        raise InputError(f"{path}: is a directory, expected a file name")
-    partial = path.with_name(f"{path.name}.partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Flush a directory to disk, so that renames in it survive a power failure."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_json(path: Path | str) -> Any:
@@ -160,3 +134,23 @@ def file_sha256(path: Path | str) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_archive(path: Path | str) -> None:
+    """Check the content of a zip archive, such as a file of ``torch.save``, against its own checksums.
+
+    ``torch.save`` writes a CRC-32 of every tensor, which ``torch.load`` ignores. Files in torch's earlier
+    format have none and are not checked.
+
+    Raises:
+        InputError: If the content differs from its checksums.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+        raise InputError(f"{path}: damaged: {error}") from None
+    if damaged is not None:
+        raise InputError(f"{path}: damaged: {damaged} differs from its checksum")

@@ -19,7 +19,7 @@ from bua.engine.instantiate import instantiate
 from bua.inference.attention_maps import read_groundings, word_attention
 from bua.inference.captioning import CaptionPredictor
 from bua.inference.vqa import VQAPredictor
-from bua.io.files import write_text
+from bua.io.write import write_text
 from bua.metrics.caption import caption_scores
 from bua.metrics.grounding import grounding
 from bua.metrics.vqa import vqa_accuracy

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bua.errors import InputError
-from bua.io.files import read_json, write_text
+from bua.io.files import read_json
+from bua.io.write import write_text
 
 log = logging.getLogger(__name__)
 

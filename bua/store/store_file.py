@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
-from bua.io.files import sync_folder
+from bua.io.write import sync_folder
 from bua.store.reader import open_store
 from bua.store.schema import USER_BLOCK_BYTES, StoreMetadata, write_checksum
 from bua.structures.annotations import ImageId

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
-from bua.io.files import file_sha256, sync_folder, write_text
-from bua.store.lock import acquire_lock, clear_stale_locks, lock_path, release_lock
+from bua.io.files import file_sha256
+from bua.io.lock import acquire_lock, clear_stale_locks, lock_path, release_lock
+from bua.io.write import check_replaceable, sync_folder, write_text
 from bua.store.reader import FeatureStore
 from bua.store.schema import StoreMetadata
 from bua.store.store_file import write_store_file
@@ -78,6 +79,7 @@ class StoreWriter:
             InputError: If another process writes the same file, or the folder has shards of another
                 detector.
         """
+        check_replaceable(self.out)
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self._lock = acquire_lock(lock_path(self.out, self.rank), self.out)
         try:

@@ -19,6 +19,7 @@ from bua.data.captions.document_frequencies import caption_frequencies, save_fre
 from bua.decode import DECODERS, Decoder, Hypotheses, Sampling, greedy, resolve_rule_words, search_signature
 from bua.errors import check_flag, check_kind, check_number
 from bua.inference.captioning import generate, make_step_function
+from bua.io.write import write_text
 from bua.metrics.endings import BAD_ENDINGS
 from bua.metrics.reward import bleu, cider_d, prepare_references
 from bua.models.captioners.base import Captioner
@@ -135,7 +136,7 @@ class SelfCriticalTask(CaptioningTask):
             include_eos=self.reward.include_eos,
             path=path,
         )
-        (folder / "rewards.txt").write_text(self.signature + "\n")
+        write_text(folder / "rewards.txt", self.signature + "\n")
         log.info(f"rewards: {self.signature}")
 
     def on_fit_start(self) -> None:

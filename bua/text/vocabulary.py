@@ -11,6 +11,7 @@ from typing import Any
 
 from bua.errors import InputError
 from bua.io.files import read_json, read_text
+from bua.io.write import write_text
 from bua.text.subwords import WORD_START, SubwordModel, join_subwords
 from bua.text.tokenize import TOKENIZERS, Tokenizer
 
@@ -160,7 +161,7 @@ class Vocabulary:
 
     def save(self, path: Path) -> None:
         """Write the vocabulary and its hash as JSON."""
-        path.write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=0), encoding="utf-8")
+        write_text(path, json.dumps(self.to_dict(), ensure_ascii=False, indent=0))
 
     @classmethod
     def from_list(cls, path: Path, tokenizer: str) -> "Vocabulary":

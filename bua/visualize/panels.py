@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.inference.predictor import CaptionOutput, Predictor, VQAOutput
-from bua.io.files import write_text
+from bua.io.write import write_text
 from bua.visualize.page import AttendedText, Panel, Row, region_names, render_page, render_panel
 
 _LEAD = (

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bua.errors import InputError
-from bua.io.files import read_json, read_members, read_text, records, valid_records, write_text
+from bua.io.files import read_json, read_members, read_text, records, valid_records
+from bua.io.write import write_text
 
 
 def test_text_is_written_atomically_and_read_back(tmp_path: Path) -> None:

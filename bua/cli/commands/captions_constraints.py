@@ -8,7 +8,7 @@ from pathlib import Path
 from bua.cli.main import POSITIVE
 from bua.data.captions.constraints import singular_and_plural, store_constraints
 from bua.data.image_lookup import read_ids
-from bua.io.files import write_text
+from bua.io.write import write_text
 from bua.store.reader import FeatureStore
 
 log = logging.getLogger(__name__)

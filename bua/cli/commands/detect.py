@@ -16,7 +16,7 @@ from bua.detectors.detections import (
 )
 from bua.detectors.photo import find_photos, map_photos
 from bua.engine.instantiate import instantiate
-from bua.io.files import write_text
+from bua.io.write import save_image, write_text
 from bua.store.reader import FeatureStore
 from bua.visualize.labels import LabeledBox, draw_boxes
 
@@ -71,9 +71,8 @@ def main(options: Options) -> None:
         records.append(detection_record(file, photo, detections))
         if options.draw:
             labels = [LabeledBox(d.box, _caption(d), d.name) for d in detections[: options.max_drawn]]
-            draw_boxes(photo, labels).save(
-                drawn / f"{numbers[file.image_id]:06d}_{file.path.stem}.jpg", quality=90
-            )
+            name = f"{numbers[file.image_id]:06d}_{file.path.stem}.jpg"
+            save_image(draw_boxes(photo, labels), drawn / name, quality=90)
     write_text(out / "detections.json", json.dumps(records, indent=1, ensure_ascii=False) + "\n")
     num_objects = sum(len(record["objects"]) for record in records)
     log.info(

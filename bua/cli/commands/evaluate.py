@@ -10,7 +10,7 @@ from bua.detectors.detector import FrozenDetector
 from bua.engine.instantiate import instantiate
 from bua.errors import InputError
 from bua.evaluation.detection import score_detector
-from bua.io.files import write_text
+from bua.io.write import write_text
 
 log = logging.getLogger(__name__)
 

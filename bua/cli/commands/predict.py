@@ -15,7 +15,7 @@ from bua.engine.run_data import ImageSelection, run_questions
 from bua.errors import InputError
 from bua.inference.predict import RecordOptions
 from bua.inference.vqa import VQAPredictor
-from bua.io.files import write_text
+from bua.io.write import write_text
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bua.cli.main import NOT_NEGATIVE, POSITIVE
 from bua.data.genome.prepare import GenomeOptions, preparation_provenance, prepare_genome
-from bua.io.files import write_text
+from bua.io.write import write_text
 
 log = logging.getLogger(__name__)
 #: Maximum number of missing photos to name on stderr.

@@ -11,7 +11,7 @@ from bua.engine.instantiate import to_plain
 from bua.errors import InputError
 from bua.evaluation.captions import CaptionScoring, describe_caption_scores, score_captions
 from bua.evaluation.vqa import VQAScoring, describe_vqa_scores, score_vqa
-from bua.io.files import write_text
+from bua.io.write import write_text
 
 log = logging.getLogger(__name__)
 

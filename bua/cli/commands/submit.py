@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from bua.cli.main import reject_overrides
 from bua.errors import InputError
 from bua.evaluation.submission import SERVER_FORMATS, prepare_submission
-from bua.io.files import file_sha256, write_text
+from bua.io.files import file_sha256
+from bua.io.write import write_text
 
 log = logging.getLogger(__name__)
 #: Keys that have no effect for each task.

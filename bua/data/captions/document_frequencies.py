@@ -1,6 +1,7 @@
 """Document frequencies of the training captions, in a file that identifies these captions."""
 
 import hashlib
+import io
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from bua.errors import InputError
+from bua.io.write import write_bytes
 from bua.metrics.reward import DocumentFrequencies, document_frequencies
 from bua.structures.annotations import ImageId
 from bua.text.vocabulary import EOS, Vocabulary
@@ -67,8 +69,9 @@ def save_frequencies(
         include_eos: Whether the end of a caption counts as a word.
         path: File to write, ending in ``.npz``.
     """
+    content = io.BytesIO()
     np.savez(
-        path,
+        content,
         keys=frequencies.keys.cpu().numpy(),
         counts=frequencies.counts.cpu().numpy(),
         images=frequencies.num_images,
@@ -76,6 +79,7 @@ def save_frequencies(
         signature=frequencies.signature,
         key=json.dumps(_key(captions, vocabulary, include_eos)),
     )
+    write_bytes(path, content.getvalue())
 
 
 def _key(captions: Captions, vocabulary: Vocabulary, include_eos: bool) -> dict[str, object]:

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from bua.data.datamodule import ResumableDataModule
 from bua.data.detection.dataset import DetectionDataset
 from bua.data.sampler import EpochSampler
-from bua.io.files import write_text
+from bua.io.write import write_text
 
 log = logging.getLogger(__name__)
 

@@ -1,34 +1,29 @@
 """Write COCO instances with attributes image by image, without holding all annotations in memory."""
 
 import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any
 
 from bua.data.genome.names import LabelVocabulary
 from bua.data.genome.source import GenomeImage
-from bua.io.files import sync_folder
 
 
 class InstancesWriter:
-    """Writes an instances file under a temporary name; ``publish`` gives the complete file its name.
+    """Writes the content of an instances file; ``finish`` completes it.
 
     Args:
-        path: File to write.
+        file: Text file to write to.
         description: Description to store in the file.
         classes: Classes, which become ``categories``.
         attributes: Attributes, which become the list ``attributes``, an extension of the COCO format.
     """
 
     def __init__(
-        self, path: Path, *, description: str, classes: LabelVocabulary, attributes: LabelVocabulary
+        self, file: IO[str], *, description: str, classes: LabelVocabulary, attributes: LabelVocabulary
     ) -> None:
-        self.path, self.partial = path, path.with_name(f"{path.name}.partial")
+        self._file = file
         self.images: list[dict[str, Any]] = []
         self.boxes = 0
-        self._file = open(self.partial, "w", encoding="utf-8")  # noqa: SIM115
         head = {
             "info": {"description": description},
             "categories": _categories(classes),
@@ -52,25 +47,8 @@ class InstancesWriter:
         self.boxes += len(annotations)
 
     def finish(self) -> None:
-        """Write the images after the annotations, and flush the file to disk."""
+        """Write the images after the annotations."""
         self._file.write(f'],"images":{_json(self.images)}}}')
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-
-    def publish(self) -> None:
-        """Rename the finished file to its final name."""
-        os.replace(self.partial, self.path)
-        sync_folder(self.path.parent)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-        self.partial.unlink(missing_ok=True)  # leave no incomplete file after an error
 
 
 def _categories(labels: LabelVocabulary) -> list[dict[str, Any]]:

@@ -21,7 +21,8 @@ from bua.data.genome.photos import find_genome_photos
 from bua.data.genome.source import GenomeImage, GenomeObject, find_objects_file, read_images, read_objects
 from bua.data.genome.splits import SPLITS, count_origins, draw_splits, read_karpathy
 from bua.errors import InputError
-from bua.io.files import file_sha256, write_text
+from bua.io.files import file_sha256
+from bua.io.write import atomic_files, write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,17 +150,16 @@ def _write(
         split_of: Split of every image.
         converter: Converter from objects to annotations.
     """
-    with ExitStack() as stack:
+    outs = [out / f"instances_{name}.json" for name in SPLITS]
+    with atomic_files(*outs) as partials, ExitStack() as stack:
         writers = {
-            name: stack.enter_context(
-                InstancesWriter(
-                    out / f"instances_{name}.json",
-                    description=f"Visual Genome {name}",
-                    classes=converter.classes,
-                    attributes=converter.attributes,
-                )
+            name: InstancesWriter(
+                stack.enter_context(open(partial, "w", encoding="utf-8")),
+                description=f"Visual Genome {name}",
+                classes=converter.classes,
+                attributes=converter.attributes,
             )
-            for name in SPLITS
+            for name, partial in zip(SPLITS, partials, strict=True)
         }
         for image_id, objects in objects_of_images:
             if image_id not in images:
@@ -173,8 +173,6 @@ def _write(
             )
         for writer in writers.values():
             writer.finish()
-        for writer in writers.values():
-            writer.publish()
     return writers
 
 

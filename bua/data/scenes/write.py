@@ -24,6 +24,7 @@ from bua.data.scenes.questions import SceneQuestion, generate_questions
 from bua.data.scenes.world import ATTRIBUTES, CANVAS, KINDS, NOVEL_PAIRS, SceneObject
 from bua.errors import InputError
 from bua.io.files import file_sha256, read_json
+from bua.io.write import save_image, write_text
 
 #: First image id of each split.
 SPLITS = {"train": 1_000_000, "val": 2_000_000, "test": 3_000_000, "novel": 4_000_000}
@@ -60,7 +61,7 @@ def make_scene(image_id: int, *, seed: int, novel: bool, questions: int, folder:
     objects, masks = compose(rng, novel)
     image = paint(rng, objects, masks)
     if folder is not None:
-        image.save(folder / f"{image_id:012d}.jpg", quality=92)
+        save_image(image, folder / f"{image_id:012d}.jpg", quality=92)
     captions = [generate_caption(rng, objects) for _ in range(CAPTIONS)]
     return Scene(image_id, objects, captions, generate_questions(rng, objects, questions))
 
@@ -130,7 +131,7 @@ def _map(make: Callable[[int], Scene], ids: Iterable[int], num_workers: int) -> 
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, allow_nan=False, separators=(",", ":")), encoding="utf-8")
+    write_text(path, json.dumps(content, allow_nan=False, separators=(",", ":")))
 
 
 def _files(split: str, scenes: list[Scene]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from bua.data.vqa.options import (
 )
 from bua.data.vqa.pairs import pair_indices
 from bua.errors import InputError
-from bua.io.files import write_text
+from bua.io.write import write_text
 from bua.store.reader import FeatureStore
 from bua.structures.annotations import QuestionId, VQAAnnotation
 from bua.text.answers import AnswerVocabulary

@@ -11,13 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save
 
 from bua.detectors.c4.caffemodel import read_caffemodel
 from bua.detectors.c4.model import C4RCNN
 from bua.detectors.c4.release_formats import State, recognize_format
 from bua.detectors.photo import Resize
+from bua.detectors.weight_files import read_safetensors
 from bua.errors import InputError
+from bua.io.write import write_bytes
 from bua.store.pickles import read_pickled
 
 log = logging.getLogger(__name__)
@@ -86,7 +88,7 @@ def save_c4(path: Path, model: C4RCNN) -> None:
     names = {"classes": model.classes, "attributes": model.attributes} if model.has_names else {}
     recipe = {**names, "resize": vars(model.resize), **vars(model.options)}
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
-    save_file(state, path, metadata={RECIPE: json.dumps(recipe)})
+    write_bytes(path, save(state, metadata={RECIPE: json.dumps(recipe)}))
 
 
 def _describe(error: Exception) -> str:
@@ -103,7 +105,7 @@ def _read_own(path: Path) -> tuple[State, dict[str, Any]]:
     """Return the tensors of a safetensors file, and the arguments of the model."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
-    state = load_file(path)
+    state = read_safetensors(path)
     if RECIPE in metadata:
         return state, json.loads(metadata[RECIPE])
     return _translate(state, {}, path)  # Hugging Face publishes safetensors, too

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from bua.errors import InputError
+from bua.io.write import atomic_folders
 from bua.store.formats.arrays import list_files, read_npy, read_npz
-from bua.store.formats.export import Export, atomic_folders, path_below
+from bua.store.formats.export import Export, path_below
 from bua.store.formats.image_ids import id_to_file_name
 from bua.store.formats.source import InvalidImageError, RawImage, Source, SourceImage
 

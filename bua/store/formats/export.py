@@ -1,7 +1,5 @@
-"""Common parts of the writers of foreign formats: their input, and output that appears only when complete."""
+"""Common parts of the writers of foreign formats."""
 
-import contextlib
-import os
 import resource
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from bua.errors import InputError
-from bua.io.files import sync_folder
 from bua.store.reader import FeatureStore
 from bua.structures.annotations import ImageId
 from bua.structures.regions import Regions
@@ -69,62 +66,9 @@ class Export:
             raise InputError(f"{self.out}: needs about {needed:,} bytes, but only {allowed:,} can be written")
 
 
-@contextlib.contextmanager
-def atomic_files(*outs: Path) -> Iterator[tuple[Path, ...]]:
-    """Yield a temporary path for each file or folder; at the end, sync them and rename the first one last.
-
-    Raises:
-        InputError: If they cannot be written.
-    """
-    partials = tuple(out.with_name(f"{out.name}.partial") for out in outs)
-    try:
-        for out, partial in zip(outs, partials, strict=True):
-            out.parent.mkdir(parents=True, exist_ok=True)
-            _remove(partial)
-        yield partials
-        _sync(partials)
-        for out, partial in reversed(list(zip(outs, partials, strict=True))):
-            os.replace(partial, out)
-        for folder in {out.parent for out in outs}:
-            sync_folder(folder)
-    except OSError as error:
-        for partial in partials:
-            _remove(partial)
-        raise InputError(f"{outs[0]}: cannot be written ({error.strerror or error})") from None
-    except BaseException:
-        for partial in partials:
-            _remove(partial)
-        raise
-
-
-@contextlib.contextmanager
-def atomic_folders(*outs: Path) -> Iterator[tuple[Path, ...]]:
-    """Yield a temporary folder for each folder; otherwise like ``atomic_files``."""
-    with atomic_files(*outs) as partials:
-        for partial in partials:
-            partial.mkdir()
-        yield partials
-
-
 def path_below(folder: Path, name: str) -> Path:
     """Return the path of a file in a folder, after creating the subfolders in its name."""
     path = folder / name
     if "/" in name:
         path.parent.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def _sync(paths: tuple[Path, ...]) -> None:
-    if any(path.is_dir() for path in paths):
-        os.sync()  # one call, whatever the number of files
-        return
-    for path in paths:
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

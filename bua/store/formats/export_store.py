@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from bua.errors import InputError
-from bua.io.files import write_text
+from bua.io.write import write_text
 from bua.store.formats import Format, get_format
 from bua.store.formats.export import Export
 from bua.store.formats.hengyuan import index_path

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
+from bua.io.write import atomic_folders
 from bua.store.formats.arrays import list_files
-from bua.store.formats.export import Export, atomic_folders, path_below
+from bua.store.formats.export import Export, path_below
 from bua.store.formats.image_ids import id_to_file_name
 from bua.store.formats.source import InvalidImageError, RawImage, Source, SourceImage
 from bua.store.formats.validation import grid_boxes

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
-from bua.store.formats.export import Export, atomic_files
+from bua.io.write import atomic_files
+from bua.store.formats.export import Export
 from bua.store.formats.hdf5 import get_dataset, get_optional_dataset, open_hdf5, read_slice
 from bua.store.formats.source import InvalidImageError, RawImage, Source, SourceImage
 from bua.store.pickles import read_pickled

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bua.errors import InputError
-from bua.io.files import write_text
+from bua.io.write import write_text
 from bua.store.writer import StoreWriter
 
 
@@ -71,7 +71,7 @@ class ImportJournal:
                 f"{writer.folder}: was created from another source; delete it or choose another out="
             )
         if not writer.shards or not lines:  # if a power failure destroyed it, only its counts are lost
-            self.path.write_text(json.dumps(origin) + "\n", encoding="utf-8")
+            write_text(self.path, json.dumps(origin) + "\n")
 
     def record(self, tally: Mapping[str, int]) -> None:
         """Record the repairs in the next shard.

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
+from bua.io.write import atomic_files
 from bua.store.formats.class_labels import best_class, one_hot_probabilities
-from bua.store.formats.export import Export, atomic_files
+from bua.store.formats.export import Export
 from bua.store.formats.hdf5 import get_dataset, get_optional_dataset, open_hdf5, read_slice
 from bua.store.formats.source import InvalidImageError, RawImage, Source, SourceImage
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from bua.errors import InputError
+from bua.io.write import atomic_folders
 from bua.store.formats.arrays import as_dict, as_int, as_numbers, list_files, read_npy
 from bua.store.formats.class_labels import (
     background_position,
@@ -24,7 +25,7 @@ from bua.store.formats.class_labels import (
     one_hot_probabilities,
     remove_background,
 )
-from bua.store.formats.export import Export, atomic_folders, path_below
+from bua.store.formats.export import Export, path_below
 from bua.store.formats.image_ids import id_to_file_name
 from bua.store.formats.source import InvalidImageError, RawImage, Source, SourceImage
 from bua.structures.regions import Regions

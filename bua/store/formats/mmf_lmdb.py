@@ -12,8 +12,9 @@ from functools import partial
 import numpy as np
 
 from bua.errors import InputError
+from bua.io.write import atomic_folders
 from bua.store.formats.arrays import as_dict, load_plain_pickle
-from bua.store.formats.export import Export, atomic_folders
+from bua.store.formats.export import Export
 from bua.store.formats.image_ids import id_to_file_name
 from bua.store.formats.mmf import make_info, num_class_probabilities, parse_image
 from bua.store.formats.source import InvalidImageError, RawImage, Source, SourceImage

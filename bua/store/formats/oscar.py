@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from bua.errors import InputError
-from bua.store.formats.export import Export, atomic_files
+from bua.io.write import atomic_files
+from bua.store.formats.export import Export
 from bua.store.formats.hengyuan import infer_size, spatial_features
 from bua.store.formats.source import InvalidImageError, RawImage, Source, SourceImage
 from bua.store.formats.tsv import decode_array, encode_array, encode_id, parse_int, read_rows, tsv_files

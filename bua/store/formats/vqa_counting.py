@@ -12,7 +12,8 @@ from functools import partial
 import h5py
 import numpy as np
 
-from bua.store.formats.export import Export, atomic_files
+from bua.io.write import atomic_files
+from bua.store.formats.export import Export
 from bua.store.formats.hdf5 import get_dataset, get_optional_dataset, open_hdf5, read_ids, read_slice
 from bua.store.formats.image_ids import require_numeric_ids
 from bua.store.formats.source import RawImage, Source, SourceImage

@@ -31,12 +31,13 @@ def lock_path(out: Path, rank: int) -> Path:
     return out.with_name(f"{out.name}.lock" if rank == 0 else f"{out.name}.rank{rank:02d}.lock")
 
 
-def acquire_lock(path: Path, out: Path) -> IO[str]:
+def acquire_lock(path: Path, out: Path, activity: str = "written") -> IO[str]:
     """Acquire a lock and write the process id and host into it.
 
     Args:
         path: Lock file, created if it does not exist.
-        out: File that the lock protects, named in messages.
+        out: File or folder that the lock protects, named in messages.
+        activity: What the holder does with it, for messages. Default: "written".
 
     Returns:
         The open lock file; closing it releases the lock.
@@ -53,7 +54,7 @@ def acquire_lock(path: Path, out: Path) -> IO[str]:
         file.seek(0)
         holder = file.read().strip() or "another process"
         file.close()
-        raise InputError(f"{out}: is being written by {holder}") from None
+        raise InputError(f"{out}: is being {activity} by {holder}") from None
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}")
     file.flush()
