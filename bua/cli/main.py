@@ -7,7 +7,6 @@ them, and ``text_keys`` returns the keys whose values need no quotes on the comm
 Hydra and torch are imported when a command runs, so that ``bua --help`` is fast.
 """
 
-import contextlib
 import dataclasses
 import difflib
 import functools
@@ -21,7 +20,9 @@ import typing
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
+from bua.cli.output import printable_output
 from bua.errors import InputError
+from bua.io.write import DISK_ERRORS
 
 T = TypeVar("T")
 
@@ -68,8 +69,21 @@ SPIN_COUNT = "5000"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 2 after a user error, 130 after an interruption."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    """Run one command and return its exit code.
+
+    The code is 0, 2 after a user error or if the standard output is full, 130 after an interruption, and 141
+    if the reader of the standard output has closed it, as for a program that the system ends for that reason.
+    """
+    with printable_output() as output:
+        code = _main(list(sys.argv[1:] if arguments is None else arguments))
+    if output.failure is None or code:
+        return code
+    if isinstance(output.failure, BrokenPipeError):
+        return 141
+    return _fail("bua", f"standard output: {output.failure.strerror}; the results in files are complete")
+
+
+def _main(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         return _print(usage())
     if words[0] in ("-V", "--version", "version"):
@@ -95,17 +109,17 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         return _fail(f"bua {command}", str(error))
     except OSError as error:  # a folder without write permission, a full disk
-        if os.environ.get("BUA_TRACEBACK") or error.filename is None:
+        if os.environ.get("BUA_TRACEBACK") or (error.filename is None and error.errno not in DISK_ERRORS):
             raise
-        return _fail(f"bua {command}", f"{error.filename}: {error.strerror}")
+        what = "a file" if error.filename is None else error.filename
+        return _fail(f"bua {command}", f"{what}: {error.strerror}")
     except KeyboardInterrupt:
         return _fail(f"bua {command}", "interrupted", code=130)
     return 0
 
 
 def _print(text: str) -> int:
-    with contextlib.suppress(BrokenPipeError):
-        print(text, flush=True)
+    print(text)
     return 0
 
 
@@ -226,8 +240,6 @@ def _keep_errors(function: Callable[[Any], Any], raised: list[BaseException]) ->
     def wrapped(config: Any) -> Any:
         try:
             return function(config)
-        except BrokenPipeError:  # the reader of our output has closed the pipe
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except (InputError, *_hydra_errors(), OSError, KeyboardInterrupt) as error:
             raised.append(error)
 
