@@ -98,7 +98,8 @@ def _main(words: list[str]) -> int:
     command, overrides = " ".join(words[:length]), words[length:]
     if command not in COMMANDS:
         given = " ".join(words[:2] if words[0] in FAMILIES else words[:1])
-        return _fail("bua", f"there is no command {given!r}; the commands are {', '.join(COMMANDS)}")
+        hint = _did_you_mean(given, COMMANDS) or ";"
+        return _fail("bua", f"there is no command {given!r}{hint} the commands are {', '.join(COMMANDS)}")
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when torch is imported
     os.environ[COMMAND_VARIABLE] = command
@@ -233,6 +234,15 @@ def quote(word: str, keys: Collection[str]) -> str:
     return f"{key}='{escaped}'"
 
 
+def unquote(word: str) -> str:
+    """Return an override that ``quote`` may have quoted as it was typed."""
+    match = re.fullmatch(r"([\w.]+)='(.*)'", word, re.DOTALL)
+    if match is None:
+        return word
+    value = re.sub(r"\\(.)", r"\1", match[2])
+    return f"{match[1]}={value}"
+
+
 def _keep_errors(function: Callable[[Any], Any], raised: list[BaseException]) -> Callable[[Any], Any]:
     """Hide errors that have their own one-line message from Hydra, which would print more about them."""
 
@@ -264,8 +274,9 @@ def explain(error: Exception, name: str) -> str:
     unknown = re.search(r"Key '([^']+)' is not in struct|Could not override '([^']+)'", text)
     if unknown:
         key = (re.search(r"full_key: (\S+)", text) or unknown).group(1) or unknown.group(2)
-        close = difflib.get_close_matches(key, _all_keys(name), n=1, cutoff=0.5)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        if key in _all_keys(name):
+            return f"{key} is not a key of the chosen groups or experiment (--cfg job lists their keys)"
+        hint = _did_you_mean(key, _all_keys(name))
         return f"there is no key {key!r}{hint} (bua {name.replace('_', ' ')} --cfg job lists the keys)"
     missing = re.search(r"Missing mandatory value: (\S+)", text)
     if missing:
@@ -273,8 +284,15 @@ def explain(error: Exception, name: str) -> str:
     option = re.search(r"Could not find '([^/']+)/([^']+)'", text)
     if option:
         options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
-        return f"there is no {option[1]}={option[2]}; the options are {', '.join(options) or 'none'}"
+        hint = _did_you_mean(option[2], options) or ";"
+        return f"there is no {option[1]}={option[2]}{hint} the options are {', '.join(options) or 'none'}"
     return text.split("\n")[0] if "\n\n" in text else text
+
+
+def _did_you_mean(word: str, words: Collection[str]) -> str:
+    """Return a question about the word that is most similar, or nothing if none is."""
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _all_keys(name: str) -> list[str]:

@@ -132,7 +132,8 @@ def find_checkpoint(path: Path) -> Path:
     for name in ("best.ckpt", "last.ckpt"):
         if (path / "checkpoints" / name).is_file():
             return path / "checkpoints" / name
-    raise InputError(f"{path}: neither a checkpoint nor a run directory with checkpoints/best.ckpt")
+    problem = "has no checkpoints/best.ckpt" if path.exists() else "does not exist"
+    raise InputError(f"{path}: {problem}; must be a run directory or a checkpoint")
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

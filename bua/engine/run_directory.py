@@ -54,7 +54,7 @@ class RunDirectory:
         if self.checkpoint_files():
             raise InputError(
                 f"{self.path}: already holds a run ({self.state()}); give resume=true to continue it, or "
-                "give another out"
+                "choose another out="
             )
 
     def check_idle(self) -> None:

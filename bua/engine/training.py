@@ -95,7 +95,7 @@ def train(config: Any, overrides: Sequence[str] = ()) -> dict[str, float]:
         metrics = previous | logged | metrics_logger.means | best.metric
         run.set_status("done", metrics=metrics)
     if run.is_writer and not run.best_checkpoint().exists() and not trainer.fast_dev_run:
-        log.info(f"{run.path}: no validation was due, so there is only the last checkpoint")
+        log.info(f"{run.path}: no validation was due, so only last.ckpt was saved")
     return metrics
 
 

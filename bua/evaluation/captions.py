@@ -94,7 +94,7 @@ def describe_caption_scores(result: Mapping[str, Any]) -> list[str]:
         for head, part in parts.items()
     ]
     if result["images"] < FEW_IMAGES and "CIDEr" in result["scores"]:
-        lines.append(f"CIDEr over {result['images']} images is not comparable to a test split's")
+        lines.append(f"CIDEr over {result['images']} images cannot be compared with published scores")
     if empty := result["signature"]["empty_predictions"]:
         lines.append(f"{empty} of {result['images']} captions are empty")
     return lines

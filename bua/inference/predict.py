@@ -231,7 +231,10 @@ def batched(images: Iterable[ImageId], states: Iterable[int], limit: int) -> Ite
 
 def _warn_of_empty(records: Sequence[Record]) -> None:
     if empty := sum(not record["caption"] for record in records):
-        log.warning(f"{empty} of {len(records)} captions are empty; decode.rules.min_length=1 forbids it")
+        log.warning(
+            f"{empty} of {len(records)} captions are empty; train longer, or forbid it with "
+            "decode.rules.min_length=1"
+        )
 
 
 def _describe_constraints(records: Sequence[Record], required: int | None) -> str:

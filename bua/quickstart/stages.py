@@ -49,8 +49,10 @@ def run_stages(
     if journal.exists():
         done = read_json(journal)
         if done["options"] != dict(options):
+            changed = next(key for key in options if done["options"].get(key) != options[key])
             raise InputError(
-                f"{journal.parent}: was begun with other options ({done['options']}); give another out"
+                f"{journal.parent}: was started with {changed}={done['options'].get(changed)}, not "
+                f"{changed}={options[changed]}; choose another out="
             )
     for number, stage in enumerate(stages, 1):
         head = f"[{number}/{len(stages)}] {stage.name}"

@@ -9,7 +9,7 @@ import base64
 import html
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -131,19 +131,20 @@ def _render_piece(piece: AttendedText) -> str:
     return f'<span class="word" tabindex="0" data-weights="{weights}"{diffuse}>{escape(piece.text)}</span>'
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], best: Sequence[int] = ()) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], best: Collection[tuple[int, int]] = ()) -> str:
     """Return an HTML table.
 
     Args:
         head: Cells of the header.
         rows: Cells of each row.
-        best: Indices of the rows to set in bold.
+        best: Row and column of the cells to set in bold.
     """
     cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     body = ""
     for n, row in enumerate(rows):
-        style = ' class="best"' if n in best else ""
-        body += f"<tr{style}>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+        styles = [' class="best"' if (n, column) in best else "" for column in range(len(row))]
+        marked = zip(styles, row, strict=True)
+        body += f"<tr>{''.join(f'<td{style}>{escape(cell)}</td>' for style, cell in marked)}</tr>"
     return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"
 
 

@@ -1,6 +1,6 @@
 """The report of ``bua quickstart``."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bua.visualize.page import Panel, escape, render_page, render_panel, table
@@ -27,19 +27,19 @@ def quickstart_page(results: Mapping[str, Any], panels: Sequence[Panel], command
         "<h2>Attention</h2>",
         '<p class="lead">No model was trained on these images. Point at a word or a question to see the '
         "regions that the model attended to: the more opaque a box, the larger its weight. Attention shows "
-        "what the model read, not why it chose the word.</p>",
+        "what the model read, not why it chose a word or an answer.</p>",
         f'<div class="gallery">{"".join(map(render_panel, panels))}</div>',
         "<h2>Captions</h2>",
         _caption_tables(results["captions"]),
         '<p class="note">CIDEr, BLEU and ROUGE are computed against five captions per image, with the '
-        "tokenizer that needs no Java. A word of a reference caption that names an object is grounded if the "
-        "most attended region overlaps the object with an IoU of at least 0.5; the last column is the "
+        "tokenizer <code>python</code>. A word of a reference caption that names an object is grounded if "
+        "the most attended region overlaps the object with an IoU of at least 0.5; the last column is the "
         "expectation for a random region.</p>",
         "<h2>Answers</h2>",
         _vqa_tables(results["vqa"]),
         '<p class="note">Official VQA accuracy in percent, with ten imperfect annotators per question.</p>',
         "<h2>Steps</h2>",
-        '<div class="scroll">',
+        '<div class="scroll text">',
         table(
             ("stage", "seconds", "what"),
             [(s["name"], f"{s['seconds']:.0f}", s["what"]) for s in stages],
@@ -68,7 +68,7 @@ def _caption_tables(captions: Mapping[str, Any]) -> str:
         ]
         parts.append(
             f"<p>{escape(_describe_split(split))}</p>"
-            + _scrollable(table(_CAPTION_HEAD, cells, best=_best(row["CIDEr"] for row in rows.values())))
+            + _scrollable(table(_CAPTION_HEAD, cells, best=_best(cells, _CAPTION_HEAD[1:5])))
         )
     return "".join(parts)
 
@@ -86,15 +86,20 @@ def _vqa_tables(vqa: Mapping[str, Any]) -> str:
         ]
         parts.append(
             f"<p>{escape(_describe_split(split))}</p>"
-            + _scrollable(table(_VQA_HEAD, cells, best=_best(row["overall"] for row in rows.values())))
+            + _scrollable(table(_VQA_HEAD, cells, best=_best(cells, _VQA_HEAD[1:])))
         )
     return "".join(parts)
 
 
-def _best(values: Iterable[float]) -> list[int]:
-    """Return the indices of the largest value."""
-    numbers = list(values)
-    return [n for n, value in enumerate(numbers) if value == max(numbers)]
+def _best(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> set[tuple[int, int]]:
+    """Return row and column of the largest value of each of the first columns after the names."""
+    found = set()
+    for column in range(1, len(columns) + 1):
+        values = {n: float(row[column].rstrip(" %")) for n, row in enumerate(rows) if row[column]}
+        found |= {
+            (n, column) for n, value in values.items() if len(values) > 1 and value == max(values.values())
+        }
+    return found
 
 
 def _scrollable(content: str) -> str:
@@ -104,6 +109,6 @@ def _scrollable(content: str) -> str:
 def _describe_split(name: str) -> str:
     descriptions = {
         "test": "On new images",
-        "novel": "On images with combinations of kind and color that training never shows",
+        "novel": "On images with combinations of kind and color that do not occur in training",
     }
     return descriptions.get(name, name)

@@ -16,9 +16,9 @@ h2 { font-size: 21px; margin: 40px 0 6px; border-top: 1px solid var(--line); pad
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: 12px 0; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: 5px 14px; border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child, .text td { text-align: left; }
 th { font-weight: 600; color: var(--soft); font-size: 14px; }
-tr.best td { font-weight: 700; }
+td.best { font-weight: 700; }
 .gallery { display: grid; gap: 22px; grid-template-columns: repeat(auto-fill, minmax(330px, 1fr)); }
 .panel { margin: 0; border: 1px solid var(--line); border-radius: 10px; overflow: hidden; }
 .image { position: relative; background: #8883; }

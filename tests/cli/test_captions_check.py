@@ -115,7 +115,10 @@ def test_presets_and_vocabulary_files_are_described(capfd, tmp_path) -> None:
             "image_key=path: must be id or file_name",
         ),
         (["check", "file=v.json"], "v.json: not a caption file; must be COCO's "),
-        (["chek", "file=c.json"], "there is no command 'captions chek'; the commands are quickstart, "),
+        (
+            ["chek", "file=c.json"],
+            "there is no command 'captions chek'; did you mean 'captions check'? the commands are",
+        ),
     ],
 )
 def test_mistakes_are_reported_in_one_line(arguments, message: str, capfd, tmp_path, monkeypatch) -> None:

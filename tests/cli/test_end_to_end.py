@@ -54,7 +54,7 @@ def test_quickstart_skips_finished_stages(quick, capfd) -> None:
 @pytest.mark.slow
 def test_quickstart_rejects_other_options(quick, capfd) -> None:
     assert main(["quickstart", f"out={quick}", "train=31"]) == 2
-    assert "begun with other options" in capfd.readouterr().err
+    assert "was started with train=30, not train=31" in capfd.readouterr().err
 
 
 @pytest.mark.slow
@@ -176,7 +176,7 @@ def test_a_failed_stage_is_reported_and_the_next_start_continues_with_it(tmp_pat
     done = run_stages(stages, journal, {"a": 1}, "bua x")
     assert calls == ["first", "second", "second", "third"]
     assert done["stages"]["second"]["result"] == 2
-    with pytest.raises(InputError, match="other options"):
+    with pytest.raises(InputError, match="was started with a=1, not a=2; choose another out="):
         run_stages(stages, journal, {"a": 2}, "bua x")
 
 

@@ -37,8 +37,8 @@ from tests.helpers.commands import run_error, run_ok
         (["train", "experiment=caption_scenes", "model.hiden_size=3"], "did you mean 'model.hidden_size'?"),
         (["train", "scheduler=null"], "scheduler=null: a group takes the name of one of its options"),
         (["train", "experiment=caption_scenes"], "scenes must be given: scenes=..."),
-        (["predict", "run=/nowhere", "out=p.json"], "/nowhere: neither a checkpoint nor a run directory"),
-        (["caption", "run=/nowhere", "images=x.jpg"], "/nowhere: neither a checkpoint nor a run"),
+        (["predict", "run=/nowhere", "out=p.json"], "/nowhere: does not exist; must be a run directory"),
+        (["caption", "run=/nowhere", "images=x.jpg"], "/nowhere: does not exist; must be a run"),
         (["ask", "run=/nowhere", "images=x.jpg"], "question must be given: question=..."),
         (["extract", "images=.", "out=y", "batch_size=0"], "batch_size=0: must be an integer of at least 1"),
         (
@@ -62,7 +62,7 @@ from tests.helpers.commands import run_error, run_ok
         (["features", "check", "file=/f.h5"], "/f.h5: file does not exist"),
         (
             ["export-detector", "run=/nowhere", "out=w", "instances=i", "images=j"],
-            "/nowhere: neither a checkpoint",
+            "/nowhere: does not exist",
         ),
     ],
 )

@@ -81,7 +81,7 @@ def test_a_run_cannot_resume_or_start_with_other_answers(scenes, capfd, tmp_path
     assert main([*run, "data.answers.min_count=3"]) == 0
     out = capfd.readouterr().out
     assert f"{scenes}/questions_train.json: VQA v2, " in out
-    assert " with none of the " in out
+    assert " without an answer in the list of " in out
     other = json.loads((tmp_path / "run/answers.json").read_text())
     assert main([*run, "data.answers.min_count=4", "resume=true"]) == 2
     assert "answers differs from that of the run; resume with the same options" in capfd.readouterr().err

@@ -143,7 +143,7 @@ def test_questions_without_a_known_answer_are_kept_and_counted(store) -> None:
     assert lines == [
         "q.json: VQA v2, 4 questions on 2 images, 4 answers, 0 questions without answer type, "
         "4 with a single answer, which must match exactly, 0 annotations of other questions, "
-        "3 with none of the 5 answers, 3 with unknown words, 0 truncated to 4 words"
+        "3 without an answer in the list of 5, 3 with unknown words, 0 truncated to 4 words"
     ]
 
 
@@ -284,7 +284,7 @@ def test_extra_files_must_hold_questions_and_their_words_are_counted(scenes, cap
     data = vqa_data(scenes, extra_files=[questions])
     count = len(read_questions(questions))
     assert f"{questions}: the words of {count} questions are counted, too" in caplog.messages
-    assert f"{len(data.vocabulary) - 4} words of questions are known" in caplog.messages
+    assert f"vocabulary of the questions: {len(data.vocabulary) - 4} words" in caplog.messages
 
 
 def test_visual_genome_questions_are_trained_on_with_a_score_of_1(scenes, tmp_path) -> None:

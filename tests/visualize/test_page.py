@@ -67,7 +67,7 @@ def test_large_images_are_reduced() -> None:
     assert len(inline(np.zeros((3000, 2000, 3), np.uint8))) < 40_000
 
 
-def test_tables_escape_cells_and_highlight_the_best_row() -> None:
-    page = table(["a<b"], [["1"], ["2 & 3"]], best=[1])
+def test_tables_escape_cells_and_highlight_the_best_cells() -> None:
+    page = table(["a<b", "c"], [["1", "5"], ["2 & 3", "4"]], best={(1, 0)})
     assert "a&lt;b" in page
-    assert '<tr class="best"><td>2 &amp; 3</td></tr>' in page
+    assert '<tr><td class="best">2 &amp; 3</td><td>4</td></tr>' in page

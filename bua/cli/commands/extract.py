@@ -79,7 +79,7 @@ def report(result: ExtractionResult, out: Path) -> None:
     if result.num_processed and result.seconds:
         outside = 1 - result.detector_seconds / result.seconds
         images_per_second = result.num_processed / result.seconds
-        speed = f" at {images_per_second:.1f} images/s, {outside:.0%} of the time outside the detector"
+        speed = f" at {images_per_second:.1f} images/s, {outside:.0%} of the time for reading and writing"
     log.info(
         f"{out}: {result.num_images} images, {result.num_regions} regions "
         f"({result.num_regions / result.num_images:.1f} per image){speed}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 
-from bua.cli.main import NOT_NEGATIVE, POSITIVE
+from bua.cli.main import NOT_NEGATIVE, POSITIVE, unquote
 from bua.errors import InputError
 from bua.quickstart.pipeline import Quickstart, describe_results
 
@@ -34,7 +34,9 @@ def main(options: Options) -> None:
     """Run every stage that is not done yet."""
     if not options.train or not options.val or not options.test:
         raise InputError("train, val and test must each be at least 1")
-    command = " ".join(["bua quickstart", *map(shlex.quote, HydraConfig.get().overrides.task)])
+    command = " ".join(
+        ["bua quickstart", *(shlex.quote(unquote(word)) for word in HydraConfig.get().overrides.task)]
+    )
     decisive = {k: v for k, v in asdict(options).items() if k not in ("out", "num_workers")}
     quickstart = Quickstart(
         Path(options.out), decisive, num_workers=options.num_workers, command=command, compose=compose

@@ -1,5 +1,7 @@
 """``bua train``: train a model from one configuration of data, model, task and trainer."""
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from hydra.core.hydra_config import HydraConfig
@@ -7,6 +9,7 @@ from omegaconf import DictConfig
 
 from bua.cli.main import NOT_NEGATIVE
 from bua.engine.training import train
+from bua.errors import InputError
 
 
 @dataclass
@@ -43,5 +46,10 @@ def main(options: Options) -> float | None:
     """Train into the run directory, and return the best value of the monitored metric, for sweeps."""
     hydra = HydraConfig.get()
     options.config.out = hydra.runtime.output_dir
-    metrics = train(options.config, list(hydra.overrides.task))
+    try:
+        metrics = train(options.config, list(hydra.overrides.task))
+    except InputError:
+        with suppress(OSError):  # Hydra makes the folder; nothing is in it if an option or a file was wrong
+            os.rmdir(options.config.out)
+        raise
     return metrics.get(f"best/{options.monitor}")

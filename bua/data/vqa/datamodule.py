@@ -91,7 +91,7 @@ class VQADataModule(ResumableDataModule):
             tokenizer=questions.tokenizer,
             min_count=questions.min_count,
         )
-        _log(f"{len(self.vocabulary) - len(SPECIAL):,} words of questions are known")
+        _log(f"vocabulary of the questions: {len(self.vocabulary) - len(SPECIAL):,} words")
         self.encoding = QuestionEncoding(self.vocabulary, questions.max_length, questions.padding)
         dataset = partial(
             VQADataset,

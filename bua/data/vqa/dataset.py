@@ -148,7 +148,7 @@ class VQADataset(Dataset[VQABatch]):
                 "answers"
             )
         flags = {
-            f"with none of the {len(answers):,} answers": self._targets.counts() == 0,
+            f"without an answer in the list of {len(answers):,}": self._targets.counts() == 0,
             "with unknown words": (self._words == UNKNOWN).any(1),
             f"truncated to {encoding.max_length} words": truncated,
         }
