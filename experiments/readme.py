@@ -89,8 +89,8 @@ def quickstart(results: Results) -> str:
             "A word is grounded if the most attended region overlaps the object that the word names with an "
             "IoU of at least 0.5; *by chance* is the expected value for a random region.",
             "The same commands give the same digits only on the same processor, because others add "
-            f"numbers in a different order. On an AMD EPYC, Up-Down had a CIDEr of {cider:.3f} ({novel:.3f} on "
-            f"novel images) and a VQA accuracy of {accuracy:.2f} ({novel_accuracy:.2f}).",
+            f"numbers in a different order. On an AMD EPYC, Up-Down had a CIDEr of {cider:.3f} ({novel:.3f} "
+            f"on novel images) and a VQA accuracy of {accuracy:.2f} ({novel_accuracy:.2f}).",
         ]
     )
 
