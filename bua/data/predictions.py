@@ -8,6 +8,9 @@ from bua.errors import InputError
 from bua.io.files import read_json
 from bua.structures.annotations import ImageId
 
+#: Advice to those whose predictions cover only a part of the references.
+ALLOW_MISSING = "; give allow_missing=true to score only those that have one"
+
 
 def read_predictions(path: Path | str, key: str, value: str) -> dict[ImageId, str]:
     """Read predictions; other fields of the objects are ignored.

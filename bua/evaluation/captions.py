@@ -6,10 +6,11 @@ from typing import Any
 
 from bua import __version__
 from bua.data.captions.files import read_captions
-from bua.data.predictions import check_complete, check_known, read_predictions
+from bua.data.predictions import ALLOW_MISSING, check_complete, check_known, read_predictions
 from bua.errors import InputError
 from bua.io.files import file_sha256
 from bua.metrics.caption import caption_scores, signature
+from bua.metrics.java import count_replaced
 
 #: Number of images below which CIDEr is not comparable, because document frequencies are unreliable.
 FEW_IMAGES = 100
@@ -25,7 +26,9 @@ class CaptionScoring:
         splits: Splits of the references, if they have splits.
         metrics: Names of the metrics.
         tokenizer: "ptb", which needs Java, or "python".
-        complete: Whether every image of the references must be predicted.
+        allow_missing: Whether images of the references may lack a prediction; they are then not scored.
+        flagged: Whether captions that VizWiz marks as rejected or prepared are references, too; its own
+            evaluation leaves them out.
     """
 
     predictions: str
@@ -33,7 +36,8 @@ class CaptionScoring:
     splits: str | Sequence[str]
     metrics: Sequence[str]
     tokenizer: str
-    complete: bool
+    allow_missing: bool = False
+    flagged: bool = False
 
 
 def score_captions(options: CaptionScoring) -> dict[str, Any]:
@@ -46,11 +50,13 @@ def score_captions(options: CaptionScoring) -> dict[str, Any]:
         InputError: If a file is broken, a prediction has no reference, or there are no metrics.
     """
     predictions = read_predictions(options.predictions, "image_id", "caption")
-    file = read_captions(options.references, splits=options.splits)
+    file = read_captions(options.references, splits=options.splits, raw=True, flagged=options.flagged)
     check_known(predictions, file.captions, "image", options.predictions, options.references)
-    if options.complete:
-        hint = "; give complete=false to score the others"
-        check_complete(predictions, file.captions, "image", options.predictions, options.references, hint)
+    known = [image_id for image_id, captions in file.captions.items() if captions or not file.num_flagged]
+    scored = set(known)
+    predictions = {image_id: predictions[image_id] for image_id in predictions if image_id in scored}
+    if not options.allow_missing:
+        check_complete(predictions, known, "image", options.predictions, options.references, ALLOW_MISSING)
     if not options.metrics:
         raise InputError("metrics=[]: name at least one, as in metrics=[cider]")
 
@@ -64,7 +70,12 @@ def score_captions(options: CaptionScoring) -> dict[str, Any]:
     result["signature"] = {
         "bua": __version__,
         **signature(options.metrics, options.tokenizer, len(predictions)),
-        "images_without_prediction": len(file.captions) - len(predictions),
+        "images_without_prediction": len(known) - len(predictions),
+        "flagged_references_left_out": file.num_flagged,
+        "images_without_unflagged_reference": len(file.captions) - len(known),
+        "captions_with_replaced_characters": count_replaced(
+            [*predictions.values(), *(text for image_id in predictions for text in file.captions[image_id])]
+        ),
         "empty_predictions": sum(not text.strip() for text in predictions.values()),
         "predictions_sha256": file_sha256(options.predictions),
         "references_sha256": file_sha256(options.references),
@@ -95,6 +106,16 @@ def describe_caption_scores(result: Mapping[str, Any]) -> list[str]:
     ]
     if result["images"] < FEW_IMAGES and "CIDEr" in result["scores"]:
         lines.append(f"CIDEr over {result['images']} images cannot be compared with published scores")
-    if empty := result["signature"]["empty_predictions"]:
+    counts = result["signature"]
+    if missing := counts["images_without_prediction"]:
+        lines.append(f"{missing} images of the references have no prediction and were not scored")
+    if flagged := counts["flagged_references_left_out"]:
+        images = counts["images_without_unflagged_reference"]
+        lines.append(
+            f"{flagged} references that VizWiz flags were left out, and {images} images that have no other"
+        )
+    if replaced := counts["captions_with_replaced_characters"]:
+        lines.append(f"{replaced} captions hold characters that the official tokenizer cannot take")
+    if empty := counts["empty_predictions"]:
         lines.append(f"{empty} of {result['images']} captions are empty")
     return lines

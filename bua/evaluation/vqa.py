@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bua import __version__
-from bua.data.predictions import check_complete, check_known, id_type_hint, read_predictions
+from bua.data.predictions import ALLOW_MISSING, check_complete, check_known, id_type_hint, read_predictions
 from bua.data.vqa.files.question_file import UNKNOWN_TYPE
 from bua.data.vqa.files.read import Annotations, read_all_annotations, read_questions
 from bua.data.vqa.pairs import read_pairs
@@ -35,6 +35,7 @@ class VQAScoring:
         rule: Rule of the accuracy, one of ``RULES`` of ``bua.metrics.vqa``.
         pairs: File of complementary pairs to score as well. Default: none.
         answers: Run or answer list whose best possible accuracy is also computed. Default: none.
+        allow_missing: Whether questions may lack an answer; they are then not scored.
     """
 
     predictions: str
@@ -43,6 +44,7 @@ class VQAScoring:
     rule: str = "official"
     pairs: str | None = None
     answers: str | None = None
+    allow_missing: bool = False
 
 
 def score_vqa(options: VQAScoring) -> dict[str, Any]:
@@ -60,12 +62,18 @@ def score_vqa(options: VQAScoring) -> dict[str, Any]:
     predictions = {i: answer for i, answer in predictions.items() if i not in left_out}
     source = options.questions or options.annotations
     check_known(predictions, counted, "question", options.predictions, source)
-    check_complete(predictions, counted, "question", options.predictions, source)
+    if not options.allow_missing:
+        check_complete(predictions, counted, "question", options.predictions, source, ALLOW_MISSING)
+    num_asked = len(counted)
+    counted = {i: annotation for i, annotation in counted.items() if i in predictions}
     accuracies = question_accuracies(predictions, counted, options.rule)
     result: dict[str, Any] = {
         **accuracy_by_type(accuracies, counted),
         "questions": len(counted),
-        "counts": _counts(counted, annotations, ids),
+        "counts": {
+            "without_prediction_and_left_out": num_asked - len(counted),
+            **_counts(counted, annotations, ids),
+        },
     }
     if options.pairs is not None:
         result["balanced_pairs"] = _score_pairs(options.pairs, accuracies, counted)
@@ -87,8 +95,8 @@ def score_vqa(options: VQAScoring) -> dict[str, Any]:
 def describe_vqa_scores(result: Mapping[str, Any]) -> list[str]:
     """Return lines about scores and counts."""
     lines = [f"overall {_by_type_text(result)}  ({result['questions']} questions)"]
-    counts = [f"{what.replace('_', ' ')}: {n}" for what, n in result["counts"].items()]
-    lines.append(f"questions {', '.join(counts)}")
+    if counts := [f"{what.replace('_', ' ')}: {n}" for what, n in result["counts"].items() if n]:
+        lines.append(f"questions {', '.join(counts)}")
     if "balanced_pairs" in result:
         pairs = result["balanced_pairs"]
         lines.append(

@@ -7,12 +7,13 @@ raised as errors.
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from bua.text.tokenize import PTB_PUNCTUATION
 
 PTB_JAR = "tokenizer/stanford-corenlp-3.4.1.jar"
 METEOR_JAR = "meteor/meteor-1.5.jar"
+#: Characters that CoreNLP takes for the end of a line, and halves of surrogate pairs.
+_LINE_END, _SURROGATE = re.compile("[\n\r\x0b\x0c\x85\u2028\u2029]"), re.compile("[\ud800-\udfff]")
 #: Make encoding and number format independent of the locale.
 JAVA_FLAGS = ("-Dfile.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US")
 
@@ -59,8 +62,18 @@ def jar_sha1(name: str) -> str:
     return hashlib.sha1(jar_path(name).read_bytes(), usedforsecurity=False).hexdigest()
 
 
+def count_replaced(captions: Iterable[str]) -> int:
+    """Return the number of captions that cannot be passed to the official tokenizer as they are."""
+    replaced = (_LINE_END.search(text.replace("\n", " ")) or _SURROGATE.search(text) for text in captions)
+    return sum(map(bool, replaced))
+
+
 def ptb_tokenize(captions: Sequence[str], timeout: float = 600) -> list[str]:
     """Tokenize captions as the COCO evaluation does: Penn Treebank, lowercase, without punctuation.
+
+    Captions are passed on as they are, with two exceptions, in which the official evaluation mixes up
+    captions or fails: a character that the tokenizer takes for the end of a line is replaced by a space, and
+    half of a surrogate pair by U+FFFD. ``count_replaced`` counts such captions.
 
     Args:
         captions: Raw captions.
@@ -74,7 +87,7 @@ def ptb_tokenize(captions: Sequence[str], timeout: float = 600) -> list[str]:
     """
     if not captions:
         return []
-    lines = [" ".join(caption.split()) for caption in captions]
+    lines = [_SURROGATE.sub("\ufffd", _LINE_END.sub(" ", caption)) for caption in captions]
     command = [
         find_java(),
         *JAVA_FLAGS,

@@ -19,14 +19,13 @@ from bua.errors import InputError
 
 Tokenizer = Callable[[str], list[str]]
 
-#: Tokens that the COCO caption evaluation removes after tokenization.
-PTB_PUNCTUATION = frozenset(
-    ["''", "'", "``", "`", "-lrb-", "-rrb-", "-lcb-", "-rcb-", ".", "?", "!", ",", ":", "-", "--", "...", ";"]
-)
-#: Tokens that the nocaps baseline removes: the same, but with brackets as they are written.
-_NLTK_PUNCTUATION = frozenset({mark for mark in PTB_PUNCTUATION if not mark.endswith("b-")} | set("(){}"))
-#: Tokens that Meshed-Memory Transformer removes; its bracket names are in capitals and never match.
-_SPACY_PUNCTUATION = frozenset({mark for mark in PTB_PUNCTUATION if not mark.endswith("b-")} | {".."})
+#: Tokens that the COCO caption evaluation removes after tokenization. Its list also names brackets, but in
+#: capitals ("-LRB-"), while tokens are in lower case ("-lrb-"); it therefore keeps them.
+PTB_PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
+#: Tokens that the nocaps baseline removes: the same, and brackets as they are written.
+_NLTK_PUNCTUATION = PTB_PUNCTUATION | set("(){}")
+#: Tokens that Meshed-Memory Transformer removes.
+_SPACY_PUNCTUATION = PTB_PUNCTUATION | {".."}
 _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "{": "-lcb-", "}": "-rcb-", "[": "-lsb-", "]": "-rsb-"}
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _treebank = NLTKWordTokenizer()

@@ -168,7 +168,7 @@ def test_karpathys_splits_from_training_to_scores(scenes, tmp_path, capfd) -> No
         f"references={path}",
         "metrics=[cider]",
     ]
-    assert main([*score, "splits=test", "tokenizer=python", "complete=true", f"out={tmp_path}/m.json"]) == 0
+    assert main([*score, "splits=test", "tokenizer=python", f"out={tmp_path}/m.json"]) == 0
     assert json.loads((tmp_path / "m.json").read_text())["images"] == len(test)
     capfd.readouterr()
     assert main(score) == 2

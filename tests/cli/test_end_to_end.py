@@ -107,7 +107,6 @@ def test_predict_and_score_reproduce_the_results(quick, tmp_path) -> None:
         f"references={scenes}/captions_test.json",
         "metrics=[bleu,rouge,cider]",
         "tokenizer=python",
-        "complete=true",
         f"out={tmp_path}/m.json",
     )
     scored = json.loads((tmp_path / "m.json").read_text())

@@ -1,10 +1,12 @@
 """``bua score task=caption``: the domains of nocaps, warnings, and rejected keys."""
 
 import json
+import re
 
 import pytest
 
 from bua.cli import main
+from tests.helpers.commands import run_error, run_ok
 
 TEXTS = ["a dog runs on grass", "two cats sleep on a bed", "a red bus on a street", "a bird in a tree"] + [
     "a man with a kite",
@@ -85,3 +87,44 @@ def test_a_key_that_is_null_is_not_rejected(tmp_path, capfd) -> None:
     common = ["task=caption", f"predictions={tmp_path}/p.json", f"references={tmp_path}/r.json"]
     assert main(["score", *common, "pairs=null"]) == 2
     assert "does not take it" not in capfd.readouterr().err
+
+
+def test_references_that_vizwiz_flags_are_left_out_and_counted(tmp_path, capfd) -> None:
+    captions = [("a red cat on a mat", {}), ("quality issues", {"is_rejected": True}), ("a dog", {})]
+    captions += [("no", {}), ("too dark to see", {"is_precanned": True})]
+    content = {
+        "images": [{"id": 1}, {"id": 2}, {"id": 3}],
+        "annotations": [
+            {"id": n, "image_id": image, "caption": text, "is_rejected": False, **flags}
+            for n, (image, (text, flags)) in enumerate(zip((1, 1, 2, 2, 3), captions, strict=True))
+        ],
+    }
+    (tmp_path / "r.json").write_text(json.dumps(content))
+    predictions = [{"image_id": i, "caption": "quality issues"} for i in (1, 2, 3)]
+    (tmp_path / "p.json").write_text(json.dumps(predictions))
+    words = ["score", "task=caption", f"predictions={tmp_path}/p.json", f"references={tmp_path}/r.json"]
+    words += ["metrics=[bleu]", "tokenizer=python", f"out={tmp_path}/m.json"]
+    run_ok(*words)
+    result = json.loads((tmp_path / "m.json").read_text())
+    assert (result["scores"]["BLEU-1"], result["images"]) == (pytest.approx(0, abs=1e-6), 2)
+    line = "2 references that VizWiz flags were left out, and 1 images that have no other"
+    assert line in capfd.readouterr().out
+    run_ok(*words, "flagged=true")
+    result = json.loads((tmp_path / "m.json").read_text())
+    assert result["scores"]["BLEU-1"] > 0.3
+    assert result["signature"]["flagged_references_left_out"] == 0
+
+
+def test_a_partial_file_is_scored_only_if_it_is_allowed(tmp_path, capfd) -> None:
+    (tmp_path / "r.json").write_text(json.dumps({"1": ["a cat"], "2": ["a dog"], "3": ["a bird"]}))
+    (tmp_path / "p.json").write_text(json.dumps([{"image_id": 2, "caption": "a dog"}]))
+    words = ["score", "task=caption", f"predictions={tmp_path}/p.json", f"references={tmp_path}/r.json"]
+    words += ["metrics=[bleu]", "tokenizer=python"]
+    line = (
+        "2 of the 3 images of .*r.json have no prediction, the first is 1; give allow_missing=true to score"
+    )
+    assert re.search(line, run_error(capfd, *words))
+    run_ok(*words, "allow_missing=true")
+    printed = capfd.readouterr().out
+    assert "2 images of the references have no prediction and were not scored" in printed
+    assert "(1 images)" in printed

@@ -27,7 +27,7 @@ def test_caffe_keeps_punctuation_splits_runs_and_drops_one_period_at_the_end() -
     assert caffe("the man's hat") == ["the", "man", "'", "s", "hat"]
 
 
-def test_ptb_like_splits_contractions_and_drops_what_the_scorer_drops() -> None:
+def test_ptb_like_splits_contractions_and_drops_what_the_scorer_drops_but_no_brackets() -> None:
     assert ptb_like("A man isn't here; he's (away).") == [
         "a",
         "man",
@@ -36,7 +36,9 @@ def test_ptb_like_splits_contractions_and_drops_what_the_scorer_drops() -> None:
         "here",
         "he",
         "'s",
+        "-lrb-",
         "away",
+        "-rrb-",
     ]
 
 

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 #: Keys that have no effect for each task.
 REJECTED_KEYS = {
     "caption": ("questions", "annotations", "rule", "pairs", "answers"),
-    "vqa": ("references", "splits", "metrics", "tokenizer", "complete"),
+    "vqa": ("references", "splits", "metrics", "tokenizer", "flagged"),
 }
 
 
@@ -33,7 +33,8 @@ class Options:
     splits: Any
     metrics: Any
     tokenizer: str
-    complete: bool
+    flagged: bool
+    allow_missing: bool
     questions: str | None
     annotations: str | None
     rule: str
@@ -70,7 +71,8 @@ def _caption_scoring(options: Options) -> CaptionScoring:
         splits=to_plain(options.splits),
         metrics=[metrics] if isinstance(metrics, str) else metrics,
         tokenizer=options.tokenizer,
-        complete=options.complete,
+        allow_missing=options.allow_missing,
+        flagged=options.flagged,
     )
 
 
@@ -84,4 +86,5 @@ def _vqa_scoring(options: Options) -> VQAScoring:
         rule=options.rule,
         pairs=options.pairs,
         answers=options.answers,
+        allow_missing=options.allow_missing,
     )

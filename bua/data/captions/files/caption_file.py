@@ -21,6 +21,8 @@ from bua.structures.annotations import ImageId
 _FORBIDDEN = ("Cc", "Cs")
 #: Unicode category of invisible characters: joiners of emoji, soft hyphens, marks of direction.
 _FORMAT = "Cf"
+#: What is wrong with a caption without a visible character.
+EMPTY = "is empty"
 
 
 class CaptionText(NamedTuple):
@@ -29,10 +31,12 @@ class CaptionText(NamedTuple):
     Attributes:
         name: Name in messages, such as "caption 641613".
         text: The caption, unchecked.
+        flagged: Whether VizWiz marks it as rejected or as one of the prepared texts.
     """
 
     name: str
     text: str
+    flagged: bool = False
 
 
 class Entry(NamedTuple):
@@ -60,10 +64,12 @@ class CaptionFile:
     Attributes:
         path: Path of the file.
         file_names: Names of the image files, by image id.
-        captions: Captions by image id, each on one line and otherwise as written; an image may have none.
+        captions: Captions by image id, each on one line and otherwise as written, or exactly as written if
+            they were read so; an image may have none.
         domains: Domains of the images of nocaps; empty for other files.
         splits: Splits of the images of Karpathy's files; empty for other files.
         format: Name of the format that the file was recognized as.
+        num_flagged: Number of captions that were left out because VizWiz flags them.
     """
 
     path: Path
@@ -72,6 +78,7 @@ class CaptionFile:
     domains: dict[ImageId, str] = field(default_factory=dict)
     splits: dict[ImageId, str] = field(default_factory=dict)
     format: str = "captions"
+    num_flagged: int = 0
 
     def select(self, image_ids: Iterable[ImageId]) -> "CaptionFile":
         """Return a copy with only these images, in this order."""
@@ -112,7 +119,7 @@ class CaptionFile:
 def find_mistake(text: str) -> str | None:
     """Return what is wrong with a caption, or ``None`` if it is valid."""
     if not normalize_caption(text):
-        return "is empty"
+        return EMPTY
     if text.isprintable():
         return None
     for character in text:
@@ -134,7 +141,7 @@ def normalize_caption(text: str) -> str:
 
 
 def read_captions(
-    path: Path | str, ids: Path | str | None = None, splits: str | Sequence[str] = ()
+    path: Path | str, ids: Path | str | None = None, splits: str | Sequence[str] = (), **options: Any
 ) -> CaptionFile:
     """Read captions of all images of a file, or of some of them.
 
@@ -142,16 +149,22 @@ def read_captions(
         path: COCO captions, nocaps, one of Karpathy's files, or plain JSON.
         ids: Text file with one image id per line, which selects images and their order. Default: all images.
         splits: Splits of Karpathy's files, which need either ``ids`` or ``splits``.
+        options: Options of ``read_caption_file``.
 
     Raises:
         InputError: If the file is broken, a caption is empty or holds control characters, or an image or
             a split does not exist.
     """
-    return select_images(read_caption_file(path), ids, splits)
+    return select_images(read_caption_file(path, **options), ids, splits)
 
 
 def read_caption_file(
-    path: Path | str, report: Report | None = None, *, captions: bool = True
+    path: Path | str,
+    report: Report | None = None,
+    *,
+    captions: bool = True,
+    raw: bool = False,
+    flagged: bool = True,
 ) -> CaptionFile:
     """Read every image of a file.
 
@@ -161,6 +174,10 @@ def read_caption_file(
             mistake is raised.
         captions: Whether to read captions; ``False`` reads only the images of a COCO file, whose annotations
             may be of a different kind.
+        raw: Whether captions are returned exactly as written, control characters included, as the official
+            evaluation reads them. Default: False.
+        flagged: Whether to include captions that VizWiz marks as rejected or as one of the prepared texts.
+            Default: True.
 
     Raises:
         InputError: If the file is not a caption file, or has a mistake and ``report`` is not given.
@@ -177,12 +194,14 @@ def read_caption_file(
     format, entries = _entries(content, path, on_mistake)
     if not entries:
         on_mistake("holds no images")
-    file = CaptionFile(Path(path), {}, {}, format=format)
+    num_flagged = 0 if flagged else sum(caption.flagged for entry in entries for caption in entry.captions)
+    file = CaptionFile(Path(path), {}, {}, format=format, num_flagged=num_flagged)
     for entry in entries:
         if entry.image_id in file.captions:
             on_mistake(f"image {entry.image_id} is duplicated")
         else:
-            _add(file, entry, on_mistake)
+            kept = [caption for caption in entry.captions if flagged or not caption.flagged]
+            _add(file, entry._replace(captions=kept), on_mistake, raw=raw)
     if len({type(image_id) for image_id in file.captions}) > 1:
         text = next(image_id for image_id in file.captions if isinstance(image_id, str))
         on_mistake(f"image ids must be all numbers or all texts; {text!r} is a text, others are numbers")
@@ -238,15 +257,16 @@ def _is_nested(value: Any) -> bool:
     return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict) for v in value))
 
 
-def _add(file: CaptionFile, entry: Entry, report: Report) -> None:
+def _add(file: CaptionFile, entry: Entry, report: Report, *, raw: bool) -> None:
     """Add an image with its valid captions to a file."""
     file.file_names[entry.image_id] = entry.file_name
     captions = file.captions[entry.image_id] = []
     for caption in entry.captions:
-        if mistake := find_mistake(caption.text):
+        mistake = find_mistake(caption.text)
+        if mistake == EMPTY or (mistake and not raw):
             report(f"{caption.name} of image {entry.image_id} {mistake}")
         else:
-            captions.append(normalize_caption(caption.text))
+            captions.append(caption.text if raw else normalize_caption(caption.text))
     if entry.split is not None:
         file.splits[entry.image_id] = entry.split
     if entry.domain is not None:
@@ -274,7 +294,8 @@ def coco_entries(content: dict[str, Any], report: Report) -> list[Entry]:
         elif image_id not in captions:
             report(f"caption {caption_id} refers to image {image_id}, which is not in images")
         else:
-            captions[image_id].append(CaptionText(f"caption {caption_id}", annotation["caption"]))
+            is_flagged = annotation.get("is_rejected") is True or annotation.get("is_precanned") is True
+            captions[image_id].append(CaptionText(f"caption {caption_id}", annotation["caption"], is_flagged))
         seen.add(caption_id)
     return [
         Entry(
