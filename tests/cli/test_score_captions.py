@@ -111,7 +111,7 @@ def test_references_that_vizwiz_flags_are_left_out_and_counted(tmp_path, capfd) 
     assert line in capfd.readouterr().out
     run_ok(*words, "flagged=true")
     result = json.loads((tmp_path / "m.json").read_text())
-    assert result["scores"]["BLEU-1"] > 0.3
+    assert result["scores"]["BLEU-1"] > 0.2
     assert result["signature"]["flagged_references_left_out"] == 0
 
 
