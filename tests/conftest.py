@@ -9,7 +9,7 @@ import pytest
 
 from bua.data.scenes.write import write_scenes
 from bua.detectors.extract import ExtractionOptions, extract
-from bua.detectors.photo import find_photos
+from bua.detectors.photo_files import find_photos
 from bua.detectors.random_detector import RandomDetector
 from tests.helpers.parity import ROOT, SHARED
 

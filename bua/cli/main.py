@@ -2,7 +2,7 @@
 
 The YAML file of a command contains the default values and describes its keys. The dataclass ``Options`` of
 its module defines their types and minimum values: ``read_options`` checks a composed configuration against
-them, and ``text_keys`` returns the keys whose values need no quotes on the command line.
+them, and ``bua.cli.words`` quotes their values for Hydra.
 
 Hydra and torch are imported when a command runs, so that ``bua --help`` is fast.
 """
@@ -164,6 +164,8 @@ def run(command: str, overrides: list[str]) -> None:
     import hydra
     from omegaconf import OmegaConf
 
+    from bua.cli.words import quote_words  # imports Hydra, which bua --help does without
+
     name = config_name(command)
     module = importlib.import_module(f"bua.cli.commands.{name}")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
@@ -183,8 +185,9 @@ def run(command: str, overrides: list[str]) -> None:
     application = hydra.main(version_base="1.3", config_path="pkg://bua.conf", config_name=name)(
         task if is_multirun else _keep_errors(task, raised)
     )
-    keys = text_keys(module.Options)
-    words = overrides if is_multirun else [quote(word, keys) for word in overrides]
+    interpolates = any("${" in word for word in overrides)
+    keys = {*_all_keys(name), *(word.partition("=")[0] for word in overrides)} if interpolates else set()
+    words = quote_words(overrides, module.Options, keys, multirun=is_multirun)
     argv, sys.argv = sys.argv, [sys.argv[0], *words]
     try:
         application()
@@ -223,24 +226,6 @@ def resolve_device(name: str) -> str:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device={name}: {str(error).splitlines()[0]}; cpu always exists") from None
     return name
-
-
-def quote(word: str, keys: Collection[str]) -> str:
-    """Quote the value of an override for Hydra if the value of its key is a string."""
-    key, equals, value = word.partition("=")
-    if not equals or key not in keys or not value or value == "null" or value[0] in "'\"[":
-        return word
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"{key}='{escaped}'"
-
-
-def unquote(word: str) -> str:
-    """Return an override that ``quote`` may have quoted as it was typed."""
-    match = re.fullmatch(r"([\w.]+)='(.*)'", word, re.DOTALL)
-    if match is None:
-        return word
-    value = re.sub(r"\\(.)", r"\1", match[2])
-    return f"{match[1]}={value}"
 
 
 def _keep_errors(function: Callable[[Any], Any], raised: list[BaseException]) -> Callable[[Any], Any]:
@@ -333,7 +318,7 @@ def read_options(config: Any, schema: type[T]) -> T:
         given = " ".join(f"{key}=..." for key in missing)
         raise InputError(f"{', '.join(missing)} must be given: {given}")
     hints = typing.get_type_hints(schema)
-    values = {}
+    values: dict[str, Any] = {}
     for field in dataclasses.fields(schema):  # type: ignore[arg-type]
         if hints[field.name] is DictConfig:
             values[field.name] = config
@@ -343,19 +328,11 @@ def read_options(config: Any, schema: type[T]) -> T:
     return schema(**values)
 
 
-def text_keys(schema: type[Any]) -> frozenset[str]:
-    """Return the keys of a command whose values are strings."""
-    return frozenset(name for name, hint in typing.get_type_hints(schema).items() if str in _kinds(hint))
-
-
-def _kinds(hint: Any) -> tuple[Any, ...]:
-    """Return the alternatives of a union type such as ``int | None``."""
-    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-
-
 def _checked(key: str, value: Any, hint: Any, least: int | None) -> Any:
     """Return a value converted to the type of its key."""
-    kinds = _kinds(hint)
+    from bua.cli.words import type_kinds
+
+    kinds = type_kinds(hint)
     if Any in kinds or (value is None and types.NoneType in kinds):
         return value
     for kind in kinds:

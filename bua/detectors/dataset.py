@@ -6,7 +6,8 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from bua.detectors.given_boxes import GivenBoxes
-from bua.detectors.photo import PhotoFile, PreparedImage, Resize, read_photo
+from bua.detectors.photo import PreparedImage, Resize, read_photo
+from bua.detectors.photo_files import PhotoFile
 from bua.errors import InputError
 
 #: An image file with the prepared image, or with the reason why there is none.
@@ -46,8 +47,8 @@ class PhotoDataset(Dataset[Item]):
             return self.resize.prepare(read_photo(photo.path))
         given = self.boxes.for_image(photo.image_id, photo.path)
         pixels = read_photo(photo.path)
-        given.check((pixels.shape[0], pixels.shape[1]), photo.path)
-        return self.resize.prepare(pixels, given.boxes)
+        boxes = given.for_photo((pixels.shape[0], pixels.shape[1]), photo.path)
+        return self.resize.prepare(pixels, boxes)
 
 
 def load_ahead(dataset: PhotoDataset, num_workers: int, ahead: int) -> Iterator[Item]:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from bua.detectors.boxes import BoxConvention
 from bua.detectors.detector import Detector, FrozenDetector
-from bua.detectors.photo import Photo, PhotoFile
+from bua.detectors.photo import Photo
+from bua.detectors.photo_files import PhotoFile
 from bua.detectors.selection import Detections, Proposals, postprocess_detections
 from bua.errors import InputError
 from bua.store.reader import FeatureStore

@@ -19,7 +19,8 @@ from tqdm import tqdm
 from bua.detectors.dataset import Item, PhotoDataset, batch_by_size, load_ahead
 from bua.detectors.detector import Detector, store_metadata
 from bua.detectors.given_boxes import GivenBoxes
-from bua.detectors.photo import PhotoFile, PreparedImage
+from bua.detectors.photo import PreparedImage
+from bua.detectors.photo_files import PhotoFile
 from bua.detectors.resume import (
     file_bytes,
     fingerprint,

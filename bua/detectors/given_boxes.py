@@ -1,5 +1,6 @@
 """Given boxes: boxes from a file that features are extracted for, instead of proposals."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bua.detectors.orientation import read_header, turn_boxes
 from bua.errors import InputError
 from bua.io.files import file_sha256, read_json, records
 from bua.store.reader import FeatureStore
 from bua.structures.annotations import ImageId
+
+#: Coordinates are below this many pixels; infinity and NaN are not.
+MAX_COORDINATE = 2**31
 
 
 @dataclass(frozen=True)
@@ -26,19 +31,31 @@ class ImageBoxes:
     boxes: NDArray[np.float32]
     size: tuple[int, int] | None = None
 
-    def check(self, size: tuple[int, int], path: Path) -> None:
-        """Raise ``InputError`` if the boxes cannot belong to an image.
+    def for_photo(self, size: tuple[int, int], path: Path) -> NDArray[np.float32]:
+        """Return the boxes in a decoded image; those of an image that EXIF turns are turned with it.
 
         Args:
             size: Height and width of the decoded image.
-            path: File of the image, for the message.
+            path: File of the image.
+
+        Raises:
+            InputError: If the boxes cannot belong to the image.
         """
-        height, width = size
         if self.size is not None and self.size != size:
-            made_for = f"{self.size[1]} x {self.size[0]}"
+            header = read_header(path)
+            if header.has_unturned_size(self.size[1], self.size[0]):
+                return ImageBoxes(turn_boxes(self.boxes, header)).for_photo(size, path)
             raise InputError(
-                f"{path}: given boxes are for an image of {made_for}, but this one is {width} x {height}"
+                f"{path}: given boxes are for an image of {self.size[1]} x {self.size[0]}, but this one is "
+                f"{size[1]} x {size[0]}"
             )
+        self._check(size, path)
+        return self.boxes
+
+    def _check(self, size: tuple[int, int], path: Path) -> None:
+        height, width = size
+        if not len(self.boxes):
+            raise InputError(f"{path}: none of its given boxes has an area")
         if self.boxes.max() <= 1 and min(size) > 1:
             raise InputError(f"{path}: given boxes look like fractions from 0 to 1, must be in pixels")
         if (self.boxes < -1).any() or (self.boxes > np.array([width, height] * 2) + 1).any():
@@ -105,12 +122,10 @@ def _from_json(path: Path) -> dict[ImageId, ImageBoxes]:
     if not boxes:
         raise InputError(f"{path}: has no boxes")
     arrays = {i: np.array(image_boxes, np.float32).reshape(-1, 4) for i, image_boxes in boxes.items()}
-    for image_id, array in arrays.items():
-        if not len(array) or (array[:, 2:] <= array[:, :2]).any() or not np.isfinite(array).all():
-            raise InputError(
-                f"{path}: image {image_id!r} must have at least one box, and each must have an area"
-            )
-    return {image_id: ImageBoxes(array, sizes.get(image_id)) for image_id, array in arrays.items()}
+    kept = {i: array[(array[:, 2:] > array[:, :2]).all(1)] for i, array in arrays.items()}
+    if dropped := sum(map(len, arrays.values())) - sum(map(len, kept.values())):
+        print(f"{path}: {dropped} boxes without an area are left out", file=sys.stderr)
+    return {image_id: ImageBoxes(array, sizes.get(image_id)) for image_id, array in kept.items()}
 
 
 def _from_instances(
@@ -118,22 +133,26 @@ def _from_instances(
 ) -> tuple[dict[ImageId, list[list[float]]], dict[ImageId, tuple[int, int]]]:
     """Return boxes and, as far as they are known, image sizes, by image id."""
     boxes: dict[ImageId, list[list[float]]] = {}
+    images = records(content, path, "images", {"id": (int, str)}) if "images" in content else []
     sizes = {
         image["id"]: (image["height"], image["width"])
-        for image in content.get("images", [])
-        if isinstance(image, dict) and {"id", "width", "height"} <= image.keys()
+        for image in images
+        if type(image.get("width")) is int and type(image.get("height")) is int
     }
+    known = {str(image["id"]): image["id"] for image in images}  # VIA writes the number 1 as "1" elsewhere
     types: dict[str, Any] = {"image_id": (int, str), "bbox": list}
     for n, annotation in enumerate(records(content, path, "annotations", types)):
         x, y, width, height = _four_numbers(annotation["bbox"], f"{path}: annotations[{n}]: bbox")
-        boxes.setdefault(annotation["image_id"], []).append([x, y, x + width, y + height])
+        image_id = known.get(str(annotation["image_id"]), annotation["image_id"])
+        boxes.setdefault(image_id, []).append([x, y, x + width, y + height])
     return boxes, sizes
 
 
 def _from_list(content: list[Any], path: Path) -> dict[ImageId, list[list[float]]]:
     boxes: dict[ImageId, list[list[float]]] = {}
     for n, entry in enumerate(content):
-        if not isinstance(entry, dict) or "image_id" not in entry or not isinstance(entry.get("boxes"), list):
+        is_entry = isinstance(entry, dict) and isinstance(entry.get("boxes"), list)
+        if not is_entry or not isinstance(entry.get("image_id"), int | str):
             raise InputError(f"{path}: [{n}] must have image_id and boxes, a list of [x1, y1, x2, y2]")
         image_boxes = [_four_numbers(box, f"{path}: [{n}]: box") for box in entry["boxes"]]
         if entry["image_id"] in boxes:
@@ -143,6 +162,10 @@ def _from_list(content: list[Any], path: Path) -> dict[ImageId, list[list[float]
 
 
 def _four_numbers(box: Any, name: str) -> list[float]:
-    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, int | float) for v in box):
+    if (
+        not isinstance(box, list)
+        or len(box) != 4
+        or not all(isinstance(v, int | float) and abs(v) < MAX_COORDINATE for v in box)
+    ):
         raise InputError(f"{name} is {box}, expected a list of four numbers")
     return box

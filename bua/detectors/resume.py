@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bua.detectors.detector import Detector
-from bua.detectors.photo import PhotoFile
+from bua.detectors.photo_files import PhotoFile
 from bua.errors import InputError
 from bua.io.write import write_text
 from bua.store.reader import FeatureStore

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import inspect
+import re
 from typing import Any
 
 import hydra.utils
@@ -12,6 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from bua.errors import InputError
 
+_INTERPOLATION = re.compile(r"(\\*)\$\{")
 #: Allowed prefixes of ``_target_``; everything else is rejected before it is imported.
 ALLOWED = ("bua.", "torch.optim.", "pytorch_lightning.", "torchmetrics.")
 
@@ -20,7 +22,8 @@ def instantiate(config: Any, *, allowed: tuple[str, ...] = ALLOWED, **values: An
     """Build the object that a configuration describes.
 
     Args:
-        config: Configuration with ``_target_``; nested configurations are built, too.
+        config: Configuration with ``_target_``; nested configurations are built, too. In plain values, such
+            as those of a checkpoint, ``${...}`` is text.
         allowed: Prefixes of the modules whose classes may be built. Default: ``ALLOWED``.
         values: Further keyword arguments, which are passed on unchanged.
 
@@ -28,7 +31,7 @@ def instantiate(config: Any, *, allowed: tuple[str, ...] = ALLOWED, **values: An
         InputError: If a ``_target_`` is not a class defined in an allowed module, or does not accept its
             arguments.
     """
-    plain = OmegaConf.create(to_plain(config))
+    plain = OmegaConf.create(_escape(to_plain(config)))
     for key, target in find_targets(plain):
         if not is_allowed(target, allowed):
             raise InputError(f"{key}: {target} may not be built; must be a class of {', '.join(allowed)}")
@@ -49,6 +52,17 @@ def instantiate(config: Any, *, allowed: tuple[str, ...] = ALLOWED, **values: An
         raise
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise InputError(f"{plain['_target_']} refuses its arguments: {error}") from error
+
+
+def _escape(values: Any) -> Any:
+    """Return plain values in which nothing is an interpolation of OmegaConf."""
+    if isinstance(values, dict):
+        return {key: _escape(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_escape(value) for value in values]
+    if isinstance(values, str):
+        return _INTERPOLATION.sub(lambda match: match[1] * 2 + r"\${", values)
+    return values
 
 
 def is_allowed(target: str, allowed: tuple[str, ...]) -> bool:

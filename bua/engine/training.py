@@ -18,6 +18,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAverag
 
 from bua.engine.callbacks import BestCheckpoint, LastCheckpoint, MetricsLogger
 from bua.engine.checkpoint_io import AtomicCheckpointIO
+from bua.engine.checks import check_optimization, check_trainer
 from bua.engine.instantiate import instantiate, to_plain
 from bua.engine.loading import FORMAT, init_weights_from, read_checkpoint
 from bua.engine.run_directory import RunDirectory, provenance
@@ -81,6 +82,7 @@ def train(config: Any, overrides: Sequence[str] = ()) -> dict[str, float]:
     metrics_logger = MetricsLogger(run.path / "metrics.csv", log.info)
     best = BestCheckpoint(run.checkpoints, **monitored(resolved["monitor"], task))
     callbacks = [best, *instantiate_callbacks(resolved, run, best), metrics_logger]
+    check_trainer(resolved["trainer"])
     trainer = instantiate(resolved["trainer"], callbacks=callbacks, logger=False)
     trainer.strategy.checkpoint_io = AtomicCheckpointIO()
 
@@ -192,6 +194,9 @@ def instantiate_task(
 ) -> Any:
     """Build the LightningModule, with initial weights unless the run resumes."""
     objective = config["objective"]
+    optimizer = instantiate(config["optimizer"])
+    scheduler = instantiate(config["scheduler"]) if config.get("scheduler") else None
+    check_optimization(config, optimizer, scheduler)
     if config["resume"]:
         objective = {**objective, **{key: None for key in INIT_FILES if key in objective}}
     elif getattr(model, "fixed_words", False) and not (objective.get("word_vectors") or config["init_from"]):
@@ -199,8 +204,8 @@ def instantiate_task(
     task = instantiate(
         objective,
         model=model,
-        optimizer=instantiate(config["optimizer"]),
-        scheduler=instantiate(config["scheduler"]) if config.get("scheduler") else None,
+        optimizer=optimizer,
+        scheduler=scheduler,
         record=record,
         **parts,
     )

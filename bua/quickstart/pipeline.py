@@ -13,7 +13,8 @@ from bua.data.captions.files import read_captions
 from bua.data.scenes.write import SPLITS, write_scenes
 from bua.data.vqa.files import read_annotations, read_questions
 from bua.detectors.extract import ExtractionOptions, extract
-from bua.detectors.photo import find_photos, read_photo
+from bua.detectors.photo import read_photo
+from bua.detectors.photo_files import find_photos
 from bua.engine import load, train
 from bua.engine.instantiate import instantiate
 from bua.inference.attention_maps import read_groundings, word_attention

@@ -30,9 +30,9 @@ def read_vectors(path: Path | str, words: Collection[str], size: int) -> Vectors
     """
     requested, vectors = frozenset(words), dict[str, NDArray[np.float32]]()
     try:
-        with open(path, encoding="utf-8", newline="\n") as file:
+        with open(path, encoding="utf-8-sig", newline="\n") as file:
             for number, line in enumerate(file, 1):
-                line = line.rstrip()
+                line = line.rstrip().replace("\t", " ")
                 if not (number == 1 and _is_header(line)):
                     _read_line(line, requested, size, vectors, f"{path}:{number}")
     except (OSError, UnicodeDecodeError) as error:
@@ -51,7 +51,7 @@ def _read_line(
         if not all(_is_number(field) for field in extra):
             return
     if count != size:
-        raise InputError(f"{place}: {word!r} has {count} numbers, expected {size}")
+        raise InputError(f"{place}: {word!r:.60} has {count} numbers, expected {size}")
     if word in requested and word not in vectors:
         try:
             vector = np.array(rest.split(" "), np.float32)

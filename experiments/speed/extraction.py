@@ -10,7 +10,7 @@ from pathlib import Path
 from timing import Row
 
 from bua.detectors.extract import ExtractionOptions, extract
-from bua.detectors.photo import find_photos
+from bua.detectors.photo_files import find_photos
 from bua.detectors.pyramid import PyramidDetector
 from bua.detectors.selection import Selection
 

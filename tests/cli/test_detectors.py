@@ -128,9 +128,9 @@ def test_a_released_detector_extracts_regions_of_real_images(name, shared, tmp_p
             f"weights={weights}",
             f"classes={tmp_path}/classes.txt",
             f"attributes={tmp_path}/attributes.txt",
-            "detector.min_size=100",
-            "detector.max_size=160",
-            "detector.proposals=30",
+            "detector.min_size=64",
+            "detector.max_size=107",
+            "detector.proposals=12",
         ]
     )
     assert code == 0, capfd.readouterr().err

@@ -59,7 +59,7 @@ def test_a_run_that_ends_before_its_first_validation_keeps_its_last_weights(
 ) -> None:
     never = ["trainer.check_val_every_n_epoch=5", length]
     assert main(command(scenes, tmp_path / "r", *never)) == 0
-    assert "no validation was due, so there is only the last checkpoint" in capfd.readouterr().out
+    assert "no validation was due, so only last.ckpt was saved" in capfd.readouterr().out
     assert not (tmp_path / "r/checkpoints/best.ckpt").exists()
     out = tmp_path / "a.json"
     questions = f"questions={scenes}/questions_test.json"

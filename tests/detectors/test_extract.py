@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from bua.detectors.extract import ExtractionOptions, ExtractionResult, ProcessGroup, extract
-from bua.detectors.photo import find_photos
+from bua.detectors.photo_files import find_photos
 from bua.detectors.random_detector import RandomDetector
 from bua.detectors.resume import errors_file
 from bua.errors import InputError

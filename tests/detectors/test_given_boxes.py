@@ -10,7 +10,7 @@ from PIL import Image
 from bua.detectors.detector import detect_regions
 from bua.detectors.extract import ExtractionOptions, ExtractionResult, extract
 from bua.detectors.given_boxes import GivenBoxes, ImageBoxes, read_given_boxes
-from bua.detectors.photo import find_photos
+from bua.detectors.photo_files import find_photos
 from bua.detectors.pyramid import PyramidDetector
 from bua.detectors.random_detector import RandomDetector
 from bua.detectors.selection import Selection

@@ -16,7 +16,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from PIL import Image
 
 from bua.detectors.extract import ExtractionOptions, extract
-from bua.detectors.photo import find_photos
+from bua.detectors.photo_files import find_photos
 from bua.detectors.random_detector import RandomDetector
 from bua.engine import distributed
 from bua.errors import InputError

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from bua.detectors import photo as photo_module
-from bua.detectors.photo import PhotoFile, find_photos, read_photo
+from bua.detectors.photo import read_photo
+from bua.detectors.photo_files import PhotoFile, find_photos
 from bua.errors import InputError
 
 PIXELS = np.zeros((20, 30, 3), np.uint8)

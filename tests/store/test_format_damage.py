@@ -59,7 +59,7 @@ def attempt(name: str, foreign: Path, folder: Path) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(which=st.floats(0, 0.9999), at=st.floats(0, 0.9999), flip=st.integers(1, 255), times=st.integers(1, 4))
 @pytest.mark.parametrize("name", NAMES)
 def test_changed_bytes_never_end_in_a_traceback(
@@ -79,7 +79,7 @@ def test_changed_bytes_never_end_in_a_traceback(
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(which=st.floats(0, 0.9999), fraction=st.floats(0, 0.9999))
 @pytest.mark.parametrize("name", NAMES)
 def test_truncated_files_never_end_in_a_traceback(name, which, fraction, foreign, tmp_path_factory) -> None:

@@ -291,9 +291,9 @@ def test_killed_at_any_moment_it_resumes_and_ends_in_the_same_contents(tmp_path)
     duration = time.monotonic() - started
     reference = FeatureStore(tmp_path / "reference.h5")
     killed = 0
-    for n in range(6):
+    for n in range(4):
         out = tmp_path / f"{n}.h5"
-        for fraction in (0.02 + 0.06 * n, 0.15):
+        for fraction in (0.02 + 0.09 * n, 0.15):
             process = start(out)
             time.sleep(duration * fraction)
             process.send_signal(signal.SIGKILL)
@@ -304,7 +304,7 @@ def test_killed_at_any_moment_it_resumes_and_ends_in_the_same_contents(tmp_path)
         assert store.metadata.sha256 == reference.metadata.sha256
         assert check_store(out) == []
         assert not list(tmp_path.glob(f"{n}.h5.*"))
-    assert killed >= 6
+    assert killed >= 4
 
 
 def test_imports_and_exports_use_little_memory(tmp_path, monkeypatch) -> None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bua.cli.main import POSITIVE
-from bua.detectors.photo import Photo, PhotoFile, find_photos, map_photos
+from bua.detectors.photo import Photo, map_photos
+from bua.detectors.photo_files import PhotoFile, find_photos
 from bua.engine.loading import load
 from bua.inference.predict import vqa_output_record
 from bua.inference.predictor import VQAOutput

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bua.detectors.photo import Photo, PhotoFile, find_photos, map_photos
+from bua.detectors.photo import Photo, map_photos
+from bua.detectors.photo_files import PhotoFile, find_photos
 from bua.engine.instantiate import instantiate
 from bua.engine.loading import load
 from bua.inference.predict import caption_output_record

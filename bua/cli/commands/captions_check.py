@@ -21,7 +21,7 @@ class Options:
     """Keys of the command, described in conf/captions_check.yaml."""
 
     file: str
-    splits: Any
+    splits: str | list[str]
     features: str | None
     vocabulary_file: str | None
     image_key: str

@@ -14,7 +14,8 @@ from bua.detectors.detections import (
     detect_with,
     detection_record,
 )
-from bua.detectors.photo import find_photos, map_photos
+from bua.detectors.photo import map_photos
+from bua.detectors.photo_files import find_photos
 from bua.engine.instantiate import instantiate
 from bua.io.write import save_image, write_text
 from bua.store.reader import FeatureStore

@@ -9,7 +9,7 @@ from typing import Any
 from bua.cli.main import NOT_NEGATIVE, POSITIVE
 from bua.detectors.extract import ExtractionOptions, ExtractionResult, ProcessGroup, extract
 from bua.detectors.given_boxes import read_given_boxes
-from bua.detectors.photo import find_photos
+from bua.detectors.photo_files import find_photos
 from bua.detectors.resume import errors_file
 from bua.engine.distributed import run_distributed
 from bua.engine.instantiate import instantiate, to_plain

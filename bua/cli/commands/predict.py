@@ -29,13 +29,13 @@ class Options:
     """Keys of the command, described in conf/predict.yaml."""
 
     run: str
-    ensemble: Any
+    ensemble: str | list[str]
     ensemble_weights: Any
     out: str
     split: str | None
     features: str | None
     images: str | None
-    splits: Any
+    splits: str | list[str]
     image_key: str | None
     ids: str | None
     questions: str | list[str] | None

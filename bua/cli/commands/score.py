@@ -4,7 +4,6 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bua.cli.main import reject_overrides
 from bua.engine.instantiate import to_plain
@@ -30,8 +29,8 @@ class Options:
     predictions: str
     out: str | None
     references: str | None
-    splits: Any
-    metrics: Any
+    splits: str | list[str]
+    metrics: str | list[str]
     tokenizer: str
     flagged: bool
     allow_missing: bool

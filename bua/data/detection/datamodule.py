@@ -14,6 +14,9 @@ from bua.io.write import write_text
 
 log = logging.getLogger(__name__)
 
+#: Maximum number of unusable images to name.
+MAX_PROBLEMS = 10
+
 
 class DetectionDataModule(ResumableDataModule):
     """Batches of images with boxes.
@@ -22,6 +25,8 @@ class DetectionDataModule(ResumableDataModule):
         images: Folder of the image files.
         train: COCO instances to train on.
         val: COCO instances to validate on.
+        max_errors: Maximum number of images of a file that may be missing, damaged or of another size;
+            ``None`` for no limit.
         batch_size: Images in a batch.
         num_workers: Number of processes that decode.
         seed: Seed of the order and of the flips.
@@ -32,13 +37,25 @@ class DetectionDataModule(ResumableDataModule):
     """
 
     def __init__(
-        self, *, images: str, train: str, val: str, batch_size: int, num_workers: int, seed: int
+        self,
+        *,
+        images: str,
+        train: str,
+        val: str,
+        max_errors: int | None,
+        batch_size: int,
+        num_workers: int,
+        seed: int,
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
-        self.train_set = DetectionDataset(train, images, flip=True, seed=seed)
+        self.train_set = DetectionDataset(train, images, flip=True, seed=seed, max_errors=max_errors)
         names = self.train_set.classes, self.train_set.attributes
-        self.val_set = DetectionDataset(val, images, flip=False, names=names, keep_all=True)
+        self.val_set = DetectionDataset(
+            val, images, flip=False, names=names, keep_all=True, max_errors=max_errors
+        )
         for dataset in (self.train_set, self.val_set):
+            for problem in list(dataset.problems.values())[:MAX_PROBLEMS]:
+                log.warning(problem)
             if changes := ", ".join(f"{count} {what}" for what, count in dataset.changes.items() if count):
                 log.info(f"{dataset.path}: {len(dataset)} images with boxes; left out or changed: {changes}")
 

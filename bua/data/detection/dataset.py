@@ -6,6 +6,7 @@ Attributes extend that format as in other work on Visual Genome: the file has a 
 Shapes: M boxes of an image, A attributes.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,9 +17,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from bua.data.sampler import EpochSampler
-from bua.detectors.photo import read_photo
+from bua.detectors.orientation import read_header, turn_boxes
+from bua.detectors.photo import FORMATS, read_photo
+from bua.detectors.photo_files import resolve_name
 from bua.errors import InputError
 from bua.io.files import read_json, records
+
+log = logging.getLogger(__name__)
 
 #: An image (3, H, W) from 0 to 1, its targets, and its id.
 Example = tuple[Tensor, dict[str, Tensor], int]
@@ -51,7 +56,9 @@ class DetectionDataset(Dataset[Example]):
     - ``crowd`` (M,): whether a box is a crowd.
 
     Crowds (``iscrowd`` 1), boxes outside their image, and images without any other box are left out. Boxes
-    that partly leave the image are clipped to it. ``changes`` counts all of these.
+    that partly leave the image are clipped to it. Images that are missing, damaged, or of another size than
+    the file says are left out, too; if the file has the size before EXIF rotation, the boxes are turned with
+    the image. ``changes`` counts all of these, and ``problems`` has a line about every image left out.
 
     Args:
         path: Path of the COCO instances.
@@ -61,10 +68,12 @@ class DetectionDataset(Dataset[Example]):
         names: Names of classes and attributes that determine the indices. Default: those of the file, in
             order.
         keep_all: Whether to keep crowds and images without boxes, as evaluation needs them. Default: no.
+        max_errors: Maximum number of images that may be left out as missing, damaged or of another size.
+            Default: no limit.
 
     Raises:
-        InputError: If the file is broken or names a class or attribute that is not among ``names``; when
-            an example is read, if its image file is broken or has another size than the file says.
+        InputError: If the file is broken or names a class or attribute that is not among ``names``, or more
+            than ``max_errors`` images are broken.
     """
 
     def __init__(
@@ -76,6 +85,7 @@ class DetectionDataset(Dataset[Example]):
         seed: int = 0,
         names: tuple[Sequence[str], Sequence[str]] | None = None,
         keep_all: bool = False,
+        max_errors: int | None = None,
     ) -> None:
         self.path, self.folder, self.flip, self.seed = Path(path), Path(images), flip, seed
         self._sampler: EpochSampler | None = None
@@ -99,10 +109,62 @@ class DetectionDataset(Dataset[Example]):
         for annotation in annotations:
             self._check(annotation, places)
         single = [a for a in annotations if keep_all or not a.get("iscrowd")]
+        self.keep_all, self.max_errors, self.problems = keep_all, max_errors, dict[str, str]()
+        self._rows: list[slice] = []
         self.images, self.changes = self._keep(found, places, single, keep_all)
         self.changes["crowds"] = len(annotations) - len(single)
         if not len(self._labels):
             raise InputError(f"{path}: no image has a box")
+        self._check_photos()
+
+    def _check_photos(self) -> None:
+        """Read the header of every image, turn boxes with EXIF, and leave out images that cannot be used."""
+        kept, turned = [], 0
+        for n, entry in enumerate(self.images):
+            try:
+                is_turned = self._fit_boxes(entry, self._rows[n])
+            except InputError as error:
+                self._report(entry, str(error))
+                continue
+            kept.append(n)
+            turned += is_turned
+        self.images, self._rows = [self.images[n] for n in kept], [self._rows[n] for n in kept]
+        if not kept:
+            raise InputError(f"{self.path}: no image can be used; {next(iter(self.problems.values()))}")
+        self.changes["images turned by EXIF, with their boxes"] = turned
+        self.changes["images that are missing, damaged or of another size"] = len(self.problems)
+
+    def _fit_boxes(self, entry: AnnotatedImage, rows: slice) -> bool:
+        """Turn the boxes of an image if they are those of the stored image; return whether they were.
+
+        Raises:
+            InputError: If the image is missing, damaged or of another size.
+        """
+        path = self._photo_path(entry)
+        header = read_header(path, FORMATS)
+        if header.turned_size == (entry.width, entry.height):
+            return False
+        if header.has_unturned_size(entry.width, entry.height):
+            self._boxes[rows] = turn_boxes(self._boxes[rows], header)
+            return True
+        width, height = header.turned_size
+        raise InputError(
+            f"{path}: has {width} x {height} pixels, but {self.path} says {entry.width} x {entry.height}, so "
+            "its boxes cannot fit"
+        )
+
+    def _photo_path(self, entry: AnnotatedImage) -> Path:
+        return resolve_name(self.folder, entry.file_name)
+
+    def _report(self, entry: AnnotatedImage, problem: str) -> None:
+        """Record that an image cannot be used.
+
+        Raises:
+            InputError: If there are now more of them than ``max_errors``.
+        """
+        self.problems[entry.file_name] = problem
+        if self.max_errors is not None and len(self.problems) > self.max_errors:
+            raise InputError(f"more than max_errors={self.max_errors} images cannot be used; {problem}")
 
     def _positions(self, listed: list[Any], names: Sequence[str], what: str) -> dict[int, int]:
         """Return the position in ``names``, from 1, of every id of the file."""
@@ -190,14 +252,17 @@ class DetectionDataset(Dataset[Example]):
 
     def __getitem__(self, index: int) -> Example:
         entry = self.images[index]
-        path = self.folder / entry.file_name
-        pixels = torch.from_numpy(read_photo(path)).permute(2, 0, 1) / 255
-        height, width = pixels.shape[1:]
-        if (width, height) != (entry.width, entry.height):
-            raise InputError(
-                f"{path}: has {width} x {height} pixels, but {self.path} says "
-                f"{entry.width} x {entry.height}, so its boxes cannot fit"
-            )
+        try:
+            pixels = torch.from_numpy(read_photo(self._photo_path(entry))).permute(2, 0, 1) / 255
+        except InputError as error:  # damaged behind its header
+            if self.keep_all:  # a score over other images would be wrong
+                raise
+            self._report(entry, str(error))
+            log.warning(f"{error}; another image takes its place")
+            if len(self.problems) > len(self):
+                raise
+            return self[(index + 1) % len(self)]
+        width = pixels.shape[2]
         target = self._target(self._rows[index])
         if self.is_flipped(index):
             pixels = pixels.flip(-1)

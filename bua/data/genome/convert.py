@@ -6,9 +6,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bua.data.genome.clean import clip_box, split_attribute, split_name
 from bua.data.genome.names import LabelVocabulary
 from bua.data.genome.source import GenomeImage, GenomeObject, read_attributes
+from bua.detectors.orientation import turn_boxes
 
 #: Names of the counts. Every object is either written or in one of the three counts after "objects".
 #: Every attribute, from attributes.json or leading a name, is either written or in one of the five
@@ -20,6 +23,7 @@ COUNTS = (
     "objects_outside_of_the_image",
     "boxes_written",
     "boxes_clipped",
+    "boxes_turned_by_exif",
     "boxes_without_attributes",
     "attributes",
     "attributes_from_names",
@@ -157,13 +161,19 @@ class AnnotationConverter:
         if category is None:
             self._skip("objects_out_of_vocabulary", len(attributes))
             return None
-        box = clip_box(*genome_object.box, width=image.width, height=image.height)
+        x, y, width, height = genome_object.box
+        if image.turned_by is not None:
+            corners = np.array([[x, y, x + width, y + height]])
+            [(x, y, x2, y2)] = turn_boxes(corners, image.turned_by).tolist()
+            width, height = x2 - x, y2 - y
+            self.counts["boxes_turned_by_exif"] += 1
+        box = clip_box(x, y, width, height, width=image.width, height=image.height)
         if not (box[2] > 0 and box[3] > 0):
             self._skip("objects_outside_of_the_image", len(attributes))
             return None
         ids = self._attribute_ids(attributes)
         self.counts["boxes_written"] += 1
-        self.counts["boxes_clipped"] += box != genome_object.box
+        self.counts["boxes_clipped"] += box != (x, y, width, height)
         self.counts["boxes_without_attributes"] += not ids
         self.last_id += 1
         return {

@@ -4,15 +4,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
 from bua.data.genome.source import GenomeImage
+from bua.detectors.orientation import read_header
 from bua.detectors.photo import FORMATS
 from bua.errors import InputError
 
 #: Folders of the two image archives.
 FOLDERS = ("VG_100K", "VG_100K_2")
-_ORIENTATION, _ROTATED = 0x0112, range(5, 9)  # EXIF
 
 
 def find_genome_photos(
@@ -26,7 +24,8 @@ def find_genome_photos(
 
     Returns:
         Images whose file is readable, with ``file_name`` relative to ``folder`` and the size in pixels
-        after EXIF rotation; and one line for every other image.
+        after EXIF rotation; and one line for every other image. Where image_data.json has the size of the
+        stored image instead, ``turned_by`` is its header, with which its boxes must be turned.
 
     Raises:
         InputError: If the folder does not exist or contains none of the photos.
@@ -47,26 +46,20 @@ def find_genome_photos(
             continue
         path = folder / parent / file_name.name
         try:
-            width, height = photo_size(path)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            problems.append(f"image {image_id}: {path} is not a readable photo ({error})")
+            header = read_header(path, FORMATS)
+        except InputError as error:
+            problems.append(f"image {image_id}: {error}")
             continue
         relative = (PurePosixPath(parent) / file_name.name).as_posix()
-        found[image_id] = image._replace(file_name=relative, width=width, height=height)
+        width, height = header.turned_size
+        turned_by = header if header.has_unturned_size(image.width, image.height) else None
+        found[image_id] = image._replace(file_name=relative, width=width, height=height, turned_by=turned_by)
     if not found:
         raise InputError(
             f"{folder}: contains none of the {len(images)} photos, neither directly nor in "
             f"{FOLDERS[0]} or {FOLDERS[1]} ({problems[0]})"
         )
     return found, problems
-
-
-def photo_size(path: Path) -> tuple[int, int]:
-    """Return width and height in pixels after EXIF rotation, reading only the header of the file."""
-    with Image.open(path, formats=FORMATS) as image:
-        width, height = image.size
-        rotated = image.getexif().get(_ORIENTATION) in _ROTATED
-    return (height, width) if rotated else (width, height)
 
 
 def _file_names(folder: Path) -> frozenset[str]:

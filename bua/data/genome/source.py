@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bua.detectors.orientation import ImageHeader
 from bua.errors import InputError
 from bua.io.json_stream import elements
 
@@ -30,6 +31,7 @@ class GenomeImage(NamedTuple):
         width: Width in pixels.
         height: Height in pixels.
         coco_id: Id in COCO, or ``None`` if the image is not from COCO.
+        turned_by: Header of the image file if EXIF turns it and the boxes are those of the unturned image.
     """
 
     image_id: int
@@ -37,6 +39,7 @@ class GenomeImage(NamedTuple):
     width: int
     height: int
     coco_id: int | None
+    turned_by: ImageHeader | None = None
 
 
 class GenomeObject(NamedTuple):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
+from bua.io.folder import list_folder
 from bua.store.formats.source import InvalidImageError
 from bua.store.pickles import load_pickle
 
@@ -193,5 +194,5 @@ def list_files(folder: Path, suffix: str) -> list[tuple[str, Path]]:
     Returns:
         Relative path without the suffix, and full path, of each file.
     """
-    paths = sorted(folder.rglob(f"*{suffix}"))
-    return [(p.relative_to(folder).as_posix().removesuffix(suffix), p) for p in paths if p.is_file()]
+    paths = [path for path in list_folder(folder).files if path.name.endswith(suffix)]
+    return [(path.relative_to(folder).as_posix().removesuffix(suffix), path) for path in paths]

@@ -7,7 +7,9 @@ from PIL import Image
 
 from bua.errors import InputError
 from bua.io.files import read_json, records
+from bua.io.folder import list_folder
 from bua.store.formats.image_ids import parse_number
+from bua.store.formats.source import InvalidImageError
 from bua.structures.annotations import ImageId
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -31,7 +33,7 @@ class ImageSizes:
         self._sizes: dict[ImageId, tuple[int, int]] = {}
         self._photos: dict[ImageId, Path] = {}
         if path.is_dir():
-            for photo in sorted(path.rglob("*")):
+            for photo in list_folder(path).files:
                 if photo.suffix.lower() in _SUFFIXES:
                     name = photo.relative_to(path).as_posix()
                     for key in _lookup_keys(name):
@@ -57,7 +59,7 @@ class ImageSizes:
             Height and width, or ``None`` if the image is unknown.
 
         Raises:
-            InputError: If the image file cannot be read.
+            InvalidImageError: If the image file cannot be read.
         """
         keys = [image, *(_lookup_keys(image) if isinstance(image, str) else [])]
         for key in keys:
@@ -70,7 +72,7 @@ class ImageSizes:
     def _read_tsv(self) -> None:
         """Read lines of a key and ``[{"height": h, "width": w}]``."""
         try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
+            lines = self.path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{self.path}: cannot be read ({error})") from None
         for n, line in enumerate(lines, 1):
@@ -101,5 +103,5 @@ def _read_size(path: Path) -> tuple[int, int]:
             width, height = image.size
             transposed = image.getexif().get(0x0112) in _TRANSPOSED
     except Exception as error:  # Pillow raises many kinds of errors for damaged files
-        raise InputError(f"{path}: not a readable image ({error})") from None
+        raise InvalidImageError(f"its image {path.name} cannot be read ({error})") from None
     return (width, height) if transposed else (height, width)
