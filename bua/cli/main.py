@@ -2,7 +2,7 @@
 
 The YAML file of a command contains the default values and describes its keys. The dataclass ``Options`` of
 its module defines their types and minimum values: ``read_options`` checks a composed configuration against
-them, and ``bua.cli.words`` quotes their values for Hydra.
+them, and ``bua.cli.text`` quotes their values for Hydra.
 
 Hydra and torch are imported when a command runs, so that ``bua --help`` is fast.
 """
@@ -20,7 +20,7 @@ import typing
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
-from bua.cli.output import printable_output
+from bua.cli.text import printable_output, quote_words, type_kinds
 from bua.errors import InputError
 from bua.io.write import DISK_ERRORS
 
@@ -163,8 +163,6 @@ def run(command: str, overrides: list[str]) -> None:
     """
     import hydra
     from omegaconf import OmegaConf
-
-    from bua.cli.words import quote_words  # imports Hydra, which bua --help does without
 
     name = config_name(command)
     module = importlib.import_module(f"bua.cli.commands.{name}")
@@ -330,8 +328,6 @@ def read_options(config: Any, schema: type[T]) -> T:
 
 def _checked(key: str, value: Any, hint: Any, least: int | None) -> Any:
     """Return a value converted to the type of its key."""
-    from bua.cli.words import type_kinds
-
     kinds = type_kinds(hint)
     if Any in kinds or (value is None and types.NoneType in kinds):
         return value

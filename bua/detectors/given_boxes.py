@@ -123,6 +123,8 @@ def _from_json(path: Path) -> dict[ImageId, ImageBoxes]:
         raise InputError(f"{path}: has no boxes")
     arrays = {i: np.array(image_boxes, np.float32).reshape(-1, 4) for i, image_boxes in boxes.items()}
     kept = {i: array[(array[:, 2:] > array[:, :2]).all(1)] for i, array in arrays.items()}
+    if not any(map(len, kept.values())):
+        raise InputError(f"{path}: has no box with an area")
     if dropped := sum(map(len, arrays.values())) - sum(map(len, kept.values())):
         print(f"{path}: {dropped} boxes without an area are left out", file=sys.stderr)
     return {image_id: ImageBoxes(array, sizes.get(image_id)) for image_id, array in kept.items()}

@@ -16,8 +16,7 @@ import yaml
 from bua import __version__
 from bua.errors import InputError
 from bua.io.files import file_sha256, read_json
-from bua.io.lock import acquire_lock, release_lock
-from bua.io.write import write_text
+from bua.io.write import acquire_lock, release_lock, write_text
 from bua.store.reader import FeatureStore
 
 #: What the owner of a run does, for messages.

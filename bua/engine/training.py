@@ -18,8 +18,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAverag
 
 from bua.engine.callbacks import BestCheckpoint, LastCheckpoint, MetricsLogger
 from bua.engine.checkpoint_io import AtomicCheckpointIO
-from bua.engine.checks import check_optimization, check_trainer
-from bua.engine.instantiate import instantiate, to_plain
+from bua.engine.instantiate import check_optimization, check_trainer, instantiate, to_plain
 from bua.engine.loading import FORMAT, init_weights_from, read_checkpoint
 from bua.engine.run_directory import RunDirectory, provenance
 from bua.errors import InputError

@@ -24,6 +24,7 @@ class CaptionScoring:
         predictions: File of predictions in the official format.
         references: File of reference captions, in any format.
         splits: Splits of the references, if they have splits.
+        ids: Text file with the ids of the images to score, one per line. Default: all.
         metrics: Names of the metrics.
         tokenizer: "ptb", which needs Java, or "python".
         allow_missing: Whether images of the references may lack a prediction; they are then not scored.
@@ -34,6 +35,7 @@ class CaptionScoring:
     predictions: str
     references: str
     splits: str | Sequence[str]
+    ids: str | None
     metrics: Sequence[str]
     tokenizer: str
     allow_missing: bool = False
@@ -50,7 +52,7 @@ def score_captions(options: CaptionScoring) -> dict[str, Any]:
         InputError: If a file is broken, a prediction has no reference, or there are no metrics.
     """
     predictions = read_predictions(options.predictions, "image_id", "caption")
-    file = read_captions(options.references, splits=options.splits, raw=True, flagged=options.flagged)
+    file = read_captions(options.references, options.ids, options.splits, raw=True, flagged=options.flagged)
     check_known(predictions, file.captions, "image", options.predictions, options.references)
     known = [image_id for image_id, captions in file.captions.items() if captions or not file.num_flagged]
     scored = set(known)

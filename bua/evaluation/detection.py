@@ -70,6 +70,7 @@ def score_detector(
         raise InputError(f"evaluation={evaluation}: must be {' or '.join(EVALUATIONS)}")
     names = detector.class_names, detector.attribute_names
     test = DetectionDataset(instances, images, flip=False, names=names, keep_all=True)
+    test.check_photos()
     with detector.autocast:
         scores = evaluate_detector(detector.model, test, evaluation, quirks=quirks)
     return {

@@ -45,6 +45,7 @@ def export_detector(run: Path, out: Path, instances: Path, images: Path) -> dict
     for source in provenance["sources"].values():
         source["file"] = Path(source["file"]).name
     test = DetectionDataset(instances, images, flip=False, keep_all=True)
+    test.check_photos()
     evaluation = record["objective"].get("evaluation", "coco")
     scores = {**evaluate_detector(exported, test, evaluation), **attribute_accuracy(exported, test)}
     scenes = instances.parent / "scenes.json"

@@ -20,8 +20,15 @@ from numpy.typing import NDArray
 
 from bua.errors import InputError
 from bua.io.files import file_sha256
-from bua.io.lock import acquire_lock, clear_stale_locks, lock_path, release_lock
-from bua.io.write import check_replaceable, sync_folder, write_text
+from bua.io.write import (
+    acquire_lock,
+    check_replaceable,
+    clear_stale_locks,
+    lock_path,
+    release_lock,
+    sync_folder,
+    write_text,
+)
 from bua.store.reader import FeatureStore
 from bua.store.schema import StoreMetadata
 from bua.store.store_file import write_store_file

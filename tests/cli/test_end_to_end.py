@@ -249,6 +249,7 @@ def test_all_steps_on_real_images(shared, tmp_path, capfd) -> None:
         "task=caption",
         f"predictions={tmp_path}/p.json",
         f"references={coco}/captions.json",
+        f"ids={tmp_path}/test.txt",
         "metrics=[bleu,rouge,cider]",
         "tokenizer=python",
         f"out={tmp_path}/m.json",

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bua.cli.output import printable
+from bua.cli.text import printable
 from tests.helpers.commands import run_error, run_ok
 from tests.helpers.parity import ROOT
 

@@ -198,7 +198,10 @@ def test_empty_captions_are_counted_by_predict_and_score(runs, scenes, tmp_path,
     common = ["predict", f"run={runs}/xe", "split=val", f"out={tmp_path}/p.json"]
     vocabulary = load(runs / "xe").vocabulary.words
     run_ok(*common, f"decode.rules.bad_words=[{','.join(w for w in vocabulary if w.isalpha())}]")
-    assert "8 of 8 captions are empty; train longer, or forbid it with decode.rules.min_length=1" in capfd.readouterr().out
+    assert (
+        "8 of 8 captions are empty; train longer, or forbid it with decode.rules.min_length=1"
+        in capfd.readouterr().out
+    )
     score = ["score", "task=caption", f"predictions={tmp_path}/p.json", "tokenizer=python", "metrics=[cider]"]
     run_ok(*score, f"references={scenes}/captions_val.json", f"out={tmp_path}/s.json")
     assert "8 of 8 captions are empty" in capfd.readouterr().out

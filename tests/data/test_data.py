@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from bua.data.captions.dataset import pad_captions
 from bua.data.captions.files import read_captions
+from bua.data.datamodule import EpochSampler, ResumableLoader
 from bua.data.image_lookup import geometry, read_ids
-from bua.data.sampler import EpochSampler, ResumableLoader
 from bua.data.vqa.dataset import PADDING_SIDES, pad_questions
 from bua.data.vqa.files.read import read_annotations, read_question_file, read_questions
 from bua.errors import InputError

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from bua.data.detection.datamodule import DetectionDataModule
 from bua.data.detection.dataset import DetectionDataset
@@ -264,3 +266,38 @@ def test_crowds_and_empty_images_are_kept_for_evaluation(scenes, tmp_path) -> No
     assert sum(int(val[n][1]["crowd"].sum()) for n in range(8)) == 1
     assert not any(bool(train[n][1]["crowd"].any()) for n in range(7))
     assert len(val[7][1]["boxes"]) == 0
+
+
+def test_unusable_photos_are_left_out_counted_and_named_before_training(scenes, tmp_path, caplog) -> None:
+    photos = tmp_path / "images"
+    shutil.copytree(scenes / "images", photos)
+    content = json.loads((scenes / "instances_val.json").read_text())
+    names = [image["file_name"] for image in content["images"]]
+    (photos / names[0]).unlink()
+    (photos / names[1]).write_bytes(b"noise")
+    Image.new("RGB", (33, 44)).save(photos / names[2])
+    files = {"images": str(photos), "val": str(scenes / "instances_val.json")}
+    with caplog.at_level(logging.WARNING):
+        data = detection_data(scenes, **files)
+    assert len(data.val_set) == len(names) - 3
+    assert data.val_set.changes["images that are missing, damaged or of another size"] == 3
+    for name, problem in zip(
+        names, ("does not exist", "not a readable image", "has 33 x 44 pixels"), strict=False
+    ):
+        assert f"{photos}/{name}: " in caplog.text
+        assert problem in caplog.text
+    with pytest.raises(InputError, match="more than max_errors=2 images cannot be used"):
+        detection_data(scenes, **files, max_errors=2)
+
+
+def test_a_photo_that_is_damaged_behind_its_header_costs_no_training(scenes, tmp_path, caplog) -> None:
+    photos = tmp_path / "images"
+    shutil.copytree(scenes / "images", photos)
+    content = json.loads((scenes / "instances_train.json").read_text())
+    path = photos / content["images"][0]["file_name"]
+    path.write_bytes(path.read_bytes()[:700])
+    data = detection_data(scenes, images=str(photos))
+    seen = [image_id for batch in data.train_dataloader() for *_, image_id in batch]
+    assert len(seen) == len(data.train_set)
+    assert content["images"][0]["id"] not in seen
+    assert f"{path.name}: damaged image" in caplog.text

@@ -12,8 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bua.data.datamodule import shard_indices
 from bua.data.image_lookup import RegionInput
-from bua.data.sampler import shard_indices
 from bua.data.vqa.dataset import QuestionEncoding, VQADataset
 from bua.data.vqa.files import AnnotationList, QuestionFile
 from bua.data.vqa.files.read import read_annotations, read_questions

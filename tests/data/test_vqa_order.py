@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bua.data.sampler import EpochSampler, PairSampler, ResumableLoader
+from bua.data.datamodule import EpochSampler, PairSampler, ResumableLoader
 from bua.data.vqa.files.read import read_questions
 from bua.errors import InputError
 from tests.helpers.data import vqa_data, write_json

@@ -47,11 +47,13 @@ def test_boxes_are_read_from_three_kinds_of_files(tmp_path) -> None:
             [{"image_id": 1, "boxes": [[1, 2, 3]]}],
             r"\[0\]: box is \[1, 2, 3\], expected a list of four",
         ),
-        ([{"image_id": 1, "boxes": []}], "image 1 must have at least one box, and each"),
-        (
-            [{"image_id": 1, "boxes": [[5, 5, 5, 9]]}],
-            "image 1 must have at least one box, and each",
-        ),
+        ([{"image_id": 1, "boxes": []}], "has no box with an area"),
+        ([{"image_id": 1, "boxes": [[5, 5, 5, 9]]}], "has no box with an area"),
+        ([{"image_id": None, "boxes": BOXES}], r"\[0\] must have image_id and boxes"),
+        ([{"image_id": [1], "boxes": BOXES}], r"\[0\] must have image_id and boxes"),
+        ({"images": None, "annotations": []}, 'must be a JSON object with a list "images"'),
+        ({"images": [], "annotations": []}, "has no boxes"),
+        ([{"image_id": 1, "boxes": [[0, 0, 1e400, 2]]}], "expected a list of four numbers"),
         ([{"image_id": 1, "boxes": BOXES}, {"image_id": 1, "boxes": BOXES}], "image 1 is duplicated"),
         ([{"image_id": 1}], r"\[0\] must have image_id and boxes"),
         ([{"boxes": BOXES}], r"\[0\] must have image_id and boxes"),
@@ -126,3 +128,21 @@ def test_boxes_that_do_not_fit_the_image_are_reported_and_not_used(given, messag
     result = run(folder, tmp_path / "f.h5", {0: valid, 1: given, 2: valid})
     assert list(result.errors) == [1]
     assert message in result.errors[1]
+
+
+def test_boxes_without_an_area_are_left_out_and_their_image_is_listed(folder, tmp_path, capfd) -> None:
+    boxes = [{"image_id": 0, "boxes": [*BOXES, [5, 5, 5, 9]]}, {"image_id": 1, "boxes": [[0, 0, 0, 0]]}]
+    given_boxes = read_given_boxes(write(tmp_path / "b.json", boxes)).images
+    assert "b.json: 2 boxes without an area are left out" in capfd.readouterr().err
+    result = run(folder, tmp_path / "f.h5", given_boxes)
+    assert FeatureStore(tmp_path / "f.h5").image_ids == [0]
+    assert "none of its given boxes has an area" in result.errors[1]
+
+
+def test_ids_of_annotations_may_be_texts_where_those_of_images_are_numbers(tmp_path) -> None:
+    content = {
+        "images": [{"id": 7, "file_name": "a.jpg", "width": None, "height": 9}],
+        "annotations": [{"image_id": "7", "bbox": [1, 2, 3, 4]}],
+    }
+    found = read_given_boxes(write(tmp_path / "b.json", content)).images
+    assert (list(found), found[7].size) == ([7], None)

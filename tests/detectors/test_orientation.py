@@ -75,6 +75,7 @@ def test_boxes_of_the_unturned_image_are_turned_in_training_and_evaluation(
     dataset = DetectionDataset(
         instances(tmp_path, photo, WIDTH, HEIGHT), tmp_path, flip=False, keep_all=keep_all
     )
+    dataset.check_photos()
     pixels, target, _ = dataset[0]
     assert target["boxes"].tolist() == [white_box(pixels.permute(1, 2, 0).numpy() * 255)]
     assert dataset.changes["images turned by EXIF, with their boxes"] == 1

@@ -7,6 +7,7 @@ from PIL import Image
 
 from bua.errors import InputError
 from bua.store.formats.image_sizes import ImageSizes
+from bua.store.formats.source import InvalidImageError
 from tests.helpers.foreign_formats import export_file, import_file, sample_regions, write_sizes, write_store
 from tests.helpers.tsv_rows import pa_row, write_table
 
@@ -42,7 +43,7 @@ def test_sizes_come_from_image_files_after_exif_rotation(tmp_path) -> None:
     assert sizes.find("sub/b.jpg") == sizes.find("sub/b") == sizes.find("b") == (30, 20)
     assert sizes.find(7) is None
     (tmp_path / "photos" / "sub" / "b.jpg").write_bytes(b"noise")
-    with pytest.raises(InputError, match=r"b.jpg: not a readable image"):
+    with pytest.raises(InvalidImageError, match=r"its image b.jpg cannot be read"):
         sizes.find("b")
 
 

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 #: Keys that have no effect for each task.
 REJECTED_KEYS = {
     "caption": ("questions", "annotations", "rule", "pairs", "answers"),
-    "vqa": ("references", "splits", "metrics", "tokenizer", "flagged"),
+    "vqa": ("references", "splits", "ids", "metrics", "tokenizer", "flagged"),
 }
 
 
@@ -30,6 +30,7 @@ class Options:
     out: str | None
     references: str | None
     splits: str | list[str]
+    ids: str | None
     metrics: str | list[str]
     tokenizer: str
     flagged: bool
@@ -68,6 +69,7 @@ def _caption_scoring(options: Options) -> CaptionScoring:
         predictions=options.predictions,
         references=options.references,
         splits=to_plain(options.splits),
+        ids=options.ids,
         metrics=[metrics] if isinstance(metrics, str) else metrics,
         tokenizer=options.tokenizer,
         allow_missing=options.allow_missing,

@@ -11,9 +11,8 @@ from torch.utils.data import DataLoader
 
 from bua.data.captions.dataset import CaptionDataset
 from bua.data.captions.files import CaptionFile, read_caption_file, select_images
-from bua.data.datamodule import ResumableDataModule, identity_collate
+from bua.data.datamodule import EpochSampler, ResumableDataModule, identity_collate
 from bua.data.image_lookup import RegionInput
-from bua.data.sampler import EpochSampler
 from bua.errors import InputError, check_integer
 from bua.io.files import read_text
 from bua.store.reader import FeatureStore

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from bua.data.captions.files import CaptionFile
+from bua.data.datamodule import EpochSampler
 from bua.data.image_lookup import RegionInput, find_images, match_images
-from bua.data.sampler import EpochSampler
 from bua.errors import InputError
 from bua.store.reader import FeatureStore
 from bua.structures.annotations import ImageId

@@ -7,9 +7,8 @@ from typing import Any, cast
 
 from torch.utils.data import DataLoader
 
-from bua.data.datamodule import ResumableDataModule
+from bua.data.datamodule import EpochSampler, ResumableDataModule
 from bua.data.detection.dataset import DetectionDataset
-from bua.data.sampler import EpochSampler
 from bua.io.write import write_text
 
 log = logging.getLogger(__name__)
@@ -48,12 +47,11 @@ class DetectionDataModule(ResumableDataModule):
         seed: int,
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
-        self.train_set = DetectionDataset(train, images, flip=True, seed=seed, max_errors=max_errors)
+        self.train_set = DetectionDataset(train, images, flip=True, seed=seed)
         names = self.train_set.classes, self.train_set.attributes
-        self.val_set = DetectionDataset(
-            val, images, flip=False, names=names, keep_all=True, max_errors=max_errors
-        )
+        self.val_set = DetectionDataset(val, images, flip=False, names=names, keep_all=True)
         for dataset in (self.train_set, self.val_set):
+            dataset.check_photos(max_errors)
             for problem in list(dataset.problems.values())[:MAX_PROBLEMS]:
                 log.warning(problem)
             if changes := ", ".join(f"{count} {what}" for what, count in dataset.changes.items() if count):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from bua.data.sampler import EpochSampler
+from bua.data.datamodule import EpochSampler
 from bua.detectors.orientation import read_header, turn_boxes
 from bua.detectors.photo import FORMATS, read_photo
 from bua.detectors.photo_files import resolve_name
@@ -56,9 +56,10 @@ class DetectionDataset(Dataset[Example]):
     - ``crowd`` (M,): whether a box is a crowd.
 
     Crowds (``iscrowd`` 1), boxes outside their image, and images without any other box are left out. Boxes
-    that partly leave the image are clipped to it. Images that are missing, damaged, or of another size than
-    the file says are left out, too; if the file has the size before EXIF rotation, the boxes are turned with
-    the image. ``changes`` counts all of these, and ``problems`` has a line about every image left out.
+    that partly leave the image are clipped to it. ``check_photos`` also leaves out images that are missing,
+    damaged, or of another size than the file says; if the file has the size before EXIF rotation, the boxes
+    are turned with the image. ``changes`` counts all of these, and ``problems`` has a line about every image
+    that cannot be used.
 
     Args:
         path: Path of the COCO instances.
@@ -68,12 +69,10 @@ class DetectionDataset(Dataset[Example]):
         names: Names of classes and attributes that determine the indices. Default: those of the file, in
             order.
         keep_all: Whether to keep crowds and images without boxes, as evaluation needs them. Default: no.
-        max_errors: Maximum number of images that may be left out as missing, damaged or of another size.
-            Default: no limit.
 
     Raises:
-        InputError: If the file is broken or names a class or attribute that is not among ``names``, or more
-            than ``max_errors`` images are broken.
+        InputError: If the file is broken or names a class or attribute that is not among ``names``; when
+            an example is read, if its image has another size than the file says.
     """
 
     def __init__(
@@ -85,7 +84,6 @@ class DetectionDataset(Dataset[Example]):
         seed: int = 0,
         names: tuple[Sequence[str], Sequence[str]] | None = None,
         keep_all: bool = False,
-        max_errors: int | None = None,
     ) -> None:
         self.path, self.folder, self.flip, self.seed = Path(path), Path(images), flip, seed
         self._sampler: EpochSampler | None = None
@@ -109,16 +107,25 @@ class DetectionDataset(Dataset[Example]):
         for annotation in annotations:
             self._check(annotation, places)
         single = [a for a in annotations if keep_all or not a.get("iscrowd")]
-        self.keep_all, self.max_errors, self.problems = keep_all, max_errors, dict[str, str]()
+        self.keep_all, self.problems = keep_all, dict[str, str]()
+        self.max_errors: int | None = None
         self._rows: list[slice] = []
         self.images, self.changes = self._keep(found, places, single, keep_all)
         self.changes["crowds"] = len(annotations) - len(single)
         if not len(self._labels):
             raise InputError(f"{path}: no image has a box")
-        self._check_photos()
 
-    def _check_photos(self) -> None:
-        """Read the header of every image, turn boxes with EXIF, and leave out images that cannot be used."""
+    def check_photos(self, max_errors: int | None = None) -> None:
+        """Read the header of every image, turn boxes with EXIF, and leave out images that cannot be used.
+
+        Args:
+            max_errors: Maximum number of images that may be missing, damaged or of another size than the
+                file says. Default: no limit.
+
+        Raises:
+            InputError: If there are more, or no image is left.
+        """
+        self.max_errors = max_errors
         kept, turned = [], 0
         for n, entry in enumerate(self.images):
             try:
@@ -127,7 +134,9 @@ class DetectionDataset(Dataset[Example]):
                 self._report(entry, str(error))
                 continue
             kept.append(n)
-            turned += is_turned
+            if is_turned:
+                self.images[n] = entry._replace(width=entry.height, height=entry.width)
+                turned += 1
         self.images, self._rows = [self.images[n] for n in kept], [self._rows[n] for n in kept]
         if not kept:
             raise InputError(f"{self.path}: no image can be used; {next(iter(self.problems.values()))}")
@@ -147,10 +156,12 @@ class DetectionDataset(Dataset[Example]):
         if header.has_unturned_size(entry.width, entry.height):
             self._boxes[rows] = turn_boxes(self._boxes[rows], header)
             return True
-        width, height = header.turned_size
-        raise InputError(
-            f"{path}: has {width} x {height} pixels, but {self.path} says {entry.width} x {entry.height}, so "
-            "its boxes cannot fit"
+        raise InputError(self._other_size(entry, header.turned_size))
+
+    def _other_size(self, entry: AnnotatedImage, size: tuple[int, int]) -> str:
+        return (
+            f"{self._photo_path(entry)}: has {size[0]} x {size[1]} pixels, but {self.path} says "
+            f"{entry.width} x {entry.height}, so its boxes cannot fit"
         )
 
     def _photo_path(self, entry: AnnotatedImage) -> Path:
@@ -262,7 +273,9 @@ class DetectionDataset(Dataset[Example]):
             if len(self.problems) > len(self):
                 raise
             return self[(index + 1) % len(self)]
-        width = pixels.shape[2]
+        height, width = pixels.shape[1:]
+        if (width, height) != (entry.width, entry.height):
+            raise InputError(self._other_size(entry, (width, height)))
         target = self._target(self._rows[index])
         if self.is_flipped(index):
             pixels = pixels.flip(-1)

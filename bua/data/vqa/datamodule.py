@@ -13,9 +13,14 @@ import torch
 from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
-from bua.data.datamodule import ResumableDataModule, identity_collate
+from bua.data.datamodule import (
+    EpochSampler,
+    PairSampler,
+    ResumableDataModule,
+    identity_collate,
+    shard_indices,
+)
 from bua.data.image_lookup import RegionInput
-from bua.data.sampler import EpochSampler, PairSampler, shard_indices
 from bua.data.vqa.dataset import QuestionEncoding, VQADataset
 from bua.data.vqa.files import QuestionFile
 from bua.data.vqa.files.read import read_entries

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bua.data.genome.photos import find_genome_photos, photo_size
+from bua.data.genome.photos import find_genome_photos
 from bua.data.genome.source import GenomeImage, find_objects_file, read_attributes, read_images, read_objects
+from bua.detectors.orientation import read_header
 from bua.errors import InputError
 from bua.io.json_stream import elements
 from tests.helpers.strategies import JSON
@@ -203,7 +204,7 @@ def test_sizes_are_those_of_the_photos_after_rotation(tmp_path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     save(tmp_path / "1.jpg", size=(40, 10), exif=exif)
-    assert photo_size(tmp_path / "1.jpg") == (10, 40)
+    assert read_header(tmp_path / "1.jpg").turned_size == (10, 40)
     found, _ = find_genome_photos({1: make_image(1)}, tmp_path)
     assert found[1][2:4] == (10, 40)
 
@@ -213,7 +214,7 @@ def test_an_unreadable_photo_is_reported_and_skipped(tmp_path) -> None:
     (tmp_path / "2.jpg").write_text("<html>")
     found, [problem] = find_genome_photos({1: make_image(1), 2: make_image(2)}, tmp_path)
     assert [*found] == [1]
-    assert "2.jpg is not a readable photo" in problem
+    assert "2.jpg: not a readable image" in problem
 
 
 def test_a_folder_without_photos_is_named(tmp_path) -> None:

@@ -31,7 +31,7 @@ class CaptionText(NamedTuple):
     Attributes:
         name: Name in messages, such as "caption 641613".
         text: The caption, unchecked.
-        flagged: Whether VizWiz marks it as rejected or as one of the prepared texts.
+        flagged: Whether VizWiz marks it as rejected or prepared.
     """
 
     name: str
@@ -64,8 +64,7 @@ class CaptionFile:
     Attributes:
         path: Path of the file.
         file_names: Names of the image files, by image id.
-        captions: Captions by image id, each on one line and otherwise as written, or exactly as written if
-            they were read so; an image may have none.
+        captions: Captions by image id, each on one line unless read as written; an image may have none.
         domains: Domains of the images of nocaps; empty for other files.
         splits: Splits of the images of Karpathy's files; empty for other files.
         format: Name of the format that the file was recognized as.
@@ -130,11 +129,7 @@ def find_mistake(text: str) -> str | None:
 
 
 def normalize_caption(text: str) -> str:
-    """Return a text on one line, as it is displayed.
-
-    Format characters are removed, and any run of white space, U+2028 and the like included, becomes a
-    single space.
-    """
+    """Return a text on one line: without format characters, and with single spaces for all white space."""
     if not text.isprintable():
         text = "".join(character for character in text if unicodedata.category(character) != _FORMAT)
     return " ".join(text.split())
@@ -152,8 +147,8 @@ def read_captions(
         options: Options of ``read_caption_file``.
 
     Raises:
-        InputError: If the file is broken, a caption is empty or holds control characters, or an image or
-            a split does not exist.
+        InputError: If the file is broken, a caption is empty or holds control characters, or an image or a
+            split does not exist.
     """
     return select_images(read_caption_file(path, **options), ids, splits)
 
@@ -174,10 +169,8 @@ def read_caption_file(
             mistake is raised.
         captions: Whether to read captions; ``False`` reads only the images of a COCO file, whose annotations
             may be of a different kind.
-        raw: Whether captions are returned exactly as written, control characters included, as the official
-            evaluation reads them. Default: False.
-        flagged: Whether to include captions that VizWiz marks as rejected or as one of the prepared texts.
-            Default: True.
+        raw: Whether captions are returned exactly as written, as the official evaluation reads them.
+        flagged: Whether to include captions that VizWiz marks as rejected or prepared. Default: True.
 
     Raises:
         InputError: If the file is not a caption file, or has a mistake and ``report`` is not given.

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from bua.cli.words import quote, quote_words, unquote
+from bua.cli.text import quote, quote_words, unquote
 from tests.helpers.commands import run_error
 
 ODD = [
