@@ -375,4 +375,4 @@ def reject_overrides(keys: Collection[str], reason: str) -> None:
         key, _, value = word.lstrip("+~").partition("=")
         path = re.split(r"[.@]", key)
         if value != "null" and any(".".join(path[:n]) in keys for n in range(1, len(path) + 1)):
-            raise InputError(f"{key}={value.strip(chr(39))}: {reason}")
+            raise InputError(f"{key}={value.replace(chr(39), '')}: {reason}")

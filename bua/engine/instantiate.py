@@ -144,7 +144,9 @@ def check_optimization(
         return
     parameters = inspect.signature(scheduler).parameters
     lengths = {name: value for name, value in _LENGTHS.items() if name in parameters}
-    _try("scheduler", config["scheduler"], scheduler, built, **lengths)
+    schedule = _try("scheduler", config["scheduler"], scheduler, built, **lengths)
+    built.step()  # which torch expects before the step of a schedule
+    _try("scheduler", config["scheduler"], schedule.step)
 
 
 def _try(
@@ -159,11 +161,14 @@ def _try(
 
 
 def check_trainer(config: Mapping[str, Any]) -> None:
-    """Check the options of the trainer that count something.
+    """Check the options of the trainer that count something, and those that a run determines itself.
 
     Raises:
-        InputError: If one of them is not an integer, or too small.
+        InputError: If a count is not an integer or too small, or an option would have no effect.
     """
+    for key in ("logger", "callbacks", "plugins", "default_root_dir", "enable_checkpointing"):
+        if key in config:
+            raise InputError(f"trainer.{key}={config[key]}: is determined by the run; leave it out")
     for key, least in TRAINER_COUNTS.items():
         value = config.get(key)
         if value is not None and (type(value) is not int or value < least):

@@ -95,9 +95,21 @@ def train(config: Any, overrides: Sequence[str] = ()) -> dict[str, float]:
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
         metrics = previous | logged | metrics_logger.means | best.metric
         run.set_status("done", metrics=metrics)
-    if run.is_writer and not run.best_checkpoint().exists() and not trainer.fast_dev_run:
-        log.info(f"{run.path}: no validation was due, so only last.ckpt was saved")
+    if run.is_writer and not trainer.fast_dev_run:
+        for line in describe_end(run, trainer):
+            log.info(line)
     return metrics
+
+
+def describe_end(run: RunDirectory, trainer: pl.Trainer) -> Iterator[str]:
+    """Yield lines about what a user may not expect of a training that has ended."""
+    for callback in trainer.early_stopping_callbacks:
+        if isinstance(callback, EarlyStopping) and callback.stopped_epoch:
+            yield f"{run.path}: {callback.monitor} did not improve in {callback.patience} validations"
+    if not run.checkpoint_files():
+        yield f"{run.path}: no step was trained, so no checkpoint was saved"
+    elif not run.best_checkpoint().exists():
+        yield f"{run.path}: no validation was due, so only last.ckpt was saved"
 
 
 def resolve_config(config: Any, sizes: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,6 +253,8 @@ def instantiate_callbacks(
     if (patience := config["patience"]) is not None:
         if type(patience) is not int or patience < 0:
             raise InputError(f"patience={patience}: must be a number of validations, or null")
+        if not config["trainer"].get("limit_val_batches", 1):
+            raise InputError(f"patience={patience}: needs validations; leave out trainer.limit_val_batches=0")
         callbacks.append(EarlyStopping(str(best.monitor), patience=patience, mode=best.mode))
     return callbacks
 

@@ -1,6 +1,9 @@
 """Read a feature store lazily by image id; safe in the workers of a ``DataLoader``."""
 
+import functools
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
-from bua.store.schema import StoreMetadata, check_rows, check_structure, read_metadata, verify_checksum
+from bua.store.schema import (
+    StoreMetadata,
+    check_rows,
+    check_structure,
+    has_checksum_header,
+    read_metadata,
+    verify_checksum,
+)
 from bua.structures.annotations import ImageId
 from bua.structures.regions import OPTIONAL, Regions
 
@@ -181,6 +191,13 @@ def open_store(path: Path) -> h5py.File:
         raise InputError(f"{path}: file does not exist; create one with bua extract")
     if problems := verify_checksum(path):
         raise InputError(problems[0])
+    if not has_checksum_header(path):
+        status = path.stat()
+        _check_readable(path, status.st_mtime_ns, status.st_size)
+    return _open_checked(path)
+
+
+def _open_checked(path: Path) -> h5py.File:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -195,6 +212,41 @@ def open_store(path: Path) -> h5py.File:
         file.close()
         raise InputError(f"{path}: damaged HDF5 file ({error})") from None
     return file
+
+
+#: Opens a store and reads what describes it, in a process that damage may crash.
+_PROBE = """
+import sys
+from pathlib import Path
+from bua.store.reader import _open_checked
+with _open_checked(Path(sys.argv[1])) as file:
+    for name in file:
+        file[name].id.get_offset()
+        if name in ("image_id", "rows", "size"):
+            file[name][:]
+"""
+
+
+@functools.lru_cache(maxsize=64)
+def _check_readable(path: Path, modified: int, size: int) -> None:
+    """Open a file without a checksum header in another process first: damage can crash the HDF5 library.
+
+    Args:
+        path: File to open.
+        modified: Time of its last change, so that a changed file is checked again.
+        size: Number of its bytes.
+
+    Raises:
+        InputError: If the process crashes or hangs.
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", _PROBE, str(path)]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, timeout=120, check=False)
+    except subprocess.TimeoutExpired:
+        raise InputError(f"{path}: damaged: the HDF5 library does not finish reading it") from None
+    if done.returncode < 0:
+        raise InputError(f"{path}: damaged: the HDF5 library crashes on it")
 
 
 def _map_column(dataset: h5py.Dataset, path: Path) -> Any:

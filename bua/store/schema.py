@@ -239,6 +239,12 @@ def checksummed_columns(path: Path) -> dict[str, tuple[int, int]] | None:
         return _column_spans(_parse_block(file.read(USER_BLOCK_BYTES)))
 
 
+def has_checksum_header(path: Path) -> bool:
+    """Return whether a file begins with a checksum header, and not with the signature of HDF5."""
+    with open(path, "rb") as file:
+        return file.read(len(HDF5_SIGNATURE)) != HDF5_SIGNATURE
+
+
 def verify_checksum(path: Path) -> list[str]:
     """Compare the structure of a file, everything but its columns, with the checksum header.
 

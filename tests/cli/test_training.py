@@ -124,25 +124,6 @@ def test_every_validation_within_an_epoch_has_a_row(scenes, tmp_path) -> None:
     assert all(row["val/accuracy"] for row in logged)
 
 
-def test_the_metrics_of_a_killed_and_resumed_epoch_are_those_of_the_whole_epoch(
-    scenes, tmp_path, monkeypatch
-) -> None:
-    assert main(command(scenes, tmp_path / "whole", "trainer.max_epochs=1")) == 0
-    step = VQATask.training_step
-
-    def killed(self, batch, n):
-        if n == 10:
-            raise KeyboardInterrupt
-        return step(self, batch, n)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(VQATask, "training_step", killed)
-        assert main(command(scenes, tmp_path / "r", "trainer.max_epochs=1", "save_every=8")) == 130
-    assert main(command(scenes, tmp_path / "r", "trainer.max_epochs=1", "save_every=8", "resume=true")) == 0
-    one, other = (float(read_metrics(tmp_path / name)[-1]["train/loss"]) for name in ("r", "whole"))
-    assert one == pytest.approx(other, rel=1e-5)
-
-
 def test_a_finished_run_that_is_resumed_keeps_its_metrics(scenes, tmp_path) -> None:
     words = command(scenes, tmp_path / "r", "trainer.max_epochs=1")
     assert main(words) == 0
@@ -292,3 +273,33 @@ def test_a_moved_run_resumes_with_its_best_value(scenes, tmp_path) -> None:
     assert main(command(scenes, tmp_path / "moved", "trainer.max_epochs=3", *words[1:], "resume=true")) == 0
     best = torch.load(tmp_path / "moved/checkpoints/best.ckpt", weights_only=True)
     assert best["global_step"] == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["optimizer.lr=abc"], "optimizer.lr=abc: "),
+        (["optimizer.lr=-1"], "optimizer.lr=-1: Invalid learning rate"),
+        (["optimizer.lr=null"], "optimizer.lr=None: "),
+        (["trainer.max_epochs=abc"], "trainer.max_epochs=abc: must be an integer of at least -1, or null"),
+        (["trainer.max_epochs=1.5"], "trainer.max_epochs=1.5: must be an integer"),
+        (["+trainer.logger=true"], "trainer.logger=True: is determined by the run; leave it out"),
+        (["+trainer.callbacks=[]"], "trainer.callbacks=[]: is determined by the run; leave it out"),
+        (["patience=2", "trainer.limit_val_batches=0"], "patience=2: needs validations"),
+        (["scheduler=staircase", "scheduler.step_size=0"], "scheduler.step_size=0, scheduler.gamma=0.8: "),
+    ],
+)
+def test_options_that_only_training_uses_are_checked_before_it(
+    scenes, tmp_path, capfd, options, message
+) -> None:
+    assert main(command(scenes, tmp_path / "r", *options)) == 2
+    assert f"bua train: {message}" in capfd.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
+def test_an_early_stop_says_why_and_an_empty_training_that_nothing_was_saved(scenes, tmp_path, capfd) -> None:
+    few = ["trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "optimizer.lr=0.0"]
+    assert main(command(scenes, tmp_path / "r", "patience=1", "trainer.max_epochs=5", *few)) == 0
+    assert "r: val/accuracy did not improve in 1 validations" in capfd.readouterr().out
+    assert main(command(scenes, tmp_path / "empty", "trainer.max_epochs=0")) == 0
+    assert "no step was trained, so no checkpoint was saved" in capfd.readouterr().out

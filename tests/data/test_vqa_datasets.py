@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bua.data.vqa.files.read import read_questions
+from bua.data.vqa.files.read import read_question_file, read_questions
+from bua.errors import InputError
 from bua.store.reader import FeatureStore
 from tests.helpers.data import vqa_data, write_json
 from tests.helpers.stores import write_store
@@ -73,3 +74,17 @@ def test_other_datasets_can_be_trained_and_validated_on(name: str, scenes, tmp_p
     predicted = np.full(8, data.answers.index("yes"))
     assert batch.answer_targets.score(predicted).tolist() == [0.0, 1.0] * 4
     assert next(iter(data.train_dataloader())).targets.sum() == 8
+
+
+def test_a_list_with_question_ids_is_read_by_them(tmp_path) -> None:
+    records = [
+        {"question_id": 101, "question": "what color?", "answer": ["red", "red"], "image": "a.jpg"},
+        {"question_id": "q2", "image_id": 7, "question": "how many?", "direct_answers": ["2"] * 10},
+        {"question_id": 3, "image_id": 8, "question": "is it a cat?", "answer": "yes"},
+    ]
+    file = read_question_file(write_json(tmp_path, records))
+    assert (file.format, file.ids) == ("list with question ids", [101, "q2", 3])
+    assert list(file.image_ids) == ["a.jpg", 7, 8]
+    assert [annotation.answers for annotation in file.annotations] == [("red", "red"), ("2",) * 10, ("yes",)]
+    with pytest.raises(InputError, match=r"entry\[0\] .*: image is None, expected an integer or a string"):
+        read_question_file(write_json(tmp_path, [{"question_id": 1, "question": "what?"}]))

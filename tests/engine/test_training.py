@@ -142,3 +142,15 @@ def test_nothing_but_a_model_is_built_from_a_checkpoint(target: str, run, tmp_pa
         load(copy)
     with pytest.raises(InputError, match="may not be built"):
         instantiate({"_target_": target})
+
+
+def test_what_a_checkpoint_records_is_never_interpolated(run, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("SECRET", "12")
+    other = copy_of(run, tmp_path)
+
+    def interpolate(record):
+        return {**record, "model": {**record["model"], "hidden_size": "${oc.env:SECRET}"}}
+
+    rewrite_checkpoints(other, interpolate)
+    with pytest.raises(InputError, match=r"hidden_size.*\$\{oc.env:SECRET\}|str"):
+        load(other)

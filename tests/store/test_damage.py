@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bua.errors import InputError
-from bua.store import FeatureStore, Regions, StoreMetadata
+from bua.store import FeatureStore, Regions, StoreMetadata, reader
 from bua.store.check import MAX_LISTED, check_store
 from bua.store.schema import USER_BLOCK_BYTES, checksummed_columns, write_checksum
 from tests.helpers.checksums import rewrite_checksum
@@ -265,3 +265,26 @@ def test_a_chunked_column_is_checked_through_hdf5(tmp_path) -> None:
             chunked = {"chunks": (2, 6), "compression": "gzip"} if name == "features" else {}
             out.create_dataset(name, data=source[name][:], **chunked)
     assert check_store(old) == []
+
+
+def test_a_file_that_crashes_the_library_is_one_line(shared) -> None:
+    path = shared / "faults/sigsegv-unsealed.h5"
+    for read in (FeatureStore, check_store):
+        with pytest.raises(InputError, match="sigsegv-unsealed.h5: damaged: the HDF5 library crashes on it"):
+            read(path)
+
+
+def test_only_a_file_without_checksums_is_opened_in_another_process_and_only_once(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(reader, "_PROBE", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    sealed = write_store(tmp_path / "a.h5", {1: regions(1)})
+    assert len(FeatureStore(sealed)) == 1
+    unsealed = tmp_path / "b.h5"
+    unsealed.write_bytes(sealed.read_bytes()[USER_BLOCK_BYTES:])
+    with pytest.raises(InputError, match="the HDF5 library crashes on it"):
+        FeatureStore(unsealed)
+    monkeypatch.setattr(reader, "_PROBE", "")
+    assert len(FeatureStore(unsealed)) == 1
+    monkeypatch.setattr(reader, "_PROBE", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    assert len(FeatureStore(unsealed)) == 1

@@ -9,7 +9,7 @@ separate files.
     {"annotations": [{"question_id": 1, "answer_type": "other", "question_type": "what is",
                       "multiple_choice_answer": "cat", "answers": [{"answer": "cat"}, ...]}, ...]}
 
-TextVQA, VizWiz and GQA have both in one file; their test splits have no answers.
+TextVQA, VizWiz, GQA and A-OKVQA have both in one file; their test splits have no answers.
 
 ::
 
@@ -19,8 +19,11 @@ TextVQA, VizWiz and GQA have both in one file; their test splits have no answers
     {"02930152": {"imageId": "2354786", "question": "...", "answer": "yes",
                   "types": {"structural": "verify", "semantic": "attr", "detailed": "verifyAttr"},
                   "isBalanced": true}, ...}
+    [{"question_id": "22MexNk", "image_id": 299207, "question": "...", "direct_answers": ["ram", ...]}, ...]
 
-The id of a VizWiz question is the name of its image, which has no other question. A GQA question has a single
+A list whose records have a ``question_id`` is of the last kind: A-OKVQA's, or one with ``image`` for
+``image_id`` and ``answers`` or ``answer`` for ``direct_answers``. One without is VizWiz's, where the id of
+a question is the name of its image, which has no other question. A GQA question has a single
 answer; its structural type serves as the answer type, its semantic type as the question type. Unbalanced
 annotated questions are left out, as GQA itself leaves them out of training and scores.
 """
@@ -35,6 +38,7 @@ from bua.structures.annotations import Question
 
 _QUESTION: Types = {"question_id": (int, str), "image_id": (int, str), "question": str}
 _ANNOTATION: Types = {"question_id": (int, str), "answers": list}
+_LISTED: Types = {"question_id": (int, str), "question": str}
 _VIZWIZ: Types = {"image": str, "question": str}
 _GQA: Types = {"imageId": (str, int), "question": str, "answer": (str, NoneType), "types": (dict, NoneType)}
 
@@ -60,7 +64,7 @@ def format_of(member: str | None, value: Any) -> Format | None:
         value: The record.
     """
     if member is None:
-        return VIZWIZ
+        return LISTED if isinstance(value, dict) and "question_id" in value else VIZWIZ
     if member in LISTS:
         return LISTS[member]
     return GQA if isinstance(value, dict) and ("imageId" in value or "question" in value) else None
@@ -96,11 +100,23 @@ def _vizwiz_entry(record: Any, name: str, report: Report) -> Entry | None:
     return _with_answers(Entry(image, Question(image, image, record["question"]), None), record, report)
 
 
+def _listed_entry(record: Any, name: str, report: Report) -> Entry | None:
+    if not is_valid_record(record, name, _LISTED, report):
+        return None
+    key = "image_id" if "image_id" in record else "image"
+    if not is_valid_record(record, name, {key: (int, str)}, report):
+        return None
+    question = Question(record["question_id"], record[key], record["question"])
+    return _with_answers(Entry(question.question_id, question, None), record, report)
+
+
 def _with_answers(entry: Entry, record: dict[str, Any], report: Report) -> Entry | None:
     """Add the answers of a record, if it has any."""
-    if record.get("answers") in (None, []):
+    key = next((key for key in _ANSWERS if record.get(key) not in (None, [])), None)
+    if key is None:
         return entry
-    texts = answer_texts(record["answers"], f"question {entry.question_id}", report)
+    answers = [record[key]] if key == "answer" and isinstance(record[key], str) else record[key]
+    texts = answer_texts(answers, f"question {entry.question_id}", report)
     if texts is None:
         return None
     annotation = make_annotation(texts, record.get("answer_type"), record.get("question_type"))
@@ -121,6 +137,9 @@ def _gqa_entry(record: Any, name: str, report: Report) -> Entry | None:
     )
 
 
+#: Keys of the answers of a record, the first that it has.
+_ANSWERS = ("answers", "direct_answers", "answer")
+LISTED = Format("list with question ids", _listed_entry)
 VIZWIZ, GQA = Format("VizWiz", _vizwiz_entry), Format(GQA_FORMAT, _gqa_entry)
 #: Formats whose records are in a list of this name.
 LISTS = {

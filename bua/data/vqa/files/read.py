@@ -18,8 +18,8 @@ from bua.io.json_stream import members
 from bua.structures.annotations import ImageId, Question, QuestionId, VQAAnnotation
 
 _FORMATS = (
-    'must be VQA v2\'s {"questions"} or {"annotations"}, TextVQA\'s {"data"}, the list of VizWiz or GQA\'s '
-    '{"QUESTION_ID": {"imageId", "question"}}'
+    'must be VQA v2\'s {"questions"} or {"annotations"}, TextVQA\'s {"data"}, the list of VizWiz or A-OKVQA, '
+    'or GQA\'s {"QUESTION_ID": {"imageId", "question"}}'
 )
 
 
