@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bua.detectors.orientation import read_header, turn_boxes
 from bua.errors import InputError
 from bua.io.files import file_sha256, read_json, records
+from bua.io.orientation import read_header, turn_boxes
 from bua.store.reader import FeatureStore
 from bua.structures.annotations import ImageId
 

@@ -43,7 +43,7 @@ def test_sizes_come_from_image_files_after_exif_rotation(tmp_path) -> None:
     assert sizes.find("sub/b.jpg") == sizes.find("sub/b") == sizes.find("b") == (30, 20)
     assert sizes.find(7) is None
     (tmp_path / "photos" / "sub" / "b.jpg").write_bytes(b"noise")
-    with pytest.raises(InvalidImageError, match=r"its image b.jpg cannot be read"):
+    with pytest.raises(InvalidImageError, match=r"its image cannot be read: .*b.jpg: not a readable image"):
         sizes.find("b")
 
 

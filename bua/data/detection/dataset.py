@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from bua.data.datamodule import EpochSampler
-from bua.detectors.orientation import read_header, turn_boxes
 from bua.detectors.photo import FORMATS, read_photo
 from bua.detectors.photo_files import resolve_name
 from bua.errors import InputError
 from bua.io.files import read_json, records
+from bua.io.orientation import read_header, turn_boxes
 
 log = logging.getLogger(__name__)
 

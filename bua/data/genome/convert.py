@@ -11,7 +11,7 @@ import numpy as np
 from bua.data.genome.clean import clip_box, split_attribute, split_name
 from bua.data.genome.names import LabelVocabulary
 from bua.data.genome.source import GenomeImage, GenomeObject, read_attributes
-from bua.detectors.orientation import turn_boxes
+from bua.io.orientation import turn_boxes
 
 #: Names of the counts. Every object is either written or in one of the three counts after "objects".
 #: Every attribute, from attributes.json or leading a name, is either written or in one of the five

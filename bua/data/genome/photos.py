@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from bua.data.genome.source import GenomeImage
-from bua.detectors.orientation import read_header
 from bua.detectors.photo import FORMATS
 from bua.errors import InputError
+from bua.io.orientation import read_header
 
 #: Folders of the two image archives.
 FOLDERS = ("VG_100K", "VG_100K_2")

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bua.detectors.orientation import ImageHeader
 from bua.errors import InputError
 from bua.io.json_stream import elements
+from bua.io.orientation import ImageHeader
 
 #: Bound of valid coordinates in pixels; also excludes infinity and NaN.
 _MAX_COORDINATE = 2**31

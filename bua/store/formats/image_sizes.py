@@ -3,18 +3,15 @@
 import json
 from pathlib import Path
 
-from PIL import Image
-
 from bua.errors import InputError
 from bua.io.files import read_json, records
 from bua.io.folder import list_folder
+from bua.io.orientation import read_header
 from bua.store.formats.image_ids import parse_number
 from bua.store.formats.source import InvalidImageError
 from bua.structures.annotations import ImageId
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-#: EXIF orientations that swap height and width.
-_TRANSPOSED = (5, 6, 7, 8)
 
 
 class ImageSizes:
@@ -99,9 +96,7 @@ def _lookup_keys(name: str) -> list[ImageId]:
 
 def _read_size(path: Path) -> tuple[int, int]:
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            transposed = image.getexif().get(0x0112) in _TRANSPOSED
-    except Exception as error:  # Pillow raises many kinds of errors for damaged files
-        raise InvalidImageError(f"its image {path.name} cannot be read ({error})") from None
-    return (width, height) if transposed else (height, width)
+        width, height = read_header(path).turned_size
+    except InputError as error:
+        raise InvalidImageError(f"its image cannot be read: {error}") from None
+    return height, width

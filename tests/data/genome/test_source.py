@@ -10,9 +10,9 @@ from PIL import Image
 
 from bua.data.genome.photos import find_genome_photos
 from bua.data.genome.source import GenomeImage, find_objects_file, read_attributes, read_images, read_objects
-from bua.detectors.orientation import read_header
 from bua.errors import InputError
 from bua.io.json_stream import elements
+from bua.io.orientation import read_header
 from tests.helpers.strategies import JSON
 
 

@@ -12,7 +12,7 @@ from bua.errors import InputError
 
 _ORIENTATION = 0x0112  # EXIF tag
 #: Orientations that swap height and width.
-TRANSPOSED = (5, 6, 7, 8)
+_TRANSPOSED = (5, 6, 7, 8)
 
 Boxes = Float[NDArray[np.floating], "N 4"]
 
@@ -33,7 +33,7 @@ class ImageHeader(NamedTuple):
     @property
     def turned_size(self) -> tuple[int, int]:
         """Width and height in pixels after EXIF rotation."""
-        is_transposed = self.orientation in TRANSPOSED
+        is_transposed = self.orientation in _TRANSPOSED
         return (self.height, self.width) if is_transposed else (self.width, self.height)
 
     def has_unturned_size(self, width: int, height: int) -> bool:

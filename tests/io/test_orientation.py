@@ -11,9 +11,9 @@ from PIL import Image, ImageOps
 
 from bua.data.detection.dataset import DetectionDataset
 from bua.detectors.given_boxes import read_given_boxes
-from bua.detectors.orientation import ImageHeader, read_header, turn_boxes
 from bua.detectors.photo import read_photo
 from bua.errors import InputError
+from bua.io.orientation import ImageHeader, read_header, turn_boxes
 
 BOX = (3, 5, 9, 21)  # x1 y1 x2 y2
 WIDTH, HEIGHT = 16, 30
