@@ -18,7 +18,7 @@ from bua.tasks.self_critical import Reward
 from bua.text import BOS, PADDING
 from tests.helpers.coco_scorers import reward_batch
 from tests.helpers.commands import run_ok
-from tests.helpers.data import caption_data
+from tests.helpers.data import caption_data, first_batch
 from tests.helpers.models import CAPTIONERS, VQA_MODELS, captioner, random_regions, random_words, vqa_model
 from tests.helpers.tasks import self_critical_task
 
@@ -108,7 +108,7 @@ def _padded(references: list[list[list[int]]]) -> tuple[torch.Tensor, torch.Tens
 @pytest.mark.parametrize("baseline", ["greedy", "mean"])
 def test_self_critical_steps_agree(baseline: str, scenes) -> None:
     data = caption_data(scenes)
-    given = next(iter(data.train_dataloader()))
+    given = first_batch(data, "train")
     losses, gradients = [], []
     for device in ("cpu", "cuda"):
         options = {"sampler": BeamSearch(3, 8), "baseline": baseline, "reward": Reward(1.0, 0.5)}

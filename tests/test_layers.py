@@ -40,7 +40,7 @@ FORBIDDEN = {
     "omegaconf": set(LAYERS) - {"engine", "cli"},
 }
 #: Modules with tensors in packages that do not import torch by themselves.
-WITH_TENSORS = {"structures/region_batch.py", "metrics/reward.py"}
+WITH_TENSORS = {"io/workers.py", "structures/region_batch.py", "metrics/reward.py"}
 #: What only the command line does.
 COMPOSING = ("hydra.compose", "hydra.main", "hydra.initialize", "hydra.core")
 FILES = sorted((ROOT / "bua").rglob("*.py"))

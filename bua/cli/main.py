@@ -125,10 +125,8 @@ def _print(text: str) -> int:
 
 
 def _fail(command: str, message: str, code: int = 2) -> int:
-    # a worker process wraps the message into its traceback
-    line = message.rsplit("InputError: ", 1)[-1] if message.startswith("Caught ") else message
     if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":  # of several processes, the first
-        print(f"{command}: {' '.join(line.split())}", file=sys.stderr)
+        print(f"{command}: {' '.join(message.split())}", file=sys.stderr)
     return code
 
 

@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Int
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from bua.errors import InputError, check_integer
+from bua.io.workers import WorkerLoader
 
 
 class EpochSampler(Sampler[int]):
@@ -83,14 +84,14 @@ class PairSampler(EpochSampler):
         return torch.cat([units.flatten(), singles[even:]])
 
 
-class ResumableLoader(DataLoader[Any]):
+class ResumableLoader(WorkerLoader):
     """A loader over an ``EpochSampler`` whose next pass can start after any batch.
 
     Args:
         dataset: Data set.
         sampler: Order of the examples.
         batch_size: Examples in a batch.
-        kwargs: Arguments of ``DataLoader``.
+        kwargs: Arguments of ``WorkerLoader``.
 
     Attributes:
         skip: Number of batches that the next pass skips.
@@ -212,9 +213,9 @@ class ResumableDataModule(LightningDataModule):
         *,
         collate: Callable[[Any], Any],
         sampler: Iterable[int] | None = None,
-    ) -> DataLoader[Any]:
+    ) -> WorkerLoader:
         """Return the validation batches, in the order of the data set or of a sampler."""
-        return DataLoader(
+        return WorkerLoader(
             dataset,
             sampler=sampler,
             batch_size=self.batch_size,

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from bua.errors import InputError, check_number
@@ -162,16 +162,20 @@ class RegionInput:
         """Return the feature size of a model for features of ``stored_size`` in the store."""
         return stored_size + (GEOMETRY_SIZE if self.geometry is not None else 0)
 
-    def to_batch(self, padded: PaddedRegions) -> RegionBatch:
-        """Return features in single precision, their mask, and boxes relative to the image."""
-        features = torch.from_numpy(padded.features).float()
-        relative = geometry(torch.from_numpy(padded.boxes), torch.from_numpy(padded.size))
-        if self.geometry is not None:
-            features = torch.cat([features, self.geometry * relative], -1)
-        return RegionBatch(features, torch.from_numpy(padded.mask), relative[..., :4])
-
     def load(self, store: FeatureStore, image_ids: Sequence[ImageId]) -> RegionBatch:
-        """Read the regions of a batch of images.
+        """Read and convert the regions of a batch of images; see ``read`` and ``convert``."""
+        return self.convert(self.read(store, image_ids))
+
+    def convert(self, regions: RegionBatch) -> RegionBatch:
+        """Return the input of a model: features in single precision, with the geometry if there is one."""
+        features = regions.features.float()
+        if self.geometry is not None:
+            features = torch.cat([features, self.geometry * with_area(regions.boxes)], -1)
+        return regions._replace(features=features)
+
+    @staticmethod
+    def read(store: FeatureStore, image_ids: Sequence[ImageId]) -> RegionBatch:
+        """Read the regions of a batch of images, with features in the type of the store.
 
         Args:
             store: Feature store.
@@ -182,11 +186,11 @@ class RegionInput:
         """
         distinct = {image_id: n for n, image_id in enumerate(dict.fromkeys(image_ids))}
         repeated = 2 * len(distinct) <= len(image_ids)  # several questions per image
-        regions = self.to_batch(store.padded(list(distinct) if repeated else image_ids))
+        regions = to_relative(store.padded(list(distinct) if repeated else image_ids))
         if repeated:
             rows = torch.tensor([distinct[image_id] for image_id in image_ids])
             regions = RegionBatch(*(part[rows] for part in regions))
-        if not (regions.features.sum() + regions.boxes.sum()).isfinite():  # usually, one check suffices
+        if not (_is_finite(regions.features) and _is_finite(regions.boxes)):  # usually, one check suffices
             for image_id, features, boxes in zip(image_ids, regions.features, regions.boxes, strict=True):
                 if not (features.isfinite().all() and boxes.isfinite().all()):
                     raise InputError(
@@ -196,14 +200,20 @@ class RegionInput:
         return regions
 
 
-def geometry(boxes: Float[Tensor, "B K 4"], size: Int[Tensor, "B 2"]) -> Float[Tensor, "B K 5"]:
-    """Return the corners x1 y1 x2 y2 and the area of boxes, relative to the image.
+def to_relative(padded: PaddedRegions) -> RegionBatch:
+    """Return padded regions as tensors, with boxes relative to the image and features as they are."""
+    scale = torch.from_numpy(padded.size).flip(1).repeat(1, 2).unsqueeze(1)
+    boxes = torch.from_numpy(padded.boxes)
+    features, mask = torch.from_numpy(padded.features), torch.from_numpy(padded.mask)
+    return RegionBatch(features, mask, boxes / scale.to(boxes))
 
-    Args:
-        boxes: Corners x1 y1 x2 y2 in pixels.
-        size: Height and width of the images in pixels.
-    """
-    scale = size.flip(1).repeat(1, 2).unsqueeze(1).to(boxes)
-    corners = boxes / scale
+
+def with_area(corners: Float[Tensor, "B K 4"]) -> Float[Tensor, "B K 5"]:
+    """Append the areas of boxes to their corners x1 y1 x2 y2, both relative to the image."""
     area = (corners[..., 2] - corners[..., 0]) * (corners[..., 3] - corners[..., 1])
     return torch.cat([corners, area.unsqueeze(-1)], -1)
+
+
+def _is_finite(values: Tensor) -> bool:
+    """Return whether all values are finite; the smallest or largest is NaN if any value is."""
+    return not values.numel() or bool(torch.stack(torch.aminmax(values)).isfinite().all())

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from bua.detectors.given_boxes import GivenBoxes
 from bua.detectors.photo import PreparedImage, Resize, read_photo
 from bua.detectors.photo_files import PhotoFile
 from bua.errors import InputError
+from bua.io.workers import WorkerLoader
 
 #: An image file with the prepared image, or with the reason why there is none.
 Item = tuple[PhotoFile, PreparedImage | str]
@@ -60,7 +61,7 @@ def load_ahead(dataset: PhotoDataset, num_workers: int, ahead: int) -> Iterator[
         ahead: Minimum number of items that the workers together prepare in advance.
     """
     prefetch_factor = -(-ahead // num_workers) if num_workers else None
-    loader = DataLoader(
+    loader = WorkerLoader(
         dataset,
         batch_size=None,
         num_workers=num_workers,

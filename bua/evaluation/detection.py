@@ -30,7 +30,7 @@ def evaluate_detector(
     for n in tqdm(range(len(test)), disable=None, unit=" images"):
         image, target, image_id = test[n]
         target = {name: value.to(device) for name, value in target.items()}
-        evaluator.update(image.to(device), target, image_id)
+        evaluator.update(image.to(device) / 255, target, image_id)
     return evaluator.compute()
 
 
@@ -43,7 +43,7 @@ def attribute_accuracy(model: Any, test: DetectionDataset) -> dict[str, float]:
     correct = total = 0
     for n in range(len(test) if model.attributes else 0):
         image, target, _ = test[n]
-        attributes = propose_image(model, image, given=target["boxes"]).attributes
+        attributes = propose_image(model, image / 255, given=target["boxes"]).attributes
         assert attributes is not None
         predicted: Tensor = attributes[:, 1:].argmax(1) + 1
         hits = target["attributes"].gather(1, predicted[:, None])

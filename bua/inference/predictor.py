@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from bua.data.image_lookup import RegionInput
+from bua.data.image_lookup import RegionInput, to_relative
 from bua.detectors.detector import Detector, autocast_context, detect_regions
 from bua.detectors.photo import Photo, read_photo
 from bua.errors import InputError
@@ -216,7 +216,7 @@ class Predictor:
             np.ones((1, len(regions)), np.bool_),
             np.array([regions.size], np.int32),
         )
-        return self.region_input.to_batch(padded).to(self.device)
+        return self.region_input.convert(to_relative(padded)).to(self.device)
 
     def check_store(self, store: FeatureStore, *, allow_other_features: bool = False) -> None:
         """Raise ``InputError`` unless a store has the features that the model was trained on.

@@ -15,7 +15,7 @@ from bua.errors import InputError
 from bua.store.reader import FeatureStore
 from bua.text import EOS, TOKENIZERS, Vocabulary
 from tests.helpers.caption_files import IDS, NAMES, karpathy_data
-from tests.helpers.data import caption_data, write_json
+from tests.helpers.data import caption_data, first_batch, write_json
 from tests.helpers.parity import ROOT
 from tests.helpers.stores import regions, write_store
 
@@ -26,7 +26,7 @@ def test_one_file_can_be_both_train_and_val(tmp_path) -> None:
     data = karpathy_data(tmp_path, IDS)
     assert data.train_set.image_ids == [10, 11, 12]
     assert data.val_set.image_ids == [13]
-    assert next(iter(data.val_dataloader())).references == [["a val"]]
+    assert first_batch(data, "val").references == [["a val"]]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_captions_without_a_word_are_left_out_and_counted(tmp_path, caplog) -> N
         f"{path}: 3 of 6 captions have no word and are left out",
         f"{path}: 1 of 3 images have no captions and are left out",
     ]
-    batch = next(iter(data.val_dataloader()))
+    batch = first_batch(data, "val")
     assert batch.references == [["a dog"], ["a cat", "a dog ."]]
     assert not (batch.words[..., 1] == EOS).any()
     assert data.parts["captions"] == {1: ["a dog"], 3: ["a cat", "a dog ."]}
@@ -233,7 +233,7 @@ def test_images_with_too_few_captions_repeat_some(tmp_path) -> None:
 
 def test_references_are_not_truncated(scenes) -> None:
     data = caption_data(scenes, max_length=3)
-    batch = next(iter(data.val_dataloader()))
+    batch = first_batch(data, "val")
     assert batch.words.shape[2] == 5
     for n, texts in enumerate(batch.references):
         encoded = [data.vocabulary.encode(text) for text in texts]

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from bua.data.captions.dataset import pad_captions
 from bua.data.captions.files import read_captions
 from bua.data.datamodule import EpochSampler, ResumableLoader
-from bua.data.image_lookup import geometry, read_ids
+from bua.data.image_lookup import read_ids, to_relative, with_area
 from bua.data.vqa.dataset import PADDING_SIDES, pad_questions
 from bua.data.vqa.files.read import read_annotations, read_question_file, read_questions
 from bua.errors import InputError
+from bua.store.reader import PaddedRegions
 from bua.text import BOS, EOS, PADDING
 from tests.helpers.caption_files import CAPTION, IMAGE
-from tests.helpers.data import caption_data, vqa_data, write_json
+from tests.helpers.data import caption_data, first_batch, vqa_data, write_json
 from tests.helpers.stores import regions, write_store
 
 QUESTION = {"question_id": 7, "image_id": 1, "question": "what?"}
@@ -147,9 +148,10 @@ def test_questions_are_truncated_and_padded_on_either_side(questions, length) ->
 
 
 def test_geometry_is_relative_to_width_and_height() -> None:
-    boxes = torch.tensor([[[10.0, 5.0, 30.0, 20.0]]])
+    boxes = np.array([[[10.0, 5.0, 30.0, 20.0]]], np.float32)
+    padded = PaddedRegions(np.ones((1, 1, 3)), boxes, np.ones((1, 1), bool), np.array([[50, 100]]))
     expected = [[[0.1, 0.1, 0.3, 0.4, 0.06]]]
-    torch.testing.assert_close(geometry(boxes, torch.tensor([[50, 100]])), torch.tensor(expected))
+    torch.testing.assert_close(with_area(to_relative(padded).boxes), torch.tensor(expected))
 
 
 @given(
@@ -243,7 +245,7 @@ def test_caption_batches_hold_the_regions_of_their_images(scenes) -> None:
 
 def test_question_batches_hold_soft_scores(scenes) -> None:
     data = vqa_data(scenes)
-    batch = next(iter(data.val_dataloader()))
+    batch = first_batch(data, "val")
     annotations = read_annotations(scenes / "annotations_val.json")
     for n, question_id in enumerate(batch.question_id):
         expected = data.answers.soft_scores(annotations[question_id].answers)

@@ -8,7 +8,7 @@ import pytest
 from bua.data.vqa.files.read import read_question_file, read_questions
 from bua.errors import InputError
 from bua.store.reader import FeatureStore
-from tests.helpers.data import vqa_data, write_json
+from tests.helpers.data import first_batch, vqa_data, write_json
 from tests.helpers.stores import write_store
 
 
@@ -67,13 +67,13 @@ def test_other_datasets_can_be_trained_and_validated_on(name: str, scenes, tmp_p
         options["features"] = str(write_store(tmp_path / "f.h5", images))
     files = {"train": path, "train_annotations": annotations, "val": path, "val_annotations": annotations}
     data = vqa_data(scenes, **files, **options)
-    batch = next(iter(data.val_dataloader()))
+    batch = first_batch(data, "val")
     assert batch.question_id == ids
     assert batch.targets.sum(1).tolist() == [1.0] * 8
     assert data.val_set.types == [answer_type]
     predicted = np.full(8, data.answers.index("yes"))
     assert batch.answer_targets.score(predicted).tolist() == [0.0, 1.0] * 4
-    assert next(iter(data.train_dataloader())).targets.sum() == 8
+    assert first_batch(data, "train").targets.sum() == 8
 
 
 def test_a_list_with_question_ids_is_read_by_them(tmp_path) -> None:

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pytorch_lightning import LightningDataModule
+
 from bua.data.captions.datamodule import CaptionDataModule, CaptionSource, VocabularyOptions
 from bua.data.vqa.datamodule import VQADataModule
 from bua.data.vqa.options import AnswerOptions, QuestionOptions, VisualGenomeSource, VQASource
@@ -14,6 +16,12 @@ def write_json(folder: Path, content: Any, name: str = "file.json") -> str:
     path = folder / name
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     return str(path)
+
+
+def first_batch(data: LightningDataModule, split: str) -> Any:
+    """Return the first batch of "train" or "val" as a trainer gives it to the model."""
+    loader = data.train_dataloader() if split == "train" else data.val_dataloader()
+    return data.on_after_batch_transfer(next(iter(loader)), 0)
 
 
 def caption_data(scenes: Path, **changes: Any) -> CaptionDataModule:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bua.tasks.captioning import PER_WORDS, LossReduction, ScheduledSampling, sampled_forward, word_losses
 from bua.text import PADDING, UNKNOWN
-from tests.helpers.data import caption_data
+from tests.helpers.data import caption_data, first_batch
 from tests.helpers.tasks import cross_entropy_task
 
 
@@ -60,7 +60,7 @@ def test_invalid_reductions_and_smoothing_are_rejected(scenes) -> None:
 
 def test_unknown_words_are_targets_unless_ignored(scenes) -> None:
     data = caption_data(scenes, min_count=40)
-    batch = next(iter(data.val_dataloader()))
+    batch = first_batch(data, "val")
     targets = batch.words[..., 1:]
     task = cross_entropy_task(data, ignore_unknown=False)
     losses = -task.model(batch.regions, batch.words[..., :-1]).log_softmax(-1).gather(3, targets.unsqueeze(3))
@@ -73,7 +73,7 @@ def test_unknown_words_are_targets_unless_ignored(scenes) -> None:
 @torch.no_grad()
 def test_labels_are_smoothed_in_training_only(scenes) -> None:
     data = caption_data(scenes)
-    batch, task = next(iter(data.val_dataloader())), cross_entropy_task(data, label_smoothing=0.3)
+    batch, task = first_batch(data, "val"), cross_entropy_task(data, label_smoothing=0.3)
     logged = {}
     task.log = lambda name, value, **_: logged.update({name: float(value)})
     targets = batch.words[..., 1:]
@@ -106,7 +106,7 @@ def test_scheduled_sampling_grows_to_its_maximum_as_published() -> None:
 
 def test_sampling_probability_0_is_teacher_forcing(scenes) -> None:
     data = caption_data(scenes)
-    batch, model = next(iter(data.val_dataloader())), cross_entropy_task(data).model.eval()
+    batch, model = first_batch(data, "val"), cross_entropy_task(data).model.eval()
     words = batch.words[..., :-1]
     torch.testing.assert_close(
         sampled_forward(model, batch.regions, words, 0.0), model(batch.regions, words), atol=1e-5, rtol=1e-4
@@ -116,7 +116,7 @@ def test_sampling_probability_0_is_teacher_forcing(scenes) -> None:
 @torch.no_grad()
 def test_own_words_are_read_from_the_scheduled_epoch(scenes, monkeypatch) -> None:
     data = caption_data(scenes)
-    batch = next(iter(data.val_dataloader()))
+    batch = first_batch(data, "val")
     task = cross_entropy_task(
         data, sampling=ScheduledSampling(max_prob=1.0, increment=1.0, every_n_epochs=2), label_smoothing=0.2
     )
@@ -140,7 +140,7 @@ def test_own_words_are_read_from_the_scheduled_epoch(scenes, monkeypatch) -> Non
 @torch.no_grad()
 def test_own_words_are_read_with_the_given_probability(prob: float, scenes) -> None:
     data = caption_data(scenes)
-    batch, model = next(iter(data.val_dataloader())), cross_entropy_task(data).model.eval()
+    batch, model = first_batch(data, "val"), cross_entropy_task(data).model.eval()
     words = torch.full((len(batch.image_id), 60, 6), UNKNOWN)  # which the model never generates
     model.logits.bias[UNKNOWN] = -1e4
     read = []
@@ -161,7 +161,7 @@ def test_own_words_are_read_with_the_given_probability(prob: float, scenes) -> N
 @torch.no_grad()
 def test_own_words_are_drawn_from_the_previous_logits(scenes) -> None:
     data = caption_data(scenes)
-    batch, model = next(iter(data.val_dataloader())), cross_entropy_task(data).model.eval()
+    batch, model = first_batch(data, "val"), cross_entropy_task(data).model.eval()
     model.logits.weight *= 400  # so confident that it draws the most probable word
     words = batch.words[:, :1, :6].clamp(min=4)
     logits = sampled_forward(model, batch.regions, words, 1.0)

@@ -17,7 +17,7 @@ from bua.tasks.captioning import LossReduction
 from bua.tasks.self_critical import BASELINES, Reward, SelfCriticalTask
 from bua.text.vocabulary import BOS, EOS, PADDING, UNKNOWN
 from tests.helpers.coco_scorers import coco_bleu
-from tests.helpers.data import caption_data
+from tests.helpers.data import caption_data, first_batch
 from tests.helpers.tasks import StepLosses, fit, self_critical_task
 
 
@@ -56,7 +56,7 @@ WORDS = (EOS, 4, 5)
 def bigram(scenes):
     """Return data, a batch of one image, and a captioner of two words."""
     data = caption_data(scenes)
-    batch = next(iter(data.val_dataloader()))
+    batch = first_batch(data, "val")
     first = [part[:1] for part in batch[:1]] + [type(batch.regions)(*(p[:1] for p in batch.regions))]
     batch = type(batch)(*first, *(part[:1] for part in batch[2:]))
     torch.manual_seed(3)
@@ -131,7 +131,7 @@ def reference_baseline(kind: str, rewards, greedy_reward) -> list[float]:
 @pytest.mark.parametrize("baseline", BASELINES)
 def test_loss_equals_the_explicit_sum(baseline, scenes) -> None:
     data = caption_data(scenes)
-    task, batch = self_critical_task(data, baseline=baseline), next(iter(data.train_dataloader()))
+    task, batch = self_critical_task(data, baseline=baseline), first_batch(data, "train")
     task.model.train()
     samples = record_samples(task)
     loss = float(task.training_step(batch, 0))
@@ -152,7 +152,7 @@ def test_loss_equals_the_explicit_sum(baseline, scenes) -> None:
 def test_beams_get_their_log_probs_in_training_mode(scenes) -> None:
     data = caption_data(scenes)
     task = self_critical_task(data, sampler=BeamSearch(3, 12), baseline="mean")
-    batch = next(iter(data.train_dataloader()))
+    batch = first_batch(data, "train")
     task.model.train()
     found, _ = task.sample(batch)
     assert task.model.training
@@ -165,7 +165,7 @@ def test_words_drawn_from_the_top_k_get_the_log_probs_of_the_model(scenes) -> No
     data = caption_data(scenes)
     task = self_critical_task(data, sampler=Sampling(4, 12, top_k=2))
     task.model.eval()  # without dropout the log-probabilities are reproducible
-    batch = next(iter(data.train_dataloader()))
+    batch = first_batch(data, "train")
     found, _ = task.sample(batch)
     read = torch.cat([torch.full_like(found.words[..., :1], BOS), found.words[..., :-1]], 2)
     logits = task.model(batch.regions, read)
@@ -180,7 +180,7 @@ def test_words_drawn_from_the_top_k_get_the_log_probs_of_the_model(scenes) -> No
 
 def test_rewards_are_weighted_sums_of_the_scorers(scenes) -> None:
     data = caption_data(scenes)
-    batch = next(iter(data.val_dataloader()))
+    batch = first_batch(data, "val")
     words = batch.words[:, :3, 1:]
     parts = {
         name: self_critical_task(data, reward=Reward(c, b)).rewards(batch, words)
@@ -197,7 +197,7 @@ def test_rewards_are_weighted_sums_of_the_scorers(scenes) -> None:
 
 def test_eos_counts_only_where_it_was_generated(scenes) -> None:
     data = caption_data(scenes)
-    batch = next(iter(data.val_dataloader()))
+    batch = first_batch(data, "val")
     finished = batch.reference_words[:, :1]
     unfinished = finished.masked_fill(finished == EOS, PADDING)
     with_eos, without = self_critical_task(data), self_critical_task(data, reward=Reward(include_eos=False))
@@ -210,7 +210,7 @@ def test_logged_values_describe_the_captions(scenes) -> None:
     task = self_critical_task(data, sampler=Sampling(5, 3, rules=Rules(min_length=3)))
     task.model.train()
     samples = record_samples(task)
-    task.training_step(next(iter(data.train_dataloader())), 0)
+    task.training_step(first_batch(data, "train"), 0)
     last = [data.vocabulary.words[n] for n in samples[0].words[..., -1].flatten().tolist()]
     assert task.logged["train/unfinished"] == 1
     assert task.logged["train/length"] == 3
@@ -223,7 +223,7 @@ def test_logged_values_describe_the_captions(scenes) -> None:
 
 def test_logged_rates_count_unfinished_captions_and_bad_endings(scenes, monkeypatch) -> None:
     data = caption_data(scenes)
-    batch = next(iter(data.train_dataloader()))
+    batch = first_batch(data, "train")
     bad, good = data.vocabulary.index("a"), data.vocabulary.index("ball")
     captions = [[good, bad, EOS], [bad, good, EOS], [good, bad, bad], [EOS], [bad, bad, good]]
     words = torch.tensor([caption + [PADDING] * (3 - len(caption)) for caption in captions])
@@ -262,7 +262,7 @@ def test_greedy_baseline_is_generated_without_dropout(scenes) -> None:
     data = caption_data(scenes)
     task, modes = self_critical_task(data, baseline="greedy"), []
     task.model.train()
-    batch = next(iter(data.train_dataloader()))
+    batch = first_batch(data, "train")
     words = batch.words[:, :2, 1:]
     task.model.region.register_forward_hook(lambda module, *_: modes.append(module.training))
     found = task.baselines(batch, task.rewards(batch, words), (words != PADDING).any(2))
@@ -279,7 +279,7 @@ def test_entropy_is_that_of_the_whole_vocabulary(sampler, scenes) -> None:
     data = caption_data(scenes)
     task = self_critical_task(data, sampler=sampler)
     task.model.eval()
-    batch = next(iter(data.train_dataloader()))
+    batch = first_batch(data, "train")
     found, entropy = task.sample(batch)
     entropies = []
     for n, captions in enumerate(found.words):
@@ -295,7 +295,7 @@ def test_entropy_is_that_of_the_whole_vocabulary(sampler, scenes) -> None:
 def test_training_increases_the_reward(scenes) -> None:
     data = caption_data(scenes, batch_size=24)
     task = self_critical_task(data, sampler=Sampling(8, 8))
-    batch = next(iter(data.train_dataloader()))
+    batch = first_batch(data, "train")
     optimizer = torch.optim.Adam(task.parameters(), lr=1e-2)
     rewards = []
     for _ in range(40):

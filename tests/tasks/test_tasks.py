@@ -22,7 +22,7 @@ from bua.inference.vqa import VQAPredictor
 from bua.tasks.captioning import CaptioningTask
 from bua.text import EOS, PADDING, UNKNOWN
 from bua.text.answers import AnswerVocabulary
-from tests.helpers.data import caption_data, vqa_data
+from tests.helpers.data import caption_data, first_batch, vqa_data
 from tests.helpers.parity import ROOT
 from tests.helpers.tasks import StepLosses, cross_entropy_task, fit, vqa_task
 
@@ -52,7 +52,7 @@ def test_first_ten_losses_are_reproduced(name: str, scenes) -> None:
 
 def test_untrained_captioner_has_the_loss_of_a_uniform_distribution(scenes) -> None:
     data = caption_data(scenes)
-    batch = next(iter(data.val_dataloader()))
+    batch = first_batch(data, "val")
     loss = float(cross_entropy_task(data).loss(batch).detach())
     assert loss == pytest.approx(math.log(len(data.vocabulary)), rel=0.1)
 
@@ -92,7 +92,7 @@ def test_weight_that_is_not_finite_is_reported_instead_of_saved(scenes, tmp_path
 
 def test_padding_and_unknown_words_are_not_targets(scenes) -> None:
     data = caption_data(scenes, min_count=40)
-    task, batch = cross_entropy_task(data), next(iter(data.val_dataloader()))
+    task, batch = cross_entropy_task(data), first_batch(data, "val")
     assert (batch.words == UNKNOWN).any()
     logits = task.model(batch.regions, batch.words[..., :-1]).log_softmax(-1)
     total, count = 0.0, 0
@@ -105,7 +105,7 @@ def test_padding_and_unknown_words_are_not_targets(scenes) -> None:
 
 def test_captioner_can_overfit_a_batch(scenes) -> None:
     data = caption_data(scenes, batch_size=4, max_length=8)
-    task, batch = cross_entropy_task(data), next(iter(data.train_dataloader()))
+    task, batch = cross_entropy_task(data), first_batch(data, "train")
     regions = batch.regions._replace(features=batch.regions.features * 4 - 2)
     one = batch._replace(words=batch.words[:, :1], regions=regions)
     optimizer = torch.optim.Adam(task.parameters(), lr=1e-2)
@@ -123,7 +123,7 @@ def test_captioner_can_overfit_a_batch(scenes) -> None:
 
 def test_vqa_model_can_overfit_a_batch(scenes) -> None:
     data = vqa_data(scenes, batch_size=8)
-    task, batch = vqa_task(data), next(iter(data.train_dataloader()))
+    task, batch = vqa_task(data), first_batch(data, "train")
     optimizer = task.configure_optimizers()
     for _ in range(400):
         optimizer.zero_grad()
@@ -284,7 +284,7 @@ def test_word_attention_follows_the_words_of_the_references(scenes) -> None:
 
 def test_captions_end_or_have_the_maximal_length(scenes) -> None:
     predictor, data = caption_predictor(scenes)
-    batch = next(iter(data.val_dataloader()))
+    batch = first_batch(data, "val")
     found = generate([predictor.model], [batch.regions], BeamSearch(2, 6))
     for words in found.words[:, 0].tolist():
         assert EOS in words or len([w for w in words if w != PADDING]) == 6

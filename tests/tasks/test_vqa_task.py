@@ -20,7 +20,8 @@ def test_validation_logs_the_official_accuracy(scenes) -> None:
     task, predicted = vqa_task(data).eval(), {}
     with torch.no_grad():
         for batch in data.val_dataloader():
-            best = task.model(batch.regions, batch.words)[0].argmax(1).tolist()
+            regions = data.region_input.convert(batch.regions)
+            best = task.model(regions, batch.words)[0].argmax(1).tolist()
             predicted |= {
                 i: data.answers.surface_forms[n] for i, n in zip(batch.question_id, best, strict=True)
             }

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from torch.utils.data import DataLoader
 
-from bua.data.captions.dataset import CaptionDataset
+from bua.data.captions.dataset import CaptionBatch, CaptionDataset
 from bua.data.captions.files import CaptionFile, read_caption_file, select_images
 from bua.data.datamodule import EpochSampler, ResumableDataModule, identity_collate
 from bua.data.image_lookup import RegionInput
@@ -229,6 +229,10 @@ class CaptionDataModule(ResumableDataModule):
     def save(self, folder: Path) -> None:
         """Write the vocabulary to a run directory."""
         self.vocabulary.save(folder / "vocabulary.json")
+
+    def on_after_batch_transfer(self, batch: CaptionBatch, dataloader_idx: int) -> CaptionBatch:
+        """Convert the regions, which are read and transferred as they are stored."""
+        return batch._replace(regions=self.region_input.convert(batch.regions))
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled batches; the order and the sampled captions depend only on seed and epoch."""

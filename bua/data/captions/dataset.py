@@ -118,7 +118,7 @@ class CaptionDataset(Dataset[CaptionBatch]):
         ids = [self.image_ids[n] for n in indices]
         references = [self.file.captions[image_id] for image_id in ids]
         encoded = [self._encoded[n] for n in indices]
-        regions = self.region_input.load(self.store, [self._stored_ids[i] for i in ids])
+        regions = self.region_input.read(self.store, [self._stored_ids[i] for i in ids])
         drawn = [self.draw(n, captions) for n, captions in zip(indices, encoded, strict=True)]
         return CaptionBatch(
             ids, regions, pad_captions(drawn, self.max_length), references, *pad_references(encoded)

@@ -8,7 +8,7 @@ from typing import Any, cast
 from torch.utils.data import DataLoader
 
 from bua.data.datamodule import EpochSampler, ResumableDataModule
-from bua.data.detection.dataset import DetectionDataset
+from bua.data.detection.dataset import DetectionDataset, Example
 from bua.io.write import write_text
 
 log = logging.getLogger(__name__)
@@ -80,6 +80,10 @@ class DetectionDataModule(ResumableDataModule):
     def save(self, folder: Path) -> None:
         """Write the names of classes and attributes to a run directory."""
         write_text(folder / "vocabulary.json", json.dumps(self.sizes, indent=1))
+
+    def on_after_batch_transfer(self, batch: list[Example], dataloader_idx: int) -> list[Example]:
+        """Scale images from 0 to 1; they are read and transferred in 8 bits."""
+        return [(image / 255, target, image_id) for image, target, image_id in batch]
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled batches; the order and the flips depend only on seed and epoch."""

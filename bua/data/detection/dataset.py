@@ -25,7 +25,7 @@ from bua.io.orientation import read_header, turn_boxes
 
 log = logging.getLogger(__name__)
 
-#: An image (3, H, W) from 0 to 1, its targets, and its id.
+#: An image (3, H, W) of 8 bits, its targets, and its id.
 Example = tuple[Tensor, dict[str, Tensor], int]
 
 #: Pixels by which a box may leave its image through rounding: COCO rounds to hundredths of a pixel.
@@ -46,7 +46,7 @@ class AnnotatedImage(NamedTuple):
 class DetectionDataset(Dataset[Example]):
     """Images with boxes, one example for each image that has at least one box.
 
-    An example is the image (3, H, W) from 0 to 1, its targets, and its id. The targets are
+    An example is the image (3, H, W) from 0 to 255, its targets, and its id. The targets are
 
     - ``boxes`` (M, 4): x1 y1 x2 y2 in pixels;
     - ``labels`` (M,): positions among the classes, from 1;
@@ -264,7 +264,7 @@ class DetectionDataset(Dataset[Example]):
     def __getitem__(self, index: int) -> Example:
         entry = self.images[index]
         try:
-            pixels = torch.from_numpy(read_photo(self._photo_path(entry))).permute(2, 0, 1) / 255
+            pixels = torch.from_numpy(read_photo(self._photo_path(entry))).permute(2, 0, 1)
         except InputError as error:  # damaged behind its header
             if self.keep_all:  # a score over other images would be wrong
                 raise

@@ -21,7 +21,7 @@ from bua.data.datamodule import (
     shard_indices,
 )
 from bua.data.image_lookup import RegionInput
-from bua.data.vqa.dataset import QuestionEncoding, VQADataset
+from bua.data.vqa.dataset import QuestionEncoding, VQABatch, VQADataset
 from bua.data.vqa.files import QuestionFile
 from bua.data.vqa.files.read import read_entries
 from bua.data.vqa.files.visual_genome import read_visual_genome
@@ -176,6 +176,10 @@ class VQADataModule(ResumableDataModule):
         """Write words and answers to a run directory."""
         self.vocabulary.save(folder / "vocabulary.json")
         write_text(folder / "answers.json", json.dumps(self.answers.to_dict(), ensure_ascii=False, indent=0))
+
+    def on_after_batch_transfer(self, batch: VQABatch, dataloader_idx: int) -> VQABatch:
+        """Convert the regions, which are read and transferred as they are stored."""
+        return batch._replace(regions=self.region_input.convert(batch.regions))
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled batches, whose order depends only on seed and epoch."""

@@ -168,7 +168,7 @@ class VQADataset(Dataset[VQABatch]):
         image_ids = [self.store.image_ids[n] for n in self._images[which].tolist()]
         return VQABatch(
             question_id=self._ids[which].tolist(),
-            regions=self.region_input.load(self.store, image_ids),
+            regions=self.region_input.read(self.store, image_ids),
             words=torch.from_numpy(self._words[which]).long(),
             targets=self._targets.dense(which, self.num_answers),
             answer_targets=self._answer_targets(which, counted),
