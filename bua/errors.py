@@ -11,6 +11,20 @@ class InputError(ValueError):
     """
 
 
+class LostProcessError(InputError):
+    """Another of the processes that work together has ended; every one that is left reports it.
+
+    Args:
+        advice: What to do about it.
+    """
+
+    def __init__(self, advice: str) -> None:
+        super().__init__(
+            "another process of this command ended unexpectedly, probably killed because memory ran out; "
+            + advice
+        )
+
+
 def check_integer(name: str, value: object, least: int = 0) -> None:
     """Raise ``ValueError`` unless ``value`` is an integer of at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:

@@ -9,6 +9,7 @@ Hydra and torch are imported when a command runs, so that ``bua --help`` is fast
 
 import dataclasses
 import difflib
+import errno
 import functools
 import importlib
 import logging
@@ -21,7 +22,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 from bua.cli.text import printable_output, quote_words, type_kinds
-from bua.errors import InputError
+from bua.errors import InputError, LostProcessError
 from bua.io.write import DISK_ERRORS
 
 T = TypeVar("T")
@@ -62,6 +63,8 @@ COMMANDS = {
 FAMILIES = frozenset(command.partition(" ")[0] for command in COMMANDS if " " in command)
 #: Environment variable that tells processes started by Lightning which command to run.
 COMMAND_VARIABLE = "BUA_COMMAND"
+#: What torch says if there is not enough memory, on the CPU or a GPU.
+OUT_OF_MEMORY = re.compile(r"out of memory|DefaultCPUAllocator: (can't allocate|not enough) memory")
 #: How long an idle thread of GNU OpenMP, which torch computes with on Linux, spins before it sleeps. The
 #: default of milliseconds slows down all other threads if there are more threads than cores:
 #: experiments/speed/busy.py measures how much.
@@ -108,12 +111,12 @@ def _main(words: list[str]) -> int:
     except InputError as error:
         if os.environ.get("BUA_TRACEBACK"):
             raise
-        return _fail(f"bua {command}", str(error))
-    except OSError as error:  # a folder without write permission, a full disk
-        if os.environ.get("BUA_TRACEBACK") or (error.filename is None and error.errno not in DISK_ERRORS):
+        return _fail(f"bua {command}", str(error), every_rank=isinstance(error, LostProcessError))
+    except (OSError, MemoryError, RuntimeError) as error:
+        line = _describe_shortage(error)
+        if os.environ.get("BUA_TRACEBACK") or line is None:
             raise
-        what = "a file" if error.filename is None else error.filename
-        return _fail(f"bua {command}", f"{what}: {error.strerror}")
+        return _fail(f"bua {command}", line)
     except KeyboardInterrupt:
         return _fail(f"bua {command}", "interrupted", code=130)
     return 0
@@ -124,8 +127,23 @@ def _print(text: str) -> int:
     return 0
 
 
-def _fail(command: str, message: str, code: int = 2) -> int:
-    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":  # of several processes, the first
+def _describe_shortage(error: Exception) -> str | None:
+    """Return one line about permissions, disk space, open files or memory, or None about anything else."""
+    if isinstance(error, OSError):
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return "too many open files; use fewer num_workers, or a higher ulimit -n"
+        if error.filename is None and error.errno not in DISK_ERRORS:
+            return None
+        return f"{'a file' if error.filename is None else error.filename}: {error.strerror}"
+    if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
+        reason = str(error).split("\n")[0][:200] or type(error).__name__
+        return f"memory ran out ({reason}); use a smaller batch_size or fewer num_workers"
+    return None
+
+
+def _fail(command: str, message: str, code: int = 2, *, every_rank: bool = False) -> int:
+    is_first = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+    if is_first or every_rank:  # of several processes, the first usually speaks for all
         print(f"{command}: {' '.join(message.split())}", file=sys.stderr)
     return code
 

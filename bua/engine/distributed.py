@@ -9,7 +9,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from bua.detectors.extract import ProcessGroup
-from bua.errors import InputError
+from bua.errors import InputError, LostProcessError
 
 #: How long processes wait for each other: one may need time to pack tens of gigabytes.
 TIMEOUT = timedelta(days=7)
@@ -50,7 +50,7 @@ def run_distributed(
         try:
             dist.all_gather_object(values, value)
         except RuntimeError:
-            raise InputError("another process of this command was lost; run it again to continue") from None
+            raise LostProcessError("run the same command again to continue") from None
         return values
 
     return function(ProcessGroup(fabric.global_rank, fabric.world_size, all_gather), str(fabric.device))

@@ -21,7 +21,7 @@ from bua.engine.checkpoint_io import AtomicCheckpointIO
 from bua.engine.instantiate import check_optimization, check_trainer, instantiate, to_plain
 from bua.engine.loading import FORMAT, init_weights_from, read_checkpoint
 from bua.engine.run_directory import RunDirectory, provenance
-from bua.errors import InputError
+from bua.errors import InputError, LostProcessError
 from bua.public_names import to_public
 from bua.tasks.base import BaseTask
 
@@ -33,6 +33,8 @@ INIT_FILES = ("word_vectors", "answer_images")
 SIZE_ERRORS = re.compile(
     r"shapes cannot be multiplied|[Ss]izes? of tensors? .*must match|normalized_shape|size mismatch"
 )
+#: Messages of gloo and NCCL about another process that is gone.
+CONNECTION_ERRORS = re.compile(r"gloo.*Connection|Connection (reset|closed)|NCCL|remote process exited", re.I)
 #: Options of the trainer that a resumed run must keep; its duration and devices may change.
 KEPT_TRAINER_OPTIONS = (
     "precision",
@@ -300,6 +302,8 @@ def explained_errors(trainer: pl.Trainer, overrides: Sequence[str]) -> Iterator[
     except MisconfigurationException as error:
         raise InputError(" ".join(str(error).split())) from error
     except RuntimeError as error:
+        if trainer.world_size > 1 and CONNECTION_ERRORS.search(str(error)):
+            raise LostProcessError("continue with resume=true") from error
         given = ", ".join(word for word in overrides if word.lstrip("+").startswith(("model.", "model=")))
         if trainer.global_step or not given or not SIZE_ERRORS.search(str(error)):
             raise

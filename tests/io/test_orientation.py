@@ -77,7 +77,7 @@ def test_boxes_of_the_unturned_image_are_turned_in_training_and_evaluation(
     )
     dataset.check_photos()
     pixels, target, _ = dataset[0]
-    assert target["boxes"].tolist() == [white_box(pixels.permute(1, 2, 0).numpy() * 255)]
+    assert target["boxes"].tolist() == [white_box(pixels.permute(1, 2, 0).numpy())]
     assert dataset.changes["images turned by EXIF, with their boxes"] == 1
 
 

@@ -7,11 +7,9 @@ all splits together.
 """
 
 import json
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from bua.data.scenes.questions import SceneQuestion, generate_questions
 from bua.data.scenes.world import ATTRIBUTES, CANVAS, KINDS, NOVEL_PAIRS, SceneObject
 from bua.errors import InputError
 from bua.io.files import file_sha256, read_json
+from bua.io.processes import map_in_processes
 from bua.io.write import save_image, write_text
 
 #: First image id of each split.
@@ -104,7 +103,7 @@ def write_scenes(
         make = partial(
             make_scene, seed=seed, novel=split == "novel", questions=questions, folder=out / "images"
         )
-        scenes = _map(make, ids, num_workers)
+        scenes = map_in_processes(make, ids, num_workers)
         contents = _files(split, scenes)
         for name, content in contents.items():
             _write_json(out / f"{name}_{split}.json", content)
@@ -121,13 +120,6 @@ def write_scenes(
             "sha256": {p.name: file_sha256(p) for p in files},
         },
     )
-
-
-def _map(make: Callable[[int], Scene], ids: Iterable[int], num_workers: int) -> list[Scene]:
-    if num_workers <= 1:
-        return [make(image_id) for image_id in ids]
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
-        return list(pool.map(make, ids, chunksize=32))
 
 
 def _write_json(path: Path, content: Any) -> None:
