@@ -1,6 +1,7 @@
 """Input of an extraction: images decoded and resized ahead of the detector, in batches of one size."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch.utils.data import Dataset
@@ -8,6 +9,7 @@ from torch.utils.data import Dataset
 from bua.detectors.given_boxes import GivenBoxes
 from bua.detectors.photo import PreparedImage, Resize, read_photo
 from bua.detectors.photo_files import PhotoFile
+from bua.detectors.photo_remarks import Remark
 from bua.errors import InputError
 from bua.io.workers import WorkerLoader
 
@@ -28,10 +30,18 @@ class PhotoDataset(Dataset[Item]):
         photos: Image files.
         resize: Rule by which images are resized.
         boxes: Given boxes that every image must have, or None to use proposals.
+        stretch_gray: Whether grays of more than 8 bits are scaled from the range of values of their image.
     """
 
-    def __init__(self, photos: Sequence[PhotoFile], resize: Resize, boxes: GivenBoxes | None) -> None:
-        self.photos, self.resize, self.boxes = photos, resize, boxes
+    def __init__(
+        self,
+        photos: Sequence[PhotoFile],
+        resize: Resize,
+        boxes: GivenBoxes | None,
+        *,
+        stretch_gray: bool = False,
+    ) -> None:
+        self.photos, self.resize, self.boxes, self.stretch_gray = photos, resize, boxes, stretch_gray
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -44,12 +54,11 @@ class PhotoDataset(Dataset[Item]):
             return photo, str(error)
 
     def _prepare(self, photo: PhotoFile) -> PreparedImage:
-        if self.boxes is None:
-            return self.resize.prepare(read_photo(photo.path))
-        given = self.boxes.for_image(photo.image_id, photo.path)
-        pixels = read_photo(photo.path)
-        boxes = given.for_photo((pixels.shape[0], pixels.shape[1]), photo.path)
-        return self.resize.prepare(pixels, boxes)
+        remarks: list[Remark] = []
+        given = None if self.boxes is None else self.boxes.for_image(photo.image_id, photo.path)
+        pixels = read_photo(photo.path, stretch_gray=self.stretch_gray, report=remarks.append)
+        boxes = None if given is None else given.for_photo((pixels.shape[0], pixels.shape[1]), photo.path)
+        return replace(self.resize.prepare(pixels, boxes), remarks=tuple(remarks))
 
 
 def load_ahead(dataset: PhotoDataset, num_workers: int, ahead: int) -> Iterator[Item]:

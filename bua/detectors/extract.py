@@ -21,6 +21,7 @@ from bua.detectors.detector import Detector, store_metadata
 from bua.detectors.given_boxes import GivenBoxes
 from bua.detectors.photo import PreparedImage
 from bua.detectors.photo_files import PhotoFile
+from bua.detectors.photo_remarks import Remark, describe_remarks
 from bua.detectors.resume import (
     file_bytes,
     fingerprint,
@@ -46,7 +47,7 @@ SHARD_BYTES = 64 * 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionOptions:
-    """Options of an extraction that do not change the features, except for their type.
+    """Options of an extraction.
 
     Attributes:
         batch_size: Maximum number of images of one resized size that the detector is given at once.
@@ -54,6 +55,8 @@ class ExtractionOptions:
         num_workers: Number of processes that decode and resize images, for each process that detects.
         dtype: Type of the stored features, ``float16`` or ``float32``.
         max_errors: Number of unreadable images above which the extraction stops, or None for no limit.
+        stretch_gray: Whether grays of more than 8 bits are scaled from the range of values of their image,
+            which is part of the identity of the features.
 
     Raises:
         InputError: If the type is neither.
@@ -64,6 +67,7 @@ class ExtractionOptions:
     num_workers: int
     dtype: str
     max_errors: int | None
+    stretch_gray: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -124,6 +128,7 @@ class ExtractionResult:
         seconds: Duration of the extraction; 0 if the store was finished before.
         detector_seconds: Time that the first process spent in the detector.
         num_processed: Number of images that the first process processed; 0 if the store was finished before.
+        remarks: Lines about images that were decoded with losses, in this run.
     """
 
     num_images: int
@@ -132,6 +137,7 @@ class ExtractionResult:
     seconds: float = 0.0
     detector_seconds: float = 0.0
     num_processed: int = 0
+    remarks: list[str] = field(default_factory=list)
 
 
 def extract(
@@ -176,7 +182,9 @@ class _Extraction:
 
     def run(self) -> ExtractionResult:
         started, group = time.monotonic(), self.group
-        given = {"given_boxes": self.boxes.sha256} if self.boxes is not None else {}
+        given: dict[str, Any] = {"given_boxes": self.boxes.sha256} if self.boxes is not None else {}
+        if self.options.stretch_gray:
+            given["stretch_gray"] = True
         metadata = store_metadata(self.detector, **given)
         result: ExtractionResult
         # The first process decides for all, in case it creates the file before the others look.
@@ -188,7 +196,9 @@ class _Extraction:
             # The first process cleans up and opens the shards before the others open theirs.
             group.run(lambda: self._open(writer) if group.is_first else None)
             group.run(lambda: None if group.is_first else writer.open())
-            num_processed, detector_seconds = group.run(lambda: self._process(writer))
+            remarks: list[tuple[str, Remark]] = []
+            num_processed, detector_seconds = group.run(lambda: self._process(writer, remarks))
+            remarks = [remark for gathered in group.all_gather(remarks) for remark in gathered]
             group.run(lambda: self._pack(writer) if group.is_first else None)
         finally:
             writer.close()
@@ -198,6 +208,7 @@ class _Extraction:
             seconds=time.monotonic() - started,
             detector_seconds=detector_seconds,
             num_processed=num_processed,
+            remarks=list(describe_remarks(remarks)),
         )
 
     def _open(self, writer: StoreWriter) -> None:
@@ -206,14 +217,18 @@ class _Extraction:
         require_not_newer(self.photos, writer.done, writer.manifest)
         require_same_files(self.photos, writer.source_sizes, writer.folder)
 
-    def _process(self, writer: StoreWriter) -> tuple[int, float]:
-        """Extract the windows of this process; return the number of images and the detector's seconds."""
+    def _process(self, writer: StoreWriter, remarks: list[tuple[str, Remark]]) -> tuple[int, float]:
+        """Extract the windows of this process, and collect remarks about its images.
+
+        Returns:
+            Number of images, and seconds that the detector took.
+        """
         # oneDNN caches what it prepared for each image size, by default 1,024 of them; with images of many
         # sizes that memory grows for hours.
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
         windows = self._windows(writer.done)
         todo = [photo for window in windows for photo in window]
-        dataset = PhotoDataset(todo, self.detector.resize, self.boxes)
+        dataset = self._dataset(todo)
         items = load_ahead(dataset, self.options.num_workers, self.options.window_size)
         shard, detector_seconds = _Shard(np.dtype(self.options.dtype)), 0.0
         progress = tqdm(
@@ -226,7 +241,14 @@ class _Extraction:
         )
         with progress:
             for window in windows:
-                detector_seconds += self._detect(window, [next(items) for _ in window], shard)
+                prepared = [next(items) for _ in window]
+                remarks += [
+                    (str(photo.path), remark)
+                    for photo, image in prepared
+                    if not isinstance(image, str)
+                    for remark in image.remarks
+                ]
+                detector_seconds += self._detect(window, prepared, shard)
                 progress.update(len(window))
                 is_full = len(shard.images) + self.options.window_size > self.options.shard_size
                 if is_full or shard.num_bytes >= SHARD_BYTES:
@@ -314,8 +336,12 @@ class _Extraction:
 
     def _is_readable(self, photo: PhotoFile) -> bool:
         """Return whether an image that could not be read before can be read now."""
-        _, image = PhotoDataset([photo], self.detector.resize, self.boxes)[0]
+        _, image = self._dataset([photo])[0]
         return not isinstance(image, str)
+
+    def _dataset(self, photos: Sequence[PhotoFile]) -> PhotoDataset:
+        stretch_gray = self.options.stretch_gray
+        return PhotoDataset(photos, self.detector.resize, self.boxes, stretch_gray=stretch_gray)
 
 
 class _Shard:

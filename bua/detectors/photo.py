@@ -8,8 +8,8 @@ and samples at exactly that scale. torchvision's rule rounds the sides down and 
 for each axis. Both sample bilinearly between pixel centers, without smoothing first.
 """
 
+import logging
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,17 @@ import numpy as np
 import torch
 from jaxtyping import Float, Num
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError, features
+from PIL import Image, UnidentifiedImageError, features
 from torch import Tensor
 from torch.nn import functional as F
 
 from bua.detectors.photo_files import UNSUPPORTED_SUFFIXES, PhotoFile
+from bua.detectors.photo_pixels import to_pixels
+from bua.detectors.photo_remarks import Remark, decoder_remark, describe_remarks
 from bua.errors import InputError
+from bua.io.decoder_messages import collected_lines, collected_warnings
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -38,15 +43,24 @@ MAX_ASPECT_RATIO = 200
 MAX_BYTES = 512 * 2**20
 
 
-def read_photo(source: Path | str | BinaryIO, name: str | None = None) -> Photo:
+def read_photo(
+    source: Path | str | BinaryIO,
+    name: str | None = None,
+    *,
+    stretch_gray: bool = False,
+    report: Callable[[Remark], None] | None = None,
+) -> Photo:
     """Decode an image.
 
     Of an animation the first frame is taken, transparent images are laid over white, EXIF rotation is
-    applied, and 16-bit and floating-point grays are scaled to 8 bits instead of clipped.
+    applied, and grays of more than 8 bits are scaled to 8 instead of clipped.
 
     Args:
         source: Path of a file, or an open binary file.
         name: Name of the image in error messages. Default: the path.
+        stretch_gray: Whether grays of more than 8 bits are scaled from the range of values in the image
+            instead of from the range of their type. Default: no.
+        report: Called with remarks about the image. By default they are logged as warnings.
 
     Returns:
         The pixels, shape (H, W, 3), RGB.
@@ -57,24 +71,35 @@ def read_photo(source: Path | str | BinaryIO, name: str | None = None) -> Photo:
     name = name or str(source)
     if not is_encodable(name):
         raise InputError(f"{name}: its name is not UTF-8; rename the file")
+    messages: list[str] = []
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with collected_warnings(messages):
             _check_file(source, name)
             with Image.open(source, formats=FORMATS) as image:
                 _check_dimensions(image.size, name)
-                return np.array(_to_rgb(ImageOps.exif_transpose(image)))
+                if image.format == "TIFF":
+                    with collected_lines(messages):
+                        image.load()
+                pixels, remarks = to_pixels(image, stretch_gray=stretch_gray)
     except InputError:
         raise
     except FileNotFoundError:
         raise InputError(f"{name}: file does not exist") from None
     except UnidentifiedImageError:
         advice = "; convert it" if Path(name).suffix.lower() in UNSUPPORTED_SUFFIXES else ""
-        raise InputError(f"{name}: not an image in one of the formats {', '.join(FORMATS)}{advice}") from None
+        reason = f" ({messages[0]:.100})" if messages else advice
+        raise InputError(f"{name}: not an image in one of the formats {', '.join(FORMATS)}{reason}") from None
     except Image.DecompressionBombError:
         raise InputError(f"{name}: more than {MAX_PIXELS:,} pixels") from None
     except Exception as error:  # damaged metadata makes Pillow raise errors of many types
-        raise InputError(f"{name}: damaged image ({error or type(error).__name__})") from None
+        reason = "; ".join(text for text in (str(error) or type(error).__name__, *messages[:1]) if text)
+        raise InputError(f"{name}: damaged image ({reason})") from None
+    for remark in [*([decoder_remark(messages)] if messages else []), *remarks]:
+        if report is not None:
+            report(remark)
+        else:
+            log.warning(next(describe_remarks([(name, remark)])))
+    return pixels
 
 
 def is_encodable(name: str) -> bool:
@@ -110,32 +135,22 @@ def _check_dimensions(size: tuple[int, int], name: str) -> None:
         )
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_to_8_bits(np.asarray(image, np.float64), image.mode)).convert("RGB")
-    if image.mode in ("LA", "RGBA", "PA", "La", "RGBa") or "transparency" in image.info:
-        overlay = image.convert("RGBA")
-        white = Image.new("RGBA", overlay.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, overlay).convert("RGB")
-    return image.convert("RGB")
-
-
-def _to_8_bits(gray: NDArray[np.float64], mode: str) -> NDArray[np.uint8]:
-    """Scale 16-bit grays from 65535 to 255, and others from the range that their values suggest."""
-    highest = 65535.0 if mode.startswith("I;16") else float(np.nanmax(gray, initial=0.0))
-    scale = 255.0 if highest <= 1 else 1.0 if highest <= 255 else 255.0 / 65535
-    return np.nan_to_num(gray * scale).clip(0, 255).astype(np.uint8)
-
-
 def map_photos(
-    function: Callable[[PhotoFile, Photo], T], files: Sequence[PhotoFile], command: str
+    function: Callable[[PhotoFile, Photo], T],
+    files: Sequence[PhotoFile],
+    command: str,
+    *,
+    stretch_gray: bool = False,
 ) -> Iterator[tuple[PhotoFile, Photo, T]]:
     """Decode images one by one and apply a function; skip those that fail, with a line on stderr.
+
+    Remarks about the decoded images follow at the end, one line for each kind.
 
     Args:
         function: Function from an image file and its pixels.
         files: Image files.
         command: Name of the command, which starts the line on stderr.
+        stretch_gray: Whether grays of more than 8 bits are scaled from the range of values of their image.
 
     Yields:
         Image file, its pixels and the result of the function.
@@ -144,9 +159,11 @@ def map_photos(
         InputError: If the only image, or every image, fails.
     """
     num_results = 0
+    remarks: list[tuple[str, Remark]] = []
     for file in files:
+        found: list[Remark] = []
         try:
-            photo = read_photo(file.path)
+            photo = read_photo(file.path, stretch_gray=stretch_gray, report=found.append)
             result = function(file, photo)
         except InputError as error:
             if len(files) == 1:
@@ -154,7 +171,10 @@ def map_photos(
             print(f"{command}: {error}", file=sys.stderr)
             continue
         num_results += 1
+        remarks += [(str(file.path), remark) for remark in found]
         yield file, photo, result
+    for line in describe_remarks(remarks):
+        print(f"{command}: {line}", file=sys.stderr)
     if not num_results:
         raise InputError(f"{files[0].path}: cannot be read, nor can any other of the {len(files)} images")
 
@@ -198,11 +218,13 @@ class PreparedImage:
         pixels: Resized image, shape (3, H, W), RGB from 0 to 255.
         geometry: Sizes before and after resizing.
         boxes: Given boxes to use instead of proposals, shape (K, 4), in pixels of the original image.
+        remarks: Remarks about the decoding of the image.
     """
 
     pixels: Float[Tensor, "3 H W"]
     geometry: ResizeGeometry
     boxes: NDArray[np.float32] | None = None
+    remarks: tuple[Remark, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

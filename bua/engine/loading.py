@@ -61,7 +61,9 @@ def load(
     def make_detector() -> Detector:
         detector = build_detector(record["features"], weights=weights, device=device)
         if not allow_other_features:
-            predictor.check_features(store_metadata(detector).identity, f"detector {detector.name}")
+            options = {"stretch_gray": True} if predictor.stretch_gray else {}
+            identity = store_metadata(detector, **options).identity
+            predictor.check_features(identity, f"detector {detector.name}")
         return detector
 
     try:
@@ -98,6 +100,7 @@ def build_detector(identity: Mapping[str, Any], *, weights: str | None, device: 
         raise InputError(
             f"the features of {name!r} were extracted from given boxes; it cannot find regions by itself"
         )
+    configuration.pop("stretch_gray", None)  # decides how images are decoded, not how they are detected
     for _, target in find_targets(configuration):
         if not is_allowed(target, ("bua.detectors.",)):
             raise InputError(f"detector {name!r}: {target} may not be built")

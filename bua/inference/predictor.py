@@ -17,6 +17,7 @@ from torch import nn
 from bua.data.image_lookup import RegionInput, to_relative
 from bua.detectors.detector import Detector, autocast_context, detect_regions
 from bua.detectors.photo import Photo, read_photo
+from bua.detectors.photo_pixels import to_pixels
 from bua.errors import InputError
 from bua.store.reader import FeatureStore, PaddedRegions
 from bua.structures.region_batch import RegionBatch
@@ -186,6 +187,12 @@ class Predictor:
             self._detector = self._make_detector()
         return self._detector
 
+    @property
+    def stretch_gray(self) -> bool:
+        """Whether the features of the training were extracted with ``stretch_gray=true``."""
+        configuration = self.record["features"].get("configuration", {})
+        return bool(configuration.get("stretch_gray", False))
+
     def detect(self, image: Image | Regions) -> Regions:
         """Return the regions of an image; regions are returned as they are.
 
@@ -195,9 +202,11 @@ class Predictor:
         if isinstance(image, Regions):
             return image
         if isinstance(image, PIL.Image.Image):
-            photo = np.array(image.convert("RGB"))
+            photo, _ = to_pixels(image, stretch_gray=self.stretch_gray)
+        elif isinstance(image, np.ndarray):
+            photo = image
         else:
-            photo = image if isinstance(image, np.ndarray) else read_photo(image)
+            photo = read_photo(image, stretch_gray=self.stretch_gray)
         if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
             raise InputError(f"pixels must be (height, width, 3) uint8, not {photo.shape} {photo.dtype}")
         return detect_regions(self.detector, photo)

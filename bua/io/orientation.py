@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bua.errors import InputError
+from bua.io.decoder_messages import collected_warnings
 
 _ORIENTATION = 0x0112  # EXIF tag
 #: Orientations that swap height and width.
@@ -44,6 +45,8 @@ class ImageHeader(NamedTuple):
 def read_header(path: Path, formats: tuple[str, ...] | None = None) -> ImageHeader:
     """Read size and orientation of an image, without decoding its pixels.
 
+    Pillow's warnings are not shown, because the decoding of the image reports them.
+
     Args:
         path: Image file.
         formats: Pillow's names of the formats to read. Default: all.
@@ -52,7 +55,7 @@ def read_header(path: Path, formats: tuple[str, ...] | None = None) -> ImageHead
         InputError: If the file does not exist or is not a readable image.
     """
     try:
-        with Image.open(path, formats=formats) as image:
+        with collected_warnings([]), Image.open(path, formats=formats) as image:
             orientation: Any = image.getexif().get(_ORIENTATION)
             is_known = orientation in range(1, 9)
             return ImageHeader(*image.size, int(orientation) if is_known else 1)

@@ -39,11 +39,18 @@ def test_cmyk_and_grayscale_are_decoded(tmp_path) -> None:
     assert (gray[..., 0] == gray[..., 2]).all()
 
 
-def test_transparent_images_are_laid_over_white(tmp_path) -> None:
-    transparent = np.zeros((4, 4, 4), np.uint8)
-    assert (read_photo(save(tmp_path, "a.png", Image.fromarray(transparent))) == 255).all()
-    gray = Image.merge("LA", [Image.new("L", (4, 4), 0), Image.new("L", (4, 4), 0)])
-    assert (read_photo(save(tmp_path, "la.png", gray)) == 255).all()
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_images_are_laid_over_white(mode: str, tmp_path) -> None:
+    black = np.zeros((4, 4, 4), np.uint8)
+    black[0, 0, 3] = 255
+    pixels = read_photo(save(tmp_path, "a.png", Image.fromarray(black).convert(mode)))
+    assert (pixels[0, 0] == 0).all()
+    assert (pixels[1:] == 255).all()
+
+
+def test_an_alpha_of_zero_everywhere_means_that_there_is_none(tmp_path) -> None:
+    without_alpha = np.concatenate([PIXELS, np.zeros_like(PIXELS[..., :1])], 2)
+    assert (read_photo(save(tmp_path, "a.png", Image.fromarray(without_alpha))) == PIXELS).all()
 
 
 @pytest.mark.parametrize("value", [0, 300, 20000, 65535])

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
+from bua.detectors.detector import detect_regions
+from bua.detectors.photo import read_photo
 from bua.engine import load, train
 from bua.engine.instantiate import instantiate
 from bua.errors import InputError
@@ -102,6 +105,28 @@ def test_a_checkpoint_with_paths_of_an_earlier_version_gives_the_same_captions(r
 
     rewrite_checkpoints(earlier, rewrite)
     assert captions(load(earlier), scenes) == expected
+
+
+def test_a_model_decodes_images_as_the_features_of_its_training_were_decoded(run, tmp_path) -> None:
+    thermal = np.random.default_rng(0).integers(7301, 8207, (40, 50)).astype(np.uint16)
+    Image.fromarray(thermal).save(tmp_path / "t.png")
+    stretched = copy_of(run, tmp_path)
+
+    def rewrite(record):
+        configuration = {**record["features"]["configuration"], "stretch_gray": True}
+        return {**record, "features": {**record["features"], "configuration": configuration}}
+
+    rewrite_checkpoints(stretched, rewrite)
+    predictors = {False: load(run), True: load(stretched)}
+    found = []
+    for stretch_gray, predictor in predictors.items():
+        photo = read_photo(tmp_path / "t.png", stretch_gray=stretch_gray)
+        expected = detect_regions(predictor.detector, photo)
+        with Image.open(tmp_path / "t.png") as image:
+            for given in (tmp_path / "t.png", image):
+                assert (predictor.detect(given).features == expected.features).all()
+        found.append(expected.features[0, 0])
+    assert found[0] != found[1]
 
 
 def test_a_run_with_paths_of_an_earlier_version_resumes(run, scenes, tmp_path) -> None:

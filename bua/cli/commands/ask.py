@@ -45,7 +45,7 @@ def main(options: Options) -> None:
         return predictor.ask(photo, options.question, candidates=options.candidates)
 
     records, panels = [], []
-    for file, photo, output in map_photos(predict, files, "bua ask"):
+    for file, photo, output in map_photos(predict, files, "bua ask", stretch_gray=predictor.stretch_gray):
         name = file.path.name
         if options.json:
             records.append(vqa_output_record(name, options.question, output))

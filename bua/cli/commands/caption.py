@@ -46,7 +46,7 @@ def main(options: Options) -> None:
         return predictor.caption(photo, decoder=decoder)
 
     records, panels = [], []
-    for file, photo, output in map_photos(predict, files, "bua caption"):
+    for file, photo, output in map_photos(predict, files, "bua caption", stretch_gray=predictor.stretch_gray):
         name = file.path.name
         if options.json:
             records.append(caption_output_record(name, output))

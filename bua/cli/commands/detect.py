@@ -43,6 +43,7 @@ class Options:
     max_objects: int = field(metadata=POSITIVE)
     draw: bool
     max_drawn: int = field(metadata=NOT_NEGATIVE)
+    stretch_gray: bool
     device: str
     precision: str
     channels_last: bool
@@ -68,7 +69,9 @@ def main(options: Options) -> None:
     (drawn if options.draw else out).mkdir(parents=True, exist_ok=True)
     numbers = {file.image_id: number for number, file in enumerate(photos)}
     records = []
-    for file, photo, detections in map_photos(detect, photos, "bua detect"):
+    for file, photo, detections in map_photos(
+        detect, photos, "bua detect", stretch_gray=options.stretch_gray
+    ):
         records.append(detection_record(file, photo, detections))
         if options.draw:
             labels = [LabeledBox(d.box, _caption(d), d.name) for d in detections[: options.max_drawn]]

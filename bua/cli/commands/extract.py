@@ -33,6 +33,7 @@ class Options:
     num_workers: int = field(metadata=NOT_NEGATIVE)
     dtype: str
     max_errors: int | None = field(metadata=NOT_NEGATIVE)
+    stretch_gray: bool
     device: str
     precision: str
     channels_last: bool
@@ -48,6 +49,7 @@ def main(options: Options) -> None:
         num_workers=options.num_workers,
         dtype=options.dtype,
         max_errors=options.max_errors,
+        stretch_gray=options.stretch_gray,
     )
     photos = find_photos(options.images, options.root)
     boxes = read_given_boxes(options.boxes) if options.boxes is not None else None
@@ -75,6 +77,8 @@ def report(result: ExtractionResult, out: Path) -> None:
             f"bua extract: {len(result.errors)} images could not be read: {errors_file(out)}",
             file=sys.stderr,
         )
+    for line in result.remarks:
+        print(f"bua extract: {line}", file=sys.stderr)
     speed = ", already extracted"
     if result.num_processed and result.seconds:
         outside = 1 - result.detector_seconds / result.seconds

@@ -8,6 +8,7 @@ Shapes: M boxes of an image, A attributes.
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from torch.utils.data import Dataset
 from bua.data.datamodule import EpochSampler
 from bua.detectors.photo import FORMATS, read_photo
 from bua.detectors.photo_files import resolve_name
+from bua.detectors.photo_remarks import Remark, describe_remarks
 from bua.errors import InputError
 from bua.io.files import read_json, records
 from bua.io.orientation import read_header, turn_boxes
@@ -87,6 +89,7 @@ class DetectionDataset(Dataset[Example]):
     ) -> None:
         self.path, self.folder, self.flip, self.seed = Path(path), Path(images), flip, seed
         self._sampler: EpochSampler | None = None
+        self._reported: set[str] = set()
         content = read_json(path)
         classes = records(content, path, "categories", {"id": int, "name": str})
         attributes = (
@@ -264,7 +267,8 @@ class DetectionDataset(Dataset[Example]):
     def __getitem__(self, index: int) -> Example:
         entry = self.images[index]
         try:
-            pixels = torch.from_numpy(read_photo(self._photo_path(entry))).permute(2, 0, 1)
+            photo = read_photo(self._photo_path(entry), report=partial(self._report_remark, entry))
+            pixels = torch.from_numpy(photo).permute(2, 0, 1)
         except InputError as error:  # damaged behind its header
             if self.keep_all:  # a score over other images would be wrong
                 raise
@@ -282,6 +286,14 @@ class DetectionDataset(Dataset[Example]):
             x1, y1, x2, y2 = target["boxes"].unbind(1)
             target["boxes"] = torch.stack([width - x2, y1, width - x1, y2], 1)
         return pixels, target, entry.image_id
+
+    def _report_remark(self, entry: AnnotatedImage, remark: Remark) -> None:
+        """Log the first remark of its kind in this process, in the first epoch."""
+        if remark.kind in self._reported or (self._sampler and self._sampler.epoch):
+            return
+        self._reported.add(remark.kind)
+        line = next(describe_remarks([(str(self._photo_path(entry)), remark)]))
+        log.warning(f"{line}; other images are not named")
 
     def _target(self, rows: slice) -> dict[str, Tensor]:
         stops = self._stop[rows.start : rows.stop + 1]

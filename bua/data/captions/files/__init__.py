@@ -1,6 +1,6 @@
 """Caption files in every supported format, and a validator of them.
 
-The format is recognized from the keys in the file.
+The format is recognized from the keys in the file, or from its first line.
 
 COCO captions and nocaps. The images of nocaps also have a ``domain`` and an ``open_images_id``. Files of
 images alone, as for a test split, have no ``annotations``.
@@ -30,6 +30,17 @@ of the image file.
     {"42": "A cat on a bed.", "43": ["A dog.", "A dog runs."]}
     [{"image_id": 42, "caption": "A cat on a bed."}, {"image_id": 42, "caption": "A cat."}]
     [{"image": "cats/tom.jpg", "captions": ["A cat on a bed.", "A cat."]}]
+
+The token files of Flickr8k and Flickr30k, whose columns are separated by a tab, and CSV files with a header,
+such as Kaggle's ``captions.txt`` and ``results.csv``. The id of an image is its file name. The lists that
+Flickr8k ships (``Flickr_8k.trainImages.txt``) are lists of these ids.
+
+::
+
+    1000268201_693b08cb0e.jpg#0	A child in a pink dress is climbing up a set of stairs .
+
+    image,caption
+    1000268201_693b08cb0e.jpg,"A child, in a pink dress, is climbing stairs ."
 """
 
 from bua.data.captions.files.caption_file import CaptionFile, read_caption_file, read_captions, select_images

@@ -8,13 +8,20 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
-from types import NoneType
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
+from bua.data.captions.files.entries import Entry
+from bua.data.captions.files.json_formats import (
+    coco_entries,
+    karpathy_entries,
+    list_entries,
+    object_entries,
+)
+from bua.data.captions.files.tables import table_entries
 from bua.data.image_lookup import read_ids
 from bua.errors import InputError
-from bua.io.files import Report, Types, read_json, read_members, valid_records
+from bua.io.files import Report, read_json, read_members, read_text
 from bua.structures.annotations import ImageId
 
 #: Unicode categories that no caption may hold, white space aside: control characters and lone surrogates.
@@ -23,38 +30,6 @@ _FORBIDDEN = ("Cc", "Cs")
 _FORMAT = "Cf"
 #: What is wrong with a caption without a visible character.
 EMPTY = "is empty"
-
-
-class CaptionText(NamedTuple):
-    """A caption as it is written in a file.
-
-    Attributes:
-        name: Name in messages, such as "caption 641613".
-        text: The caption, unchecked.
-        flagged: Whether VizWiz marks it as rejected or prepared.
-    """
-
-    name: str
-    text: str
-    flagged: bool = False
-
-
-class Entry(NamedTuple):
-    """An image as a file describes it.
-
-    Attributes:
-        image_id: Id of the image in the file.
-        file_name: Name of the image file.
-        captions: Captions of the image, unchecked.
-        split: Split such as train or val; ``None`` in formats without splits.
-        domain: Domain in nocaps (in-domain, near-domain or out-domain); ``None`` in other formats.
-    """
-
-    image_id: ImageId
-    file_name: str
-    captions: list[CaptionText]
-    split: str | None = None
-    domain: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +77,8 @@ class CaptionFile:
         unknown = [name for name in names if name not in counts]
         if unknown and not counts:
             raise InputError(
-                f"{self.path}: has no splits, as its format is {self.format}; leave out {unknown[0]!r}"
+                f"{self.path}: has no splits, as its format is {self.format}; leave out {unknown[0]!r}, and "
+                "select images by lists of ids (ids=, in training train_ids= and val_ids=)"
             )
         if unknown:
             raise InputError(f"{self.path}: has no split {unknown[0]!r}; it has {self.split_names()}")
@@ -141,7 +117,7 @@ def read_captions(
     """Read captions of all images of a file, or of some of them.
 
     Args:
-        path: COCO captions, nocaps, one of Karpathy's files, or plain JSON.
+        path: File of captions in any format of the package.
         ids: Text file with one image id per line, which selects images and their order. Default: all images.
         splits: Splits of Karpathy's files, which need either ``ids`` or ``splits``.
         options: Options of ``read_caption_file``.
@@ -181,10 +157,7 @@ def read_caption_file(
             raise InputError(f"{path}: {mistake}")
         report(f"{path}: {mistake}")
 
-    content = read_json(path)
-    if not captions and isinstance(content, dict):
-        content.pop("annotations", None)
-    format, entries = _entries(content, path, on_mistake)
+    format, entries = _table(path, on_mistake) or _entries(path, on_mistake, captions=captions)
     if not entries:
         on_mistake("holds no images")
     num_flagged = 0 if flagged else sum(caption.flagged for entry in entries for caption in entry.captions)
@@ -228,8 +201,29 @@ def select_images(
     return selected.select(wanted)
 
 
-def _entries(content: Any, path: Path | str, report: Report) -> tuple[str, list[Entry]]:
-    """Recognize the format by its keys, and return its name and the images."""
+def _table(path: Path | str, report: Report) -> tuple[str, list[Entry]] | None:
+    """Return the format and the images of a table, or ``None`` for a file that may be JSON.
+
+    Raises:
+        InputError: If it is neither.
+    """
+    text = read_text(path)
+    if text.lstrip().startswith(("[", "{")):
+        return None
+    found = table_entries(text, path, report)
+    if found is None and Path(path).suffix.lower() != ".json":
+        raise InputError(
+            f"{path}: not a caption file; must be JSON, lines of NAME#NUMBER, a tab and a caption, or CSV "
+            'with a header such as "image,caption"'
+        )
+    return found
+
+
+def _entries(path: Path | str, report: Report, *, captions: bool) -> tuple[str, list[Entry]]:
+    """Recognize the format of a JSON file by its keys, and return its name and the images."""
+    content = read_json(path)
+    if not captions and isinstance(content, dict):
+        content.pop("annotations", None)
     if isinstance(content, list):
         return "plain list", list_entries(content, report)
     if isinstance(content, dict) and isinstance(content.get("images"), list):
@@ -264,133 +258,3 @@ def _add(file: CaptionFile, entry: Entry, report: Report, *, raw: bool) -> None:
         file.splits[entry.image_id] = entry.split
     if entry.domain is not None:
         file.domains[entry.image_id] = entry.domain
-
-
-_IMAGE: Types = {"id": (int, str), "file_name": (str, NoneType), "domain": (str, NoneType)}
-_ANNOTATION: Types = {"id": (int, str), "image_id": (int, str), "caption": str}
-_SENTENCE: Types = {"raw": str, "sentid": (int, NoneType)}
-
-
-def coco_entries(content: dict[str, Any], report: Report) -> list[Entry]:
-    """Return the images of a file of COCO or nocaps with their captions, reporting every mistake."""
-    images = valid_records(content["images"], "images", _IMAGE, report)
-    captions: dict[ImageId, list[CaptionText]] = {image["id"]: [] for image in images}
-    annotations = content.get("annotations", [])
-    if not isinstance(annotations, list):
-        report(f"annotations must be a list, not {annotations!r:.80}")
-        annotations = []
-    seen: set[ImageId] = set()
-    for annotation in valid_records(annotations, "annotations", _ANNOTATION, report):
-        caption_id, image_id = annotation["id"], annotation["image_id"]
-        if caption_id in seen:
-            report(f"caption {caption_id} is duplicated")
-        elif image_id not in captions:
-            report(f"caption {caption_id} refers to image {image_id}, which is not in images")
-        else:
-            is_flagged = annotation.get("is_rejected") is True or annotation.get("is_precanned") is True
-            captions[image_id].append(CaptionText(f"caption {caption_id}", annotation["caption"], is_flagged))
-        seen.add(caption_id)
-    return [
-        Entry(
-            image_id=image["id"],
-            file_name=image.get("file_name") or str(image["id"]),
-            captions=captions[image["id"]],
-            domain=image.get("domain"),
-        )
-        for image in images
-    ]
-
-
-def karpathy_entries(content: dict[str, Any], report: Report) -> list[Entry]:
-    """Return the images of one of Karpathy's files with their captions, reporting every mistake."""
-    images = content["images"]
-    key = "cocoid" if any("cocoid" in image for image in images if isinstance(image, dict)) else "imgid"
-    types: Types = {
-        key: int,
-        "filename": str,
-        "filepath": (str, NoneType),
-        "split": str,
-        "sentences": list,
-    }
-    seen: set[int] = set()
-    return [
-        Entry(
-            image_id=image[key],
-            file_name=str(PurePosixPath(image.get("filepath") or "", image["filename"])),
-            captions=_sentences(image["sentences"], f"image {image[key]}", seen, report),
-            split=image["split"],
-        )
-        for image in valid_records(images, "images", types, report)
-    ]
-
-
-def _sentences(sentences: list[Any], image: str, seen: set[int], report: Report) -> list[CaptionText]:
-    """Return the captions of an image; ``seen`` collects the ids of all sentences of the file."""
-    captions = []
-    for number, sentence in enumerate(valid_records(sentences, f"{image}: sentences", _SENTENCE, report)):
-        sentence_id = sentence.get("sentid")
-        if sentence_id in seen:
-            report(f"{image}: sentence {sentence_id} is duplicated")
-        if sentence_id is not None:
-            seen.add(sentence_id)
-        name = f"sentence {number if sentence_id is None else sentence_id}"
-        captions.append(CaptionText(name, sentence["raw"]))
-    return captions
-
-
-def object_entries(members: list[tuple[str, Any]], report: Report) -> list[Entry]:
-    """Return the images of a plain JSON object; ids are numbers if all of them look like numbers."""
-    numbers = all(name.isdecimal() for name, _ in members)
-    entries = []
-    for name, value in members:
-        texts = _texts(value)
-        if texts is None:
-            report(f"image {name}: {value!r:.80} is neither a caption nor a list of captions")
-            continue
-        captions = [CaptionText(f"caption {n}", text) for n, text in enumerate(texts, 1)]
-        entries.append(Entry(int(name) if numbers else name, name, captions))
-    return entries
-
-
-def list_entries(records: list[Any], report: Report) -> list[Entry]:
-    """Return the images of a plain JSON list; entries of one caption each may share an image."""
-    entries: list[Entry] = []
-    shared: dict[ImageId, Entry] = {}
-    for position, record in enumerate(records):
-        if mistake := _mistake_in_record(record):
-            report(f"entry {position}{mistake}")
-            continue
-        image_id = record.get("image_id", record.get("image"))
-        file_name = record.get("image", str(image_id))
-        value = record.get("captions", record.get("caption"))
-        if isinstance(value, list):
-            captions = [CaptionText(f"caption {n}", text) for n, text in enumerate(value, 1)]
-            entries.append(Entry(image_id, file_name, captions))
-        else:
-            if image_id not in shared:
-                shared[image_id] = Entry(image_id, file_name, [])
-                entries.append(shared[image_id])
-            shared[image_id].captions.append(CaptionText(f"entry {position}", value))
-    return entries
-
-
-def _mistake_in_record(record: Any) -> str | None:
-    """Return what is wrong with an entry of a plain list, to follow its position, if anything is."""
-    if not isinstance(record, dict):
-        return " is not an object"
-    image_id = record.get("image_id", record.get("image"))
-    valid_id = isinstance(image_id, int | str) and not isinstance(image_id, bool)
-    if not valid_id or not isinstance(record.get("image", str(image_id)), str):
-        return ': needs an "image_id", or the name of the image file as "image"'
-    if "caption" in record and "captions" in record:
-        return f' (image {image_id}): must have either "caption" or "captions", not both'
-    value = record.get("captions", record.get("caption"))
-    if _texts(value) is None:
-        return f' (image {image_id}): needs a "caption" or a list of "captions", not {value!r:.80}'
-    return None
-
-
-def _texts(value: Any) -> list[str] | None:
-    """Return a string or a list of strings as a list, and ``None`` for anything else."""
-    texts = [value] if isinstance(value, str) else value
-    return texts if isinstance(texts, list) and all(isinstance(text, str) for text in texts) else None
