@@ -84,7 +84,7 @@ def test_all_captioners_searches_and_recipes_are_documented() -> None:
         for path in (ROOT / "conf/experiment").glob("*.yaml")
         if not path.stem.startswith(("vqa", "detector"))
     }
-    assert (len(captioners), len(searches), len(recipes)) == (7, 7, 15)
+    assert (len(captioners), len(searches), len(recipes)) == (7, 8, 15)
     for name in captioners | {path.stem for path in searches} | recipes:
         assert f"`{name}`" in text, name
 

@@ -246,7 +246,9 @@ class BeamState:
     def _best_continuations(self, ranked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return parents and words (B, M) of the best continuations, and whether they exist."""
         total = self._scores.unsqueeze(-1) + ranked
+        limit = self.options.per_sequence if self._steps else None  # all begin with the same sequence
         if self.automaton is None:
+            total = _keep_best(total, limit)
             values, index = _top(total.flatten(1), self._num_slots)
             return index // total.shape[2], index % total.shape[2], values != -torch.inf
         words, next_states = self.automaton.candidates(total, self._states, self.options.beam_size)
@@ -254,6 +256,7 @@ class BeamState:
         states = torch.arange(self.automaton.num_states, device=words.device)
         other_state = next_states.view(b, 1, m * c) != states.view(1, -1, 1)
         candidates = total.gather(2, words).view(b, 1, m * c).masked_fill(other_state, -torch.inf)
+        candidates = _keep_best(candidates.view(b, -1, m, c), limit).flatten(2)
         values, index = _top(candidates.flatten(0, 1), self.options.beam_size)
         values, index = values.view(b, -1), index.view(b, -1)
         self._states = states.repeat_interleave(self.options.beam_size).expand(b, -1)
@@ -368,6 +371,14 @@ def _top(values: Float[Tensor, "R C"], count: int) -> tuple[Float[Tensor, "R N"]
     missing = max(count - values.shape[1], 0)
     best, index = functional.pad(values, (0, missing), value=-torch.inf).topk(count, dim=1)
     return best, index.clamp(max=values.shape[1] - 1)
+
+
+def _keep_best(values: Float[Tensor, "*S C"], count: int | None) -> Float[Tensor, "*S C"]:
+    """Return the values with minus infinity for all but the largest of each row."""
+    if count is None or count >= values.shape[-1]:
+        return values
+    best, index = values.topk(count, dim=-1)
+    return torch.full_like(values, -torch.inf).scatter_(-1, index, best)
 
 
 def _select(values: Float[Tensor, "B L V"], parent: Tensor, words: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ class DiverseBeamSearch:
         finished: What happens to a finished sequence, see ``BeamOptions``.
         rules: Words that the search must not generate.
         length_penalty: Penalty by which finished sequences are compared.
+        per_sequence: Largest number of continuations of one sequence of a group, see ``BeamOptions``.
 
     Raises:
         ValueError: If an option has the wrong type or is out of range.
@@ -40,6 +41,7 @@ class DiverseBeamSearch:
     finished: str = "retire"
     rules: Rules = field(default_factory=Rules)
     length_penalty: LengthPenalty = field(default_factory=LengthPenalty)
+    per_sequence: int | None = None
 
     def __post_init__(self) -> None:
         check_integer("beam_size", self.beam_size, 1)
@@ -57,7 +59,8 @@ class DiverseBeamSearch:
     def _group_options(self) -> BeamOptions:
         """Return the options of one group."""
         beam_size = self.beam_size // self.num_groups
-        return BeamOptions(beam_size, self.max_length, self.finished, self.rules, self.length_penalty)
+        options = self.max_length, self.finished, self.rules, self.length_penalty, self.per_sequence
+        return BeamOptions(beam_size, *options)
 
     def __call__(
         self,

@@ -237,6 +237,9 @@ class BeamOptions:
             take it (Up-Down's Caffe release); the search ends when every slot is finished.
         rules: Words that the search must not generate.
         length_penalty: Penalty by which finished sequences are compared.
+        per_sequence: Largest number of continuations of one sequence that are kept at a step after the first,
+            under constraints for each state of the automaton (AllenNLP, "per node beam size"). Default: no
+            limit.
 
     Raises:
         ValueError: If an option has the wrong type or is out of range.
@@ -247,12 +250,15 @@ class BeamOptions:
     finished: str = "retire"
     rules: Rules = field(default_factory=Rules)
     length_penalty: LengthPenalty = field(default_factory=LengthPenalty)
+    per_sequence: int | None = None
 
     def __post_init__(self) -> None:
         check_integer("beam_size", self.beam_size, 1)
         check_integer("max_length", self.max_length, 1)
         check_kind("rules", self.rules, Rules)
         check_kind("length_penalty", self.length_penalty, LengthPenalty)
+        if self.per_sequence is not None:
+            check_integer("per_sequence", self.per_sequence, 1)
         if self.finished not in FINISHED:
             raise ValueError(f"finished must be {' or '.join(FINISHED)}, got {self.finished!r}")
 

@@ -26,7 +26,7 @@ from bua.detectors.fpn import ARCHITECTURES, load_fpn
 from bua.detectors.photo import PreparedImage, Resize, ResizeGeometry, stack_images
 from bua.detectors.rcnn import IMAGENET_DEVIATIONS, IMAGENET_MEANS
 from bua.detectors.weight_files import download, load_state_dict, read_state_dict
-from bua.errors import InputError
+from bua.errors import InputError, check_flag
 from bua.io.files import file_sha256
 from bua.structures.regions import Regions
 
@@ -81,12 +81,17 @@ class GridDetector:
         resize: Rule by which images are resized.
         cells: Rows and columns of the grid, or None to keep the map, whose size differs between images.
         zoom: How the map is resized to the grid: ``bilinear``, as in the paper, or ``average`` pooling.
+        align_corners: Whether bilinear resizing maps the outer cells of the grid onto those of the map, as in
+            the release of the paper. Default: no.
+        version: Name of the weights to download, such as ``IMAGENET1K_V1``, for a ResNet. Default: those
+            that torchvision recommends.
         device: Device to run on. Default: ``cpu``.
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``. Default: ``32-true``.
         channels_last: Whether to use the channels-last memory format, which is faster in mixed precision.
 
     Raises:
-        InputError: If the network is unknown, or the weights are missing, damaged or of another network.
+        InputError: If the network or the version is unknown, or the weights are missing, damaged or of
+            another network.
         ValueError: If ``cells``, ``zoom`` or ``precision`` is invalid.
     """
 
@@ -102,6 +107,8 @@ class GridDetector:
         resize: Resize,
         cells: Sequence[int] | None,
         zoom: str,
+        align_corners: bool = False,
+        version: str | None = None,
         device: str = "cpu",
         precision: str = "32-true",
         channels_last: bool = False,
@@ -110,9 +117,11 @@ class GridDetector:
             raise ValueError(f"zoom must be one of {', '.join(ZOOMS)}, got {zoom}")
         if cells is not None and (len(cells) != 2 or min(cells) < 1):
             raise ValueError(f"cells must be rows and columns such as [10, 10], got {cells}")
+        check_flag("align_corners", align_corners)
         self.name, self.network, self.resize, self.zoom = name, network, resize, zoom
+        self.align_corners = align_corners
         self.grid = (cells[0], cells[1]) if cells is not None else None
-        model, path = load_backbone(network, weights)
+        model, path = load_backbone(network, weights, version)
         self.model = freeze(model, device, channels_last)
         self.weights_sha256 = file_sha256(path)
         self.device, self.precision = torch.device(device), precision
@@ -129,6 +138,7 @@ class GridDetector:
             "resize": self.resize.configuration(),
             "cells": list(self.grid) if self.grid else None,
             "zoom": self.zoom,
+            **({"align_corners": True} if self.align_corners else {}),  # stores of before have no such key
             "precision": self.precision,
         }
 
@@ -146,7 +156,7 @@ class GridDetector:
 
     def _cells(self, maps: Float[Tensor, "1 D h w"], image: PreparedImage) -> Regions:
         if self.grid is not None and self.zoom == "bilinear":
-            maps = F.interpolate(maps, self.grid, mode="bilinear", align_corners=False)
+            maps = F.interpolate(maps, self.grid, mode="bilinear", align_corners=self.align_corners)
         elif self.grid is not None:
             maps = F.adaptive_avg_pool2d(maps, self.grid)
         features = to_numpy(maps[0].flatten(1).T.contiguous())
@@ -180,20 +190,26 @@ def _pool_boxes(
     return Regions(to_numpy(features), boxes, geometry.original_size)
 
 
-def load_backbone(network: str, weights: str | None) -> tuple[NormalizedBackbone, Path]:
+def load_backbone(
+    network: str, weights: str | None, version: str | None = None
+) -> tuple[NormalizedBackbone, Path]:
     """Return a network up to its last map, and the path of its weight file.
 
     Args:
         network: Name of the network, as in ``GridDetector``.
         weights: Weight file, or None to download the weights that torchvision publishes.
+        version: Name of the weights to download. Default: those that torchvision recommends.
 
     Raises:
-        InputError: If the network is unknown, or its weights are missing, damaged or of another network.
+        InputError: If the network or the version is unknown, or the weights are missing, damaged or of
+            another network.
     """
     imagenet: dict[str, Any] = {"means": IMAGENET_MEANS, "deviations": IMAGENET_DEVIATIONS}
     imagenet |= {"bgr": False, "max_value": 1.0}
     caffe: dict[str, Any] = {"means": CAFFE_MEANS, "deviations": (1.0, 1.0, 1.0)}
     caffe |= {"bgr": True, "max_value": 255.0}
+    if version is not None and (network == "vg_c4" or network in ARCHITECTURES):
+        raise InputError(f"version={version}: only ResNets have several; leave it out for network={network}")
     if network == "vg_c4":
         if weights is None:
             raise InputError("network=vg_c4 needs the weights of a Visual Genome detector; pass weights=FILE")
@@ -210,7 +226,11 @@ def load_backbone(network: str, weights: str | None) -> tuple[NormalizedBackbone
         raise InputError(f"network must be a network for grid features ({known}), got {network!r}") from None
     if not hasattr(net, "layer4"):
         raise InputError(f"network={network} is not a ResNet; use one such as resnet101")
-    path = Path(weights) if weights else download(published.DEFAULT.url)
+    versions = [weight.name for weight in published]
+    if version is not None and version not in versions:
+        known = " and ".join(versions)
+        raise InputError(f"version={version}: torchvision has {known} of {network}; give one of these")
+    path = Path(weights) if weights else download(published[version or "DEFAULT"].url)
     load_state_dict(net, read_state_dict(path), path, network)
     body = nn.Sequential(*(child for name, child in net.named_children() if name not in ("avgpool", "fc")))
     return NormalizedBackbone(body, **imagenet), path

@@ -175,8 +175,8 @@ def check_resumable(
     trained, former = read_checkpoint(checkpoint)[0], run.config()
     changed = [key for key in record if trained.get(key) != record[key]]
     changed.sort(key=lambda key: key == "model")  # last, because its sizes follow from the rest
-    for key in ("optimizer", "scheduler", "seed", "ema"):
-        if to_public(former.get(key)) != to_public(config.get(key)):
+    for key in ("optimizer", "scheduler", "multipliers", "seed", "ema"):
+        if to_public(former.get(key) or None) != to_public(config.get(key) or None):
             changed.append(key)
     data, trainer = to_public(former["data"]), former["trainer"]
     for key, value in to_public(config["data"]).items():
@@ -220,8 +220,10 @@ def instantiate_task(
         optimizer=optimizer,
         scheduler=scheduler,
         record=record,
+        multipliers=config["multipliers"],
         **parts,
     )
+    task.parameter_groups()  # refuses multipliers of parameters that the model does not have
     if config.get("init_from") is not None and not config["resume"]:
         init_weights_from(model, config["init_from"], record)  # last, to override other weights
     return task

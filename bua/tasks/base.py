@@ -12,10 +12,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from bua.errors import InputError
+from bua.errors import InputError, check_number
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 SchedulerFactory = Callable[..., LRScheduler]
+#: Factors of ``lr`` and ``weight_decay``, by the end of the names of parameters.
+Multipliers = Mapping[str, Mapping[str, float]]
+#: Options of an optimizer that ``multipliers`` may multiply.
+FACTORS = ("lr", "weight_decay")
 #: Steps between checks that the loss is finite; each check waits for the device.
 CHECK_EVERY_N_STEPS = 20
 
@@ -29,6 +33,11 @@ class BaseTask(LightningModule):
             ``steps_per_epoch`` if it accepts them. The schedule is stepped after every batch. ``None`` for a
             constant learning rate.
         record: Plain values that are stored in every checkpoint under the key ``bua``.
+        multipliers: Factors of ``lr`` and ``weight_decay`` for the parameters whose dotted name ends with a
+            key, such as ``{"bias": {"lr": 2.0}}``; of several keys the longest applies. Default: none.
+
+    Raises:
+        InputError: If ``multipliers`` has a factor that does not exist or is not a number of at least 0.
     """
 
     def __init__(
@@ -37,9 +46,12 @@ class BaseTask(LightningModule):
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory | None,
         record: Mapping[str, Any],
+        multipliers: Multipliers | None = None,
     ) -> None:
         super().__init__()
         self._optimizer, self._scheduler, self._record = optimizer, scheduler, dict(record)
+        self._multipliers = dict(multipliers or {})
+        _check_multipliers(self._multipliers)
         self._resumed: Mapping[str, Any] | None = None
         self._last_loss: Tensor | None = None
 
@@ -55,16 +67,17 @@ class BaseTask(LightningModule):
         """Return the optimizer of all trainable parameters, with the learning rates that modules request.
 
         Raises:
-            InputError: If the schedule sets one learning rate for all parameters, but a module requests a
-                different one.
+            InputError: If the schedule sets one learning rate for all parameters, but a different one is
+                requested, or the optimizer has no option that ``multipliers`` changes.
         """
-        multipliers, groups = lr_multipliers(self), dict[float, list[Tensor]]()
-        for name, parameter in self.named_parameters():
-            if parameter.requires_grad:
-                groups.setdefault(multipliers.get(name, 1.0), []).append(parameter)
+        groups = self.parameter_groups()
         optimizer = self._optimizer([{"params": group} for group in groups.values()])
-        for group, multiplier in zip(optimizer.param_groups, groups, strict=True):
-            group["lr"] *= multiplier
+        for group, factors in zip(optimizer.param_groups, groups, strict=True):
+            for name, factor in zip(FACTORS, factors, strict=True):
+                if factor != 1 and name not in group:
+                    raise InputError(f"multipliers: {type(optimizer).__name__} has no option {name}")
+                if factor != 1:
+                    group[name] *= factor
         if self._scheduler is None:
             return optimizer
         requested = [group["lr"] for group in optimizer.param_groups]
@@ -73,9 +86,29 @@ class BaseTask(LightningModule):
         if len(set(requested)) > 1 and initial != requested:
             raise InputError(
                 f"{type(scheduler).__name__} sets one learning rate for all parameters, but this model asks "
-                f"for {', '.join(map(str, groups))} times the rate; choose another scheduler"
+                f"for {', '.join(str(rate) for rate, _ in groups)} times the rate; choose another scheduler"
             )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def parameter_groups(self) -> dict[tuple[float, float], list[Tensor]]:
+        """Return the trainable parameters by their factors of learning rate and weight decay.
+
+        Raises:
+            InputError: If no parameter has a name that ``multipliers`` asks for.
+        """
+        requested, groups = lr_multipliers(self), dict[tuple[float, float], list[Tensor]]()
+        unused = set(self._multipliers)
+        for name, parameter in self.named_parameters():
+            keys = [key for key in self._multipliers if f".{name}".endswith(f".{key}")]
+            unused.difference_update(keys)
+            factors = self._multipliers[max(keys, key=len)] if keys else {}
+            rate = factors.get("lr", 1.0) * requested.get(name, 1.0)
+            if parameter.requires_grad:
+                groups.setdefault((rate, factors.get("weight_decay", 1.0)), []).append(parameter)
+        if unused:
+            names = ", ".join(name for name, _ in self.named_parameters())
+            raise InputError(f"multipliers: no parameter is named {min(unused)}; the model has {names:.200}")
+        return groups
 
     def _schedule_length(self, scheduler: SchedulerFactory) -> dict[str, int]:
         """Return the number of training steps and of steps per epoch, if a schedule accepts them."""
@@ -147,6 +180,17 @@ class BaseTask(LightningModule):
     def _advice(self) -> str:
         step = self.trainer.global_step
         return f"at step {step}: try a lower optimizer.lr, or trainer.gradient_clip_val"
+
+
+def _check_multipliers(multipliers: Multipliers) -> None:
+    for key, factors in multipliers.items():
+        if not isinstance(factors, Mapping) or not set(factors) <= set(FACTORS):
+            raise InputError(
+                f"multipliers.{key}={factors}: must hold factors of {' and '.join(FACTORS)}, such as "
+                f"{{{key}: {{lr: 2.0}}}}"
+            )
+        for name, factor in factors.items():
+            check_number(f"multipliers.{key}.{name}", factor)
 
 
 def lr_multipliers(model: nn.Module) -> dict[str, float]:

@@ -62,7 +62,7 @@ def init_caption_embeddings(model: nn.Module, path: str, words: Sequence[str]) -
 
     Words without a vector, including the special tokens, are initialized randomly with the mean and standard
     deviation of the known vectors: if the vectors are also output weights, a word with a smaller vector could
-    never be generated.
+    never be generated. An unknown word whose vector is zero and fixed stays so.
 
     Args:
         model: Captioner with an embedding ``word``.
@@ -81,6 +81,8 @@ def init_caption_embeddings(model: nn.Module, path: str, words: Sequence[str]) -
         raise InputError(f"{path}: has none of the {len(words)} words of the captions")
     noise = torch.randn(int((~known).sum()), rows.shape[1])
     rows[~known] = rows[known].mean(0) + rows[known].std(0, correction=0) * noise
+    if embedding.padding_idx is not None:
+        rows[embedding.padding_idx] = 0
     with torch.no_grad():
         embedding.weight.copy_(rows)
     total = len(words) - len(SPECIAL)

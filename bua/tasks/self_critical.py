@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from bua.data.captions.dataset import CaptionBatch
+from bua.data.captions.dataset import CaptionBatch, pad_references
 from bua.data.captions.document_frequencies import caption_frequencies, save_frequencies
 from bua.decode import DECODERS, Decoder, Hypotheses, Sampling, greedy, resolve_rule_words, search_signature
 from bua.errors import check_flag, check_kind, check_number
@@ -41,6 +42,8 @@ class Reward:
         bleu_4: Weight of sentence BLEU-4.
         include_eos: Whether the end token of a caption counts as a word, also in references and document
             frequencies. Without it, the model learns to break captions off.
+        raw_references: Whether words of references that the vocabulary lacks are told apart, as in Up-Down's
+            Caffe release; otherwise they are all one word, as in self-critical.pytorch.
 
     Raises:
         ValueError: If a weight is negative, or both are 0.
@@ -49,11 +52,13 @@ class Reward:
     cider_d: float = 1.0
     bleu_4: float = 0.0
     include_eos: bool = True
+    raw_references: bool = False
 
     def __post_init__(self) -> None:
         check_number("cider_d", self.cider_d)
         check_number("bleu_4", self.bleu_4)
         check_flag("include_eos", self.include_eos)
+        check_flag("raw_references", self.raw_references)
         if not self.cider_d + self.bleu_4:
             raise ValueError("cider_d or bleu_4 must be above 0, or there is no reward")
 
@@ -107,8 +112,10 @@ class SelfCriticalTask(CaptioningTask):
         self.sampler = resolve_rule_words(sampler, self.vocabulary)
         self._sampler_signature = search_signature(sampler)
         self.baseline, self.reward, self.reduction = baseline, reward, reduction
+        texts = chain.from_iterable(self.captions.values()) if reward.raw_references else ()
+        self._all_words = self.vocabulary.with_words(texts)  # in which references are compared
         self._frequencies = caption_frequencies(
-            self.captions, self.vocabulary, include_eos=reward.include_eos, path=document_frequencies
+            self.captions, self._all_words, include_eos=reward.include_eos, path=document_frequencies
         )
         bad = [self.vocabulary.index(word) for word in sorted(BAD_ENDINGS)]
         self._bad = torch.tensor([index for index in bad if index is not None], dtype=torch.long)
@@ -118,7 +125,8 @@ class SelfCriticalTask(CaptioningTask):
         """One line with everything that rewards depend on (after SacreEOS, Hu et al. 2023)."""
         kind = "+".join(f"{w:g}*{n}" for n, w in self._weights().items())
         return (
-            f"{kind} | {'with' if self.reward.include_eos else 'without'} EOS | {self._sampler_signature} | "
+            f"{kind} | {'with' if self.reward.include_eos else 'without'} EOS | "
+            f"{'raw references | ' if self.reward.raw_references else ''}{self._sampler_signature} | "
             f"baseline {self.baseline} | frequencies of {self._frequencies.num_images} images, "
             f"{self._frequencies.signature[:12]}"
         )
@@ -132,7 +140,7 @@ class SelfCriticalTask(CaptioningTask):
         save_frequencies(
             self._frequencies,
             self.captions,
-            self.vocabulary,
+            self._all_words,
             include_eos=self.reward.include_eos,
             path=path,
         )
@@ -193,17 +201,25 @@ class SelfCriticalTask(CaptioningTask):
     def rewards(self, batch: CaptionBatch, words: Int[Tensor, "B N T"]) -> Float[Tensor, "B N"]:
         """Return the reward of every caption."""
         lengths, ended = count_words(words)
-        reference_lengths = batch.reference_lengths
+        reference_words, reference_lengths = self._references(batch)
         if self.reward.include_eos:
             lengths = lengths + ended
             reference_lengths = torch.where(reference_lengths >= 0, reference_lengths + 1, reference_lengths)
-        references = prepare_references(batch.reference_words, reference_lengths, self._frequencies)
+        references = prepare_references(reference_words, reference_lengths, self._frequencies)
         total = torch.zeros(lengths.shape, dtype=torch.float64, device=words.device)
         if self.reward.cider_d:
             total = total + self.reward.cider_d * cider_d(words, lengths, references)
         if self.reward.bleu_4:
             total = total + self.reward.bleu_4 * bleu(words, lengths, references)
         return total
+
+    def _references(self, batch: CaptionBatch) -> tuple[Int[Tensor, "B R S"], Int[Tensor, "B R"]]:
+        """Return the references in the words that they are compared by, and their lengths."""
+        if not self.reward.raw_references:
+            return batch.reference_words, batch.reference_lengths
+        encoded = [[self._all_words.encode(text) for text in image] for image in batch.references]
+        words, lengths = pad_references(encoded)
+        return words.to(batch.words.device), lengths.to(batch.words.device)
 
     def baselines(
         self, batch: CaptionBatch, rewards: Float[Tensor, "B N"], is_caption: Bool[Tensor, "B N"]

@@ -153,7 +153,9 @@ class AnswerVocabulary:
         """Return the index of a normalized answer, or ``None`` if it is not in the vocabulary."""
         return self._index.get(answer)
 
-    def soft_scores(self, answers: Sequence[str], rule: str = "official") -> dict[int, float]:
+    def soft_scores(
+        self, answers: Sequence[str], rule: str = "official", *, raw: bool = False
+    ) -> dict[int, float]:
         """Return the soft target scores of the annotators' answers, by index in the vocabulary.
 
         Args:
@@ -165,6 +167,9 @@ class AnswerVocabulary:
                 ``tenth``: n / N.
                 The answer of a single annotator scores 1 under every rule, since there is nobody
                 else to agree.
+            raw: Whether only the answers that an annotator wrote in their normalized form are counted, as in
+                hengyuan-hu's code and BAN; "T-shirt" then does not count for "t shirt". The answer of a
+                single annotator is always normalized. Default: no.
 
         Raises:
             ValueError: If the rule is unknown.
@@ -172,9 +177,10 @@ class AnswerVocabulary:
         if rule not in SOFT_SCORES:
             raise ValueError(f"unknown rule {rule!r}, expected one of {', '.join(SOFT_SCORES)}")
         total, score = len(answers), SOFT_SCORES[rule]
+        counted = answers if raw and total > 1 else map(normalize, answers)
         return {
             self._index[answer]: score(n, total) if total > 1 else 1.0
-            for answer, n in Counter(map(normalize, answers)).items()
+            for answer, n in Counter(counted).items()
             if answer in self._index
         }
 

@@ -138,6 +138,22 @@ def test_captions_get_bos_and_eos_and_are_truncated_and_padded(captions, max_len
             assert set(row[len(expected) :]) <= {PADDING}
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [(2, [BOS, 4, 4, EOS, PADDING]), (3, [BOS, 4, 4, 4, EOS]), (4, [BOS, *[4] * 4]), (9, [BOS, *[4] * 4])],
+)
+def test_captions_that_do_not_keep_their_end_have_one_word_more(words, expected) -> None:
+    out = pad_captions([[[4] * words, [4] * 9]], 3, keep_end=False)
+    assert out[0, 0].tolist() == expected
+
+
+def test_training_captions_lose_their_end_if_the_data_say_so(scenes) -> None:
+    for keep_end in (True, False):
+        batch = next(iter(caption_data(scenes, max_length=3, keep_end=keep_end).train_dataloader()))
+        assert batch.words.shape[2] == 5
+        assert bool((batch.words[..., -1] == EOS).all()) == keep_end
+
+
 @given(questions=st.lists(WORDS, min_size=1, max_size=5), length=st.integers(1, 9))
 def test_questions_are_truncated_and_padded_on_either_side(questions, length) -> None:
     front, end = (pad_questions(questions, length, padding).tolist() for padding in PADDING_SIDES)

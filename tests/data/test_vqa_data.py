@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import pickle
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,7 @@ def dataset(
     max_length: int = 4,
     padding: str = "front",
     soft_scores: str = "official",
+    raw: bool = False,
     report=lambda line: None,
 ) -> VQADataset:
     """Return questions of four words with these answers."""
@@ -83,7 +85,7 @@ def dataset(
         [file],
         encoding=QuestionEncoding(Vocabulary(["is", "it", "0"], "vqa"), max_length, padding),
         answers=ANSWERS,
-        soft_scores=soft_scores,
+        soft_scores=partial(ANSWERS.soft_scores, rule=soft_scores, raw=raw),
         region_input=RegionInput(None),
         report=report,
         with_accuracies=True,
@@ -108,6 +110,22 @@ def test_targets_follow_the_rule_of_soft_scores(rule: str, store) -> None:
     expected[0, 0], expected[0, 2] = scores
     expected[2, 2] = 1  # a single annotator is right, whatever the rule
     torch.testing.assert_close(found, expected)
+
+
+def test_raw_targets_count_only_answers_in_normalized_form(store) -> None:
+    answers = [["yes"] * 2 + ["Yes", "yes."] + ["2"] * 2 + ["two"] * 4, ["Two"]]
+    found = dataset(store, answers, raw=True).__getitems__([0, 1]).targets
+    assert found[0].tolist() == pytest.approx([0.6, 0, 0.6, 0, 0])
+    assert found[1].tolist() == [0, 0, 1, 0, 0]  # a single annotator
+    found = dataset(store, answers).__getitems__([0]).targets
+    assert found[0].tolist() == pytest.approx([1, 0, 1, 0, 0])
+
+
+def test_the_last_batch_is_left_out_only_if_it_is_smaller(scenes) -> None:
+    count = len(vqa_data(scenes).train_set)
+    for size, left in ((count - 1, 1), (count, 1), (count + 1, 1)):
+        batches = list(vqa_data(scenes, batch_size=size, drop_last=True).train_dataloader())
+        assert [len(batch.question_id) for batch in batches] == [min(size, count)] * left
 
 
 def test_rules_of_soft_scores_are_collected() -> None:

@@ -62,9 +62,13 @@ def slow_constrained(table, image, search: BeamSearch):
             if sequence and sequence[-1] == EOS:  # it keeps its slot
                 by_state.setdefault(state(sequence), []).append((total, sequence))
                 continue
+            own = {}
             for word, gain in continuations(table, search, sequence):
                 longer = (*sequence, word)
-                by_state.setdefault(state(longer), []).append((total + gain, longer))
+                own.setdefault(state(longer), []).append((total + gain, longer))
+            for name, group in own.items():
+                best = sorted(group, key=lambda one: -one[0])[: search.per_sequence if sequence else None]
+                by_state.setdefault(name, []).extend(best)
         kept = [
             one
             for group in by_state.values()
@@ -84,12 +88,13 @@ def slow_constrained(table, image, search: BeamSearch):
     beam_size=st.integers(1, 3),
     max_length=st.integers(1, 6),
     finished=st.sampled_from(["retire", "compete"]),
+    per_sequence=st.none() | st.integers(1, 2),
 )
 def test_a_narrow_beam_equals_a_slow_search_with_a_list_for_each_state(
-    seed, image, beam_size, max_length, finished
+    seed, image, beam_size, max_length, finished, per_sequence
 ) -> None:
     table, step = chain(1, 5, seed)
-    search = BeamSearch(beam_size, max_length, finished)
+    search = BeamSearch(beam_size, max_length, finished, per_sequence=per_sequence)
     ours = sequences(run(search, step, 1, automaton=build_automaton([image])), 0)
     slow = slow_constrained(table[0], image, search)
     top = num_satisfied(slow[0][1], image, len(image))

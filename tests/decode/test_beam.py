@@ -25,6 +25,12 @@ from tests.helpers.markov import (
 from tests.helpers.searches import finished_rules, penalties, rules, seeds
 
 
+def best_continuations(table, search: BeamSearch, total: float, sequence):
+    """Return (log-probability, words) of the continuations of one sequence that may be kept."""
+    longer = [(total + p, (*sequence, word)) for word, p in continuations(table, search, sequence)]
+    return sorted(longer, key=lambda one: -one[0])[: search.per_sequence if sequence else None]
+
+
 def slow_steps(table, search: BeamSearch):
     """Yield (log-probability, words) of the live and of the collected sequences after each step."""
     live, collected = [(0.0, ())], []
@@ -34,7 +40,7 @@ def slow_steps(table, search: BeamSearch):
             if sequence and sequence[-1] == EOS:
                 longer.append((total, sequence))
                 continue
-            longer += [(total + p, (*sequence, w)) for w, p in continuations(table, search, sequence)]
+            longer += best_continuations(table, search, total, sequence)
         live = sorted(longer, key=lambda one: -one[0])[: search.beam_size]
         if search.finished == "retire":
             retired = [one for one in live if one[1][-1] == EOS or t + 1 == search.max_length]
@@ -79,12 +85,13 @@ def steps_needed(table, search: BeamSearch) -> int:
     finished=finished_rules,
     rules=rules,
     length_penalty=penalties,
+    per_sequence=st.none() | st.integers(1, 3),
 )
 def test_beam_search_equals_a_slow_search_over_lists(
-    seed, beam_size, max_length, finished, rules, length_penalty
+    seed, beam_size, max_length, finished, rules, length_penalty, per_sequence
 ) -> None:
     table, step = chain(2, 5, seed)
-    search = BeamSearch(beam_size, max_length, finished, rules, length_penalty)
+    search = BeamSearch(beam_size, max_length, finished, rules, length_penalty, per_sequence)
     result = run(search, step, 2)
     for b in range(2):
         slow = slow_beam(table[b], search)

@@ -54,6 +54,7 @@ def test_changed_options_are_listed(kind) -> None:
         "top_k": 3,
         "top_p": 0.5,
         "finished": "compete",
+        "per_sequence": 3,
     }
     changed |= {
         "num_groups": 2,

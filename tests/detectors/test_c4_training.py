@@ -35,6 +35,17 @@ def test_every_part_that_is_not_frozen_has_gradients() -> None:
     assert all(torch.isfinite(value) for value in losses.values())
 
 
+def test_heads_start_with_the_deviation_of_the_release_and_without_biases() -> None:
+    torch.manual_seed(0)
+    model = small_c4()
+    heads = [model.rpn, model.class_logits, model.box_deltas, model.attribute_head]
+    for name, parameter in (pair for head in heads for pair in head.named_parameters()):
+        if name.endswith("bias"):
+            assert not parameter.any()
+        else:
+            assert float(parameter.detach().std()) == pytest.approx(0.01, rel=0.15), name
+
+
 def test_torchvisions_weights_compute_the_same_from_the_input_of_this_network(tmp_path) -> None:
     """torchvision expects normalized RGB from 0 to 1, this network BGR from 0 to 255 minus Caffe's means."""
     net = ResNet(Bottleneck, [1, 1, 1, 1]).eval()

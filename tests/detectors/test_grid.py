@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
-from torchvision.models import resnet18
+from torchvision.models import ResNet101_Weights, resnet18
 
+from bua.detectors import grid
 from bua.detectors.c4.weights import save_c4
 from bua.detectors.detector import detect_regions, store_metadata
 from bua.detectors.grid import GridDetector, cell_boxes
@@ -42,17 +43,18 @@ def last_map(net) -> torch.Tensor:
         return net.layer4(net.layer3(net.layer2(net.layer1(out))))
 
 
-@pytest.mark.parametrize("zoom", ["bilinear", "average"])
+@pytest.mark.parametrize("zoom", ["bilinear", "aligned", "average"])
 @pytest.mark.parametrize("cells", [[7, 7], [10, 10], [14, 14], [3, 5]])
 def test_regions_are_the_cells_of_the_last_map_row_by_row(zoom, cells, weights) -> None:
     net, path = weights
     maps = last_map(net)
     expected = (
-        F.interpolate(maps, cells, mode="bilinear", align_corners=False)
-        if zoom == "bilinear"
-        else F.adaptive_avg_pool2d(maps, cells)
+        F.adaptive_avg_pool2d(maps, cells)
+        if zoom == "average"
+        else F.interpolate(maps, cells, mode="bilinear", align_corners=zoom == "aligned")
     )
-    grid_detector = detector(path, zoom=zoom, cells=cells)
+    options = {"zoom": "bilinear", "align_corners": True} if zoom == "aligned" else {"zoom": zoom}
+    grid_detector = detector(path, cells=cells, **options)
     regions = detect_regions(grid_detector, photo())
     regions.check("photo")
     assert len(regions) == cells[0] * cells[1]
@@ -61,6 +63,36 @@ def test_regions_are_the_cells_of_the_last_map_row_by_row(zoom, cells, weights) 
             regions.features[row * cells[1] + column], expected[0, :, row, column], atol=1e-4
         )
     assert store_metadata(grid_detector).grid == tuple(cells)
+
+
+def test_the_outer_cells_of_an_aligned_grid_are_those_of_the_map(weights) -> None:
+    net, path = weights
+    maps = last_map(net)
+    features = detect_regions(detector(path, align_corners=True), photo()).features
+    for cell, (row, column) in ((0, (0, 0)), (4, (0, -1)), (10, (-1, 0)), (14, (-1, -1))):
+        np.testing.assert_allclose(features[cell], maps[0, :, row, column], atol=1e-4)
+
+
+def test_features_of_aligned_grids_are_not_those_of_others(weights) -> None:
+    """A store of a version without the option equals a grid that is not aligned."""
+    aligned, other = (detector(weights[1], align_corners=flag).configuration() for flag in (True, False))
+    assert aligned != other
+    assert "align_corners" not in other
+
+
+@pytest.mark.parametrize("version", [None, "IMAGENET1K_V1", "IMAGENET1K_V2"])
+def test_the_version_of_the_weights_decides_what_is_downloaded(version, monkeypatch) -> None:
+    urls = []
+
+    def download(url):
+        urls.append(url)
+        raise InputError("no network")
+
+    monkeypatch.setattr(grid, "download", download)
+    with pytest.raises(InputError, match="no network"):
+        detector(None, network="resnet101", version=version)
+    published = ResNet101_Weights[version] if version else ResNet101_Weights.DEFAULT
+    assert urls == [published.url]
 
 
 def test_without_cells_the_map_is_kept_as_it_is(weights) -> None:
@@ -120,6 +152,11 @@ def test_the_backbone_of_torchvisions_detector_is_a_grid(tmp_path) -> None:
             {"network": "vg_c4", "path": None},
             "needs the weights of a Visual Genome detector",
         ),
+        (
+            {"version": "IMAGENET1K_V3"},
+            "version=IMAGENET1K_V3: torchvision has IMAGENET1K_V1 of resnet18",
+        ),
+        ({"version": "IMAGENET1K_V1", "network": "fpn_mobilenet"}, "leave it out for network=fpn_mobilenet"),
     ],
 )
 def test_unsuitable_networks_and_weights_are_reported(options, message, weights) -> None:

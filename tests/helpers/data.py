@@ -93,6 +93,7 @@ def vqa_data(scenes: Path, **changes: Any) -> VQADataModule:
         "batch_size": 9,
         "num_workers": 0,
         "seed": 0,
+        "drop_last": False,
     }
     assert changes.keys() <= options.keys(), changes.keys() - options.keys()
     options |= changes
@@ -113,6 +114,6 @@ def vqa_data(scenes: Path, **changes: Any) -> VQADataModule:
         ),
         **{
             name: options[name]
-            for name in ("features", "pairs", "geometry", "batch_size", "num_workers", "seed")
+            for name in ("features", "pairs", "geometry", "batch_size", "num_workers", "seed", "drop_last")
         },
     )

@@ -35,6 +35,9 @@ CAPTIONERS = {
     "updown": lambda: UpDownCaptioner(**SIZES, attention_size=A, dropout=0.3),
     "updown_caffe": lambda: CaffeUpDownCaptioner(**SIZES, attention_size=A),
     "updown_caffe_fixed": lambda: CaffeUpDownCaptioner(**SIZES, attention_size=A, fixed_words=True),
+    "updown_nocaps": lambda: CaffeUpDownCaptioner(
+        **SIZES, attention_size=A, weight_std=None, doubled_recurrence=True, zero_unknown=True
+    ),
     "att2in": lambda: Att2inCaptioner(**SIZES, attention_size=A, dropout=0.3),
     "soft_attention": lambda: SoftAttentionCaptioner(**SIZES, attention_size=A, dropout=0.3),
     "mean_pooled": lambda: MeanPooledCaptioner(**SIZES, dropout=0.3),

@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 
+from bua.models.captioners.updown_caffe import CaffeUpDownCaptioner
+from bua.text.vocabulary import UNKNOWN
 from tests.helpers.models import CAPTIONERS, COUNTS, H, N, T, captioner, random_regions, random_words
 
 
@@ -76,6 +78,21 @@ def updown_caffe_fixed(m, v, words):
         yield torch.stack([v_out @ vector for vector in m.word.weight]), weights
 
 
+def updown_nocaps(m, v, words):
+    """updown-baseline: PyTorch's cells read their own hidden state a second time as input."""
+    assert not m.word.weight[UNKNOWN].any()
+    first, second = m.attention_again, m.language_again
+    mean = sum(v) / len(v)
+    keys = [linear(m.key, x) for x in v]
+    h1 = c1 = h2 = c2 = torch.zeros(H)
+    for word in words:
+        gates = linear(m.from_word, m.word.weight[word]) + linear(m.from_mean, mean)
+        h1, c1 = from_gates(gates + linear(m.from_states, h2, h1) + linear(first, h1), c1)
+        weights, attended = attend(m, linear(m.attention.query, h1), keys, v)
+        h2, c2 = from_gates(linear(m.language_lstm, h1, attended, h2) + linear(second, h2), c2)
+        yield linear(m.logits, h2), weights
+
+
 def att2in(m, v, words):
     """Rennie et al. 2017, section 2.2."""
     v = [linear(m.region, x).relu() for x in v]
@@ -115,7 +132,7 @@ def mean_pooled(m, v, words):
         yield linear(m.logits, h), [1 / len(v)] * len(v)
 
 
-REFERENCES = [updown, updown_caffe, updown_caffe_fixed, att2in, soft_attention, mean_pooled]
+REFERENCES = [updown, updown_caffe, updown_caffe_fixed, updown_nocaps, att2in, soft_attention, mean_pooled]
 
 
 def test_there_are_references() -> None:
@@ -140,6 +157,35 @@ def test_captioner_equals_its_equations_one_image_and_word_at_a_time(reference) 
                 torch.testing.assert_close(
                     step_weights[t][b, n, :count], torch.tensor(weights), atol=1e-6, rtol=1e-4
                 )
+
+
+@torch.no_grad()
+def test_updown_baseline_starts_as_pytorch_makes_its_layers() -> None:
+    torch.manual_seed(0)
+    sizes = {"feature_size": 60, "vocabulary_size": 200, "word_size": 50, "hidden_size": 100}
+    options = {"attention_size": 40, "weight_std": None, "doubled_recurrence": True, "zero_unknown": True}
+    model = CaffeUpDownCaptioner(**sizes, **options)
+    known = torch.arange(200) != UNKNOWN
+    assert float(model.word.weight[known].std()) == pytest.approx(1, rel=0.05)
+    cells = [model.from_word, model.from_mean, model.from_states, model.language_lstm]
+    cells += [model.attention_again, model.language_again]
+    for parameter in (p for cell in cells for p in cell.parameters()):
+        assert float(parameter.abs().max()) == pytest.approx(0.1, rel=0.02)
+        assert float(parameter.std()) == pytest.approx(0.1 / 3**0.5, rel=0.1)
+    assert float(model.key.weight.abs().max()) == pytest.approx(60**-0.5, rel=0.02)
+    assert float(model.logits.bias.abs().max()) == pytest.approx(100**-0.5, rel=0.05)
+
+
+def test_the_vector_of_the_unknown_word_stays_zero() -> None:
+    model, optimizer = captioner("updown_nocaps").train(), torch.optim.SGD
+    words = random_words()
+    assert (words[..., :-1] == UNKNOWN).any()
+    step = optimizer(model.parameters(), lr=1.0, momentum=0.9, weight_decay=0.1)
+    for _ in range(3):
+        step.zero_grad()
+        torch.logsumexp(model(random_regions(), words), -1).sum().backward()
+        step.step()
+    assert not model.word.weight[UNKNOWN].any()
 
 
 @torch.no_grad()

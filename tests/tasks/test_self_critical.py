@@ -7,9 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from pycocoevalcap.cider.cider_scorer import CiderScorer
 from torch import nn
 
 from bua.decode import BeamSearch, Hypotheses, Rules, Sampling, greedy
+from bua.errors import InputError
 from bua.inference.captioning import generate
 from bua.metrics.endings import BAD_ENDINGS
 from bua.structures.region_batch import RegionBatch
@@ -193,6 +195,35 @@ def test_rewards_are_weighted_sums_of_the_scorers(scenes) -> None:
         for r, n in enumerate(batch.reference_lengths[0].tolist())
     ]
     assert float(parts["bleu"][0, 0]) == pytest.approx(coco_bleu(caption, references), abs=1e-6)
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_raw_references_keep_the_words_that_the_vocabulary_lacks(raw: bool, scenes) -> None:
+    data = caption_data(scenes, min_count=40, batch_size=99)
+    assert len(data.vocabulary) < len(caption_data(scenes).vocabulary) - 5
+    batch = next(iter(data.train_dataloader()))
+    words = batch.words[:, :1, 1:]
+    reward = Reward(include_eos=False, raw_references=raw)
+    found = self_critical_task(data, reward=reward).rewards(batch, words)[:, 0]
+    texts = [[" ".join(data.vocabulary.tokenize(text)) for text in image] for image in batch.references]
+    scorer = CiderScorer(n=4, sigma=6.0)
+    for caption, image in zip(words[:, 0].tolist(), texts, strict=True):
+        scorer += (" ".join(data.vocabulary.decode(caption)), image)
+    expected = scorer.compute_score()[1]
+    assert np.allclose(found, expected, atol=1e-5) == raw
+
+
+def test_raw_references_are_part_of_the_signature_and_of_the_frequencies(scenes, tmp_path) -> None:
+    data = caption_data(scenes, min_count=40)
+    plain, raw = (self_critical_task(data, reward=Reward(raw_references=flag)) for flag in (False, True))
+    assert "raw references" in raw.signature
+    assert "raw references" not in plain.signature
+    raw.save(tmp_path)
+    path = str(tmp_path / "document_frequencies.npz")
+    again = self_critical_task(data, reward=Reward(raw_references=True), document_frequencies=path)
+    assert again.signature == raw.signature
+    with pytest.raises(InputError, match="document frequencies of another vocabulary"):
+        self_critical_task(data, document_frequencies=path)
 
 
 def test_eos_counts_only_where_it_was_generated(scenes) -> None:

@@ -29,7 +29,7 @@ def two_stream_task(data, scheduler=None, **options) -> VQATask:
     return VQATask(
         model,
         **data.parts,
-        optimizer=lambda p: torch.optim.Adadelta(p, lr=0.8),
+        optimizer=lambda p: torch.optim.Adadelta(p, lr=0.8, weight_decay=1e-3),
         scheduler=scheduler,
         record=data.record,
         **options,
@@ -142,6 +142,39 @@ def test_classifier_has_the_learning_rates_that_the_model_asks_for(data) -> None
     assert rate[names["model.classifier.text.weight"]] == pytest.approx(0.5 * 0.8)
     assert rate[names["model.classifier.image.weight"]] == pytest.approx(0.01 * 0.8)
     assert {rate[p] for name, p in names.items() if "text.w" not in name and "image.w" not in name} == {0.8}
+
+
+def test_multipliers_change_the_rate_and_the_decay_of_the_parameters_that_they_name(data) -> None:
+    multipliers = {
+        "bias": {"lr": 2.0},
+        "question.value.bias": {"lr": 3.0, "weight_decay": 0.0},
+        "text.weight": {"lr": 4},
+    }
+    task = two_stream_task(data, multipliers=multipliers)
+    optimizer = task.configure_optimizers()
+    groups = {p: group for group in optimizer.param_groups for p in group["params"]}
+    assert len(groups) == len(list(task.parameters()))
+    decay = optimizer.defaults["weight_decay"]
+    for name, parameter in task.named_parameters():
+        rate = 3.0 if name.endswith("question.value.bias") else 2.0 if name.endswith(".bias") else 1.0
+        rate *= 0.5 * 4 if name.endswith("text.weight") else 0.01 if name.endswith("image.weight") else 1
+        assert groups[parameter]["lr"] == pytest.approx(0.8 * rate), name
+        assert groups[parameter]["weight_decay"] == (0 if name.endswith("n.value.bias") else decay), name
+
+
+@pytest.mark.parametrize(
+    ("multipliers", "message"),
+    [
+        ({"biases": {"lr": 2.0}}, "no parameter is named biases; the model has model"),
+        ({"ias": {"lr": 2.0}}, "no parameter is named ias"),
+        ({"bias": {"rate": 2.0}}, "multipliers.bias=.*: must hold factors of lr and weight_decay"),
+        ({"bias": {"lr": -1}}, "multipliers.bias.lr must be a number of at least 0, got -1"),
+        ({"bias": 2.0}, "multipliers.bias=2.0: must hold factors"),
+    ],
+)
+def test_multipliers_that_change_nothing_are_refused(multipliers, message, data) -> None:
+    with pytest.raises(ValueError, match=message):
+        two_stream_task(data, multipliers=multipliers).parameter_groups()
 
 
 def test_schedules_of_one_rate_are_refused_for_models_with_several(data) -> None:

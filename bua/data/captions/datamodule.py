@@ -13,7 +13,7 @@ from bua.data.captions.dataset import CaptionBatch, CaptionDataset
 from bua.data.captions.files import CaptionFile, read_caption_file, select_images
 from bua.data.datamodule import EpochSampler, ResumableDataModule, identity_collate
 from bua.data.image_lookup import RegionInput
-from bua.errors import InputError, check_integer
+from bua.errors import InputError, check_flag, check_integer
 from bua.io.files import read_text
 from bua.store.reader import FeatureStore
 from bua.text.subwords import SubwordModel
@@ -148,6 +148,7 @@ class CaptionDataModule(ResumableDataModule):
         image_key: Field of the files that identifies an image in the store: "id" or "file_name".
         vocabulary: Options of the vocabulary.
         max_length: Maximum number of words; longer captions are truncated.
+        keep_end: Whether a truncated caption keeps its end token, see ``pad_captions``. Default: yes.
         captions_per_image: Number of captions per image in an epoch, sampled anew for each epoch; ``None``
             for all.
         geometry: Scale of the box corners and the area that are appended to each region feature, or
@@ -175,10 +176,12 @@ class CaptionDataModule(ResumableDataModule):
         batch_size: int,
         num_workers: int,
         seed: int,
+        keep_end: bool = True,
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
         self.region_input = RegionInput(geometry)
         check_integer("max_length", max_length, 1)
+        check_flag("keep_end", keep_end)
         if captions_per_image is not None:
             check_integer("captions_per_image", captions_per_image, 1)
         self.store = FeatureStore(features)
@@ -195,6 +198,7 @@ class CaptionDataModule(ResumableDataModule):
             self.store,
             vocabulary=self.vocabulary,
             max_length=max_length,
+            keep_end=keep_end,
             region_input=self.region_input,
             image_key=image_key,
         )

@@ -38,8 +38,8 @@ class CaptionBatch(NamedTuple):
     Attributes:
         image_id: Ids of the images.
         regions: Regions of the images.
-        words: Training captions as word indices; each begins with BOS and ends with EOS, and an image with
-            fewer captions than another has rows of padding.
+        words: Training captions as word indices; each begins with BOS and ends with EOS (see
+            ``pad_captions``), and an image with fewer captions than another has rows of padding.
         references: Captions as they were written.
         reference_words: All captions, not truncated, each followed by EOS.
         reference_lengths: Their numbers of words without EOS; negative if an image has fewer than R.
@@ -63,6 +63,7 @@ class CaptionDataset(Dataset[CaptionBatch]):
         file: Captions of the images.
         vocabulary: Vocabulary that turns words into indices.
         max_length: Maximum number of words; longer captions are truncated.
+        keep_end: Whether a truncated caption keeps its end token, see ``pad_captions``. Default: yes.
         region_input: Conversion of stored regions to the input of a model.
         image_key: Field of ``file`` that identifies an image in the store: "id" or "file_name".
         captions_per_image: Number of captions sampled per image, depending on seed, epoch and image; captions
@@ -81,6 +82,7 @@ class CaptionDataset(Dataset[CaptionBatch]):
         *,
         max_length: int,
         region_input: RegionInput,
+        keep_end: bool = True,
         image_key: str = "id",
         captions_per_image: int | None = None,
         seed: int = 0,
@@ -88,7 +90,7 @@ class CaptionDataset(Dataset[CaptionBatch]):
         self.captions_per_image, self.seed = captions_per_image, seed
         self._sampler: EpochSampler | None = None
         self.store, self.vocabulary = store, vocabulary
-        self.max_length, self.region_input = max_length, region_input
+        self.max_length, self.keep_end, self.region_input = max_length, keep_end, region_input
         captions, self._encoded = encode_captions(file.captions, vocabulary)
         self.file, self.image_ids = replace(file, captions=captions), list(captions)
         if not self.image_ids:
@@ -120,9 +122,8 @@ class CaptionDataset(Dataset[CaptionBatch]):
         encoded = [self._encoded[n] for n in indices]
         regions = self.region_input.read(self.store, [self._stored_ids[i] for i in ids])
         drawn = [self.draw(n, captions) for n, captions in zip(indices, encoded, strict=True)]
-        return CaptionBatch(
-            ids, regions, pad_captions(drawn, self.max_length), references, *pad_references(encoded)
-        )
+        words = pad_captions(drawn, self.max_length, keep_end=self.keep_end)
+        return CaptionBatch(ids, regions, words, references, *pad_references(encoded))
 
 
 @rank_zero_only
@@ -174,18 +175,30 @@ def encode_captions(
     return kept, encoded
 
 
-def pad_captions(captions: Sequence[Sequence[Sequence[int]]], max_length: int) -> Int[Tensor, "B N T"]:
+def pad_captions(
+    captions: Sequence[Sequence[Sequence[int]]], max_length: int, *, keep_end: bool = True
+) -> Int[Tensor, "B N T"]:
     """Put the captions of each image between BOS and EOS and pad them.
 
-    A caption of more than ``max_length`` words is truncated and keeps its EOS.
+    Args:
+        captions: Captions of each image as word indices.
+        max_length: Maximum number of words of a caption that has its EOS.
+        keep_end: Whether a longer caption is cut to ``max_length`` words and keeps its EOS. Otherwise it is
+            cut after ``max_length + 1`` words and has none. Default: yes.
     """
-    truncated = [[list(words[:max_length]) for words in image] for image in captions]
-    longest = max((len(words) for image in truncated for words in image), default=0)
-    most = max((len(image) for image in truncated), default=0)
-    padded = torch.full((len(truncated), most, longest + 2), PADDING)
-    for b, image in enumerate(truncated):
-        for n, words in enumerate(image):
-            padded[b, n, : len(words) + 2] = torch.tensor([BOS, *words, EOS])
+    rows = [
+        [
+            [BOS, *words[:max_length], EOS] if keep_end else [BOS, *words, EOS][: max_length + 2]
+            for words in image
+        ]
+        for image in captions
+    ]
+    longest = max((len(row) for image in rows for row in image), default=2)
+    most = max((len(image) for image in rows), default=0)
+    padded = torch.full((len(rows), most, longest), PADDING)
+    for b, image in enumerate(rows):
+        for n, row in enumerate(image):
+            padded[b, n, : len(row)] = torch.tensor(row)
     return padded
 
 

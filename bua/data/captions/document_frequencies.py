@@ -49,7 +49,10 @@ def caption_frequencies(
     try:
         return document_frequencies(words, len(vocabulary))
     except ValueError as error:
-        raise InputError(f"rewards cannot be computed: {error}") from None
+        raise InputError(
+            f"rewards cannot be computed: {error}; a larger data.vocabulary.min_count makes it smaller, "
+            "and so does objective.reward.raw_references=false"
+        ) from None
 
 
 def save_frequencies(

@@ -35,7 +35,7 @@ from bua.data.vqa.options import (
     number_files,
 )
 from bua.data.vqa.pairs import pair_indices
-from bua.errors import InputError
+from bua.errors import InputError, check_flag
 from bua.io.write import write_text
 from bua.store.reader import FeatureStore
 from bua.structures.annotations import QuestionId, VQAAnnotation
@@ -56,6 +56,7 @@ class VQADataModule(ResumableDataModule):
         answers: Options of the answer list and of the soft scores.
         visual_genome: Additional training questions from Visual Genome.
         pairs: File or files of complementary pairs, whose two questions share a batch; ``None`` for none.
+        drop_last: Whether to leave out the last batch of an epoch if it is smaller.
         geometry: Scale of the box corners and the area that are appended to each region feature, or
             ``None`` to append nothing.
         batch_size: Questions in a batch.
@@ -82,8 +83,11 @@ class VQADataModule(ResumableDataModule):
         batch_size: int,
         num_workers: int,
         seed: int,
+        drop_last: bool = False,
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
+        check_flag("drop_last", drop_last)
+        self._drop_last = drop_last
         self.region_input = RegionInput(geometry)
         self.store = FeatureStore(features)
         train_files, val_files = train.read("train"), val.read("val")
@@ -103,7 +107,7 @@ class VQADataModule(ResumableDataModule):
             self.store,
             encoding=self.encoding,
             answers=self.answers,
-            soft_scores=answers.soft_scores,
+            soft_scores=partial(self.answers.soft_scores, rule=answers.soft_scores, raw=answers.raw),
             region_input=self.region_input,
             report=_log,
         )
@@ -183,7 +187,12 @@ class VQADataModule(ResumableDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled batches, whose order depends only on seed and epoch."""
-        return self.train_loader(self.train_set, collate=identity_collate, sampler=self._sampler)
+        return self.train_loader(
+            self.train_set,
+            collate=identity_collate,
+            drop_last=self._drop_last and len(self.train_set) >= self.batch_size,
+            sampler=self._sampler,
+        )
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return batches in the order of the file; each of several processes takes a shard."""

@@ -7,7 +7,7 @@ validation, need about 300 MB this way.
 Shapes: B questions, T words, C answers.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
 from typing import NamedTuple
 
@@ -109,7 +109,7 @@ class VQADataset(Dataset[VQABatch]):
         files: Questions with their annotations.
         encoding: Conversion of questions to word indices.
         answers: Known answers.
-        soft_scores: Rule of the soft scores, one of ``SOFT_SCORES`` of ``bua.text.answers``.
+        soft_scores: Function from the answers of the annotators to soft scores by index of the answer.
         region_input: Conversion of stored regions to the input of a model.
         report: Called with a line about each file.
         with_accuracies: Whether batches hold the official accuracies of answers. Default: no.
@@ -126,7 +126,7 @@ class VQADataset(Dataset[VQABatch]):
         *,
         encoding: QuestionEncoding,
         answers: AnswerVocabulary,
-        soft_scores: str,
+        soft_scores: Callable[[Sequence[str]], dict[int, float]],
         region_input: RegionInput,
         report: Report,
         with_accuracies: bool = False,
@@ -136,7 +136,7 @@ class VQADataset(Dataset[VQABatch]):
         self._ids = _id_array(chain.from_iterable(file.ids for file in files))
         self._images = np.concatenate([_image_positions(file, store) for file in files])
         self._words, truncated = encoding.encode(chain.from_iterable(file.texts for file in files))
-        self._targets = SparseRows(answers.soft_scores(a.answers, soft_scores) for a in chain(*annotations))
+        self._targets = SparseRows(soft_scores(a.answers) for a in chain(*annotations))
         self.types, self._types = _number_types(a.answer_type for a in chain(*annotations))
         self._accuracies = (
             SparseRows(_accuracies(a, answers) for a in chain(*annotations)) if with_accuracies else None

@@ -7,7 +7,7 @@ from typing import Any
 
 from bua.data.vqa.dataset import PADDING_SIDES
 from bua.data.vqa.files import QuestionFile, read_question_file
-from bua.errors import InputError, check_integer
+from bua.errors import InputError, check_flag, check_integer
 from bua.text.answers import SOFT_SCORES
 
 #: A path or a list of paths.
@@ -95,10 +95,11 @@ class AnswerOptions:
         keep_empty: Whether to keep the answer that normalizes to the empty string.
         soft_scores: Rule of the soft scores: "official" (leave one annotator out), "third" (min(1, n / 3))
             or "tenth" (n / 10).
+        raw: Whether soft scores count only answers that annotators wrote in their normalized form.
 
     Raises:
         InputError: If ``count_from`` or ``soft_scores`` does not exist.
-        ValueError: If ``min_count`` is not an integer of at least 1.
+        ValueError: If ``min_count`` is not an integer of at least 1, or ``raw`` is not true or false.
     """
 
     min_count: int
@@ -106,11 +107,13 @@ class AnswerOptions:
     file: str | None
     keep_empty: bool
     soft_scores: str
+    raw: bool = False
 
     def __post_init__(self) -> None:
         _check_choice("answers.count_from", self.count_from, COUNT_FROM)
         _check_choice("answers.soft_scores", self.soft_scores, SOFT_SCORES)
         check_integer("answers.min_count", self.min_count, 1)
+        check_flag("answers.raw", self.raw)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,6 +92,8 @@ class C4Options:
 class C4RCNN(nn.Module):
     """Faster R-CNN over the fourth stage of a ResNet, with attributes.
 
+    As in the release, weights of the heads are drawn from N(0, 0.01), and their biases start at 0.
+
     Args:
         classes: Names of the classes, without background.
         attributes: Names of the attributes, without "no attribute"; empty for no attribute head.
@@ -139,10 +141,9 @@ class C4RCNN(nn.Module):
         self.attribute_head = build_attribute_head(
             FEATURE_SIZE, self.classes, self.attributes, embedding_size=256, hidden_size=512
         )
-        nn.init.normal_(self.class_logits.weight, std=0.01)
-        nn.init.normal_(self.box_deltas.weight, std=0.001)
-        nn.init.zeros_(self.class_logits.bias)
-        nn.init.zeros_(self.box_deltas.bias)
+        for head in (self.class_logits, self.box_deltas, self.attribute_head):
+            for name, parameter in head.named_parameters() if head is not None else ():
+                nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.normal_(parameter, std=0.01)
 
     def _load_pretrained(self, path: Path) -> None:
         """Load torchvision's weights, whose stem expects normalized RGB from 0 to 1.
