@@ -19,6 +19,7 @@ from bua.detectors.selection import SelectionRule
 from bua.detectors.weight_files import download, load_state_dict, read_safetensors, read_state_dict
 from bua.errors import InputError
 from bua.io.files import file_sha256
+from bua.io.schema import parse_json
 from bua.io.write import write_bytes
 from bua.text.names import read_names
 
@@ -200,7 +201,7 @@ def _read_recipe(path: Path) -> dict[str, Any] | None:
     """Return the arguments in the metadata of one of bua's own files, or None for any other file."""
     try:
         with safe_open(path, framework="pt") as file:
-            recipe: dict[str, Any] = json.loads((file.metadata() or {})[RECIPE])
+            recipe: dict[str, Any] = parse_json((file.metadata() or {})[RECIPE], dict[str, Any], path, RECIPE)
             return recipe
     except (SafetensorError, OSError, KeyError, ValueError):
         return None

@@ -4,19 +4,18 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
-from bua.io.files import file_sha256, read_json, records
+from bua.io.coco import coco_images, resolver
+from bua.io.files import file_sha256, read_json
 from bua.io.orientation import read_header, turn_boxes
+from bua.io.schema import Box, Id, find_mismatch, records
 from bua.store.reader import FeatureStore
 from bua.structures.annotations import ImageId
-
-#: Coordinates are below this many pixels; infinity and NaN are not.
-MAX_COORDINATE = 2**31
 
 
 @dataclass(frozen=True)
@@ -111,6 +110,16 @@ def read_given_boxes(path: Path | str) -> GivenBoxes:
     return GivenBoxes(images, file_sha256(path))
 
 
+class _Annotation(TypedDict):
+    image_id: Id
+    bbox: Box
+
+
+class _Entry(TypedDict):
+    image_id: Id
+    boxes: list[Box]
+
+
 def _from_json(path: Path) -> dict[ImageId, ImageBoxes]:
     content = read_json(path)
     if isinstance(content, Mapping):
@@ -135,39 +144,25 @@ def _from_instances(
 ) -> tuple[dict[ImageId, list[list[float]]], dict[ImageId, tuple[int, int]]]:
     """Return boxes and, as far as they are known, image sizes, by image id."""
     boxes: dict[ImageId, list[list[float]]] = {}
-    images = records(content, path, "images", {"id": (int, str)}) if "images" in content else []
+    images = coco_images(content, path) if "images" in content else []
     sizes = {
         image["id"]: (image["height"], image["width"])
         for image in images
-        if type(image.get("width")) is int and type(image.get("height")) is int
+        if image.get("width") and image.get("height")
     }
-    known = {str(image["id"]): image["id"] for image in images}  # VIA writes the number 1 as "1" elsewhere
-    types: dict[str, Any] = {"image_id": (int, str), "bbox": list}
-    for n, annotation in enumerate(records(content, path, "annotations", types)):
-        x, y, width, height = _four_numbers(annotation["bbox"], f"{path}: annotations[{n}]: bbox")
-        image_id = known.get(str(annotation["image_id"]), annotation["image_id"])
-        boxes.setdefault(image_id, []).append([x, y, x + width, y + height])
+    image_of = resolver(image["id"] for image in images)
+    for annotation in records(content, path, "annotations", _Annotation):
+        x, y, width, height = annotation["bbox"]
+        boxes.setdefault(image_of(annotation["image_id"]), []).append([x, y, x + width, y + height])
     return boxes, sizes
 
 
 def _from_list(content: list[Any], path: Path) -> dict[ImageId, list[list[float]]]:
     boxes: dict[ImageId, list[list[float]]] = {}
     for n, entry in enumerate(content):
-        is_entry = isinstance(entry, dict) and isinstance(entry.get("boxes"), list)
-        if not is_entry or not isinstance(entry.get("image_id"), int | str):
-            raise InputError(f"{path}: [{n}] must have image_id and boxes, a list of [x1, y1, x2, y2]")
-        image_boxes = [_four_numbers(box, f"{path}: [{n}]: box") for box in entry["boxes"]]
+        if mistake := find_mismatch(entry, _Entry):
+            raise InputError(f"{path}: [{n}] must have image_id and boxes [[x1, y1, x2, y2]]: {mistake}")
         if entry["image_id"] in boxes:
             raise InputError(f"{path}: [{n}]: image {entry['image_id']!r} is duplicated")
-        boxes[entry["image_id"]] = image_boxes
+        boxes[entry["image_id"]] = entry["boxes"]
     return boxes
-
-
-def _four_numbers(box: Any, name: str) -> list[float]:
-    if (
-        not isinstance(box, list)
-        or len(box) != 4
-        or not all(isinstance(v, int | float) and abs(v) < MAX_COORDINATE for v in box)
-    ):
-        raise InputError(f"{name} is {box}, expected a list of four numbers")
-    return box

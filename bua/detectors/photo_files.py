@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bua.errors import InputError
-from bua.io.files import read_json, read_text, records
+from bua.io.coco import coco_images
+from bua.io.files import read_json, read_text
 from bua.io.folder import list_folder
 from bua.structures.annotations import ImageId
 
@@ -102,7 +103,7 @@ def _with_ids(files: list[tuple[str, Path]], source: Path) -> list[PhotoFile]:
 
 
 def _from_json(source: Path, root: Path | str | None) -> list[PhotoFile]:
-    images = records(read_json(source), source, "images", {"id": (int, str), "file_name": str})
+    images = coco_images(read_json(source), source, named=True)
     if len({type(image["id"]) for image in images}) > 1:
         raise InputError(f"{source}: image ids must be all integers or all strings, found both")
     if not images:

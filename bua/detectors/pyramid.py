@@ -27,6 +27,7 @@ from bua.detectors.selection import SelectionRule
 from bua.detectors.weight_files import load_state_dict, read_safetensors
 from bua.errors import InputError
 from bua.io.files import file_sha256
+from bua.io.schema import parse_json
 from bua.io.write import write_bytes
 
 #: Key of the model's arguments in the metadata of a weight file.
@@ -198,7 +199,7 @@ def load_weights(path: Path) -> tuple[NarrowPyramidRCNN, dict[str, Any]]:
         raise InputError(f"{path}: file does not exist; pass weights=FILE made by bua export-detector")
     try:
         with safe_open(path, framework="pt") as file:
-            sizes = json.loads((file.metadata() or {})[RECIPE])
+            sizes = parse_json((file.metadata() or {})[RECIPE], dict[str, Any], path, RECIPE)
         backbone = NarrowPyramid(**sizes["backbone"])
         model = NarrowPyramidRCNN(**{**sizes, "backbone": backbone})
         state = read_safetensors(path)

@@ -7,11 +7,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from bua.detectors.detector import Detector
 from bua.detectors.photo_files import PhotoFile
 from bua.errors import InputError
+from bua.io.schema import Id, parse_json
 from bua.io.write import write_text
 from bua.store.reader import FeatureStore
 from bua.structures.annotations import ImageId
@@ -31,11 +32,17 @@ def write_errors(out: Path, errors: Mapping[ImageId, str]) -> None:
         write_text(path, "\n".join(lines) + "\n")
 
 
+class _Error(TypedDict):
+    image_id: Id
+    error: str
+
+
 def read_errors(out: Path) -> dict[ImageId, str]:
     """Return the reasons why images are unreadable, by image id, from the list beside a feature store."""
     path = errors_file(out)
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return {record["image_id"]: record["error"] for record in map(json.loads, lines)}
+    records = [parse_json(line, _Error, path, f"line {n}") for n, line in enumerate(lines, 1)]
+    return {record["image_id"]: record["error"] for record in records}
 
 
 def file_bytes(photo: PhotoFile) -> int:

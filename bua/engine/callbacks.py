@@ -11,6 +11,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from torch import Tensor
 
+from bua.errors import InputError
+from bua.io.files import read_text
 from bua.io.write import write_text
 
 
@@ -127,7 +129,8 @@ class MetricsLogger(Callback):
         self._sums, self._batches = dict(state_dict["sums"]), state_dict["batches"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Record the step from which the remaining time is estimated."""
+        """Record the step from which the remaining time is estimated, and check the rows of a resumed run."""
+        _read_rows(self.path)
         self.first_step = trainer.global_step
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -190,12 +193,27 @@ class MetricsLogger(Callback):
         return f"  ({max(remaining, 0):.0f} s left)"
 
 
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of ``metrics.csv``; none if it does not exist.
+
+    Raises:
+        InputError: If it is damaged.
+    """
+    if not path.exists():
+        return []
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+    except csv.Error as error:
+        raise InputError(f"{path}: damaged ({error}); move it elsewhere and resume again") from None
+    for n, row in enumerate(rows, 2):
+        if None in row or not str(row.get("step")).isdecimal():
+            raise InputError(f"{path}: line {n} is no row of metrics; move it elsewhere and resume again")
+    return rows
+
+
 def _append_row(path: Path, row: dict[str, Any]) -> None:
     """Append a row to a CSV file, after dropping rows of later steps, which a resumed run repeats."""
-    rows: list[dict[str, Any]] = []
-    if path.exists():
-        with open(path, newline="") as file:
-            rows = [old for old in csv.DictReader(file) if int(old["step"]) <= row["step"]]
+    rows = [old for old in _read_rows(path) if int(old["step"]) <= row["step"]]
     if rows and int(rows[-1]["step"]) == row["step"]:  # a validation at the very end of an epoch
         row = {**rows.pop(), **row}
     rows.append(row)

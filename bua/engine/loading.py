@@ -4,10 +4,11 @@ import inspect
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict
 
 import torch
 from hydra.utils import get_class
+from msgspec import Meta
 from torch import nn
 
 from bua.detectors.detector import Detector, store_metadata
@@ -17,6 +18,7 @@ from bua.inference.captioning import CaptionPredictor
 from bua.inference.predictor import Predictor
 from bua.inference.vqa import VQAPredictor
 from bua.io.files import check_archive
+from bua.io.schema import validate
 from bua.public_names import to_public, to_targets
 
 #: Predictors of the kinds of models.
@@ -112,6 +114,38 @@ def build_detector(identity: Mapping[str, Any], *, weights: str | None, device: 
 
 #: Version of the record in a checkpoint.
 FORMAT = 1
+
+
+class _RegionInput(TypedDict):
+    geometry: Annotated[float, Meta(gt=0)] | None
+
+
+class _Features(TypedDict):
+    detector: str
+    configuration: dict[str, Any]
+    weights_sha256: str
+
+
+class _ModelRecord(TypedDict):
+    kind: str
+    model: dict[str, Any]
+    objective: dict[str, Any]
+
+
+class _CaptionRecord(_ModelRecord):
+    vocabulary: dict[str, Any]
+    region_input: _RegionInput
+    features: _Features
+
+
+class _VQARecord(_CaptionRecord):
+    answers: dict[str, Any]
+    max_length: Annotated[int, Meta(ge=1, le=100_000)]
+    padding: Literal["front", "end"]
+
+
+#: Type of the record of each kind of model.
+_RECORDS: dict[object, Any] = {"caption": _CaptionRecord, "vqa": _VQARecord}
 #: Former names of keys of the record.
 _RENAMED_KEYS = {"length": "max_length"}
 #: Keys that must be equal for a model to be initialized from a checkpoint, with their descriptions.
@@ -173,6 +207,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
     if name := next(broken, None):
         raise InputError(f"{path}: weight {name} is not finite; use another checkpoint, or train again")
     record = {_RENAMED_KEYS.get(key, key): value for key, value in record.items()}
+    validate(record, _RECORDS.get(record.get("kind"), _ModelRecord), path, "record")
     return to_public(record), state
 
 

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import yaml
 
 from bua import __version__
 from bua.errors import InputError
 from bua.io.files import file_sha256, read_json
+from bua.io.schema import find_mismatch, validate
 from bua.io.write import acquire_lock, release_lock, write_text
 from bua.store.reader import FeatureStore
 
@@ -29,6 +30,19 @@ LATER_FILES = (
     "document_frequencies.npz",
     "rewards.txt",
 )
+
+
+class _Config(TypedDict):
+    data: dict[str, Any]
+    model: dict[str, Any]
+    objective: dict[str, Any]
+    trainer: dict[str, Any]
+    seed: int
+
+
+class _Status(TypedDict):
+    state: str
+    metrics: NotRequired[dict[str, float]]
 
 
 class RunDirectory:
@@ -109,9 +123,11 @@ class RunDirectory:
         """
         path = self.path / "config.yaml"
         try:
-            return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-        except (OSError, TypeError, ValueError, yaml.YAMLError):
+            config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError, yaml.YAMLError):
             raise InputError(f"{path}: not the configuration of a run") from None
+        validate(config, _Config, path, "not the configuration of a run")
+        return config
 
     def set_status(self, state: str, **details: Any) -> None:
         """Record the state of the run: "running", "done", "interrupted" or "failed"."""
@@ -121,8 +137,7 @@ class RunDirectory:
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics recorded in the status."""
-        metrics = self._status().get("metrics", {})
-        return dict(metrics) if isinstance(metrics, dict) else {}
+        return dict(self._status().get("metrics", {}))
 
     def _status(self) -> dict[str, Any]:
         """Return the content of the status; empty if there is none, or it is damaged."""
@@ -130,7 +145,7 @@ class RunDirectory:
             status = read_json(self.path / "status.json")
         except InputError:
             return {}
-        return status if isinstance(status, dict) else {}
+        return status if find_mismatch(status, _Status) is None else {}
 
     def best_checkpoint(self) -> Path:
         """Return the path of the best checkpoint, which exists after the first validation."""

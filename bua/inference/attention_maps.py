@@ -5,17 +5,18 @@ Shapes: K regions, M objects.
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 import torch
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from bua.data.captions.dataset import pad_captions
 from bua.data.captions.files import CaptionFile
-from bua.errors import InputError
 from bua.inference.predictor import Predictor, VQAPrediction, merge_subword_attention
 from bua.io.files import read_json
+from bua.io.schema import Box, Id, Integer, validate
 from bua.metrics.grounding import AttendedWord
 from bua.store.reader import FeatureStore
 from bua.structures.annotations import ImageId, Question
@@ -24,19 +25,33 @@ from bua.structures.annotations import ImageId, Question
 NamedObjects = dict[ImageId, list[list[tuple[int, NDArray[np.float32]]]]]
 
 
+class _GroundedWord(TypedDict):
+    position: Annotated[int, Meta(ge=0)]
+    boxes: list[Box]
+
+
+class _GroundedCaption(TypedDict):
+    image_id: Id
+    words: list[_GroundedWord]
+
+
+class _GroundedQuestion(TypedDict):
+    question_id: Integer
+    boxes: list[Box]
+
+
 def read_groundings(path: Path | str) -> NamedObjects:
     """Read the boxes of the objects that words of captions name, as written by ``bua scenes``.
 
     Raises:
         InputError: If the file is broken.
     """
+    content = read_json(path)
+    validate(content, list[_GroundedCaption], path, "not a list of captions with words and boxes")
     named: NamedObjects = {}
-    try:
-        for record in read_json(path):
-            words = [(int(w["position"]), np.array(w["boxes"], np.float32)) for w in record["words"]]
-            named.setdefault(record["image_id"], []).append(words)
-    except (TypeError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: not a list of captions with words and boxes ({error!r})") from None
+    for record in content:
+        words = [(w["position"], np.array(w["boxes"], np.float32)) for w in record["words"]]
+        named.setdefault(record["image_id"], []).append(words)
     return named
 
 
@@ -79,13 +94,9 @@ def read_question_groundings(path: Path | str) -> dict[int, NDArray[np.float32]]
     Raises:
         InputError: If the file is broken.
     """
-    try:
-        return {
-            int(record["question_id"]): np.array(record["boxes"], np.float32).reshape(-1, 4)
-            for record in read_json(path)
-        }
-    except (TypeError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: not a list of questions with boxes ({error!r})") from None
+    content = read_json(path)
+    validate(content, list[_GroundedQuestion], path, "not a list of questions with boxes")
+    return {r["question_id"]: np.array(r["boxes"], np.float32).reshape(-1, 4) for r in content}
 
 
 def question_attention(

@@ -6,21 +6,11 @@ Every problem with a file is raised as an ``InputError`` of one line that names 
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 from bua.errors import InputError
-
-#: Called with one line for every mistake that is found.
-Report = Callable[[str], None]
-#: Expected type or types of each field of a record.
-Types = Mapping[str, type | tuple[type, ...]]
-
-#: Fields that identify a record, and how messages call them.
-_ID_FIELDS = {"id": "id", "question_id": "id", "imgid": "image", "image_id": "image", "image": "image"}
-_TYPE_NAMES = {int: "an integer", str: "a string", list: "a list", dict: "an object", float: "a number"}
 
 
 def read_text(path: Path | str) -> str:
@@ -71,63 +61,6 @@ def _parse(path: Path | str, pairs_hook: Callable[[list[tuple[str, Any]]], Any] 
         raise InputError(f"{path}: not valid JSON: {error}") from None
     except RecursionError:
         raise InputError(f"{path}: not valid JSON: nested too deeply") from None
-
-
-def records(content: Any, path: Path | str, key: str, types: Types) -> list[Any]:
-    """Return the list ``content[key]`` after checking that its entries are valid records.
-
-    Args:
-        content: Parsed JSON object.
-        path: File that ``content`` came from, for error messages.
-        key: Name of the list in ``content``.
-        types: Expected types of the fields; a field is optional if ``NoneType`` is among them.
-
-    Raises:
-        InputError: If the list or a field is missing or has the wrong type; the position and the id
-            of the record are named.
-    """
-    if not isinstance(content, dict) or not isinstance(content.get(key), list):
-        raise InputError(f'{path}: must be a JSON object with a list "{key}"')
-
-    def fail(mistake: str) -> None:
-        raise InputError(f"{path}: {mistake}")
-
-    return valid_records(content[key], key, types, fail)
-
-
-def valid_records(entries: list[Any], name: str, types: Types, report: Report) -> list[Any]:
-    """Return the entries of a list that are dictionaries with fields of the expected types.
-
-    Args:
-        entries: List of parsed JSON values.
-        name: Name of the list in the file, for messages.
-        types: Expected types of the fields; a field is optional if ``NoneType`` is among them.
-        report: Called once for each invalid entry, with its position and id.
-    """
-    return [
-        record
-        for position, record in enumerate(entries)
-        if is_valid_record(record, f"{name}[{position}]", types, report)
-    ]
-
-
-def is_valid_record(record: Any, name: str, types: Types, report: Report) -> bool:
-    """Return whether ``record`` is a dictionary with fields of the expected types, else report why not."""
-    if not isinstance(record, dict):
-        report(f"{name} is not an object")
-        return False
-    for field, expected in types.items():
-        value = record.get(field)
-        if not isinstance(value, expected) or isinstance(value, bool):
-            record_id = next((f" ({_ID_FIELDS[f]} {record[f]})" for f in _ID_FIELDS if f in record), "")
-            report(f"{name}{record_id}: {field} is {value!r:.80}, expected {_describe(expected)}")
-            return False
-    return True
-
-
-def _describe(expected: type | tuple[type, ...]) -> str:
-    types = expected if isinstance(expected, tuple) else (expected,)
-    return " or ".join(_TYPE_NAMES.get(t, t.__name__) for t in types if t is not NoneType)
 
 
 def file_sha256(path: Path | str) -> str:

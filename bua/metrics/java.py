@@ -24,6 +24,8 @@ PTB_JAR = "tokenizer/stanford-corenlp-3.4.1.jar"
 METEOR_JAR = "meteor/meteor-1.5.jar"
 #: Characters that CoreNLP takes for the end of a line, and halves of surrogate pairs.
 _LINE_END, _SURROGATE = re.compile("[\n\r\x0b\x0c\x85\u2028\u2029]"), re.compile("[\ud800-\udfff]")
+#: Time limit for asking Java for its version.
+VERSION_SECONDS = 20
 #: Make encoding and number format independent of the locale.
 JAVA_FLAGS = ("-Dfile.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US")
 
@@ -53,7 +55,13 @@ def java_version() -> str | None:
     path = shutil.which("java")
     if path is None:
         return None
-    result = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=60, check=False)
+    command, pipe = [path, "-version"], subprocess.PIPE
+    try:
+        result = subprocess.run(
+            command, stderr=pipe, encoding="utf-8", errors="replace", timeout=VERSION_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"{path} does not answer within {VERSION_SECONDS} seconds"
     return next((line for line in result.stderr.splitlines() if "version" in line), None)
 
 
@@ -102,8 +110,8 @@ def ptb_tokenize(captions: Sequence[str], timeout: float = 600) -> list[str]:
             result = subprocess.run(
                 [*command, "-preserveLines", "-lowerCase", file.name],
                 capture_output=True,
-                text=True,
                 encoding="utf-8",
+                errors="replace",
                 timeout=timeout,
                 check=False,
             )
@@ -149,8 +157,8 @@ def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]], timeo
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        text=True,
         encoding="utf-8",
+        errors="replace",
         start_new_session=True,
     )
     watchdog = threading.Timer(timeout, _kill, [process])

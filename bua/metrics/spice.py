@@ -69,7 +69,9 @@ def spice(hypotheses: Sequence[str], references: Sequence[Sequence[str]], timeou
         ]
         command += ["-cp", os.pathsep.join(map(str, jars)), MAIN, str(source), "-out", str(out), "-silent"]
         try:
-            result = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+            result = subprocess.run(
+                command, capture_output=True, encoding="utf-8", errors="replace", timeout=timeout, check=False
+            )
         except subprocess.TimeoutExpired:
             raise InputError(f"SPICE did not finish within {timeout:.0f} s") from None
         try:

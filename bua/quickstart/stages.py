@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from bua.errors import InputError
 from bua.io.files import read_json
+from bua.io.schema import validate
 from bua.io.write import write_text
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,17 @@ class Stage:
     run: Callable[[], Any]
 
 
+class _Done(TypedDict):
+    seconds: float
+    what: str
+    result: Any
+
+
+class _Journal(TypedDict):
+    options: dict[str, Any]
+    stages: dict[str, _Done]
+
+
 def run_stages(
     stages: list[Stage], journal: Path, options: Mapping[str, Any], command: str
 ) -> dict[str, Any]:
@@ -48,6 +60,7 @@ def run_stages(
     done: dict[str, Any] = {"options": dict(options), "stages": {}}
     if journal.exists():
         done = read_json(journal)
+        validate(done, _Journal, journal, "not a journal of a quickstart; delete it")
         if done["options"] != dict(options):
             changed = next(key for key in options if done["options"].get(key) != options[key])
             raise InputError(

@@ -45,6 +45,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.errors import InputError
+from bua.io.schema import parse_json
 from bua.public_names import to_public
 from bua.structures.regions import OPTIONAL
 
@@ -55,7 +56,14 @@ COLUMNS: dict[str, tuple[type, ...]] = {
     "boxes": (np.float32,),
     **{name: (kind,) for name, kind in OPTIONAL.items()},
 }
-_JSON_ATTRIBUTES = ("configuration", "class_names", "attribute_names", "versions", "sha256", "origin")
+_JSON_ATTRIBUTES: dict[str, Any] = {
+    "configuration": dict[str, Any],
+    "class_names": list[str],
+    "attribute_names": list[str],
+    "versions": dict[str, Any],
+    "sha256": dict[str, str],
+    "origin": dict[str, Any],
+}
 
 
 @dataclass(frozen=True)
@@ -124,8 +132,13 @@ def read_metadata(file: h5py.File, path: Path) -> StoreMetadata:
         )
     try:
         values = {
-            n: json.loads(file.attrs.get(n, "{}") if n == "origin" else file.attrs[n])
-            for n in _JSON_ATTRIBUTES
+            name: parse_json(
+                file.attrs.get(name, "{}") if name == "origin" else file.attrs[name],
+                kind,
+                path,
+                f"attribute {name}",
+            )
+            for name, kind in _JSON_ATTRIBUTES.items()
         }
         return StoreMetadata(
             detector=str(file.attrs["detector"]),
@@ -139,6 +152,8 @@ def read_metadata(file: h5py.File, path: Path) -> StoreMetadata:
             sha256=values["sha256"],
             origin=values["origin"],
         )
+    except InputError:
+        raise
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: a file attribute is missing or invalid ({error})") from None
 

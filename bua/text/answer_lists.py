@@ -21,6 +21,7 @@ from typing import Any
 
 from bua.errors import InputError
 from bua.io.files import read_json, read_text
+from bua.io.schema import validate
 
 UNKNOWN = "<unk>"
 
@@ -53,17 +54,13 @@ def _lines(path: Path) -> list[str]:
 def _ordered(content: Any, path: Path) -> list[str]:
     if isinstance(content, dict):
         return _by_index(content, path)
-    if not isinstance(content, list):
-        raise InputError(f"{path}: must be a JSON list of answers or an object from answers to indices")
-    if len(content) == 2 and all(isinstance(part, dict) for part in content):
+    if isinstance(content, list) and len(content) == 2 and all(isinstance(part, dict) for part in content):
         answers = _by_index(content[0], path)
         if content[1] != {str(n): answer for n, answer in enumerate(answers)}:
             raise InputError(f"{path}: the mappings from answers to indices and back do not agree")
         return answers
-    invalid = next((n for n, answer in enumerate(content) if not isinstance(answer, str)), None)
-    if invalid is not None:
-        raise InputError(f"{path}: answer {invalid} is {content[invalid]!r:.80}, expected a string")
-    return content
+    validate(content, list[str], path, "not a list of answers, nor an object from answers to indices")
+    return list(content)
 
 
 def _by_index(indices: Mapping[str, Any], path: Path) -> list[str]:

@@ -10,9 +10,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from bua.errors import InputError
+from bua.io.schema import validate
 from bua.text.answer_lists import read_answer_list
 from bua.text.contractions import CONTRACTIONS
 
@@ -62,6 +63,12 @@ def normalize_words(answer: str) -> str:
 def normalize(answer: str) -> str:
     """Return the normalized answer, which may be empty."""
     return normalize_words(remove_punctuation(clean(answer)))
+
+
+class _Content(TypedDict):
+    answers: list[str]
+    surface: list[str]
+    sha256: str
 
 
 class AnswerVocabulary:
@@ -204,16 +211,14 @@ class AnswerVocabulary:
         Raises:
             InputError: If ``content`` is not an answer vocabulary, or does not match its hash.
         """
-        answers, surface_forms = content.get("answers"), content.get("surface")
-        if not (isinstance(answers, list) and isinstance(surface_forms, list)):
-            raise InputError(f'{source}: not an answer vocabulary, expected lists "answers" and "surface"')
+        validate(content, _Content, source, "not an answer vocabulary")
         try:
-            vocabulary = cls(answers, surface_forms)
+            vocabulary = cls(content["answers"], content["surface"])
         except InputError as error:
             raise InputError(f"{source}: {error}") from None
-        if vocabulary.sha256 != content.get("sha256"):
+        if vocabulary.sha256 != content["sha256"]:
             raise InputError(
-                f"{source}: the hash of the answers is {vocabulary.sha256}, but {content.get('sha256')} "
+                f"{source}: the hash of the answers is {vocabulary.sha256}, but {content['sha256']} "
                 "was stored with them"
             )
         return vocabulary

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from bua.errors import InputError
 from bua.io.files import read_json, read_text
+from bua.io.schema import validate
 from bua.io.write import write_text
 from bua.text.subwords import WORD_START, SubwordModel, join_subwords
 from bua.text.tokenize import TOKENIZERS, Tokenizer
@@ -24,6 +25,13 @@ _SPECIAL_NAMES = frozenset(
     [*SPECIAL, "<start>", "<end>", "<sos>", "<s>", "</s>", "<BOS>", "<EOS>", "<PAD>", "<UNK>", "UNK"]
     + ["[PAD]", "[SOS]", "[EOS]", "[UNK]", "@@PADDING@@", "@@BOUNDARY@@", "@@UNKNOWN@@"]
 )
+
+
+class _Content(TypedDict):
+    words: list[str]
+    tokenizer: str
+    sha256: str
+    model: NotRequired[str]
 
 
 class Vocabulary:
@@ -141,9 +149,8 @@ class Vocabulary:
         Raises:
             InputError: If ``content`` is not a vocabulary, or does not match its hash.
         """
-        words = content.get("words")
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise InputError(f'{source}: not a vocabulary, expected a list "words" of strings')
+        validate(content, _Content, source, "not a vocabulary")
+        words: list[str] = content["words"]
         if tuple(words[: len(SPECIAL)]) != SPECIAL:
             raise InputError(f"{source}: not a vocabulary, the words must begin with {' '.join(SPECIAL)}")
         try:
@@ -151,10 +158,10 @@ class Vocabulary:
         except (TypeError, ValueError):
             raise InputError(f"{source}: the SentencePiece model is not valid base64") from None
         model = SubwordModel(serialized, source) if serialized else None
-        vocabulary = cls(words[len(SPECIAL) :], str(content.get("tokenizer")), model)
-        if vocabulary.sha256 != content.get("sha256"):
+        vocabulary = cls(words[len(SPECIAL) :], content["tokenizer"], model)
+        if vocabulary.sha256 != content["sha256"]:
             raise InputError(
-                f"{source}: the hash of the words is {vocabulary.sha256}, but {content.get('sha256')} "
+                f"{source}: the hash of the words is {vocabulary.sha256}, but {content['sha256']} "
                 "was stored with them"
             )
         return vocabulary
@@ -196,10 +203,7 @@ class Vocabulary:
         Raises:
             InputError: If the file does not exist or is not a vocabulary.
         """
-        content = read_json(path)
-        if not isinstance(content, dict):
-            raise InputError(f"{path}: not a vocabulary, expected a JSON object")
-        return cls.from_dict(content, str(path))
+        return cls.from_dict(read_json(path), str(path))
 
 
 def _find_tokenizer(name: str) -> Tokenizer:

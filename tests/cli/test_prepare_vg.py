@@ -128,7 +128,7 @@ def test_mistakes_are_listed() -> None:
     [
         (
             "captions=captions_val.json",
-            "captions_val.json: images[0] (id 2000000): cocoid is None, expected",
+            "captions_val.json: images[0] (id 2000000): has no cocoid",
         ),
         ("objects=empty.txt", "empty.txt: contains no names"),
         ("attributes=none.txt", "none.txt: file does not exist"),

@@ -86,5 +86,5 @@ def test_a_list_with_question_ids_is_read_by_them(tmp_path) -> None:
     assert (file.format, file.ids) == ("list with question ids", [101, "q2", 3])
     assert list(file.image_ids) == ["a.jpg", 7, 8]
     assert [annotation.answers for annotation in file.annotations] == [("red", "red"), ("2",) * 10, ("yes",)]
-    with pytest.raises(InputError, match=r"entry\[0\] .*: image is None, expected an integer or a string"):
+    with pytest.raises(InputError, match=r"entry\[0\] .*: has no image"):
         read_question_file(write_json(tmp_path, [{"question_id": 1, "question": "what?"}]))

@@ -90,7 +90,7 @@ BROKEN = {
     "annotations": (VQA_ANSWERS, "holds no questions"),
     "captions": (
         {"images": [], "annotations": [{"id": 4}]},
-        r"annotations\[0\] \(id 4\): question_id is None",
+        r"annotations\[0\] \(id 4\): has no question_id",
     ),
     "a duplicate question": ({"questions": VQA["questions"] * 2}, "question 7 is duplicated"),
     "an empty question": ([{"image": "a.jpg", "question": " "}], "question a.jpg is empty"),
@@ -99,7 +99,7 @@ BROKEN = {
         {"data": [{"question_id": True}]},
         r"data\[0\].*question_id is True, expected an integer or a string",
     ),
-    "a missing image": ({"1": {"question": "what?"}}, "1: imageId is None, expected a string or an integer"),
+    "a missing image": ({"1": {"question": "what?"}}, "1: has no imageId"),
     "answers that are numbers": (
         {"data": [TEXTVQA["data"][0] | {"answers": [3]}]},
         "question 3: answers must",
@@ -131,7 +131,7 @@ def test_all_mistakes_are_reported_to_a_callback(tmp_path) -> None:
     assert [line.partition(": ")[2] for line in lines] == [
         "question 7 is duplicated",
         "question 8 is empty",
-        "questions[3] (id 9): image_id is None, expected an integer or a string",
+        "questions[3] (id 9): has no question",
     ]
 
 
@@ -277,8 +277,8 @@ def test_pairs_are_of_training_questions_and_disjoint(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([[1]], r"pair 0 must be the ids of two questions, not \[1\]"),
-        ([[1, None]], r"pair 0 must be the ids of two questions, not \[1, None\]"),
+        ([[1]], r"\[0\] is \[1\], expected a list of length 2"),
+        ([[1, None]], r"\[0\]\[1\] is None, expected an integer or a string"),
         ([[8, 9]], "none of its 1 pairs has both questions in the training data"),
     ],
 )

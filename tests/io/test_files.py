@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bua.errors import InputError
-from bua.io.files import read_json, read_members, read_text, records, valid_records
+from bua.io.files import read_json, read_members, read_text
 from bua.io.write import write_text
 
 
@@ -46,23 +46,3 @@ def test_invalid_json_is_named(content: bytes, message: str, tmp_path: Path) -> 
 def test_members_keep_duplicate_names(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"a": 1, "b": {"c": 2}, "a": 3}')
     assert read_members(tmp_path / "a.json") == [("a", 1), ("b", [("c", 2)]), ("a", 3)]
-
-
-def test_records_are_checked_and_named() -> None:
-    types = {"id": int, "name": (str, type(None))}
-    content = {"images": [{"id": 1, "name": "a"}, {"id": 2}]}
-    assert records(content, "a.json", "images", types) == content["images"]
-    with pytest.raises(InputError, match='a.json: must be a JSON object with a list "objects"'):
-        records(content, "a.json", "objects", types)
-    with pytest.raises(InputError, match=r"a.json: images\[0\] \(id 7\): name is 3, expected a string"):
-        records({"images": [{"id": 7, "name": 3}]}, "a.json", "images", types)
-
-
-def test_invalid_records_are_dropped_and_reported() -> None:
-    mistakes: list[str] = []
-    valid = valid_records([{"id": 1}, 3, {"id": True}], "images", {"id": (int, str)}, mistakes.append)
-    assert valid == [{"id": 1}]
-    assert mistakes == [
-        "images[1] is not an object",
-        "images[2] (id True): id is True, expected an integer or a string",
-    ]

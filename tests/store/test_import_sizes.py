@@ -64,7 +64,7 @@ def test_sizes_come_from_coco_and_vinvl_files(tmp_path) -> None:
     [
         ("s.json", "{}", 'must be a JSON object with a list "images"'),
         ("s.json", '{"images": []}', "has no images"),
-        ("s.json", '{"images": [{"id": 1, "height": 3}]}', "width is None"),
+        ("s.json", '{"images": [{"id": 1, "height": 3}]}', "has no width"),
         ("s.hw.tsv", "1\n", "line 1 must be a key and"),
         ("s.hw.tsv", '1\t[{"height": 3}]\n', "line 1 must be a key and"),
         ("s.txt", "x", "not valid JSON"),

@@ -79,14 +79,14 @@ INVALID = {
         ["T-shirt", "t shirt"],
         "'T-shirt' and 't shirt' are the same answer, both normalize to 't shirt'",
     ),
-    "number as answer": (["red", 3], "answer 1 is 3, expected a string"),
+    "number as answer": (["red", 3], "[1] is 3, expected a string"),
     "objects that do not agree": ([{"a1": 0}, {"0": "b1"}], "do not agree"),
     "empty list": ([], "contains no answers"),
     "empty object": ({}, "contains no answers"),
-    "string": ('"red"', "must be a JSON list of answers"),
+    "string": ('"red"', "is 'red', expected a list"),
     "invalid JSON": ("[1,", "not valid JSON"),
     "ours, modified": ({"answers": ["a1"], "surface": ["a1"], "sha256": "0"}, "hash"),
-    "ours without surface": ({"answers": ["a1"]}, 'expected lists "answers" and "surface"'),
+    "ours without surface": ({"answers": ["a1"]}, "has no surface"),
 }
 
 

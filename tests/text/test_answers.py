@@ -132,8 +132,8 @@ def test_changed_answers_are_refused() -> None:
     [
         (["yes", "no"], ["no", "yes"], "surface form 'no' does not normalize to answer 'yes'"),
         (["yes", "no"], ["yes"], "2 answers have 1 surface forms, expected one for each"),
-        (["yes", 2], ["yes", "2"], "answer 2 and its surface form '2' must both be strings"),
-        (["yes", "2"], ["yes", 2], "answer '2' and its surface form 2 must both be strings"),
+        (["yes", 2], ["yes", "2"], "not an answer vocabulary: answers[1] is 2, expected a string"),
+        (["yes", "2"], ["yes", 2], "not an answer vocabulary: surface[1] is 2, expected a string"),
         (["yes", "yes"], ["yes", "Yes"], "answer 'yes' is duplicated"),
     ],
 )

@@ -83,7 +83,11 @@ def test_the_hash_depends_on_the_model_and_not_only_on_its_subwords() -> None:
 
 @pytest.mark.parametrize(
     ("model", "message"),
-    [("%%", "is not valid base64"), ("AAAA", "not a SentencePiece model"), (3, "base64")],
+    [
+        ("%%", "is not valid base64"),
+        ("AAAA", "not a SentencePiece model"),
+        (3, "model is 3, expected a string"),
+    ],
 )
 def test_a_damaged_model_is_refused_in_one_line(model, message, tmp_path) -> None:
     content = {**VOCABULARY.to_dict(), "model": model}

@@ -6,11 +6,13 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from bua.errors import InputError
+from bua.io.schema import parse_json
 from bua.io.write import write_bytes
 from bua.metrics.reward import DocumentFrequencies, document_frequencies
 from bua.structures.annotations import ImageId
@@ -101,7 +103,7 @@ def _key(captions: Captions, vocabulary: Vocabulary, include_eos: bool) -> dict[
 def _read(path: Path, key: Mapping[str, object]) -> DocumentFrequencies:
     try:
         with np.load(path, allow_pickle=False) as file:
-            stored_key = dict(json.loads(str(file["key"])))
+            stored_key = parse_json(str(file["key"]), dict[str, Any], path, "key")
             keys, counts = (torch.from_numpy(file[name].astype(np.int64)) for name in ("keys", "counts"))
             images, size, signature = int(file["images"]), int(file["size"]), str(file["signature"])
     except FileNotFoundError:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -22,8 +22,10 @@ from bua.detectors.photo import FORMATS, read_photo
 from bua.detectors.photo_files import resolve_name
 from bua.detectors.photo_remarks import Remark, describe_remarks
 from bua.errors import InputError
-from bua.io.files import read_json, records
+from bua.io.coco import coco_categories, coco_images, resolver
+from bua.io.files import read_json
 from bua.io.orientation import read_header, turn_boxes
+from bua.io.schema import Box, Id, Integer, Pixels, records
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +34,22 @@ Example = tuple[Tensor, dict[str, Tensor], int]
 
 #: Pixels by which a box may leave its image through rounding: COCO rounds to hundredths of a pixel.
 ROUNDING = 0.02
-#: Coordinates are below this many pixels; infinity and NaN are not.
-MAX_COORDINATE = 2**31
+
+
+class _Image(TypedDict):
+    id: Integer
+    file_name: NotRequired[str | None]
+    width: Pixels
+    height: Pixels
+
+
+class _Annotation(TypedDict):
+    id: Id
+    image_id: Id
+    category_id: Id
+    bbox: Box
+    iscrowd: NotRequired[int | bool | None]
+    attribute_ids: NotRequired[list[Id]]
 
 
 class AnnotatedImage(NamedTuple):
@@ -91,22 +107,22 @@ class DetectionDataset(Dataset[Example]):
         self._sampler: EpochSampler | None = None
         self._reported: set[str] = set()
         content = read_json(path)
-        classes = records(content, path, "categories", {"id": int, "name": str})
-        attributes = (
-            records(content, path, "attributes", {"id": int, "name": str}) if "attributes" in content else []
-        )
-        own = [c["name"] for c in classes], [a["name"] for a in attributes]
+        classes = coco_categories(content, path)
+        attributes = coco_categories(content, path, "attributes") if "attributes" in content else {}
+        own = [*classes.values()], [*attributes.values()]
         self.classes, self.attributes = (tuple(each) for each in names or own)
         self._class = self._positions(classes, self.classes, "category")
         self._attribute = self._positions(attributes, self.attributes, "attribute")
-        sides: dict[str, type] = {"width": int, "height": int}
-        found = records(content, path, "images", {"id": int, "file_name": str, **sides})
+        found = coco_images(content, path, schema=_Image, named=True)
         places = {image["id"]: n for n, image in enumerate(found)}
         if len(places) < len(found):
             duplicate = next(i["id"] for n, i in enumerate(found) if places[i["id"]] != n)
             raise InputError(f"{path}: image {duplicate} is duplicated in images")
-        kinds = {"id": int, "image_id": int, "category_id": int, "bbox": list}
-        annotations = records(content, path, "annotations", kinds)
+        image_of, class_of = resolver(places), resolver(self._class)
+        annotations = [
+            {**a, "image_id": image_of(a["image_id"]), "category_id": class_of(a["category_id"])}
+            for a in records(content, path, "annotations", _Annotation)
+        ]
         for annotation in annotations:
             self._check(annotation, places)
         single = [a for a in annotations if keep_all or not a.get("iscrowd")]
@@ -180,32 +196,22 @@ class DetectionDataset(Dataset[Example]):
         if self.max_errors is not None and len(self.problems) > self.max_errors:
             raise InputError(f"more than max_errors={self.max_errors} images cannot be used; {problem}")
 
-    def _positions(self, listed: list[Any], names: Sequence[str], what: str) -> dict[int, int]:
+    def _positions(self, listed: Mapping[Id, str], names: Sequence[str], what: str) -> dict[Id, int]:
         """Return the position in ``names``, from 1, of every id of the file."""
         places = {name: n for n, name in enumerate(names, 1)}
-        found: dict[int, int] = {}
-        for entry in listed:
-            if entry["name"] not in places:
-                raise InputError(f"{self.path}: {what} {entry['name']!r} is not one of those to train on")
-            if entry["id"] in found:
-                raise InputError(f"{self.path}: {what} {entry['id']} is duplicated")
-            found[entry["id"]] = places[entry["name"]]
-        return found
+        if unknown := [name for name in listed.values() if name not in places]:
+            raise InputError(f"{self.path}: {what} {unknown[0]!r} is not one of those to train on")
+        return {number: places[name] for number, name in listed.items()}
 
     def _check(self, annotation: Any, places: Mapping[int, int]) -> None:
-        where, box = f"{self.path}: annotation {annotation['id']}", annotation["bbox"]
+        where = f"{self.path}: annotation {annotation['id']}"
         if annotation["image_id"] not in places:
             raise InputError(f"{where} refers to image {annotation['image_id']}, which is not in images")
         if annotation["category_id"] not in self._class:
             raise InputError(f"{where}: category {annotation['category_id']} is not in categories")
-        attributes = annotation.get("attribute_ids", [])
-        if not isinstance(attributes, list):
-            raise InputError(f"{where}: attribute_ids must be a list, not {attributes!r:.80}")
-        for attribute in attributes:
-            if not isinstance(attribute, int) or attribute not in self._attribute:
+        for attribute in annotation.get("attribute_ids", []):
+            if attribute not in self._attribute:
                 raise InputError(f"{where}: attribute {attribute} is not in attributes")
-        if len(box) != 4 or not all(isinstance(v, int | float) and abs(v) < MAX_COORDINATE for v in box):
-            raise InputError(f"{where}: bbox must be the numbers x, y, width and height, not {box}")
 
     def _keep(
         self, images: list[Any], places: Mapping[int, int], annotations: list[Any], keep_all: bool

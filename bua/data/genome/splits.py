@@ -9,12 +9,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 
 from bua.data.genome.source import GenomeImage
 from bua.errors import InputError
-from bua.io.files import read_json, records
+from bua.io.files import read_json
+from bua.io.schema import Integer, records
 
 SPLITS = ("train", "val", "test")
 #: The split here for each of Karpathy's splits; restval is used for training, as in captioning.
@@ -34,6 +36,11 @@ class KarpathySplits:
     folder: dict[int, str]
 
 
+class _KarpathyImage(TypedDict):
+    cocoid: Integer
+    split: str
+
+
 def read_karpathy(path: Path | str) -> KarpathySplits:
     """Read ``dataset_coco.json``.
 
@@ -44,7 +51,7 @@ def read_karpathy(path: Path | str) -> KarpathySplits:
     content = read_json(path)
     split: dict[int, str] = {}
     folder: dict[int, str] = {}
-    for image in records(content, path, "images", {"cocoid": int, "split": str}):
+    for image in records(content, path, "images", _KarpathyImage):
         if image["split"] not in _SPLIT_OF:
             raise InputError(
                 f"{path}: image {image['cocoid']}: split is {image['split']!r}, expected one of "

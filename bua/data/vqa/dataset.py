@@ -22,7 +22,7 @@ from bua.data.image_lookup import RegionInput, match_images
 from bua.data.vqa.files import QuestionFile, describe_questions
 from bua.data.vqa.sparse_rows import SparseEntries, SparseRows
 from bua.errors import InputError
-from bua.io.files import Report
+from bua.io.schema import Report
 from bua.metrics.vqa import question_accuracy
 from bua.store.reader import FeatureStore
 from bua.structures.annotations import QuestionId, VQAAnnotation

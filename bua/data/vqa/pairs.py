@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from bua.errors import InputError
 from bua.io.files import read_json
+from bua.io.schema import Id, validate
 from bua.structures.annotations import QuestionId
 
 
@@ -18,11 +19,9 @@ def read_pairs(path: Path | str) -> list[tuple[QuestionId, QuestionId]]:
         InputError: If it is not a list of pairs of ids.
     """
     content = read_json(path)
-    if not isinstance(content, list) or not content:
-        raise InputError(f"{path}: must be a JSON list of pairs of question ids")
-    for n, pair in enumerate(content):
-        if not isinstance(pair, list) or len(pair) != 2 or not all(type(i) in (int, str) for i in pair):
-            raise InputError(f"{path}: pair {n} must be the ids of two questions, not {pair!r:.80}")
+    validate(content, list[tuple[Id, Id]], path, "not a list of pairs of question ids")
+    if not content:
+        raise InputError(f"{path}: holds no pairs of question ids")
     return [(first, second) for first, second in content]
 
 

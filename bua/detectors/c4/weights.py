@@ -19,6 +19,7 @@ from bua.detectors.c4.release_formats import State, recognize_format
 from bua.detectors.photo import Resize
 from bua.detectors.weight_files import read_safetensors
 from bua.errors import InputError
+from bua.io.schema import parse_json
 from bua.io.write import write_bytes
 from bua.store.pickles import read_pickled
 
@@ -107,7 +108,7 @@ def _read_own(path: Path) -> tuple[State, dict[str, Any]]:
         metadata = file.metadata() or {}
     state = read_safetensors(path)
     if RECIPE in metadata:
-        return state, json.loads(metadata[RECIPE])
+        return state, parse_json(metadata[RECIPE], dict[str, Any], path, RECIPE)
     return _translate(state, {}, path)  # Hugging Face publishes safetensors, too
 
 

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from bua.errors import InputError
-from bua.io.files import read_json, records
+from bua.io.coco import SizedImage, coco_images
+from bua.io.files import read_json
 from bua.io.folder import list_folder
 from bua.io.orientation import read_header
 from bua.store.formats.image_ids import parse_number
@@ -38,13 +39,9 @@ class ImageSizes:
         elif path.suffix.lower() == ".tsv":
             self._read_tsv()
         else:
-            types: dict[str, type | tuple[type, ...]] = {"id": (int, str), "width": int, "height": int}
-            for image in records(read_json(path), path, "images", types):
+            for image in coco_images(read_json(path), path, schema=SizedImage):
                 size = (image["height"], image["width"])
-                self._sizes[image["id"]] = size
-                for key in (
-                    _lookup_keys(image["file_name"]) if isinstance(image.get("file_name"), str) else ()
-                ):
+                for key in (image["id"], *(_lookup_keys(name) if (name := image["file_name"]) else ())):
                     self._sizes.setdefault(key, size)
         if not self._photos and not self._sizes:
             raise InputError(f"{path}: has no images")

@@ -1,18 +1,20 @@
 """Import a foreign feature file into a store: in shards, resumable, with a report of what was left out."""
 
 import contextlib
-import json
 import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from bua import __version__
 from bua.errors import InputError
+from bua.io.files import read_json
+from bua.io.schema import validate
 from bua.store.formats import Format, get_format
 from bua.store.formats.image_ids import parse_number
 from bua.store.formats.image_sizes import ImageSizes
@@ -157,6 +159,11 @@ def _make_metadata(
     )
 
 
+class _Report(TypedDict):
+    repaired: NotRequired[dict[str, int]]
+    dropped: NotRequired[dict[str, Any]]
+
+
 def _existing_result(out: Path, origin: dict[str, str], options: ImportOptions) -> ImportResult:
     """Return the summary of a finished store that was imported from the same source.
 
@@ -169,6 +176,7 @@ def _existing_result(out: Path, origin: dict[str, str], options: ImportOptions) 
         raise InputError(f"{out}: already exists, but was not imported from this source; choose another out=")
     shutil.rmtree(out.with_name(f"{out.name}.shards"), ignore_errors=True)
     report = report_path(out)
-    content = json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}
+    content = read_json(report) if report.exists() else {}
+    validate(content, _Report, report)
     counts = (len(store), int(store.counts().sum()))
     return ImportResult(*counts, content.get("repaired", {}), content.get("dropped", {}), 0.0)

@@ -97,7 +97,7 @@ def test_karpathys_file_is_read_and_restval_is_train(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ([{"split": "val", "filename": "36979.jpg"}], r"images\[0\]: cocoid is None, expected an integer"),
+        ([{"split": "val", "filename": "36979.jpg"}], r"images\[0\]: has no cocoid"),
         ([entry("7", "val")], "cocoid is '7', expected an integer"),
         ([entry(7, "dev")], "image 7: split is 'dev', expected one of train, restval, val, test"),
         ([entry(7, "test"), entry(8, "train")], "split val has no images"),

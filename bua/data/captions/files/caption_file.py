@@ -21,7 +21,8 @@ from bua.data.captions.files.json_formats import (
 from bua.data.captions.files.tables import table_entries
 from bua.data.image_lookup import read_ids
 from bua.errors import InputError
-from bua.io.files import Report, read_json, read_members, read_text
+from bua.io.files import read_json, read_members, read_text
+from bua.io.schema import Report
 from bua.structures.annotations import ImageId
 
 #: Unicode categories that no caption may hold, white space aside: control characters and lone surrogates.

@@ -1,29 +1,52 @@
 """The images and captions of JSON files in each format (see the package)."""
 
 from pathlib import PurePosixPath
-from types import NoneType
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from bua.data.captions.files.entries import CaptionText, Entry
-from bua.io.files import Report, Types, valid_records
+from bua.io.coco import coco_images, resolver
+from bua.io.schema import Id, Integer, Report, valid_records
 from bua.structures.annotations import ImageId
 
-_IMAGE: Types = {"id": (int, str), "file_name": (str, NoneType), "domain": (str, NoneType)}
-_ANNOTATION: Types = {"id": (int, str), "image_id": (int, str), "caption": str}
-_SENTENCE: Types = {"raw": str, "sentid": (int, NoneType)}
+
+class _Annotation(TypedDict):
+    id: Id
+    image_id: Id
+    caption: str
+
+
+class _Sentence(TypedDict):
+    raw: str
+    sentid: NotRequired[Integer | None]
+
+
+class _KarpathyImage(TypedDict):
+    filename: str
+    filepath: NotRequired[str | None]
+    split: str
+    sentences: list[Any]
+
+
+class _CocoSplitImage(_KarpathyImage):
+    cocoid: Integer
+
+
+class _OtherSplitImage(_KarpathyImage):
+    imgid: Integer
 
 
 def coco_entries(content: dict[str, Any], report: Report) -> list[Entry]:
     """Return the images of a file of COCO or nocaps with their captions, reporting every mistake."""
-    images = valid_records(content["images"], "images", _IMAGE, report)
+    images = coco_images(content, "", report)
+    known = resolver(image["id"] for image in images)
     captions: dict[ImageId, list[CaptionText]] = {image["id"]: [] for image in images}
     annotations = content.get("annotations", [])
     if not isinstance(annotations, list):
         report(f"annotations must be a list, not {annotations!r:.80}")
         annotations = []
     seen: set[ImageId] = set()
-    for annotation in valid_records(annotations, "annotations", _ANNOTATION, report):
-        caption_id, image_id = annotation["id"], annotation["image_id"]
+    for annotation in valid_records(annotations, "annotations", _Annotation, report):
+        caption_id, image_id = annotation["id"], known(annotation["image_id"])
         if caption_id in seen:
             report(f"caption {caption_id} is duplicated")
         elif image_id not in captions:
@@ -35,7 +58,7 @@ def coco_entries(content: dict[str, Any], report: Report) -> list[Entry]:
     return [
         Entry(
             image_id=image["id"],
-            file_name=image.get("file_name") or str(image["id"]),
+            file_name=image["file_name"] or str(image["id"]),
             captions=captions[image["id"]],
             domain=image.get("domain"),
         )
@@ -47,13 +70,7 @@ def karpathy_entries(content: dict[str, Any], report: Report) -> list[Entry]:
     """Return the images of one of Karpathy's files with their captions, reporting every mistake."""
     images = content["images"]
     key = "cocoid" if any("cocoid" in image for image in images if isinstance(image, dict)) else "imgid"
-    types: Types = {
-        key: int,
-        "filename": str,
-        "filepath": (str, NoneType),
-        "split": str,
-        "sentences": list,
-    }
+    schema = _CocoSplitImage if key == "cocoid" else _OtherSplitImage
     seen: set[int] = set()
     return [
         Entry(
@@ -62,14 +79,14 @@ def karpathy_entries(content: dict[str, Any], report: Report) -> list[Entry]:
             captions=_sentences(image["sentences"], f"image {image[key]}", seen, report),
             split=image["split"],
         )
-        for image in valid_records(images, "images", types, report)
+        for image in valid_records(images, "images", schema, report)
     ]
 
 
 def _sentences(sentences: list[Any], image: str, seen: set[int], report: Report) -> list[CaptionText]:
     """Return the captions of an image; ``seen`` collects the ids of all sentences of the file."""
     captions = []
-    for number, sentence in enumerate(valid_records(sentences, f"{image}: sentences", _SENTENCE, report)):
+    for number, sentence in enumerate(valid_records(sentences, f"{image}: sentences", _Sentence, report)):
         sentence_id = sentence.get("sentid")
         if sentence_id in seen:
             report(f"{image}: sentence {sentence_id} is duplicated")

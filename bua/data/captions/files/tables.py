@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from bua.data.captions.files.entries import CaptionText, Entry
 from bua.errors import InputError
-from bua.io.files import Report
+from bua.io.schema import Report
 
 #: The name of an image, the number of a caption, and the caption.
 _TOKEN_LINE = re.compile(r"(.+)#(\d+)\t(.*)")

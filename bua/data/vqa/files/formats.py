@@ -29,18 +29,41 @@ annotated questions are left out, as GQA itself leaves them out of training and 
 """
 
 from collections.abc import Callable
-from types import NoneType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from bua.data.vqa.files.question_file import GQA_FORMAT, Entry, answer_texts, make_annotation
-from bua.io.files import Report, Types, is_valid_record
+from bua.io.schema import Id, Report, is_valid_record
 from bua.structures.annotations import Question
 
-_QUESTION: Types = {"question_id": (int, str), "image_id": (int, str), "question": str}
-_ANNOTATION: Types = {"question_id": (int, str), "answers": list}
-_LISTED: Types = {"question_id": (int, str), "question": str}
-_VIZWIZ: Types = {"image": str, "question": str}
-_GQA: Types = {"imageId": (str, int), "question": str, "answer": (str, NoneType), "types": (dict, NoneType)}
+
+class _Listed(TypedDict):
+    question_id: Id
+    question: str
+
+
+class _Question(_Listed):
+    image_id: Id
+
+
+class _ListedWithName(_Listed):
+    image: Id
+
+
+class _Annotation(TypedDict):
+    question_id: Id
+    answers: list[Any]
+
+
+class _VizWiz(TypedDict):
+    image: str
+    question: str
+
+
+class _GQA(TypedDict):
+    imageId: Id  # noqa: N815
+    question: str
+    answer: NotRequired[str | None]
+    types: NotRequired[dict[str, Any] | None]
 
 
 class Format(NamedTuple):
@@ -71,14 +94,14 @@ def format_of(member: str | None, value: Any) -> Format | None:
 
 
 def _question_entry(record: Any, name: str, report: Report) -> Entry | None:
-    if not is_valid_record(record, name, _QUESTION, report):
+    if not is_valid_record(record, name, _Question, report):
         return None
     question_id = record["question_id"]
     return Entry(question_id, Question(question_id, record["image_id"], record["question"]), None)
 
 
 def _annotation_entry(record: Any, name: str, report: Report) -> Entry | None:
-    if not is_valid_record(record, name, _ANNOTATION, report):
+    if not is_valid_record(record, name, _Annotation, report):
         return None
     question_id = record["question_id"]
     texts = answer_texts(record["answers"], f"question {question_id}", report)
@@ -94,17 +117,15 @@ def _textvqa_entry(record: Any, name: str, report: Report) -> Entry | None:
 
 
 def _vizwiz_entry(record: Any, name: str, report: Report) -> Entry | None:
-    if not is_valid_record(record, name, _VIZWIZ, report):
+    if not is_valid_record(record, name, _VizWiz, report):
         return None
     image = record["image"]
     return _with_answers(Entry(image, Question(image, image, record["question"]), None), record, report)
 
 
 def _listed_entry(record: Any, name: str, report: Report) -> Entry | None:
-    if not is_valid_record(record, name, _LISTED, report):
-        return None
-    key = "image_id" if "image_id" in record else "image"
-    if not is_valid_record(record, name, {key: (int, str)}, report):
+    key = "image" if isinstance(record, dict) and "image_id" not in record else "image_id"
+    if not is_valid_record(record, name, _Question if key == "image_id" else _ListedWithName, report):
         return None
     question = Question(record["question_id"], record[key], record["question"])
     return _with_answers(Entry(question.question_id, question, None), record, report)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bua.io.files import Report
+from bua.io.schema import Report
 from bua.structures.annotations import ImageId, Question, QuestionId, VQAAnnotation
 
 #: Answer type and question type if a file does not give them.

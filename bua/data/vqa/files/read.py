@@ -13,8 +13,8 @@ from bua.data.vqa.files.annotation_list import AnnotationList
 from bua.data.vqa.files.formats import GQA, Format, format_of
 from bua.data.vqa.files.question_file import Entry, QuestionFile
 from bua.errors import InputError
-from bua.io.files import Report
 from bua.io.json_stream import members
+from bua.io.schema import Report
 from bua.structures.annotations import ImageId, Question, QuestionId, VQAAnnotation
 
 _FORMATS = (

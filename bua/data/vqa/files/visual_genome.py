@@ -11,17 +11,23 @@ Questions about training images are used if their single answer is in the answer
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
+from typing import TypedDict
 
 from bua.data.genome.source import read_images
 from bua.data.vqa.files.annotation_list import AnnotationList
 from bua.data.vqa.files.question_file import QuestionFile, make_annotation
 from bua.errors import InputError
-from bua.io.files import Types, is_valid_record
 from bua.io.json_stream import elements
+from bua.io.schema import Integer, is_valid_record
 from bua.structures.annotations import ImageId
 from bua.text.answers import AnswerVocabulary, normalize
 
-_QUESTION: Types = {"qa_id": int, "image_id": int, "question": str, "answer": str}
+
+class _Question(TypedDict):
+    qa_id: Integer
+    image_id: Integer
+    question: str
+    answer: str
 
 
 def read_visual_genome(
@@ -55,7 +61,7 @@ def read_visual_genome(
         if not isinstance(listed, list):
             on_mistake(f"entry {position} has no list qas")
         for number, qa in enumerate(listed or []):
-            is_valid_record(qa, f"entry {position}: qas[{number}]", _QUESTION, on_mistake)
+            is_valid_record(qa, f"entry {position}: qas[{number}]", _Question, on_mistake)
             question_id = -qa["qa_id"]
             if question_id in ids:
                 on_mistake(f"question {qa['qa_id']} is duplicated")
