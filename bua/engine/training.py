@@ -1,8 +1,10 @@
 """Training from a configuration: data, model, task and trainer."""
 
+import csv
 import difflib
 import inspect
 import logging
+import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +17,7 @@ from hydra.utils import get_class
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging
+from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 
 from bua.engine.callbacks import BestCheckpoint, LastCheckpoint, MetricsLogger
 from bua.engine.checkpoint_io import AtomicCheckpointIO
@@ -99,11 +102,43 @@ def describe_end(run: RunDirectory, trainer: pl.Trainer) -> Iterator[str]:
     """Yield lines about what a user may not expect of a training that has ended."""
     for callback in trainer.early_stopping_callbacks:
         if isinstance(callback, EarlyStopping) and callback.stopped_epoch:
-            yield f"{run.path}: {callback.monitor} did not improve in {callback.patience} validations"
+            yield f"{run.path}: {describe_stop(callback, best_row(run.path / 'metrics.csv', callback))}"
     if not run.checkpoint_files():
         yield f"{run.path}: no step was trained, so no checkpoint was saved"
     elif not run.best_checkpoint().exists():
         yield f"{run.path}: no validation was due, so only last.ckpt was saved"
+
+
+def describe_stop(callback: EarlyStopping, best: Mapping[str, str] | None) -> str:
+    """Return why a training stopped early.
+
+    Args:
+        callback: Callback that stopped it.
+        best: Row of the metrics with the best value; ``None`` if there is none.
+    """
+    place = "" if best is None else f", the best is {float(best[callback.monitor]):.4g} of epoch "
+    place += "" if best is None else f"{int(best['epoch']) + 1}, step {best['step']}"
+    if callback.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
+        return f"stopped in epoch {callback.stopped_epoch + 1}: {callback.monitor} is not finite{place}"
+    noun = "validation" if callback.patience == 1 else "validations"
+    return (
+        f"stopped in epoch {callback.stopped_epoch + 1}: {callback.monitor} did not improve in "
+        f"{callback.patience} {noun} (patience={callback.patience}){place}"
+    )
+
+
+def best_row(metrics: Path, callback: EarlyStopping) -> dict[str, str] | None:
+    """Return the first row with the best finite value of the monitored metric, or ``None``.
+
+    Args:
+        metrics: CSV file of the metrics.
+        callback: Callback that monitors one of them.
+    """
+    with open(metrics, newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get(callback.monitor)]
+    finite = [row for row in rows if math.isfinite(float(row[callback.monitor]))]
+    sign = 1 if callback.mode == "min" else -1
+    return min(finite, key=lambda row: sign * float(row[callback.monitor]), default=None)
 
 
 def resolve_config(config: Any, sizes: Mapping[str, Any]) -> dict[str, Any]:
