@@ -1,4 +1,7 @@
-"""Files of predictions in the official formats: a JSON list of objects with an id and a text."""
+"""Files of predictions in the official formats: a JSON list of objects with an id and a text.
+
+Answers have the keys of VQA v2, of GQA or of VizWiz, which the first object of the list shows.
+"""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -10,6 +13,20 @@ from bua.structures.annotations import ImageId
 
 #: Advice to those whose predictions cover only a part of the references.
 ALLOW_MISSING = "; give allow_missing=true to score only those that have one"
+#: Fields of the id and of the answer: those of VQA v2, GQA and VizWiz.
+ANSWER_FIELDS = (("question_id", "answer"), ("questionId", "prediction"), ("image", "answer"))
+
+
+def read_answers(path: Path | str) -> dict[ImageId, str]:
+    """Read predicted answers with the fields of VQA v2, GQA or VizWiz.
+
+    Raises:
+        InputError: If it is not such a list, or an id is duplicated.
+    """
+    content = read_json(path)
+    first = content[0] if isinstance(content, list) and content else None
+    found = (fields for fields in ANSWER_FIELDS if isinstance(first, dict) and fields[0] in first)
+    return _predictions(content, path, *next(found, ANSWER_FIELDS[0]))
 
 
 def read_predictions(path: Path | str, key: str, value: str) -> dict[ImageId, str]:
@@ -23,7 +40,10 @@ def read_predictions(path: Path | str, key: str, value: str) -> dict[ImageId, st
     Raises:
         InputError: If it is not such a list, or an id is duplicated.
     """
-    content = read_json(path)
+    return _predictions(read_json(path), path, key, value)
+
+
+def _predictions(content: Any, path: Path | str, key: str, value: str) -> dict[ImageId, str]:
     if not isinstance(content, list):
         hint = "; put brackets around the object" if isinstance(content, dict) and key in content else ""
         raise InputError(f'{path}: must be a JSON list of {{"{key}", "{value}"}}{hint}')

@@ -1,8 +1,10 @@
 """Checkpoints: finding and reading them, loading their models, and initializing a model from one."""
 
 import inspect
+import json
 import pickle
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -223,13 +225,16 @@ def init_weights_from(model: nn.Module, path: Path | str, record: Mapping[str, A
         InputError: If there is no checkpoint, it has a different vocabulary or different features, or its
             weights do not fit.
     """
-    trained, state = read_checkpoint(find_checkpoint(Path(path)))
-    for key, what in _INIT_KEYS.items():
-        if trained.get(key) != record.get(key):
-            raise InputError(
-                f"{path}: its {what} is not that of these data "
-                f"({describe_difference(trained.get(key), record.get(key))}); it cannot initialize the model"
-            )
+    checkpoint = find_checkpoint(Path(path))
+    trained, state = read_checkpoint(checkpoint)
+    different = [key for key in _INIT_KEYS if trained.get(key) != record.get(key)]
+    if different:
+        key = different[0]
+        raise InputError(
+            f"{path}: its {_INIT_KEYS[key]} is not that of these data "
+            f"({describe_difference(trained.get(key), record.get(key))}); "
+            f"{_advice(checkpoint, trained, different)}"
+        )
     types = [str(one["model"]["class"]) for one in (trained, record)]
     if types[0] != types[1]:
         raise InputError(f"{path}: its model is {types[0]}, which cannot initialize {types[1]}")
@@ -237,7 +242,31 @@ def init_weights_from(model: nn.Module, path: Path | str, record: Mapping[str, A
         model.load_state_dict(state)
     except RuntimeError:
         difference = describe_difference(trained["model"], record["model"])
-        raise InputError(f"{path}: weights do not fit the model: {difference}; give the same model") from None
+        raise InputError(
+            f"{path}: weights do not fit the model: {difference}; give the same model and sizes (model.KEY=)"
+        ) from None
+
+
+def _advice(checkpoint: Path, trained: Mapping[str, Any], different: Sequence[str]) -> str:
+    """Return the options with which a model can be initialized from a checkpoint, if there are any.
+
+    Args:
+        checkpoint: Checkpoint of the trained model.
+        trained: Its record.
+        different: Keys of the record in which the new run differs.
+    """
+    if "kind" in different:
+        return "it cannot initialize the model"
+    run = checkpoint.parent.parent
+    words = "data.questions.file" if trained["kind"] == "vqa" else "data.vocabulary.file"
+    geometry = json.dumps(trained["region_input"].get("geometry"))
+    options = {
+        "vocabulary": shlex.quote(f"{words}={run / 'vocabulary.json'}"),
+        "answers": shlex.quote(f"data.answers.file={run / 'answers.json'}"),
+        "region_input": f"data.geometry={geometry}",
+        "features": f"features=FILE of the detector {trained['features'].get('detector')}",
+    }
+    return f"give {' '.join(options[key] for key in different)}"
 
 
 def describe_difference(one: Any, other: Any) -> str:

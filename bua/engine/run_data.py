@@ -8,6 +8,7 @@ from bua.data.captions.dataset import match_caption_images
 from bua.data.captions.files import read_caption_file, select_images
 from bua.data.image_lookup import read_ids
 from bua.engine.run_directory import RunDirectory
+from bua.engine.run_options import require_recorded
 from bua.errors import InputError
 from bua.store.reader import FeatureStore
 from bua.structures.annotations import ImageId
@@ -31,6 +32,8 @@ def read_run_data(run: Path | str, key: str) -> Any:
     value = directory.config().get("data", {}).get(key)
     if not value:
         raise InputError(f"{directory.path}: its data have no {key}; give the file on the command line")
+    if isinstance(value, str):
+        require_recorded(value, directory.path, f"data.{key}", f"{key}=FILE")
     return value
 
 
@@ -44,7 +47,10 @@ def run_questions(run: Path | str, split: str | None) -> list[str]:
     if name not in SPLITS:
         raise InputError(f"split={split}: a run has {' and '.join(SPLITS)}; give questions=FILE for others")
     questions = read_run_data(run, name)["questions"]
-    return [questions] if isinstance(questions, str) else [str(path) for path in questions]
+    files = [questions] if isinstance(questions, str) else [str(path) for path in questions]
+    for path in files:
+        require_recorded(path, run, f"data.{name}.questions", "questions=FILE")
+    return files
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,10 @@ def select_stored_images(selection: ImageSelection, run: str, store: FeatureStor
         else:  # another split of the file that holds the run's own splits
             splits = [selection.split]
         image_key = image_key or data.get("image_key")
+        if path:
+            require_recorded(path, run, f"data.{name}.file", "images=FILE")
+        if ids and ids == source.get("ids"):
+            require_recorded(ids, run, f"data.{name}.ids", "ids=FILE")
     if not path:
         raise InputError(f"{run}: its data have no {selection.split}; give the file as images=F.json")
     file = select_images(read_caption_file(path, captions=False), ids, splits)

@@ -197,7 +197,10 @@ def provenance(sources: Mapping[str, str], seed: int) -> dict[str, Any]:
             "gpus": [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())],
         },
         "seed": seed,
-        "sources": {role: {"file": str(path), **_hashes(Path(path))} for role, path in sources.items()},
+        "sources": {
+            role: {"file": str(Path(path).absolute()), **_hashes(Path(path))}
+            for role, path in sources.items()
+        },
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 

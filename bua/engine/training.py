@@ -1,8 +1,10 @@
 """Training from a configuration: data, model, task and trainer."""
 
+import csv
 import difflib
 import inspect
 import logging
+import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,33 +17,26 @@ from hydra.utils import get_class
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging
+from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 
 from bua.engine.callbacks import BestCheckpoint, LastCheckpoint, MetricsLogger
 from bua.engine.checkpoint_io import AtomicCheckpointIO
 from bua.engine.instantiate import check_optimization, check_trainer, instantiate, to_plain
-from bua.engine.loading import FORMAT, init_weights_from, read_checkpoint
+from bua.engine.loading import FORMAT, describe_difference, init_weights_from, read_checkpoint
 from bua.engine.run_directory import RunDirectory, provenance
+from bua.engine.run_options import INIT_FILES, changed_options, with_absolute_paths
 from bua.errors import InputError, LostProcessError
 from bua.public_names import to_public
 from bua.tasks.base import BaseTask
 
 log = logging.getLogger(__name__)
 
-#: Files of an objective that initialize the model.
-INIT_FILES = ("word_vectors", "answer_images")
 #: Messages of torch about tensors with incompatible sizes.
 SIZE_ERRORS = re.compile(
     r"shapes cannot be multiplied|[Ss]izes? of tensors? .*must match|normalized_shape|size mismatch"
 )
 #: Messages of gloo and NCCL about another process that is gone.
 CONNECTION_ERRORS = re.compile(r"gloo.*Connection|Connection (reset|closed)|NCCL|remote process exited", re.I)
-#: Options of the trainer that a resumed run must keep; its duration and devices may change.
-KEPT_TRAINER_OPTIONS = (
-    "precision",
-    "gradient_clip_val",
-    "gradient_clip_algorithm",
-    "accumulate_grad_batches",
-)
 
 
 def train(config: Any, overrides: Sequence[str] = ()) -> dict[str, float]:
@@ -107,15 +102,47 @@ def describe_end(run: RunDirectory, trainer: pl.Trainer) -> Iterator[str]:
     """Yield lines about what a user may not expect of a training that has ended."""
     for callback in trainer.early_stopping_callbacks:
         if isinstance(callback, EarlyStopping) and callback.stopped_epoch:
-            yield f"{run.path}: {callback.monitor} did not improve in {callback.patience} validations"
+            yield f"{run.path}: {describe_stop(callback, best_row(run.path / 'metrics.csv', callback))}"
     if not run.checkpoint_files():
         yield f"{run.path}: no step was trained, so no checkpoint was saved"
     elif not run.best_checkpoint().exists():
         yield f"{run.path}: no validation was due, so only last.ckpt was saved"
 
 
+def describe_stop(callback: EarlyStopping, best: Mapping[str, str] | None) -> str:
+    """Return why a training stopped early.
+
+    Args:
+        callback: Callback that stopped it.
+        best: Row of the metrics with the best value; ``None`` if there is none.
+    """
+    place = "" if best is None else f", the best is {float(best[callback.monitor]):.4g} of epoch "
+    place += "" if best is None else f"{int(best['epoch']) + 1}, step {best['step']}"
+    if callback.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
+        return f"stopped in epoch {callback.stopped_epoch + 1}: {callback.monitor} is not finite{place}"
+    noun = "validation" if callback.patience == 1 else "validations"
+    return (
+        f"stopped in epoch {callback.stopped_epoch + 1}: {callback.monitor} did not improve in "
+        f"{callback.patience} {noun} (patience={callback.patience}){place}"
+    )
+
+
+def best_row(metrics: Path, callback: EarlyStopping) -> dict[str, str] | None:
+    """Return the first row with the best finite value of the monitored metric, or ``None``.
+
+    Args:
+        metrics: CSV file of the metrics.
+        callback: Callback that monitors one of them.
+    """
+    with open(metrics, newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get(callback.monitor)]
+    finite = [row for row in rows if math.isfinite(float(row[callback.monitor]))]
+    sign = 1 if callback.mode == "min" else -1
+    return min(finite, key=lambda row: sign * float(row[callback.monitor]), default=None)
+
+
 def resolve_config(config: Any, sizes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration as plain values, with the model sizes that are determined by the data.
+    """Return the configuration as plain values, with absolute paths and the sizes that the data determine.
 
     Raises:
         InputError: If the configuration sets such a size.
@@ -126,14 +153,14 @@ def resolve_config(config: Any, sizes: Mapping[str, Any]) -> dict[str, Any]:
         if not OmegaConf.is_missing(config.model, name):
             raise InputError(f"model.{name}={config.model[name]}: is determined by the data; leave it out")
     resolved: dict[str, Any] = to_plain(OmegaConf.merge(config, {"model": determined}))
-    return resolved
+    return with_absolute_paths(resolved)
 
 
 def checkpoint_record(config: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the plain values stored in every checkpoint, with classes by their public names."""
     # weights that initialized the model are not needed to build it from its checkpoint
     model = {key: None if key == "pretrained" else value for key, value in config["model"].items()}
-    objective = to_public(config["objective"])
+    objective = {k: None if k in INIT_FILES else v for k, v in to_public(config["objective"]).items()}
     return {"format": FORMAT, "model": to_public(model), "objective": objective, **data}
 
 
@@ -173,20 +200,16 @@ def check_resumable(
 ) -> None:
     """Raise ``InputError`` if a run cannot be resumed from a checkpoint with a configuration."""
     trained, former = read_checkpoint(checkpoint)[0], run.config()
-    changed = [key for key in record if trained.get(key) != record[key]]
-    changed.sort(key=lambda key: key == "model")  # last, because its sizes follow from the rest
-    for key in ("optimizer", "scheduler", "multipliers", "seed", "ema"):
-        if to_public(former.get(key) or None) != to_public(config.get(key) or None):
-            changed.append(key)
-    data, trainer = to_public(former["data"]), former["trainer"]
-    for key, value in to_public(config["data"]).items():
-        if key != "num_workers" and data.get(key) != value:
-            changed.append(f"data.{key}")
-    changed += [f"trainer.{k}" for k in KEPT_TRAINER_OPTIONS if trainer.get(k) != config["trainer"].get(k)]
+    changed = list(changed_options(former, config))
+    changed += [
+        f"{key} differs from that of the run ({describe_difference(trained.get(key), record[key])})"
+        for key in record
+        if key not in ("model", "objective") and trained.get(key) != record[key]
+    ]
+    changed.sort(key=lambda text: text.startswith("model"))  # last, because its sizes follow from the rest
     if changed:
-        raise InputError(
-            f"{run.path}: {changed[0]} differs from that of the run; resume with the same options"
-        )
+        raise InputError(f"{run.path}: {changed[0]}; resume with the same options")
+    trainer = former["trainer"]
     if _depends_on_length(config.get("scheduler")):
         for key in ("max_epochs", "max_steps"):
             if trainer.get(key) != config["trainer"].get(key):

@@ -1,8 +1,8 @@
 """Checked submission files for test servers, in their official formats and under their official names.
 
 The VQA challenge (EvalAI, challenge 830) takes one JSON list with an answer to every question of test2015,
-even in the test-dev phase. COCO's caption server takes one JSON list with a caption for every image of a
-split.
+even in the test-dev phase. VizWiz and GQA have keys of their own, and no official file name. COCO's caption
+server takes one JSON list with a caption for every image of a split.
 """
 
 import json
@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bua.data.captions.files import read_caption_file
-from bua.data.predictions import check_complete, check_known, read_predictions
-from bua.data.vqa.files import read_questions
+from bua.data.predictions import check_complete, check_known, read_answers, read_predictions
+from bua.data.vqa.files.question_file import GQA_FORMAT
+from bua.data.vqa.files.read import question_format, read_questions
 from bua.errors import InputError
 from bua.evaluation.vqa import read_answer_vocabulary
 from bua.io.files import read_json
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 #: Number of questions of VQA v2's test2015.
 TEST2015 = 447_793
+#: Number of questions that a submission to GQA has at least.
+GQA_QUESTIONS = 4_000_000
 
 
 class ServerFormat(NamedTuple):
@@ -36,8 +39,10 @@ class ServerFormat(NamedTuple):
         value: Field of the text.
         noun: What an id refers to.
         source: Key of the file that lists what must be predicted.
-        file_name: Official name of a file, with ``{subset}`` and the ``{name}`` of the method.
+        file_name: Official name of a file, with ``{subset}`` and the ``{name}`` of the method; empty if there
+            is none.
         subsets: Official names of the subsets, by the names of their splits here.
+        id_type: Type of the ids.
     """
 
     key: str
@@ -46,6 +51,7 @@ class ServerFormat(NamedTuple):
     source: str
     file_name: str
     subsets: Mapping[str, str]
+    id_type: type = int
 
 
 SERVER_FORMATS = {
@@ -65,6 +71,11 @@ SERVER_FORMATS = {
         "captions_{subset}_{name}_results.json",
         {"val": "val2014", "test": "test2014"},
     ),
+}
+#: Formats for answers to questions that are not in the format of VQA v2, by the names of their formats.
+ANSWER_FORMATS = {
+    "VizWiz": ServerFormat("image", "answer", "question", "questions", "", {}, str),
+    GQA_FORMAT: ServerFormat("questionId", "prediction", "question", "questions", "", {}, str),
 }
 
 
@@ -107,15 +118,18 @@ def prepare_submission(
         answers: Run or answer list; predictions outside of it are counted. Default: none.
 
     Raises:
-        InputError: If predictions are missing or have no reference, an id is not an integer, or the split
+        InputError: If predictions are missing or have no reference, an id has the wrong type, or the split
             does not exist.
     """
     server = SERVER_FORMATS[task]
+    if task == "vqa":
+        server = ANSWER_FORMATS.get(question_format(source), server)
     path = official_path(server, out, split, name)
-    predictions = read_predictions(predictions_path, server.key, server.value)
     if task == "caption":
+        predictions = read_predictions(predictions_path, server.key, server.value)
         ids = list(read_caption_file(source, captions=False).captions)
     else:
+        predictions = read_answers(predictions_path)
         ids = [question.question_id for question in read_questions(source)]
         if split is not None:
             _check_subset(source, split, server.subsets[split], len(ids))
@@ -123,7 +137,10 @@ def prepare_submission(
     check_known(predictions, known, server.noun, predictions_path, source)
     check_complete(predictions, known, server.noun, predictions_path, source)
     text = official_text(server, predictions, ids, source)
-    return Submission(path, text, len(ids), _warnings(server, predictions, answers))
+    warnings = _warnings(server, predictions, answers)
+    if server is ANSWER_FORMATS[GQA_FORMAT] and len(ids) < GQA_QUESTIONS:
+        warnings.append(f"{len(ids)} questions; GQA's server expects all of its submission, over 4 million")
+    return Submission(path, text, len(ids), warnings)
 
 
 def official_path(server: ServerFormat, out: str, split: str | None, name: str | None) -> Path:
@@ -135,6 +152,9 @@ def official_path(server: ServerFormat, out: str, split: str | None, name: str |
         InputError: If the split does not exist or is needed but missing, or ``out`` is a file although a name
             is given.
     """
+    if not server.file_name and (split is not None or name is not None):
+        option = f"split={split}" if split is not None else f"name={name}"
+        raise InputError(f"{option}: results with {server.key!r} have no official file name; leave it out")
     if split is not None and split not in server.subsets:
         raise InputError(f"split={split}: must be one of {', '.join(server.subsets)}")
     path = Path(out)
@@ -143,6 +163,8 @@ def official_path(server: ServerFormat, out: str, split: str | None, name: str |
             raise InputError(f"name={name}: out={out} is the name of a file; give a folder")
         return path
     name = "bua" if name is None else name
+    if not server.file_name:
+        raise InputError(f"out={out}: is a folder; give the name of a file, as there is no official one")
     if split is None:
         raise InputError(f"out={out}: is a folder; give split={'|'.join(server.subsets)} for the file name")
     if not re.fullmatch(r"[\w.-]+", name):
@@ -164,12 +186,14 @@ def official_text(
         source: File of the ids, for messages.
 
     Raises:
-        InputError: If an id is not an integer, as the servers require.
+        InputError: If an id does not have the type that the server requires.
     """
-    invalid = [i for i in ids if type(i) is not int]
+    invalid = [i for i in ids if type(i) is not server.id_type]
     if invalid:
+        wanted = "an integer" if server.id_type is int else "a text"
         raise InputError(
-            f"{source}: {server.noun} id {invalid[0]!r} is not an integer ({len(invalid)} of {len(ids)})"
+            f"{source}: {server.noun} id {invalid[0]!r} is not {wanted} ({len(invalid)} of {len(ids)}), as "
+            f"the server requires of {server.key}"
         )
     return json.dumps([{server.key: i, server.value: predictions[i]} for i in ids], allow_nan=False)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bua import __version__
-from bua.data.predictions import ALLOW_MISSING, check_complete, check_known, id_type_hint, read_predictions
+from bua.data.predictions import ALLOW_MISSING, check_complete, check_known, id_type_hint, read_answers
 from bua.data.vqa.files.question_file import UNKNOWN_TYPE
 from bua.data.vqa.files.read import Annotations, read_all_annotations, read_questions
 from bua.data.vqa.pairs import read_pairs
@@ -29,7 +29,7 @@ class VQAScoring:
     """What to score, and how.
 
     Attributes:
-        predictions: File of predictions in the official format.
+        predictions: File of predictions in the official format of VQA v2, GQA or VizWiz.
         annotations: File of annotations.
         questions: File of the questions to score. Default: all questions in the annotations.
         rule: Rule of the accuracy, one of ``RULES`` of ``bua.metrics.vqa``.
@@ -55,7 +55,7 @@ def score_vqa(options: VQAScoring) -> dict[str, Any]:
     """
     if options.rule not in RULES:
         raise InputError(f"rule={options.rule}: must be one of {', '.join(RULES)}")
-    predictions = read_predictions(options.predictions, "question_id", "answer")
+    predictions = read_answers(options.predictions)
     annotations = read_all_annotations(options.annotations)
     ids, left_out = _question_ids(options, annotations), annotations.unbalanced | annotations.unanswered
     counted = {i: annotation for i, annotation in annotations.by_question.items() if i in ids}

@@ -1,6 +1,7 @@
 """The base class of all tasks: optimizer, learning rate schedule, and content of checkpoints."""
 
 import inspect
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -111,14 +112,25 @@ class BaseTask(LightningModule):
         return groups
 
     def _schedule_length(self, scheduler: SchedulerFactory) -> dict[str, int]:
-        """Return the number of training steps and of steps per epoch, if a schedule accepts them."""
+        """Return the number of training steps and of steps per epoch, if a schedule accepts them.
+
+        Raises:
+            InputError: If a schedule needs the number of steps of a training without an end.
+        """
         parameters, length = inspect.signature(scheduler).parameters, dict[str, int]()
         if "total_steps" in parameters:
-            length["total_steps"] = int(self.trainer.estimated_stepping_batches)
+            steps = self.trainer.estimated_stepping_batches
+            if math.isinf(steps):
+                raise InputError(
+                    "the schedule depends on the number of steps, but the training has no end; give "
+                    "trainer.max_epochs=N or trainer.max_steps=N, or scheduler=constant"
+                )
+            length["total_steps"] = max(1, int(steps))  # at least 1 also where no batch is trained
         if "steps_per_epoch" in parameters:
             _ = self.trainer.estimated_stepping_batches  # sets up the loaders, whose batches are counted
-            batches = int(self.trainer.num_training_batches)
-            length["steps_per_epoch"] = -(-batches // self.trainer.accumulate_grad_batches)
+            batches = self.trainer.num_training_batches
+            batches = int(batches) if math.isfinite(batches) else 0  # infinite where none is trained
+            length["steps_per_epoch"] = max(1, -(-batches // self.trainer.accumulate_grad_batches))
         return length
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 The files hold millions of words; only the requested ones are kept in memory.
 """
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -12,13 +13,15 @@ from numpy.typing import NDArray
 from bua.errors import InputError
 
 Vectors = Mapping[str, NDArray[np.float32]]
+_SPACES = re.compile(" +")
 
 
 def read_vectors(path: Path | str, words: Collection[str], size: int) -> Vectors:
     """Return the vectors of the requested words that the file contains.
 
     Of a duplicate word the first vector is taken. Tokens that contain spaces, as in glove.840B, are
-    skipped, and so is the header of fastText, a first line of two integers.
+    skipped, and so is the header of fastText, a first line of two integers. Columns may be separated by tabs
+    or several spaces.
 
     Args:
         path: Text file.
@@ -33,6 +36,8 @@ def read_vectors(path: Path | str, words: Collection[str], size: int) -> Vectors
         with open(path, encoding="utf-8-sig", newline="\n") as file:
             for number, line in enumerate(file, 1):
                 line = line.rstrip().replace("\t", " ")
+                if "  " in line:  # columns that are aligned
+                    line = _SPACES.sub(" ", line)
                 if not (number == 1 and _is_header(line)):
                     _read_line(line, requested, size, vectors, f"{path}:{number}")
     except (OSError, UnicodeDecodeError) as error:
@@ -56,9 +61,9 @@ def _read_line(
         try:
             vector = np.array(rest.split(" "), np.float32)
         except ValueError:
-            raise InputError(f"{place}: {word!r} is not followed by {size} numbers") from None
+            raise InputError(f"{place}: {word!r:.60} is not followed by {size} numbers") from None
         if not np.isfinite(vector).all():
-            raise InputError(f"{place}: the vector of {word!r} is not finite")
+            raise InputError(f"{place}: the vector of {word!r:.60} is not finite")
         vectors[word] = vector
 
 

@@ -180,7 +180,7 @@ def test_a_run_cannot_resume_with_another_schedule_or_model(scenes, tmp_path, ca
     run_ok(*words, "trainer.max_epochs=1")
     for change, message in {
         "trainer.max_epochs=2": "schedule was made for trainer.max_epochs=1; resume with it",
-        "model.hidden_size=7": "model differs from that of the run",
+        "model.hidden_size=7": "model.hidden_size differs from that of the run (192, not 7)",
     }.items():
         assert main([*words, "trainer.max_epochs=1", "resume=true", change]) == 2
         assert message in capfd.readouterr().err

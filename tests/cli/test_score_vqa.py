@@ -256,3 +256,34 @@ def test_only_the_balanced_questions_of_gqa_are_scored(tmp_path, capfd) -> None:
             run_ok(*words, *more, f"out={tmp_path}/s.json")
             assert json.loads((tmp_path / "s.json").read_text())["overall"] == 66.67
             assert "not balanced and left out: 1" in capfd.readouterr().out
+
+
+def test_results_of_vizwiz_and_gqa_are_scored_like_predictions(tmp_path) -> None:
+    images = [f"VizWiz_val_{n:08d}.jpg" for n in range(2)]
+    ten = [{"answer": "basil", "answer_confidence": "yes"}] * 10
+    vizwiz = [{"image": i, "question": "what?", "answers": ten, "answer_type": "other"} for i in images]
+    types = {"structural": "verify", "semantic": "attr"}
+    gqa = {str(n): {"imageId": "9", "question": "is it?", "answer": "yes", "types": types} for n in range(2)}
+    answered = {
+        "VizWiz": (vizwiz, "image", "answer", dict(zip(images, ["basil", "soap"], strict=True))),
+        "GQA": (gqa, "questionId", "prediction", {"0": "yes", "1": "no"}),
+    }
+    for annotations, key, value, answers in answered.values():
+        results = [
+            score(
+                tmp_path,
+                {
+                    "questions": annotations,
+                    "annotations": annotations,
+                    "predictions": [{keys[0]: i, keys[1]: answer} for i, answer in answers.items()],
+                },
+            )
+            for keys in ((key, value), ("question_id", "answer"))
+        ]
+        assert results[0]["overall"] == results[1]["overall"] == 50
+
+
+def test_results_of_vizwiz_for_other_questions_are_refused(files, tmp_path, capfd) -> None:
+    files["predictions"] = [{"image": "VizWiz_val_00000000.jpg", "answer": "basil"}]
+    line = run_error(capfd, *command(tmp_path, files))
+    assert "question 'VizWiz_val_00000000.jpg' is not in" in line

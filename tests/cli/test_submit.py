@@ -157,3 +157,56 @@ def test_keys_of_the_other_task_are_rejected(task: str, word: str, tmp_path, cap
     words = [f"task={task}", f"predictions={tmp_path}/p.json", f"out={tmp_path}/submission.json", word]
     assert main(["submit", *words]) == 2
     assert capfd.readouterr().err.strip() == f"bua submit: {word}: task={task} does not take it"
+
+
+VIZWIZ_IMAGES = ["VizWiz_test_00000001.jpg", "VizWiz_test_00000000.jpg"]
+VIZWIZ_QUESTIONS = [{"image": image, "question": "what?"} for image in VIZWIZ_IMAGES]
+GQA_QUESTIONS = {str(i): {"imageId": "9", "question": "is it?", "isBalanced": i == 2} for i in (2, 1)}
+
+
+def write_answers(folder: Path, questions: object, predictions: list[dict[str, str]]) -> list[str]:
+    (folder / "q.json").write_text(json.dumps(questions))
+    (folder / "p.json").write_text(json.dumps(predictions))
+    return ["submit", "task=vqa", f"predictions={folder}/p.json", f"questions={folder}/q.json"]
+
+
+@pytest.mark.parametrize("id_key", ["question_id", "image"])
+def test_answers_to_vizwiz_have_the_keys_of_its_server(id_key: str, tmp_path) -> None:
+    predictions = [{id_key: image, "answer": image[-5]} for image in sorted(VIZWIZ_IMAGES)]
+    run_ok(*write_answers(tmp_path, VIZWIZ_QUESTIONS, predictions), f"out={tmp_path}/new/s.json")
+    written = json.loads((tmp_path / "new/s.json").read_text())
+    assert written == [{"image": image, "answer": image[-5]} for image in VIZWIZ_IMAGES]
+
+
+@pytest.mark.parametrize("keys", [("question_id", "answer"), ("questionId", "prediction")])
+def test_answers_to_gqa_have_the_keys_of_its_server_also_for_unbalanced_questions(
+    keys, tmp_path, capfd
+) -> None:
+    predictions = [dict(zip(keys, (i, f"answer {i}"), strict=True)) for i in "12"]
+    run_ok(*write_answers(tmp_path, GQA_QUESTIONS, predictions), f"out={tmp_path}/s.json")
+    written = json.loads((tmp_path / "s.json").read_text())
+    assert written == [{"questionId": i, "prediction": f"answer {i}"} for i in "21"]
+    assert "p.json: 2 questions; GQA's server expects all of its submission" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (["out={folder}"], "is a folder; give the name of a file, as there is no official one"),
+        (["out={folder}/s.json", "split=val"], "split=val: results with 'image' have no official file name"),
+        (
+            ["out={folder}/", "name=x"],
+            "name=x: results with 'image' have no official file name; leave it out",
+        ),
+    ],
+)
+def test_results_without_an_official_name_need_the_name_of_a_file(keys, message, tmp_path, capfd) -> None:
+    predictions = [{"image": image, "answer": "a"} for image in VIZWIZ_IMAGES]
+    words = write_answers(tmp_path, VIZWIZ_QUESTIONS, predictions)
+    assert message in run_error(capfd, *words, *(key.format(folder=tmp_path) for key in keys))
+
+
+def test_a_missing_answer_to_vizwiz_is_named(tmp_path, capfd) -> None:
+    words = write_answers(tmp_path, VIZWIZ_QUESTIONS, [{"image": VIZWIZ_IMAGES[0], "answer": "a"}])
+    line = run_error(capfd, *words, f"out={tmp_path}/s.json")
+    assert f"have no prediction, the first is '{VIZWIZ_IMAGES[1]}'" in line

@@ -297,9 +297,34 @@ def test_options_that_only_training_uses_are_checked_before_it(
     assert not (tmp_path / "r").exists()
 
 
-def test_an_early_stop_says_why_and_an_empty_training_that_nothing_was_saved(scenes, tmp_path, capfd) -> None:
+def test_an_early_stop_says_why(scenes, tmp_path, capfd) -> None:
     few = ["trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "optimizer.lr=0.0"]
-    assert main(command(scenes, tmp_path / "r", "patience=1", "trainer.max_epochs=5", *few)) == 0
-    assert "r: val/accuracy did not improve in 1 validations" in capfd.readouterr().out
-    assert main(command(scenes, tmp_path / "empty", "trainer.max_epochs=0")) == 0
+    assert main(command(scenes, tmp_path / "r", "patience=2", "trainer.max_epochs=5", *few)) == 0
+    best = float(read_metrics(tmp_path / "r")[0]["val/accuracy"])
+    reason = "stopped in epoch 3: val/accuracy did not improve in 2 validations (patience=2), the best is"
+    assert f"r: {reason} {best:.4g} of epoch 1, step 1\n" in capfd.readouterr().out
+
+
+def test_a_stop_by_a_metric_that_is_not_finite_says_so(scenes, tmp_path, monkeypatch, capfd) -> None:
+    values = iter([0.5, float("nan")])
+    monkeypatch.setattr(VQATask, "validation_step", lambda self, batch, n: None)
+    monkeypatch.setattr(
+        VQATask, "on_validation_epoch_end", lambda self: self.log("val/accuracy", next(values))
+    )
+    assert main(command(scenes, tmp_path / "r", "patience=2", "trainer.max_epochs=5")) == 0
+    reason = "stopped in epoch 2: val/accuracy is not finite, the best is 0.5 of epoch 1, step "
+    assert f"r: {reason}" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("option", ["trainer.max_epochs=0", "trainer.limit_train_batches=0"])
+@pytest.mark.parametrize("scheduler", ["one_cycle", "ban", "constant"])
+def test_an_empty_training_says_that_nothing_was_saved(option, scheduler, scenes, tmp_path, capfd) -> None:
+    words = [option, f"scheduler={scheduler}", "trainer.num_sanity_val_steps=0"]
+    assert main(command(scenes, tmp_path / "empty", *words)) == 0
     assert "no step was trained, so no checkpoint was saved" in capfd.readouterr().out
+    assert not list((tmp_path / "empty").rglob("*.ckpt"))
+
+
+def test_a_schedule_over_all_steps_needs_an_end(scenes, tmp_path, capfd) -> None:
+    assert main(command(scenes, tmp_path / "r", "scheduler=one_cycle", "trainer.max_epochs=-1")) == 2
+    assert "the training has no end; give trainer.max_epochs=N" in capfd.readouterr().err

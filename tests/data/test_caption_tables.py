@@ -175,5 +175,6 @@ def test_training_prediction_and_scores_read_tables(scenes, tmp_path, capfd) -> 
         tokenizer="python",
     )
     assert score_captions(scoring)["scores"]["BLEU-4"] > 0.99
+    capfd.readouterr()
     line = run_error(capfd, "captions", "check", f"file={write_csv(tmp_path / 'c.csv', {'a': ['...']})}")
     assert "which has no word" in line

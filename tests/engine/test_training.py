@@ -144,7 +144,9 @@ def test_a_run_with_paths_of_an_earlier_version_resumes(run, scenes, tmp_path) -
 def test_resuming_with_another_class_is_refused(run, scenes, tmp_path) -> None:
     copy = copy_of(run, tmp_path)
     changed = configuration(scenes, copy, "resume=true", "objective.reduction.per=caption")
-    with pytest.raises(InputError, match="objective differs from that of the run"):
+    with pytest.raises(
+        InputError, match=r"objective.reduction.per differs from that of the run \(word, not caption\)"
+    ):
         train(changed)
 
 

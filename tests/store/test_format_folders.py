@@ -301,6 +301,22 @@ def test_an_lmdb_is_read_as_mmf_converts_it(tmp_path) -> None:
     assert not (tmp_path / "witness").exists()
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (np.ones((3, 8), np.float32).tobytes(), "pickled value: not readable"),
+        (pickle.dumps(np.ones((3, 8))), "the value must be a dictionary, got an array"),
+        (pickle.dumps({"feat": np.ones((3, 8))}), "features are missing"),
+    ],
+)
+def test_an_lmdb_of_another_project_is_refused_with_what_was_expected(value, reason, tmp_path) -> None:
+    with lmdb.open(str(tmp_path / "f.lmdb"), map_size=2**24) as env, env.begin(write=True) as txn:
+        txn.put(b"1", value)
+    expected = f"f.lmdb key 1: {reason}.*; values of mmf are pickled dictionaries .* with format=mil_npz$"
+    with pytest.raises(InputError, match=expected):
+        import_file("mmf_lmdb", tmp_path / "f.lmdb", tmp_path / "b.h5")
+
+
 @pytest.mark.parametrize("how", ["cut", "empty", "noise", "no folder"])
 def test_a_damaged_lmdb_is_refused_although_reading_it_may_crash_a_process(how: str, tmp_path) -> None:
     export_file("mmf_lmdb", write_store(tmp_path / "a.h5", IMAGES), tmp_path / "f.lmdb")

@@ -41,6 +41,26 @@ def test_the_header_of_fasttext_is_skipped(file) -> None:
     assert set(read_vectors(file, {"6", "cat"}, 3)) == {"cat"}
 
 
+@pytest.mark.parametrize("separator", ["\t", "  ", " \t"])
+def test_columns_may_be_separated_by_tabs_or_spaces(file, separator: str) -> None:
+    file.write_text("\n".join(separator.join(["cat", "1", "2", "3"]) for _ in range(2)))
+    assert read_vectors(file, {"cat"}, 3)["cat"].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("header", ["", "6 3\n"])
+def test_a_byte_order_mark_costs_no_word(file, header: str) -> None:
+    file.write_text(header + FILE, encoding="utf-8-sig")
+    assert set(read_vectors(file, {"the", "cat"}, 3)) == {"the", "cat"}
+
+
+@pytest.mark.parametrize("line", ["dog," + "0.12345," * 300, "x" * 5000 + " 1 2 y", "x" * 5000 + " 1 2 inf"])
+def test_a_long_line_that_is_wrong_is_shown_shortened(file, line: str) -> None:
+    file.write_text(FILE + line + "\n")
+    with pytest.raises(InputError) as error:
+        read_vectors(file, {line.split(" ")[0]}, 3)
+    assert len(str(error.value)) < len(str(file)) + 150
+
+
 @pytest.mark.parametrize("size", [2, 4, 300])
 def test_another_dimension_is_named_with_file_and_line(file, size: int) -> None:
     with pytest.raises(InputError, match=rf"vectors.txt:1: 'the' has 3 numbers, expected {size}"):

@@ -95,11 +95,7 @@ class VQADataModule(ResumableDataModule):
         self.answers = _known_answers(answers, train_files, val_files)
         if visual_genome.questions is not None:
             train_files.append(self._read_visual_genome(visual_genome, train_files))
-        self.vocabulary = Vocabulary.from_texts(
-            chain(_texts(train_files), _extra_texts(questions.extra_files)),
-            tokenizer=questions.tokenizer,
-            min_count=questions.min_count,
-        )
+        self.vocabulary = _known_words(questions, train_files)
         _log(f"vocabulary of the questions: {len(self.vocabulary) - len(SPECIAL):,} words")
         self.encoding = QuestionEncoding(self.vocabulary, questions.max_length, questions.padding)
         dataset = partial(
@@ -121,6 +117,7 @@ class VQADataModule(ResumableDataModule):
             val=val.questions,
             val_annotations=val.annotations,
             extra_questions=questions.extra_files,
+            vocabulary=questions.file,
             answers=answers.file,
             visual_genome=visual_genome.questions,
             visual_genome_images=visual_genome.images,
@@ -203,6 +200,14 @@ class VQADataModule(ResumableDataModule):
 @rank_zero_only
 def _log(line: str) -> None:
     log.info(line)
+
+
+def _known_words(options: QuestionOptions, train: Sequence[QuestionFile]) -> Vocabulary:
+    """Return the known words: those of a file, or the frequent ones of the questions."""
+    if options.file is not None:
+        return Vocabulary.load(Path(options.file))
+    texts = chain(_texts(train), _extra_texts(options.extra_files))
+    return Vocabulary.from_texts(texts, tokenizer=options.tokenizer, min_count=options.min_count)
 
 
 def _known_answers(

@@ -66,9 +66,10 @@ class QuestionOptions:
         extra_files: Further files of questions whose words are counted, such as those of a test split.
         max_length: Number of words to which questions are padded or truncated.
         padding: Side on which shorter questions are padded: "front" or "end".
+        file: Vocabulary of a run (``vocabulary.json``) to use instead of counting. Default: count.
 
     Raises:
-        InputError: If ``padding`` is neither.
+        InputError: If ``padding`` is neither, or there are both ``file`` and ``extra_files``.
         ValueError: If a number has the wrong type or is out of range.
     """
 
@@ -77,8 +78,11 @@ class QuestionOptions:
     extra_files: Files
     max_length: int
     padding: str
+    file: str | None = None
 
     def __post_init__(self) -> None:
+        if self.file is not None and self.extra_files:
+            raise InputError(f"data.questions.file={self.file}: lists all words; leave out extra_files")
         _check_choice("questions.padding", self.padding, PADDING_SIDES)
         check_integer("questions.min_count", self.min_count, 1)
         check_integer("questions.max_length", self.max_length, 1)

@@ -155,7 +155,8 @@ def as_dict(array: NDArray[Any] | Any, name: str) -> dict[str, Any]:
     """
     value = array.item() if isinstance(array, np.ndarray) and array.size == 1 else array
     if not isinstance(value, dict):
-        raise InvalidImageError(f"{name} must be a dictionary, got {type(value).__name__}")
+        kind = "an array" if isinstance(value, np.ndarray) else type(value).__name__
+        raise InvalidImageError(f"{name} must be a dictionary, got {kind}")
     return value
 
 

@@ -20,6 +20,11 @@ from bua.store.formats.mmf import make_info, num_class_probabilities, parse_imag
 from bua.store.formats.source import InvalidImageError, RawImage, Source, SourceImage
 
 _KEYS = b"keys"
+#: What the values are, and what to do with an LMDB of another project, whose values may be anything.
+_EXPECTED = (
+    'values of mmf are pickled dictionaries with an array "features"; save those of other projects as one '
+    "npz per image, with x, bbox, image_h and image_w, and import them with format=mil_npz"
+)
 
 
 def read(source: Source) -> Generator[SourceImage, None, None]:
@@ -48,9 +53,12 @@ def read(source: Source) -> Generator[SourceImage, None, None]:
 
 
 def _read_value(value: bytes, source: Source) -> RawImage:
-    info = as_dict(load_plain_pickle(value), "the value")
+    try:
+        info = as_dict(load_plain_pickle(value), "the value")
+    except InvalidImageError as error:
+        raise InvalidImageError(f"{error}; {_EXPECTED}") from None
     if not isinstance(info.get("features"), np.ndarray):
-        raise InvalidImageError("features are missing")
+        raise InvalidImageError(f"features are missing; {_EXPECTED}")
     return parse_image(info["features"], info, source)
 
 

@@ -151,6 +151,15 @@ def read_questions(path: Path | str) -> list[Question]:
     return list(found.values())
 
 
+def question_format(path: Path | str) -> str:
+    """Return the name of the format of a file of questions.
+
+    Raises:
+        InputError: If it is not one, or its first question is broken.
+    """
+    return next((name for name, _ in read_entries(path)), "")
+
+
 def read_all_annotations(path: Path | str) -> Annotations:
     """Read the annotations of every question of a file, and record which are left out.
 
