@@ -194,6 +194,19 @@ def test_loader_resumes_within_an_epoch(num_workers: int, num_yielded: int) -> N
     assert [batch.tolist() for batch in second] == expected  # the next pass is complete again
 
 
+def test_a_pass_that_is_not_resumed_begins_at_the_first_position() -> None:
+    sampler = EpochSampler(19, seed=4)
+    order = list(sampler)
+    assert sorted(order) == list(range(19))
+    loader = ResumableLoader(range(19), sampler=sampler, batch_size=4)
+    assert [n for batch in loader for n in batch.tolist()] == order
+    loader.skip = 1
+    assert [n for batch in loader for n in batch.tolist()] == order[4:]
+    assert loader.num_yielded == 0
+    assert [n for batch in loader for n in batch.tolist()] == order
+    assert list(sampler) == order
+
+
 def test_a_complete_epoch_is_not_skipped(scenes) -> None:
     data = caption_data(scenes)
     assert len([*data.train_dataloader()]) == 5
