@@ -47,6 +47,14 @@ def test_every_problem_is_reported_in_one_line(capfd, tmp_path) -> None:
     assert main(["captions", "check", f"file={path}", f"features={features}", "splits=[restval,val]"]) == 0
 
 
+def test_an_image_that_a_store_names_by_its_file_is_reported_with_both_names(capfd, tmp_path) -> None:
+    features = write_store(tmp_path / "f.h5", {name: regions(2) for name in NAMES[0][1:]})
+    path = Path(karpathy_file(tmp_path))
+    assert main(["captions", "check", f"file={path}", f"features={features}", "image_key=file_name"]) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert f"{path}: image {IDS[0]} ({NAMES[0][0]}) has no regions in {features}" in lines
+
+
 def test_two_images_that_match_one_of_the_store_are_reported(capfd, tmp_path) -> None:
     features = write_store(tmp_path / "f.h5", {"x": regions(2)})
     path = Path(karpathy_file(tmp_path))

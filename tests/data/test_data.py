@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bua.data.captions.dataset import pad_captions
+from bua.data.captions.dataset import pad_captions, pad_references
 from bua.data.captions.files import read_captions
 from bua.data.datamodule import EpochSampler, ResumableLoader
 from bua.data.image_lookup import read_ids, to_relative, with_area
@@ -125,11 +125,15 @@ WORDS = st.lists(st.integers(4, 99), max_size=9)
 
 
 @given(
-    captions=st.lists(st.lists(WORDS, min_size=1, max_size=4), min_size=1, max_size=4),
+    captions=st.lists(st.lists(WORDS, max_size=4), max_size=4),
     max_length=st.integers(1, 9),
 )
+@example(captions=[], max_length=5)
+@example(captions=[[], []], max_length=5)
 def test_captions_get_bos_and_eos_and_are_truncated_and_padded(captions, max_length) -> None:
     out = pad_captions(captions, max_length)
+    lengths = [min(len(words), max_length) for image in captions for words in image]
+    assert out.shape == (len(captions), max(map(len, captions), default=0), max(lengths, default=0) + 2)
     for b, image in enumerate(captions):
         for n in range(out.shape[1]):
             expected = [BOS, *image[n][:max_length], EOS] if n < len(image) else []
@@ -152,6 +156,21 @@ def test_training_captions_lose_their_end_if_the_data_say_so(scenes) -> None:
         batch = next(iter(caption_data(scenes, max_length=3, keep_end=keep_end).train_dataloader()))
         assert batch.words.shape[2] == 5
         assert bool((batch.words[..., -1] == EOS).all()) == keep_end
+
+
+@given(captions=st.lists(st.lists(WORDS, max_size=4), max_size=4))
+@example(captions=[])
+@example(captions=[[], []])
+def test_references_end_with_eos_and_have_the_length_minus_1_where_an_image_has_fewer(captions) -> None:
+    words, lengths = pad_references(captions)
+    longest = max((len(reference) for image in captions for reference in image), default=0)
+    most = max(map(len, captions), default=0)
+    assert (words.shape, lengths.shape) == ((len(captions), most, longest + 1), (len(captions), most))
+    for b, image in enumerate(captions):
+        assert lengths[b].tolist() == [len(reference) for reference in image] + [-1] * (most - len(image))
+        for n in range(most):
+            expected = [*image[n], EOS] if n < len(image) else []
+            assert words[b, n].tolist() == expected + [PADDING] * (longest + 1 - len(expected))
 
 
 @given(questions=st.lists(WORDS, min_size=1, max_size=5), length=st.integers(1, 9))
@@ -210,6 +229,19 @@ def test_loader_resumes_within_an_epoch(num_workers: int, num_yielded: int) -> N
     second.skip = first.num_yielded
     assert before + [batch.tolist() for batch in second] == expected
     assert [batch.tolist() for batch in second] == expected  # the next pass is complete again
+
+
+def test_a_pass_that_is_not_resumed_begins_at_the_first_position() -> None:
+    sampler = EpochSampler(19, seed=4)
+    order = list(sampler)
+    assert sorted(order) == list(range(19))
+    loader = ResumableLoader(range(19), sampler=sampler, batch_size=4)
+    assert [n for batch in loader for n in batch.tolist()] == order
+    loader.skip = 1
+    assert [n for batch in loader for n in batch.tolist()] == order[4:]
+    assert loader.num_yielded == 0
+    assert [n for batch in loader for n in batch.tolist()] == order
+    assert list(sampler) == order
 
 
 def test_a_complete_epoch_is_not_skipped(scenes) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bua.data.captions.files import read_captions
+from bua.data.scenes import draw
 from bua.data.scenes.captions import NOUNS, plural
 from bua.data.scenes.draw import SILHOUETTES, compose, silhouette
 from bua.data.scenes.world import (
@@ -44,15 +45,40 @@ def test_the_world_has_the_documented_variety() -> None:
 
 
 def test_silhouettes_are_distinct() -> None:
-    def draw(kind: str) -> np.ndarray:
+    def visible(kind: str) -> np.ndarray:
         return silhouette(SceneObject(kind, "red", "large", "plain", (80, 80), 70, 0, False)) > 0.5
 
-    masks = {kind: draw(kind) for kind in KINDS}
+    masks = {kind: visible(kind) for kind in KINDS}
     for a in KINDS:
         for b in KINDS:
             if a < b:
                 union = (masks[a] | masks[b]).sum()
                 assert (masks[a] & masks[b]).sum() / union < 0.9, (a, b)
+
+
+def test_a_scene_in_which_nothing_else_fits_ends_after_60_attempts(monkeypatch) -> None:
+    attempts = []
+
+    def same_place(rng: np.random.Generator, novel: bool) -> SceneObject:
+        attempts.append(novel)
+        return SceneObject("box", "red", "large", "plain", (80, 80), 70, 0, False)
+
+    monkeypatch.setattr(draw, "sample_object", same_place)
+    objects, masks = compose(np.random.default_rng(0), novel=True)
+    assert (len(objects), len(masks), len(attempts)) == (1, 1, 60)
+    assert attempts[0]  # the first object has a novel pair, later ones rarely
+    assert 5 < sum(attempts[1:]) < 30
+
+
+@pytest.mark.parametrize(("color", "texture"), [((0, 0, 0), "striped"), ((255, 255, 255), "plain")])
+def test_colors_at_either_end_do_not_wrap_around(color, texture, monkeypatch) -> None:
+    monkeypatch.setitem(draw.RGB, "red", color)
+    box = SceneObject("box", "red", "large", texture, (80, 80), 120, 0, False)
+    mask = silhouette(box)
+    image = np.asarray(draw.paint(np.random.default_rng(0), [box], mask[None]), np.int64)
+    inside = image[40:80, 40:80]  # the lit quarter
+    assert np.abs(inside - color).max() < 60
+    assert (inside == color).all(-1).any()
 
 
 def test_the_same_seed_gives_the_same_bytes_with_any_number_of_processes(tmp_path) -> None:

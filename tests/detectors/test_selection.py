@@ -1,5 +1,7 @@
 """Selection rules against loops over all classes, and detections against the same."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -119,7 +121,8 @@ def test_identical_background_boxes_still_give_the_minimum() -> None:
     [
         ({"min_regions": 5, "max_regions": 4}, "5 and 4"),
         ({"min_regions": 0, "max_regions": 4}, "0 and 4"),
-        ({"threshold": 0.0}, r"threshold must be in \(0, 1\]"),
+        ({"threshold": 0.0}, r"threshold must be in \(0, 1\], got 0.0"),
+        ({"threshold": 1.001}, r"threshold must be in \(0, 1\], got 1.001"),
     ],
 )
 def test_invalid_numbers_are_rejected(numbers, message) -> None:
@@ -204,6 +207,54 @@ def test_detections_equal_the_loop_over_classes(seed, n, threshold, max_detectio
     )
     assert [(c, i) for _, c, i in slow] == list(zip(ours.labels.tolist(), ours.index.tolist(), strict=True))
     assert ours.scores.tolist() == [score for score, *_ in slow]
+
+
+#: Class probabilities of boxes that do not overlap, exact in binary; the best of the second is worth 0.25.
+EXACT = torch.tensor([[0.5, 0.5, 0.0], [0.625, 0.25, 0.125], [0.8125, 0.0625, 0.125]])
+APART = torch.tensor([[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]])
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_a_box_worth_exactly_the_threshold_is_selected(dense: bool, monkeypatch) -> None:
+    if dense:
+        monkeypatch.setattr(selection, "SPARSE_PAIRS", -1)
+    rule = Selection(min_regions=1, max_regions=3, threshold=0.25, nms_iou=0.3, pixel=0)
+    kept, scores = rule(APART, EXACT)
+    assert (kept.tolist(), scores.tolist()) == ([0, 1], [0.5, 0.25])
+
+
+def exact_proposals() -> Proposals:
+    geometry = Resize(min_size=50, max_size=50, rule="caffe").geometry(50, 50)
+    regression = BoxRegression((1.0, 1.0, 1.0, 1.0), None, BoxConvention.MODERN, geometry)
+    return Proposals(APART, torch.zeros(3, 2), EXACT, torch.zeros(3, 3, 4), None, regression)
+
+
+def test_a_box_worth_exactly_the_threshold_is_selected_by_the_fast_filter() -> None:
+    rule = ClassAgnosticSelection(min_regions=1, max_regions=3, threshold=0.25, nms_iou=0.3)
+    assert rule.select(exact_proposals())[0].tolist() == [0, 1]
+
+
+def test_an_overlap_of_exactly_the_limit_suppresses_by_the_rule_of_the_paper_only() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5]])
+    probabilities = torch.tensor([[0.25, 0.75], [0.5, 0.5]])
+    numbers = {"min_regions": 1, "max_regions": 2, "threshold": 0.25, "nms_iou": 0.5}
+    assert Selection(**numbers, pixel=0)(boxes, probabilities)[0].tolist() == [0]
+    proposals = replace(exact_proposals(), boxes=boxes, probabilities=probabilities)
+    assert ClassAgnosticSelection(**numbers).select(proposals)[0].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("threshold", [0.125, 0.0625])  # above and below where the search starts
+def test_a_detection_worth_exactly_the_threshold_is_kept(threshold: float) -> None:
+    found = postprocess_detections(
+        exact_proposals(), score_threshold=threshold, nms_iou=0.5, max_detections=9
+    )
+    assert min(found.scores.tolist()) == threshold
+
+
+def test_every_number_at_the_border_of_what_is_valid_is_accepted() -> None:
+    for threshold in (1e-9, 1.0):
+        rule = Selection(min_regions=1, max_regions=1, threshold=threshold, nms_iou=0.3, pixel=0)
+        assert len(rule(APART, EXACT)[0]) == 1
 
 
 @pytest.mark.parametrize(

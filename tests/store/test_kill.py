@@ -10,6 +10,11 @@ from pathlib import Path
 import h5py
 import pytest
 
+from bua.errors import InputError
+from bua.io.write import acquire_lock, release_lock
+from bua.store.writer import remove_leftovers
+from tests.helpers.stores import regions, write_store
+
 WRITER = """
 import sys
 from pathlib import Path
@@ -59,3 +64,29 @@ def test_killed_at_any_moment_it_resumes_and_ends_in_the_same_contents(tmp_path)
             assert start(path).wait() == 0
         assert contents(path) == expected
     assert killed >= 4
+
+
+@pytest.mark.parametrize("left", [["lock"], ["shards"], ["lock", "shards"], ["rank01.lock", "shards"]])
+def test_whatever_a_killed_writer_left_beside_its_finished_file_is_removed(left, tmp_path) -> None:
+    """It may be killed between any two of its last steps, so that its lock alone is left."""
+    out = write_store(tmp_path / "f.h5", {1: regions(2)})
+    for name in left:
+        path = tmp_path / f"f.h5.{name}"
+        if name == "shards":
+            path.mkdir()
+            (path / "manifest-00.jsonl").write_text("{}")
+        else:
+            path.write_text("process 1 on somewhere")
+    remove_leftovers(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["f.h5"]
+    remove_leftovers(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["f.h5"]
+
+
+def test_the_leftovers_of_a_writer_that_is_alive_are_kept(tmp_path) -> None:
+    out = write_store(tmp_path / "f.h5", {1: regions(2)})
+    lock = acquire_lock(tmp_path / "f.h5.lock", out)
+    with pytest.raises(InputError, match="f.h5: is being written by process"):
+        remove_leftovers(out)
+    assert (tmp_path / "f.h5.lock").exists()
+    release_lock(lock)

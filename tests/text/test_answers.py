@@ -131,9 +131,11 @@ def test_changed_answers_are_refused() -> None:
     ("answers", "surface", "message"),
     [
         (["yes", "no"], ["no", "yes"], "surface form 'no' does not normalize to answer 'yes'"),
+        (["no", "yes"], ["yes", "no"], "surface form 'yes' does not normalize to answer 'no'"),
         (["yes", "no"], ["yes"], "2 answers have 1 surface forms, expected one for each"),
         (["yes", 2], ["yes", "2"], "not an answer vocabulary: answers[1] is 2, expected a string"),
         (["yes", "2"], ["yes", 2], "not an answer vocabulary: surface[1] is 2, expected a string"),
+        (["yes"], ["yes", "no"], "1 answers have 2 surface forms, expected one for each"),
         (["yes", "yes"], ["yes", "Yes"], "answer 'yes' is duplicated"),
     ],
 )
@@ -145,6 +147,22 @@ def test_wrong_surface_forms_are_refused(answers, surface, message, tmp_path) ->
     with pytest.raises(InputError) as refused:
         AnswerVocabulary.load(path)
     assert str(refused.value) == f"{path}: {message}"
+
+
+def test_an_answer_that_is_not_normalized_may_be_its_own_surface_form() -> None:
+    answers, forms = json.loads('[["the cat.", "no"], ["the cat.", "no"]]')
+    assert answers[0] is not forms[0]
+    assert AnswerVocabulary(answers, forms).surface_forms == ("the cat.", "no")
+
+
+def test_a_question_counts_once_and_a_single_answer_scores_1() -> None:
+    questions = [("red", ["red"]), ("red", ["red"]), ("blue", ["blue"])]
+    for min_count, kept in ((1, ("red", "blue")), (2, ("red",)), (3, ())):
+        vocabulary = AnswerVocabulary.from_questions(questions, min_count=min_count, keep_empty=False)
+        assert vocabulary.answers == kept
+    vocabulary = AnswerVocabulary(["red", "blue"], ["red", "blue"])
+    assert vocabulary.soft_scores(["red"], "tenth") == {0: 1.0}
+    assert vocabulary.soft_scores(["red", "blue"], "official") == pytest.approx({0: 1 / 6, 1: 1 / 6})
 
 
 def test_a_published_list_takes_the_surface_forms_of_annotators_even_if_it_is_not_normalized(

@@ -83,6 +83,25 @@ def test_names_attributes_and_boxes_follow_the_rules(tmp_path) -> None:
     assert counts["attributes_split_at_and"] == 1
     assert counts["attributes_of_skipped_objects"] == 1
     assert counts["names_with_leading_attributes"] == 1
+    assert report["names_skipped_as_invalid"] == 0
+
+
+def test_names_that_cannot_be_written_are_counted_in_a_new_folder_of_a_new_folder(tmp_path) -> None:
+    """Of objects and of attributes; names that the vocabularies are given for are not counted."""
+    objects = [
+        make_object(1, "dog, cat", attributes=["red, blue"]),
+        make_object(2, "dog", attributes=["red"]),
+    ]
+    source = write(tmp_path / "s", {7: objects})
+    report, files = prepare(source, tmp_path / "new" / "folder")
+    assert report["names_skipped_as_invalid"] == 2
+    assert [c["name"] for c in files["train"]["categories"]] == ["dog"]
+    (tmp_path / "o.txt").write_text("dog\n")
+    (tmp_path / "a.txt").write_text("red\n")
+    given_both, _ = prepare(
+        source, tmp_path / "given", objects=tmp_path / "o.txt", attributes=tmp_path / "a.txt"
+    )
+    assert given_both["names_skipped_as_invalid"] == 0
 
 
 def test_vocabularies_count_the_first_attribute_of_an_object_or_all(tmp_path) -> None:
