@@ -51,8 +51,7 @@ class BaseTask(LightningModule):
     ) -> None:
         super().__init__()
         self._optimizer, self._scheduler, self._record = optimizer, scheduler, dict(record)
-        self._multipliers = dict(multipliers or {})
-        _check_multipliers(self._multipliers)
+        self._multipliers = _checked_multipliers(multipliers)
         self._resumed: Mapping[str, Any] | None = None
         self._last_loss: Tensor | None = None
 
@@ -194,8 +193,10 @@ class BaseTask(LightningModule):
         return f"at step {step}: try a lower optimizer.lr, or trainer.gradient_clip_val"
 
 
-def _check_multipliers(multipliers: Multipliers) -> None:
-    for key, factors in multipliers.items():
+def _checked_multipliers(multipliers: Multipliers | None) -> Multipliers:
+    if not isinstance(multipliers, Mapping | None):
+        raise InputError(f"multipliers={multipliers}: must be factors by name, such as {{bias: {{lr: 2.0}}}}")
+    for key, factors in (multipliers or {}).items():
         if not isinstance(factors, Mapping) or not set(factors) <= set(FACTORS):
             raise InputError(
                 f"multipliers.{key}={factors}: must hold factors of {' and '.join(FACTORS)}, such as "
@@ -203,6 +204,7 @@ def _check_multipliers(multipliers: Multipliers) -> None:
             )
         for name, factor in factors.items():
             check_number(f"multipliers.{key}.{name}", factor)
+    return multipliers or {}
 
 
 def lr_multipliers(model: nn.Module) -> dict[str, float]:

@@ -159,7 +159,8 @@ def test_multipliers_change_the_rate_and_the_decay_of_the_parameters_that_they_n
         rate = 3.0 if name.endswith("question.value.bias") else 2.0 if name.endswith(".bias") else 1.0
         rate *= 0.5 * 4 if name.endswith("text.weight") else 0.01 if name.endswith("image.weight") else 1
         assert groups[parameter]["lr"] == pytest.approx(0.8 * rate), name
-        assert groups[parameter]["weight_decay"] == (0 if name.endswith("n.value.bias") else decay), name
+        has_decay = not name.endswith("question.value.bias")
+        assert groups[parameter]["weight_decay"] == (decay if has_decay else 0), name
 
 
 @pytest.mark.parametrize(
@@ -170,6 +171,7 @@ def test_multipliers_change_the_rate_and_the_decay_of_the_parameters_that_they_n
         ({"bias": {"rate": 2.0}}, "multipliers.bias=.*: must hold factors of lr and weight_decay"),
         ({"bias": {"lr": -1}}, "multipliers.bias.lr must be a number of at least 0, got -1"),
         ({"bias": 2.0}, "multipliers.bias=2.0: must hold factors"),
+        (2.0, "multipliers=2.0: must be factors by name"),
     ],
 )
 def test_multipliers_that_change_nothing_are_refused(multipliers, message, data) -> None:
@@ -253,6 +255,12 @@ def test_checkpoints_hold_averaged_weights_and_resume_with_them(scenes, tmp_path
     torch.testing.assert_close(best[name], saved[name])
     assert train(scenes, tmp_path / "parts", "trainer.max_epochs=2", "resume=true", "ema=null") == 2
     assert "parts: ema differs from that of the run" in capfd.readouterr().err
+    options = ["trainer.max_epochs=2", "resume=true", "multipliers={bias: {lr: 2.0}}"]
+    assert train(scenes, tmp_path / "parts", *options) == 2
+    assert "parts: multipliers differs from that of the run" in capfd.readouterr().err
+    assert train(scenes, tmp_path / "new", "trainer.max_epochs=1", "multipliers={biases: {lr: 2.0}}") == 2
+    assert "multipliers: no parameter is named biases" in capfd.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("ema", ["0", "1", "2"])
