@@ -83,8 +83,8 @@ class GridDetector:
         zoom: How the map is resized to the grid: ``bilinear``, as in the paper, or ``average`` pooling.
         align_corners: Whether bilinear resizing maps the outer cells of the grid onto those of the map, as in
             the release of the paper. Default: no.
-        version: Name of the weights to download, such as ``IMAGENET1K_V1``, for a ResNet. Default: those
-            that torchvision recommends.
+        version: Name of the weights of a ResNet to download where no file is given, such as
+            ``IMAGENET1K_V1``. Default: those that torchvision recommends.
         device: Device to run on. Default: ``cpu``.
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``. Default: ``32-true``.
         channels_last: Whether to use the channels-last memory format, which is faster in mixed precision.
@@ -198,7 +198,8 @@ def load_backbone(
     Args:
         network: Name of the network, as in ``GridDetector``.
         weights: Weight file, or None to download the weights that torchvision publishes.
-        version: Name of the weights to download. Default: those that torchvision recommends.
+        version: Name of the weights to download where no file is given. Default: those that torchvision
+            recommends.
 
     Raises:
         InputError: If the network or the version is unknown, or the weights are missing, damaged or of
@@ -208,6 +209,7 @@ def load_backbone(
     imagenet |= {"bgr": False, "max_value": 1.0}
     caffe: dict[str, Any] = {"means": CAFFE_MEANS, "deviations": (1.0, 1.0, 1.0)}
     caffe |= {"bgr": True, "max_value": 255.0}
+    version = version if weights is None else None
     if version is not None and (network == "vg_c4" or network in ARCHITECTURES):
         raise InputError(f"version={version}: only ResNets have several; leave it out for network={network}")
     if network == "vg_c4":

@@ -153,10 +153,13 @@ def test_the_backbone_of_torchvisions_detector_is_a_grid(tmp_path) -> None:
             "needs the weights of a Visual Genome detector",
         ),
         (
-            {"version": "IMAGENET1K_V3"},
+            {"version": "IMAGENET1K_V3", "path": None},
             "version=IMAGENET1K_V3: torchvision has IMAGENET1K_V1 of resnet18",
         ),
-        ({"version": "IMAGENET1K_V1", "network": "fpn_mobilenet"}, "leave it out for network=fpn_mobilenet"),
+        (
+            {"version": "IMAGENET1K_V1", "network": "fpn_mobilenet", "path": None},
+            "leave it out for network=fpn_mobilenet",
+        ),
     ],
 )
 def test_unsuitable_networks_and_weights_are_reported(options, message, weights) -> None:
