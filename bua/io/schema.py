@@ -85,9 +85,22 @@ def find_mismatch(content: Any, schema: Any) -> str | None:
     """Return in what a value differs from a schema, or None if it does not."""
     try:
         msgspec.convert(content, schema)
+    except UnicodeEncodeError:  # a text with half of a surrogate pair, which msgspec does not take
+        return find_mismatch(_replace_surrogates(content), schema)
     except msgspec.ValidationError as error:
         return _describe(str(error), content)
     return None
+
+
+def _replace_surrogates(content: Any) -> Any:
+    """Return a copy of parsed JSON with question marks for halves of surrogate pairs."""
+    if isinstance(content, str):
+        return content.encode(errors="replace").decode()
+    if isinstance(content, list):
+        return [_replace_surrogates(value) for value in content]
+    if isinstance(content, dict):
+        return {_replace_surrogates(key): _replace_surrogates(value) for key, value in content.items()}
+    return content
 
 
 def records(content: Any, path: Path | str, key: str, schema: Any) -> list[Any]:

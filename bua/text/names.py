@@ -4,6 +4,7 @@ from pathlib import Path
 
 from bua.errors import InputError
 from bua.io.files import read_json, read_text
+from bua.io.schema import Integer, validate
 
 
 def read_synonyms(path: Path | str) -> list[list[str]]:
@@ -42,11 +43,12 @@ def read_names(path: Path | str, kind: str) -> tuple[str, ...]:
     if Path(path).suffix.lower() != ".json":
         return tuple(names[0] for names in read_synonyms(path))
     content = read_json(Path(path))
-    if isinstance(content, dict) and isinstance(content.get(f"{kind}_to_idx"), dict):
-        names = {n: name for name, n in content[f"{kind}_to_idx"].items() if n != 0}
+    if isinstance(content, dict) and f"{kind}_to_idx" in content:
+        indices = content[f"{kind}_to_idx"]
+        validate(indices, dict[str, Integer], path, f"{kind}_to_idx")
+        names = {n: name for name, n in indices.items() if n != 0}
         if sorted(names) != list(range(1, len(names) + 1)):
             raise InputError(f"{path}: the indices of {kind}_to_idx must be 1 to {len(names)} without gaps")
         return tuple(names[n] for n in range(1, len(names) + 1))
-    if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
-        raise InputError(f"{path}: must be a JSON list of names or an object with {kind}_to_idx")
+    validate(content, list[str], path, f"not a list of names, nor an object with {kind}_to_idx")
     return tuple(content)

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from PIL import Image
+from tqdm import tqdm
 
 from bua.detectors.extract import ExtractionOptions, extract
 from bua.detectors.photo_files import find_photos
@@ -27,6 +29,8 @@ from tests.helpers.detectors import store_arrays
 from tests.helpers.stores import METADATA
 
 FORK = multiprocessing.get_context("fork")
+# tqdm's default lock is shared with forked processes; one that is killed while holding it would block this
+tqdm.set_lock(threading.RLock())
 
 
 class Slow(RandomDetector):

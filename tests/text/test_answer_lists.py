@@ -81,7 +81,7 @@ INVALID = {
     ),
     "number as answer": (["red", 3], "[1] is 3, expected a string"),
     "objects that do not agree": ([{"a1": 0}, {"0": "b1"}], "do not agree"),
-    "three objects": ([{"a1": 0}, {"0": "a1"}, {}], "answer 0 is {'a1': 0}, expected a string"),
+    "three objects": ([{"a1": 0}, {"0": "a1"}, {}], "[0] is {'a1': 0}, expected a string"),
     "empty list": ([], "contains no answers"),
     "empty object": ({}, "contains no answers"),
     "string": ('"red"', "is 'red', expected a list"),
