@@ -61,6 +61,7 @@ class Recorder:
         self._position = None if order is None else {test: n for n, test in enumerate(order)}
         self._trace, self._prefix = trace, f"{checkout}/"
         self._called: set[CodeType] = set()
+        self._called_by_fixture: dict[str, set[CodeType]] = {}
         self.report = Report()
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -85,12 +86,24 @@ class Recorder:
             threading.settrace(None)  # type: ignore[arg-type]
             if item.nodeid in self.report.passed:
                 self.report.passed[item.nodeid] = round(time.perf_counter() - started, 3)
+                for name in getattr(item, "fixturenames", ()):
+                    self._called |= self._called_by_fixture.get(name, set())
                 called = {(code.co_filename, code.co_firstlineno) for code in self._called}
                 self.report.functions[item.nodeid] = sorted(
                     (file.removeprefix(self._prefix), line)
                     for file, line in called
                     if file.startswith(self._prefix)
                 )
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Iterator[Any]:
+        """Record what a fixture calls for all tests that use it, not only for the first."""
+        outside, self._called = self._called, set()
+        try:
+            return (yield)
+        finally:
+            self._called_by_fixture.setdefault(fixturedef.argname, set()).update(self._called)
+            self._called |= outside
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note a test that did not pass."""
