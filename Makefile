@@ -3,6 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= quickstart
+SAMPLE ?= 300
+SEED ?= 0
 
 help: ## print this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -26,6 +28,11 @@ test: $(READY) lint type ## everything: lint, types, all tests
 test-fast: $(READY) ## the tests that take seconds
 	$(TEST) -m "not slow"
 
+# one process; a second call goes on where the first one stopped
+mutants: $(READY) ## what do the tests notice? SAMPLE=300 random changes to the code, SEED=0, about an hour
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutants]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.mutants.run --sample $(SAMPLE) --seed $(SEED)
+
 lint: $(READY) ## ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,4 +46,4 @@ wheel: $(READY) ## build the wheel into dist/
 clean: ## remove what was made, the environment too
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help install demo test test-fast lint type wheel clean
+.PHONY: help install demo test test-fast mutants lint type wheel clean

@@ -289,6 +289,47 @@ def rates(results: Results) -> str:
     return "\n\n".join([head, markdown(["model", "learning rate", f"{metric}, val"], rows)])
 
 
+def mutants(results: Results) -> str:
+    """Return how many random changes to the code the tests notice, and the changes that they do not."""
+    tried = results["tried"]
+    packages = sorted({"/".join(one["file"].split("/")[:2]) for one in tried})
+    rows = []
+    for name, prefix in [*((p, f"{p}/") for p in packages), ("all", "")]:
+        some = [one for one in tried if one["file"].startswith(prefix)]
+        caught = sum(one["caught_by"] is not None for one in some)
+        same = sum(bool(one.get("why")) for one in some)
+        rate = percentage(caught / (len(some) - same) if len(some) > same else None)
+        rows.append([name, f"{len(some)}", f"{caught}", f"{same}", f"{len(some) - caught - same}", rate])
+    head = [
+        "package",
+        "tried",
+        "caught",
+        "change nothing",
+        "not caught",
+        "caught of the others",
+    ]
+    unnoticed = [
+        [f"`{one['file']}:{one['line']}`", code(one["before"]), code(one["after"]), one.get("why") or ""]
+        for one in tried
+        if one["caught_by"] is None
+    ]
+    unfinished = "" if len(tried) == results["sample"] else f" {len(tried)} of them have been tried."
+    return "\n\n".join(
+        [
+            f"`{results['command']}` drew {results['sample']} of {results['mutants']:,} mutants.{unfinished}",
+            markdown(head, rows),
+            "Those that no test notices:",
+            markdown(["where", "code", "mutant", "why it changes nothing"], unnoticed),
+        ]
+    )
+
+
+def code(text: str) -> str:
+    """Return code as a cell of a table."""
+    fence = "``" if "`" in text else "`"
+    return f"{fence}{text.replace('|', chr(92) + '|')}{fence}"
+
+
 #: Marker in a README -> file of results, and the function that makes the text.
 TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
     "quickstart": ("experiments/quickstart/results.json", quickstart),
@@ -299,6 +340,7 @@ TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
     "vqa-rates": ("experiments/vqa/rates.json", rates),
     "captioning-rates": ("experiments/captioning/rates.json", rates),
     "speed": ("experiments/speed/results.json", speed),
+    "mutants": ("experiments/mutants/results.json", mutants),
     "speed-gpu": ("experiments/speed/results_gpu.json", speed),
 }
 READMES = ["README.md", *dict.fromkeys(f"{Path(file).parent}/README.md" for file, _ in TABLES.values())]

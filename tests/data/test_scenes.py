@@ -99,6 +99,16 @@ def test_the_same_seed_gives_the_same_bytes_with_any_number_of_processes(tmp_pat
     assert first["images/000001000000.jpg"] != digests(tmp_path / "c", 1, 2)["images/000001000000.jpg"]
 
 
+def test_every_written_split_is_reported(tmp_path) -> None:
+    lines: list[str] = []
+    counts = {"train": 2, "val": 0, "novel": 1}
+    write_scenes(tmp_path, seed=0, counts=counts, questions=4, num_workers=1, report=lines.append)
+    assert lines == [
+        "train: 2 images, 10 captions, 8 questions",
+        "novel: 1 images, 5 captions, 4 questions",
+    ]
+
+
 def test_objects_are_visible_and_their_boxes_are_tight(sample) -> None:
     for n in range(20):
         objects, masks = compose(np.random.default_rng([1, n]), novel=False)
@@ -241,6 +251,7 @@ def test_the_readers_of_real_data_read_the_scenes(split: str, scenes) -> None:
     questions = read_questions(scenes / f"questions_{split}.json")
     annotations = read_annotations(scenes / f"annotations_{split}.json")
     assert set(annotations) == {q.question_id for q in questions}
+    assert len(annotations) == len(questions) == 6 * len(file.captions)
     assert {q.question_id // 1000 for q in questions} == set(file.captions)
     assert all(len(annotation.answers) == 10 for annotation in annotations.values())
     for name in file.file_names.values():
@@ -254,6 +265,8 @@ def test_pycocotools_reads_instances_that_agree_with_the_visual_genome_files(spl
     coco = COCO(str(scenes / f"instances_{split}.json"))
     genome = json.loads((scenes / f"attributes_{split}.json").read_text())
     names = {n + 1: name for n, name in enumerate(ATTRIBUTES)}
+    ids = [annotation["id"] for annotation in coco.dataset["annotations"]]
+    assert len(set(ids)) == len(ids)
     assert coco.getImgIds() == sorted(image["image_id"] for image in genome)
     for image in genome:
         annotations = coco.loadAnns(coco.getAnnIds(image["image_id"]))

@@ -274,6 +274,11 @@ def test_pairs_are_of_training_questions_and_disjoint(tmp_path) -> None:
     )
 
 
+def test_questions_in_no_pair_are_counted(tmp_path) -> None:
+    _, counts = pair_indices(write_json(tmp_path, [[10, 30]], "p.json"), [10, 20, 30, 40, 50])
+    assert ": 1 pairs stay together; 3 questions are in none; 0 pairs with a question outside" in counts
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

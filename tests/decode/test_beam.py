@@ -243,6 +243,13 @@ def test_a_certain_end_takes_one_step() -> None:
     assert num_steps(constant_chain(table), BeamSearch(1, 20, "compete")) == 1
 
 
+def test_a_search_without_live_sequences_ends() -> None:
+    """Although fewer sequences have been collected than the beam has slots."""
+    table = torch.full((1, 3, 3), -torch.inf)
+    table[..., EOS] = 0
+    assert num_steps(constant_chain(table), BeamSearch(2, 20)) == 1
+
+
 @pytest.mark.parametrize("finished", ["retire", "compete"])
 def test_unfinished_sequences_are_returned_at_the_length_limit(finished) -> None:
     table = torch.full((1, 3, 3), -1.0)

@@ -39,6 +39,15 @@ def test_padding_bos_and_unknown_words_are_banned_by_default() -> None:
     assert allowed[UNKNOWN] == 0
 
 
+def test_the_end_is_never_a_bad_word_whatever_its_index() -> None:
+    special = SpecialTokens()._replace(eos=1000)
+    assert Rules(bad_words=(int("1000"), 4))._word_indices("bad_words", 1001, special) == [4]
+    allowed = Rules(bad_words=(int("1000"), 4)).apply(
+        torch.zeros(1, 1, 1001), torch.zeros(1, 1, 0, dtype=torch.long), special
+    )
+    assert (allowed[0, 0, 1000], allowed[0, 0, 4]) == (0, -torch.inf)
+
+
 def test_a_sequence_without_allowed_words_ends_even_if_the_model_forbids_it() -> None:
     log_probs = torch.full((1, 1, 5), -1.0)
     log_probs[..., EOS] = -torch.inf

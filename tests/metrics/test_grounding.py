@@ -21,6 +21,12 @@ def test_the_region_with_the_largest_weight_counts() -> None:
     assert scores.num_samples == 2
 
 
+def test_weights_need_not_sum_to_1() -> None:
+    weights = np.array([0.5, 0.3, 0.1, 0.1])
+    one, other = (grounding([(w, BOXES, OBJECTS)]) for w in (weights, 4 * weights))
+    assert other == pytest.approx(one)
+
+
 def test_scores_without_words_are_zero() -> None:
     assert grounding([]) == (0, 0, 0, 0, 0, 0)
 

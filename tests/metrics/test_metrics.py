@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bua.errors import InputError
-from bua.metrics.caption import caption_scores, tokenize_pairs
+from bua.metrics.caption import caption_scores, signature, tokenize_pairs
 from bua.metrics.detection import coco_ap
 from bua.metrics.grounding import iou
-from bua.metrics.java import meteor, ptb_tokenize
+from bua.metrics.java import METEOR_JAR, PTB_JAR, meteor, ptb_tokenize
+from bua.metrics.spice import SPICE_JAR
 
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="Java is not installed")
 
@@ -51,6 +52,20 @@ def test_meteor_of_the_nlg_eval_example_is_its_published_number(shared) -> None:
 
 
 REFERENCES = {1: ["A cat sits on a mat.", "The cat is sitting."], 2: ["Two dogs run!", "dogs are running"]}
+
+
+def test_the_signature_names_the_jars_that_were_used(monkeypatch) -> None:
+    monkeypatch.setattr("bua.metrics.caption.java_version", lambda: "17")
+    for metrics, tokenizer, jars, java in (
+        (["bleu"], "python", [], None),
+        (["bleu"], "ptb", [PTB_JAR], "17"),
+        (["meteor"], "python", [METEOR_JAR], "17"),
+        (["spice", "meteor"], "ptb", [PTB_JAR, METEOR_JAR, SPICE_JAR], "17"),
+    ):
+        monkeypatch.setattr("bua.metrics.caption.jar_sha1", lambda name: f"sha1 of {name}")
+        settings = signature(metrics, tokenizer, 3)
+        assert settings["jars"] == {name: f"sha1 of {name}" for name in jars}
+        assert settings["java"] == java
 
 
 def test_a_perfect_caption_scores_higher_than_a_wrong_one() -> None:

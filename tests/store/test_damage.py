@@ -163,6 +163,18 @@ def test_invalid_values_are_listed() -> None:
     assert len(INVALID) >= 9
 
 
+@pytest.mark.parametrize(
+    ("side", "inside", "outside"), [(0, -0.5, -3), (1, -0.5, -3), (2, 50.5, 53), (3, 40.5, 43)]
+)
+def test_a_box_may_extend_beyond_each_side_by_a_rounding_error_only(side, inside, outside, tmp_path) -> None:
+    for n, value in enumerate((inside, outside)):
+        box = np.array([[5, 5, 30, 30]], np.float32)
+        box[0, side] = value
+        image = Regions(np.zeros((1, 3), np.float16), box, (40, 50))
+        problems = check_store(write_store(tmp_path / f"{n}.h5", {1: image}))
+        assert len(problems) == n
+
+
 def test_many_invalid_images_are_counted_after_the_first_ones(tmp_path) -> None:
     bad = Regions(np.zeros((1, 3), np.float16), np.array([[0, 0, 99, 5]], np.float32), (50, 50))
     problems = check_store(write_store(tmp_path / "f.h5", dict.fromkeys(range(30), bad)))
@@ -229,6 +241,15 @@ def test_malicious_and_broken_structure_is_found_although_the_checksum_matches(d
     assert problems_of(path)
 
 
+@pytest.mark.parametrize(("last", "unowned"), [([2, 4], 2), ([2, 3], 3), ([2, 6], None)])
+def test_regions_of_no_image_are_counted(last, unowned, tmp_path) -> None:
+    path = write_store(tmp_path / "f.h5", {1: regions(2), 2: regions(4)})
+    with h5py.File(path, "r+") as file:
+        file["rows"][1] = last
+    rewrite_checksum(path)
+    assert problems_of(path) == ([f"{path}: {unowned} regions belong to no image"] if unowned else [])
+
+
 def test_malicious_structures_are_listed() -> None:
     assert len(MALICIOUS) == 10
 
@@ -288,3 +309,16 @@ def test_only_a_file_without_checksums_is_opened_in_another_process_and_only_onc
     assert len(FeatureStore(unsealed)) == 1
     monkeypatch.setattr(reader, "_PROBE", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     assert len(FeatureStore(unsealed)) == 1
+
+
+def test_a_chunked_column_is_checked_to_its_end(tmp_path, monkeypatch) -> None:
+    images = {n: regions(4, seed=n) for n in range(20)}
+    images[13] = Regions(images[13].features, images[13].boxes + np.float32(99), (50, 50))
+    old = tmp_path / "old.h5"
+    with h5py.File(write_store(tmp_path / "f.h5", images)) as source, h5py.File(old, "w") as out:
+        out.attrs.update(dict(source.attrs))
+        for name in source:
+            chunks = (6, 4) if name == "boxes" else None
+            out.create_dataset(name, data=source[name][:], chunks=chunks)
+    monkeypatch.setattr("bua.store.check.CHUNK_BYTES", 112)
+    assert check_store(old) == [f"{old}: image 13: a box extends beyond the image of 50 x 50 pixels"]

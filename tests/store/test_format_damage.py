@@ -1,5 +1,6 @@
 """A damaged file of any format is read completely, partly or not at all, but never ends in a traceback."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from bua.errors import InputError
 from bua.store.check import check_store
 from bua.store.formats import FORMATS, isolated_reader
+from bua.store.formats.source import InvalidImageError, RawImage
+from bua.store.formats.validation import ImportRules, validate
 from tests.helpers.foreign_formats import (
     export_file,
     import_file,
@@ -132,3 +135,35 @@ def test_values_of_any_kind_in_mmf_info_never_end_in_a_traceback(key, value, tmp
         np.save(tmp_path / "f" / f"{n}_info.npy", np.array(info, dtype=object))
     store, _ = import_file("mmf_npy", tmp_path / "f", tmp_path / "b.h5")
     assert 1 in store
+
+
+def rules_of(**name_counts: int) -> ImportRules:
+    return ImportRules(Path("x"), None, False, frozenset(), name_counts)
+
+
+@pytest.mark.parametrize("shape", [(), (3, 1), (2,)])
+def test_a_column_of_another_shape_is_refused_with_its_shape(shape) -> None:
+    r = sample_regions(3)
+    raw = RawImage(r.features, r.boxes, r.size, {"class_id": np.zeros(shape, np.int32)})
+    with pytest.raises(
+        InvalidImageError,
+        match=re.escape(f"class_id must be numbers of shape (3,), got int32 of shape {shape}"),
+    ):
+        validate(raw, 1, rules_of())
+
+
+def test_ids_without_known_names_may_be_any_that_a_store_can_hold() -> None:
+    r = sample_regions(3)
+    for rules in (rules_of(), rules_of(class_id=0), rules_of(class_id=2**31 - 1 + 1)):
+        found, _ = validate(
+            RawImage(r.features, r.boxes, r.size, {"class_id": np.array([0, 5, 2**31 - 1])}), 1, rules
+        )
+        assert found.class_id.tolist() == [0, 5, 2**31 - 1]
+    for wrong, allowed in ((2**31, "the ids that a store can hold"), (-1, "the ids that a store can hold")):
+        raw = RawImage(r.features, r.boxes, r.size, {"class_id": np.array([0, 5, wrong])})
+        with pytest.raises(InvalidImageError, match=f"class_id {wrong} is not among {allowed}"):
+            validate(raw, 1, rules_of())
+    with pytest.raises(InvalidImageError, match="class_id 5 is not among the 5 names"):
+        validate(
+            RawImage(r.features, r.boxes, r.size, {"class_id": np.array([0, 5, 4])}), 1, rules_of(class_id=5)
+        )

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from bua.errors import InputError
+from bua.store.formats.arrays import read_npy
+from bua.store.formats.source import InvalidImageError
 from tests.helpers.foreign_formats import (
     export_file,
     identical,
@@ -358,3 +360,24 @@ def test_without_the_package_lmdb_the_extra_is_named(tmp_path, monkeypatch) -> N
             attempt()
     monkeypatch.undo()
     export_file("mmf_lmdb", store, tmp_path / "f.lmdb")
+
+
+def test_an_image_whose_id_is_the_list_of_keys_cannot_be_exported(tmp_path) -> None:
+    store = write_store(tmp_path / "a.h5", {"keys": IMAGES[1]})
+    with pytest.raises(InputError, match="image id 'keys' cannot be a key of an LMDB"):
+        export_file("mmf_lmdb", store, tmp_path / "f.lmdb")
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0)])
+def test_both_versions_of_npy_with_plain_values_are_read(version, tmp_path) -> None:
+    with open(tmp_path / "x.npy", "wb") as file:
+        np.lib.format.write_array(file, IMAGES[1].features, version=version)
+    assert np.array_equal(read_npy(tmp_path / "x.npy"), IMAGES[1].features)
+
+
+def test_the_reason_why_an_array_is_unsafe_is_told_as_it_is(tmp_path) -> None:
+    np.save(tmp_path / "x.npy", np.array(Evil(tmp_path / "witness"), dtype=object))
+    with pytest.raises(InvalidImageError) as refused:
+        read_npy(tmp_path / "x.npy")
+    assert "x.npy is not a readable" not in str(refused.value)
+    assert "system, which is not a plain value" in str(refused.value)

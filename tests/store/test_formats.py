@@ -15,6 +15,7 @@ from bua.errors import InputError
 from bua.store import FeatureStore, Regions
 from bua.store.check import check_store
 from bua.store.formats import FORMATS, get_format
+from bua.store.formats.export import Export
 from bua.store.formats.export_store import export_store
 from bua.structures.regions import OPTIONAL
 from tests.helpers.foreign_formats import (
@@ -31,6 +32,8 @@ from tests.helpers.parity import ROOT
 
 GRID = "grid_feats_pth"
 REGIONS = sorted(set(FORMATS) - {GRID})
+#: Formats whose libraries end badly on a full disk, so that the space is checked before.
+RESERVING = [name for name in REGIONS if name.endswith(("_hdf5", "_lmdb"))]
 NUMBERS = {"vqa_counting_hdf5", "nocaps_hdf5"}  # formats whose ids cannot be texts
 ONE_COUNT = {"hengyuan_hdf5"}  # formats whose images all have one number of regions
 SIZES = st.tuples(st.integers(6, 900), st.integers(6, 900))
@@ -258,3 +261,25 @@ def test_commands_of_the_page_compose() -> None:
         with initialize_config_module("bua.conf", version_base="1.3"):
             config = compose(f"features_{command}", words)
         assert all(word.split("=")[0] in config for word in words)
+
+
+def test_formats_that_reserve_space_are_listed() -> None:
+    assert len(RESERVING) == 6
+
+
+@pytest.mark.parametrize("name", RESERVING)
+def test_the_space_that_an_export_needs_is_known_before(name: str, tmp_path, monkeypatch) -> None:
+    """Neither too little, or a full disk is noticed late, nor many times as much."""
+    row_bytes: list[float] = []
+    check = Export.check_free_space
+    monkeypatch.setattr(
+        Export, "check_free_space", lambda self, size: (row_bytes.append(size), check(self, size))[1]
+    )
+    images = {n: sample_regions(1, n, width=2048) for n in range(1, 101)}
+    store = write_store(tmp_path / "a.h5", images)
+    before = set(tmp_path.rglob("*"))
+    export_file(name, store, tmp_path / "foreign.tsv")
+    written = sum(f.stat().st_size for f in set(tmp_path.rglob("*")) - before if f.is_file())
+    assert len(row_bytes) == 1
+    assert written <= len(images) * row_bytes[0] + 2**20
+    assert len(images) * row_bytes[0] <= 5 * written

@@ -7,6 +7,7 @@ import pickle
 import pickletools
 import subprocess
 import sys
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -205,6 +206,16 @@ def test_torch_files_are_read_as_arrays_without_torch(zipped: bool, tmp_path) ->
         [sys.executable, "-c", code, str(tmp_path / "x.pth")], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("order", [b"big", b"other"])
+def test_a_torch_file_of_another_byte_order_is_refused(order: bytes, tmp_path) -> None:
+    torch.save(torch.arange(3.0), tmp_path / "x.pth")
+    with zipfile.ZipFile(tmp_path / "x.pth") as old, zipfile.ZipFile(tmp_path / "y.pth", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, order if name.endswith("byteorder") else old.read(name))
+    with pytest.raises(InputError, match="on a big-endian machine"):
+        read_pickled(tmp_path / "y.pth")
 
 
 def test_a_state_dict_of_a_module_is_read(tmp_path) -> None:

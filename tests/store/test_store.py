@@ -3,9 +3,11 @@
 import multiprocessing
 import os
 import pickle
+import re
 import resource
 import subprocess
 import sys
+from collections import namedtuple
 from pathlib import Path
 
 import h5py
@@ -346,6 +348,32 @@ with StoreWriter(Path(sys.argv[1]), METADATA) as writer:
     with StoreWriter(tmp_path / "f.h5", METADATA) as writer:
         assert writer.done == {1}
         assert not list(writer.folder.glob("*.partial"))
+
+
+def test_space_for_the_file_and_64_megabytes_more_must_be_free(tmp_path, monkeypatch) -> None:
+    usage = namedtuple("usage", "total used free")
+
+    def write(free: int) -> None:
+        monkeypatch.setattr("bua.store.store_file.shutil.disk_usage", lambda path: usage(2**50, 0, free))
+        write_store(tmp_path / "f.h5", {1: regions(3)})
+
+    with pytest.raises(InputError) as refused:
+        write(0)
+    needed = int(re.search(r"needs ([\d,]+) bytes", str(refused.value))[1].replace(",", ""))
+    assert 2**20 <= needed < 2**21
+    with pytest.raises(InputError, match="bytes are free|are free"):
+        write(needed + 64 * 2**20 - 1)
+    write(needed + 64 * 2**20)
+
+
+def test_the_only_shard_of_an_interrupted_run_becomes_the_file_as_it_is(tmp_path, monkeypatch) -> None:
+    with StoreWriter(tmp_path / "f.h5", METADATA) as writer:
+        writer.write([(1, regions(3)), (2, regions(2))])
+    monkeypatch.setattr("bua.store.writer.write_store_file", None)
+    with StoreWriter(tmp_path / "f.h5", METADATA) as writer:
+        writer.pack([1, 2])
+    assert FeatureStore(tmp_path / "f.h5").image_ids == [1, 2]
+    assert os.listdir(tmp_path) == ["f.h5"]
 
 
 def test_resource_limits_of_this_process_are_untouched() -> None:
