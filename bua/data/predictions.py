@@ -7,8 +7,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from bua.errors import InputError
 from bua.io.files import read_json
+from bua.io.schema import Id, valid_records
 from bua.structures.annotations import ImageId
 
 #: Advice to those whose predictions cover only a part of the references.
@@ -49,13 +52,12 @@ def _predictions(content: Any, path: Path | str, key: str, value: str) -> dict[I
         raise InputError(f'{path}: must be a JSON list of {{"{key}", "{value}"}}{hint}')
     if not content:
         raise InputError(f"{path}: holds no predictions")
-    mistakes = {n: mistake for n, record in enumerate(content) if (mistake := _mistake(record, key, value))}
+    mistakes: list[str] = []
+    valid_records(
+        content, "entry", msgspec.defstruct("Prediction", [(key, Id), (value, str)]), mistakes.append
+    )
     if mistakes:
-        first = min(mistakes)
-        raise InputError(
-            f'{path}: entry {first} is not an object with "{key}" and a text "{value}": {mistakes[first]} '
-            f"({len(mistakes)} of {len(content)} entries are invalid)"
-        )
+        raise InputError(f"{path}: {mistakes[0]} ({len(mistakes)} of {len(content)} entries are invalid)")
     predictions: dict[ImageId, str] = {record[key]: record[value] for record in content}
     if surplus := len(content) - len(predictions):
         duplicate = _first_duplicate([record[key] for record in content])
@@ -73,18 +75,6 @@ def _first_duplicate(ids: list[ImageId]) -> ImageId:
             return i
         seen.add(i)
     raise AssertionError("all ids are distinct")
-
-
-def _mistake(record: Any, key: str, value: str) -> str:
-    """Return what is wrong with an entry, or an empty string."""
-    if not isinstance(record, dict):
-        return f"it is {record!r:.80}"
-    for field, types, expected in ((key, (int, str), "an integer or a text"), (value, (str,), "a text")):
-        if type(record.get(field)) not in types:
-            if field not in record:
-                return f'"{field}" is missing'
-            return f'"{field}" must be {expected}, not {record[field]!r:.80}'
-    return ""
 
 
 def check_known(

@@ -18,23 +18,22 @@ BROKEN = {
         'must be a JSON list of {"question_id", "answer"}; put brackets around the object',
     ),
     "an empty list": ([], "holds no predictions"),
-    "a number in the list": ([*VALID, 7], "entry 4 is not an object"),
+    "a number in the list": ([*VALID, 7], "entry[4] is not an object (1 of 5 entries are invalid)"),
     "a missing id": (
         [*VALID, {"answer": "a"}],
-        '"question_id" is missing (1 of 5 entries are invalid)',
+        "entry[4]: has no question_id (1 of 5 entries are invalid)",
     ),
     "a boolean id": (
         [{"question_id": True, "answer": "a"}],
-        '"question_id" must be an integer or a text, not True',
+        "entry[0] (id True): question_id is True, expected an integer or a string",
     ),
     "an id that is a fraction": (
         [{"question_id": 1.0, "answer": "a"}],
-        '"question_id" must be an integer or a text, not 1.0',
+        "entry[0] (id 1.0): question_id is 1.0, expected an integer or a string",
     ),
     "an answer that is a number": (
         [VALID[0], {"question_id": 8, "answer": 3}, {"question_id": 9, "answer": None}],
-        'entry 1 is not an object with "question_id" and a text "answer": "answer" must be a text, not 3 '
-        "(2 of 3 entries are invalid)",
+        "entry[1] (id 8): answer is 3, expected a string (2 of 3 entries are invalid)",
     ),
     "a duplicate id": ([*VALID, *VALID[2:]], "question_id 2 is duplicated (2 of 6 entries are duplicates)"),
 }
@@ -53,7 +52,7 @@ def test_mistakes_are_reported_with_position_and_number(name: str, tmp_path) -> 
 
 def test_nan_is_not_an_answer(tmp_path) -> None:
     (tmp_path / "p.json").write_text('[{"question_id": 1, "answer": NaN}]')
-    with pytest.raises(InputError, match='"answer" must be a text, not nan'):
+    with pytest.raises(InputError, match="answer is nan, expected a string"):
         read_predictions(tmp_path / "p.json", "question_id", "answer")
 
 

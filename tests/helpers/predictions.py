@@ -23,12 +23,12 @@ INVALID_PREDICTIONS = {
     "quoted ids": ([prediction(str(i)) for i in QUESTION_IDS], "question '10'", "must not be quoted"),
     "a boolean id": (
         [*_VALID, prediction(True)],
-        '"question_id" must be an integer or a text, not True',
+        "question_id is True, expected an integer or a string",
         "1 of 5 entries",
     ),
     "numeric answers": (
         [prediction(i, 2) for i in QUESTION_IDS],
-        '"answer" must be a text, not 2',
+        "answer is 2, expected a string",
         "4 of 4 entries",
     ),
     "an object": ({"results": _VALID}, 'must be a JSON list of {"question_id", "answer"}'),

@@ -12,14 +12,47 @@ attributes.json      list of ``image_id`` and ``attributes``: the objects again,
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, NotRequired, TypedDict
+
+from msgspec import Meta
 
 from bua.errors import InputError
 from bua.io.json_stream import elements
 from bua.io.orientation import ImageHeader
+from bua.io.schema import Coordinate, Integer, Pixels, find_mismatch
 
-#: Bound of valid coordinates in pixels; also excludes infinity and NaN.
-_MAX_COORDINATE = 2**31
+
+class _Entry(TypedDict):
+    image_id: Integer
+
+
+class _Image(_Entry):
+    width: Pixels
+    height: Pixels
+    url: str
+    coco_id: NotRequired[Integer | None]
+
+
+class _Object(TypedDict):
+    object_id: Integer
+    names: Annotated[list[str], Meta(min_length=1)]
+    x: Coordinate
+    y: Coordinate
+    w: Coordinate
+    h: Coordinate
+
+
+class _Objects(_Entry):
+    objects: list[_Object]
+
+
+class _ObjectAttributes(TypedDict):
+    object_id: Integer
+    attributes: NotRequired[list[Any] | None]
+
+
+class _Attributes(_Entry):
+    attributes: list[_ObjectAttributes]
 
 
 class GenomeImage(NamedTuple):
@@ -66,20 +99,17 @@ def read_images(path: Path) -> dict[int, GenomeImage]:
         InputError: If the file is invalid, an image is duplicated, or there are no images.
     """
     images: dict[int, GenomeImage] = {}
-    for image_id, record in _records(path):
+    for image_id, record in _records(path, _Image):
         if image_id in images:
             raise InputError(f"{path}: image {image_id} is duplicated")
-        place = f"{path}: image {image_id}"
-        for side in ("width", "height"):
-            if not _is_int(record.get(side)) or record[side] < 1:
-                raise InputError(f"{place}: {side} is {record.get(side)!r:.80}, expected a number of pixels")
-        url, coco_id = record.get("url"), record.get("coco_id")
-        name = "/".join(str(url).split("/")[-2:])
-        if not isinstance(url, str) or not name or name.endswith("/"):
-            raise InputError(f"{place}: url is {url!r:.80}, expected a URL that ends in a file name")
-        if coco_id is not None and not _is_int(coco_id):
-            raise InputError(f"{place}: coco_id is {coco_id!r:.80}, expected an integer or null")
-        images[image_id] = GenomeImage(image_id, name, record["width"], record["height"], coco_id)
+        name = "/".join(record["url"].split("/")[-2:])
+        if not name or name.endswith("/"):
+            raise InputError(
+                f"{path}: image {image_id}: url is {record['url']!r:.80}, expected a file name at its end"
+            )
+        images[image_id] = GenomeImage(
+            image_id, name, record["width"], record["height"], record.get("coco_id")
+        )
     if not images:
         raise InputError(f"{path}: contains no images")
     return images
@@ -104,82 +134,43 @@ def read_objects(path: Path, images: dict[int, GenomeImage]) -> Iterator[tuple[i
 
     Raises:
         InputError: If the file is invalid, an image is duplicated or not in ``images``, or an object has
-            no name or no box; the image and the object are named.
+            no name or no box; the image and the position of the object are named.
     """
     seen: set[int] = set()
-    for image_id, record in _records(path):
+    for image_id, record in _records(path, _Objects):
         if image_id in seen:
             raise InputError(f"{path}: image {image_id} is duplicated")
         if image_id not in images:
             raise InputError(f"{path}: image {image_id} is not in image_data.json")
         seen.add(image_id)
-        yield image_id, [_object(o, f"{path}: image {image_id}") for o in _list(record, "objects", path)]
+        yield (
+            image_id,
+            [
+                GenomeObject(o["object_id"], o["names"][0], (o["x"], o["y"], o["w"], o["h"]))
+                for o in record["objects"]
+            ],
+        )
 
 
 def read_attributes(path: Path) -> Iterator[tuple[int, int, list[Any]]]:
     """Yield the image id, object id and attributes of every object of attributes.json that has any.
 
     Raises:
-        InputError: If the file is invalid; the image and the object are named.
+        InputError: If the file is invalid; the image and the position of the object are named.
     """
-    for image_id, record in _records(path):
-        for entry in _list(record, "attributes", path):
-            place = f"{path}: image {image_id}"
-            object_id = _object_id(entry, place)
-            attributes = entry.get("attributes")
-            if attributes is None:
-                continue
-            if not isinstance(attributes, list):
-                raise InputError(
-                    f"{place}, object {object_id}: attributes is {attributes!r:.80}, expected a list"
-                )
-            yield image_id, object_id, attributes
+    for image_id, record in _records(path, _Attributes):
+        for entry in record["attributes"]:
+            if entry.get("attributes") is not None:
+                yield image_id, entry["object_id"], entry["attributes"]
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _records(path: Path, schema: Any) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the image id and the record of every entry of a file."""
     for position, record in enumerate(elements(path)):
-        if not isinstance(record, dict) or not _is_int(record.get("image_id")):
+        if mistake := find_mismatch(record, _Entry):
             is_old = isinstance(record, dict) and "id" in record
-            hint = ", as in version 1.2 and later" if is_old else ""
-            raise InputError(
-                f"{path}: entry {position} is {record!r:.60}, "
-                f"expected an object with an integer image_id{hint}"
-            )
+            hint = "; image_id is there since version 1.2" if is_old else ""
+            raise InputError(f"{path}: entry {position} {mistake}{hint}")
+        if mistake := find_mismatch(record, schema):
+            raise InputError(f"{path}: image {record['image_id']}: {mistake}")
         yield record["image_id"], record
-
-
-def _list(record: dict[str, Any], key: str, path: Path) -> list[Any]:
-    value = record.get(key)
-    if not isinstance(value, list):
-        raise InputError(f"{path}: image {record['image_id']}: {key} is {value!r:.80}, expected a list")
-    return value
-
-
-def _object(record: Any, place: str) -> GenomeObject:
-    object_id = _object_id(record, place)
-    place = f"{place}, object {object_id}"
-    names = record.get("names")
-    if not isinstance(names, list) or not names or not isinstance(names[0], str):
-        raise InputError(f"{place}: names is {names!r:.80}, expected a list of at least one string")
-    box = tuple(record.get(key) for key in "xywh")
-    if not all(_is_number(value) for value in box):
-        raise InputError(f"{place}: x, y, w, h are {list(box)!r:.80}, expected numbers")
-    return GenomeObject(object_id, names[0], box)
-
-
-def _object_id(record: Any, place: str) -> int:
-    if not isinstance(record, dict) or not _is_int(record.get("object_id")):
-        raise InputError(
-            f"{place}: {record!r:.60} is not an object with an integer object_id, as in version 1.2 and later"
-        )
-    object_id: int = record["object_id"]
-    return object_id
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MAX_COORDINATE

@@ -295,6 +295,6 @@ def test_an_error_halfway_keeps_the_previous_files(scenes, tmp_path) -> None:
     (tmp_path / "v.txt").write_text("\n".join(KINDS))
     (tmp_path / "a.txt").write_text("red")
     vocabularies = {"objects": str(tmp_path / "v.txt"), "attributes": str(tmp_path / "a.txt")}
-    with pytest.raises(InputError, match="image 1000020, object 10000201: x, y, w, h are"):
+    with pytest.raises(InputError, match=r"image 1000020: objects\[1\].w is 'wide'"):
         prepare(tmp_path / "s", tmp_path / "o", val=5, test=5, **vocabularies)
     assert digests(tmp_path / "o") == before
