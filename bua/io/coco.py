@@ -11,7 +11,6 @@ from urllib.parse import unquote, urlsplit
 
 from bua.errors import InputError
 from bua.io.schema import Id, Pixels, Report, records, valid_records
-from bua.structures.annotations import ImageId
 
 #: Fields from which the name of an image file is taken, if ``file_name`` is missing.
 _URLS = ("coco_url", "flickr_url", "url")
@@ -81,13 +80,13 @@ def _name(image: Mapping[str, Any]) -> str:
     return next((Path(unquote(urlsplit(u).path)).name for u in urls if isinstance(u, str) and u), "")
 
 
-def coco_categories(content: Any, path: Path | str, key: str = "categories") -> dict[ImageId, str]:
+def coco_categories(content: Any, path: Path | str, key: str = "categories") -> dict[int | str, str]:
     """Return names by id; a category that is repeated as it is counts once.
 
     Raises:
         InputError: If the list is missing, an entry is invalid, or an id has two names.
     """
-    names: dict[ImageId, str] = {}
+    names: dict[int | str, str] = {}
     for category in records(content, path, key, CocoCategory):
         number, name = category["id"], category["name"]
         if names.setdefault(number, name) != name:
@@ -95,7 +94,7 @@ def coco_categories(content: Any, path: Path | str, key: str = "categories") -> 
     return names
 
 
-def resolver(known: Iterable[ImageId]) -> Callable[[ImageId], ImageId]:
+def resolver(known: Iterable[int | str]) -> Callable[[int | str], int | str]:
     """Return a function from an id as annotations write it to that of the image or category it names.
 
     An id that is unknown is returned as it is.

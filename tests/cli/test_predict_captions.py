@@ -23,13 +23,16 @@ from tests.helpers.parity import ROOT
 from tests.helpers.stores import regions, write_store
 
 
+DECODINGS = ("beam", "greedy", "caffe", "no_repeat", "diverse", "sample", "nucleus", "updown_baseline")
+
+
 @pytest.fixture(scope="module")
 def runs(scenes, tmp_path_factory) -> Path:
     return train_captioners(scenes, tmp_path_factory.mktemp("runs"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("decode", ["beam", "greedy", "caffe", "no_repeat", "diverse", "sample", "nucleus"])
+@pytest.mark.parametrize("decode", DECODINGS)
 def test_every_decoding_captions_every_image(decode, runs, scenes, tmp_path) -> None:
     out = tmp_path / "p.json"
     more = "scores=true" if decode == "greedy" else "n_best=3"
@@ -45,7 +48,7 @@ def test_every_decoding_captions_every_image(decode, runs, scenes, tmp_path) -> 
 
 def test_every_decoding_is_tested() -> None:
     names = {path.stem for path in (ROOT / "conf/decode").glob("*.yaml")}
-    assert names == {"beam", "greedy", "caffe", "no_repeat", "diverse", "sample", "nucleus"}
+    assert names == set(DECODINGS)
 
 
 @pytest.mark.slow

@@ -257,7 +257,7 @@ def test_checkpoints_hold_averaged_weights_and_resume_with_them(scenes, tmp_path
     assert "parts: ema differs from that of the run" in capfd.readouterr().err
     options = ["trainer.max_epochs=2", "resume=true", "multipliers={bias: {lr: 2.0}}"]
     assert train(scenes, tmp_path / "parts", *options) == 2
-    assert "parts: multipliers differs from that of the run" in capfd.readouterr().err
+    assert "parts: multipliers.bias.lr differs from that of the run" in capfd.readouterr().err
     assert train(scenes, tmp_path / "new", "trainer.max_epochs=1", "multipliers={biases: {lr: 2.0}}") == 2
     assert "multipliers: no parameter is named biases" in capfd.readouterr().err
     assert not (tmp_path / "new").exists()
