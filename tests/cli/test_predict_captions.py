@@ -22,7 +22,6 @@ from tests.helpers.commands import run_error, run_ok
 from tests.helpers.parity import ROOT
 from tests.helpers.stores import regions, write_store
 
-
 DECODINGS = ("beam", "greedy", "caffe", "no_repeat", "diverse", "sample", "nucleus", "updown_baseline")
 
 
