@@ -25,7 +25,7 @@ from bua.store.formats.validation import ImportRules
 from bua.store.formats.vinvl import companion_path
 from bua.store.reader import FeatureStore
 from bua.store.schema import StoreMetadata
-from bua.store.writer import StoreWriter
+from bua.store.writer import StoreWriter, remove_leftovers
 
 #: Used as the hash of unknown detector weights.
 UNKNOWN = "unknown"
@@ -174,7 +174,7 @@ def _existing_result(out: Path, origin: dict[str, str], options: ImportOptions) 
     dtype = store[store.image_ids[0]].features.dtype
     if store.metadata.origin != origin or dtype != options.dtype:
         raise InputError(f"{out}: already exists, but was not imported from this source; choose another out=")
-    shutil.rmtree(out.with_name(f"{out.name}.shards"), ignore_errors=True)
+    remove_leftovers(out)
     report = report_path(out)
     content = read_json(report) if report.exists() else {}
     validate(content, _Report, report)
