@@ -26,6 +26,7 @@ LAYERS = [
     "evaluation",
     "visualize",
     "quickstart",
+    "sweep",
     "cli",
 ]
 #: Modules that every layer may import.
@@ -36,8 +37,8 @@ FORBIDDEN = {
     "torchvision": {"io", "structures", "text", "store", "metrics", "decode", "models"},
     "pytorch_lightning": set(LAYERS) - {"data", "tasks", "engine"},
     "lightning_fabric": set(LAYERS) - {"engine"},
-    "hydra": set(LAYERS) - {"engine", "cli"},
-    "omegaconf": set(LAYERS) - {"engine", "cli"},
+    "hydra": set(LAYERS) - {"engine", "sweep", "cli"},
+    "omegaconf": set(LAYERS) - {"engine", "sweep", "cli"},
 }
 #: Modules with tensors in packages that do not import torch by themselves.
 WITH_TENSORS = {"io/workers.py", "structures/region_batch.py", "metrics/reward.py"}

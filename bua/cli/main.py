@@ -19,13 +19,29 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 from bua.cli.text import printable_output, quote_words, type_kinds
 from bua.errors import InputError, LostProcessError
+from bua.io.processes import end_with_launcher
 from bua.io.write import DISK_ERRORS
 
 T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class FollowUp:
+    """What a command returns if another one is to run after it.
+
+    Attributes:
+        command: Name of the other command.
+        words: Its arguments.
+    """
+
+    command: str
+    words: list[str]
+
 
 #: Metadata of a field that must be at least 1, or at least 0.
 POSITIVE = {"least": 1}
@@ -49,6 +65,9 @@ COMMANDS = {
     "questions check": "find mistakes in a file of questions: file=F.json",
     "prepare-vg": "convert Visual Genome for training a detector: source=DIR out=DIR captions=F.json",
     "train": "train a captioner, a VQA model or a detector: experiment=NAME",
+    "sweep status": "show how far a sweep (bua train -m) has come: DIR",
+    "sweep resume": "go on with a sweep that was interrupted, and try again what failed: DIR",
+    "sweep table": "show the results of a sweep, or write and draw them: DIR",
     "predict": "predict captions or answers of a data set in the official format: run=DIR out=P.json",
     "evaluate": "compute the average precision of a detector: instances=F.json images=DIR",
     "score": "compute the official scores of predictions: task=caption|vqa predictions=P.json ...",
@@ -59,12 +78,16 @@ COMMANDS = {
     "doctor": "show what is available on this machine: torch, devices, Java, free space",
 }
 
+#: Keys whose value is the first word of a command if it is not an override.
+POSITIONAL = {"sweep status": "sweep", "sweep resume": "sweep", "sweep table": "sweep"}
 #: First words of the commands of two words.
 FAMILIES = frozenset(command.partition(" ")[0] for command in COMMANDS if " " in command)
 #: Environment variable that tells processes started by Lightning which command to run.
 COMMAND_VARIABLE = "BUA_COMMAND"
 #: What torch says if there is not enough memory, on the CPU or a GPU.
 OUT_OF_MEMORY = re.compile(r"out of memory|DefaultCPUAllocator: (can't allocate|not enough) memory")
+#: Loggers of Hydra's launchers and sweepers; bua says itself which jobs start and end.
+SWEEPERS = ("hydra", "hydra_plugins", "optuna", "submitit")
 #: How long an idle thread of GNU OpenMP, which torch computes with on Linux, spins before it sleeps. The
 #: default of milliseconds slows down all other threads if there are more threads than cores:
 #: experiments/speed/busy.py measures how much.
@@ -77,6 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     The code is 0, 2 after a user error or if the standard output is full, 130 after an interruption, and 141
     if the reader of the standard output has closed it, as for a program that the system ends for that reason.
     """
+    end_with_launcher()
     with printable_output() as output:
         code = _main(list(sys.argv[1:] if arguments is None else arguments))
     if output.failure is None or code:
@@ -106,8 +130,13 @@ def _main(words: list[str]) -> int:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when torch is imported
     os.environ[COMMAND_VARIABLE] = command
+    if command in POSITIONAL and overrides and "=" not in overrides[0] and overrides[0][0] != "-":
+        overrides[0] = f"{POSITIONAL[command]}={overrides[0]}"
     try:
-        run(command, overrides)
+        following = run(command, overrides)
+        if isinstance(following, FollowUp):
+            os.environ[COMMAND_VARIABLE] = command = following.command
+            run(command, following.words)
     except InputError as error:
         if os.environ.get("BUA_TRACEBACK"):
             raise
@@ -167,8 +196,8 @@ def usage(family: str = "") -> str:
     )
 
 
-def run(command: str, overrides: list[str]) -> None:
-    """Compose the configuration of a command and run it.
+def run(command: str, overrides: list[str]) -> Any:
+    """Compose the configuration of a command, run it, and return what it returns.
 
     Args:
         command: Name of the command, as it is typed.
@@ -182,19 +211,21 @@ def run(command: str, overrides: list[str]) -> None:
 
     name = config_name(command)
     module = importlib.import_module(f"bua.cli.commands.{name}")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
-    for noisy in ("pytorch_lightning", "lightning", "lightning_fabric", "lightning.fabric", "PIL"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)  # after the import, which sets a level, too
+    configure_logging()  # after the import, which sets levels, too
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting
     is_multirun = bool({"-m", "--multirun"} & set(overrides))
     raised: list[BaseException] = []
+    returned: list[Any] = []
 
     @functools.wraps(module.main)
     def task(config: Any) -> Any:
         options = read_options(config, module.Options)
         if OmegaConf.select(config, "device") is not None:
             config.device = options.device = resolve_device(options.device)
-        return module.main(options)
+        result = module.main(options)
+        if not is_multirun:
+            returned.append(result)
+        return result
 
     application = hydra.main(version_base="1.3", config_path="pkg://bua.conf", config_name=name)(
         task if is_multirun else _keep_errors(task, raised)
@@ -202,11 +233,14 @@ def run(command: str, overrides: list[str]) -> None:
     interpolates = any("${" in word for word in overrides)
     keys = {*_all_keys(name), *(word.partition("=")[0] for word in overrides)} if interpolates else set()
     words = quote_words(overrides, module.Options, keys, multirun=is_multirun)
-    argv, sys.argv = sys.argv, [sys.argv[0], *words]
+    argv = sys.argv
     try:
-        application()
+        with _sweep(overrides, words) if is_multirun and command == "train" else nullcontext(words) as words:
+            sys.argv = [argv[0], *words]
+            application()
         if raised:
             raise raised[0]
+        return returned[0] if returned else None
     except _hydra_errors() as error:
         if os.environ.get("BUA_TRACEBACK"):
             raise
@@ -218,6 +252,19 @@ def run(command: str, overrides: list[str]) -> None:
         raise InputError(f"{word}: a group takes the name of one of its options") from None
     finally:
         sys.argv = argv
+
+
+def _sweep(typed: list[str], words: list[str]) -> AbstractContextManager[list[str]]:
+    from bua.cli.sweeps import prepared_sweep
+
+    return prepared_sweep("train", typed, words)
+
+
+def configure_logging() -> None:
+    """Print messages to the standard output, without those of libraries."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    for noisy in ("pytorch_lightning", "lightning", "lightning_fabric", "lightning.fabric", "PIL", *SWEEPERS):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def config_name(command: str) -> str:

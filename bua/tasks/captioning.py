@@ -25,6 +25,7 @@ from bua.models.captioners.base import Captioner
 from bua.structures.region_batch import RegionBatch
 from bua.tasks.base import BaseTask
 from bua.tasks.embeddings import init_caption_embeddings
+from bua.tasks.metric_modes import metric_mode
 from bua.text.vocabulary import EOS, PADDING, UNKNOWN, Vocabulary
 
 #: Normalizations of a loss over words.
@@ -105,8 +106,8 @@ class CaptioningTask(BaseTask, ABC):
     @property
     def metrics(self) -> dict[str, str]:
         """CIDEr is best when high; losses, bad endings and unfinished captions when low."""
-        low = ("val/loss", "val/bad_endings", "val/unfinished", "train/loss")
-        return {"val/CIDEr": "max", **dict.fromkeys(low, "min")}
+        names = ("val/CIDEr", "val/loss", "val/bad_endings", "val/unfinished", "train/loss")
+        return {name: metric_mode(name) for name in names}
 
     @abstractmethod
     def validation_loss(self, batch: CaptionBatch, generated: Hypotheses) -> Tensor:

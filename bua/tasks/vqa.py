@@ -17,6 +17,7 @@ from bua.data.vqa.dataset import VQABatch
 from bua.errors import InputError
 from bua.tasks.base import BaseTask
 from bua.tasks.embeddings import MISSING_WORDS, init_answer_embeddings, init_word_embeddings
+from bua.tasks.metric_modes import metric_mode
 
 #: Normalizations of a loss over answers.
 PER_ANSWERS = ("question", "batch", "answer")
@@ -91,7 +92,7 @@ class VQATask(BaseTask):
     def metrics(self) -> dict[str, str]:
         """Accuracies are best when high, losses when low."""
         accuracies = ("val/accuracy", *(f"val/accuracy/{name}" for name in self.answer_types))
-        return {**dict.fromkeys(accuracies, "max"), "val/loss": "min", "train/loss": "min"}
+        return {name: metric_mode(name) for name in (*accuracies, "val/loss", "train/loss")}
 
     def training_step(self, batch: VQABatch, _: int) -> Tensor:
         """Return the loss of a batch."""
