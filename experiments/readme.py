@@ -331,6 +331,24 @@ def code(text: str) -> str:
 
 
 #: Marker in a README -> file of results, and the function that makes the text.
+def kills(results: Results) -> str:
+    """Return the table of killed commands."""
+    lines = [
+        "| place | command | kills | runs | seconds undisturbed | failures |",
+        "|---|---|---|---|---|---|",
+    ]
+    total = failures = 0
+    for place in ("one file system", "two file systems"):
+        for name, found in results.get(place, {}).items():
+            failed = len(found["failures"]) + found["processes left"]
+            seconds = found["seconds of an undisturbed run"]
+            lines.append(
+                f"| {place} | `{name}` | {found['kills']} | {found['rows']} | {seconds} | {failed} |"
+            )
+            total, failures = total + found["kills"], failures + failed
+    return "\n".join([*lines, f"| both | all | {total} | | | {failures} |"])
+
+
 TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
     "quickstart": ("experiments/quickstart/results.json", quickstart),
     "real": ("experiments/real/results.json", real),
@@ -340,6 +358,7 @@ TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
     "vqa-rates": ("experiments/vqa/rates.json", rates),
     "captioning-rates": ("experiments/captioning/rates.json", rates),
     "speed": ("experiments/speed/results.json", speed),
+    "kills": ("experiments/kills/results.json", kills),
     "mutants": ("experiments/mutants/results.json", mutants),
     "speed-gpu": ("experiments/speed/results_gpu.json", speed),
 }

@@ -87,7 +87,7 @@ COMMAND_VARIABLE = "BUA_COMMAND"
 #: What torch says if there is not enough memory, on the CPU or a GPU.
 OUT_OF_MEMORY = re.compile(r"out of memory|DefaultCPUAllocator: (can't allocate|not enough) memory")
 #: Loggers of Hydra's launchers and sweepers; bua says itself which jobs start and end.
-SWEEPERS = ("hydra", "hydra_plugins", "optuna", "submitit")
+SWEEPERS = ("alembic", "hydra", "hydra_plugins", "submitit")
 #: How long an idle thread of GNU OpenMP, which torch computes with on Linux, spins before it sleeps. The
 #: default of milliseconds slows down all other threads if there are more threads than cores:
 #: experiments/speed/busy.py measures how much.
@@ -130,8 +130,10 @@ def _main(words: list[str]) -> int:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when torch is imported
     os.environ[COMMAND_VARIABLE] = command
-    if command in POSITIONAL and overrides and "=" not in overrides[0] and overrides[0][0] != "-":
-        overrides[0] = f"{POSITIONAL[command]}={overrides[0]}"
+    if command in POSITIONAL and overrides and overrides[0][:1] != "-":
+        word = overrides[0]
+        if "=" not in word or os.path.exists(word):
+            overrides[0] = f"{POSITIONAL[command]}={word}"
     try:
         following = run(command, overrides)
         if isinstance(following, FollowUp):

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
+from bua.cli.text import quote
 from bua.errors import InputError
 from bua.sweep import resolvers as resolvers
-from bua.sweep.directory import SweepDirectory
+from bua.sweep.directory import MULTIRUN, SweepDirectory
 
 log = logging.getLogger(__name__)
 
@@ -31,26 +32,44 @@ def prepared_sweep(name: str, typed: Sequence[str], words: Sequence[str]) -> Ite
 
     Raises:
         InputError: If the directory holds another sweep, or another process runs this one; if the search
-            goes in the wrong direction.
+            goes in the wrong direction, or the launcher cannot train on several devices.
     """
     overrides = OverridesParser.create().parse_overrides([w for w in words if "=" in w and w[0] != "-"])
     config = _compose_first(name, words, overrides)
     check_direction(config)
+    check_launcher(config)
     sweeper = config.hydra.sweeper
     searched = set(sweeper.get("params") or {})
     fixed = {o.get_key_element().lstrip("+") for o in overrides if not o.is_sweep_override()} - searched
-    directory = SweepDirectory(Path(str(config.hydra.sweep.dir)).absolute())
+    directory, total = (
+        SweepDirectory(Path(str(config.hydra.sweep.dir)).absolute()),
+        count_jobs(sweeper, overrides),
+    )
     keys = ",".join(f"'{key}'" for key in sorted(fixed | {"out", "resume"}))
     with directory.locked():
-        total = count_jobs(sweeper, overrides)
         directory.begin(typed, sorted(fixed), total, resume=config.resume)
-        out = str(directory.path).replace("\\", "\\\\").replace("'", "\\'")
-        yield [
-            *(word for word in words if not word.startswith("out=")),
-            f"out='{out}'",
-            f"hydra.job.config.override_dirname.exclude_keys=[{keys}]",
-        ]
+        with _explained_search(directory) if "optuna" in sweeper._target_ else nullcontext():
+            yield [
+                "--multirun",
+                *(word for word in words if word not in MULTIRUN and not word.startswith("out=")),
+                f"out={quote(str(directory.path), ())}",
+                f"hydra.job.config.override_dirname.exclude_keys=[{keys}]",
+            ]
         log.info(f"{directory.path}: {directory.describe()}; next: bua sweep table {directory.path}")
+
+
+@contextmanager
+def _explained_search(directory: SweepDirectory) -> Iterator[None]:
+    """Hide Optuna's own messages, and explain that all of its jobs failed."""
+    import optuna
+
+    optuna.logging.set_verbosity(logging.WARNING)
+    try:
+        yield
+    except ValueError as error:
+        if "No trials are completed" not in str(error):
+            raise
+        raise InputError(f"{directory.path}: all jobs failed, see its logs") from None
 
 
 def _compose_first(name: str, words: Sequence[str], overrides: Sequence[Override]) -> Any:
@@ -107,4 +126,15 @@ def check_direction(config: Any) -> None:
         raise InputError(
             f"hydra.sweeper.direction={found}: the best {monitor} needs hydra.sweeper.direction={right}, "
             "which hparams_search=optuna sets"
+        )
+
+
+def check_launcher(config: Any) -> None:
+    """Raise ``InputError`` if a job would train on several devices in a process that is not its own."""
+    launcher, trainer = str(config.hydra.runtime.choices["hydra/launcher"]), config.trainer
+    several = trainer.devices != 1 or trainer.get("num_nodes", 1) != 1
+    if launcher in ("basic", "joblib") and several:
+        raise InputError(
+            f"trainer.devices={trainer.devices}: several devices need a process of their own for each job; "
+            f"use hydra/launcher=processes, not {launcher}"
         )

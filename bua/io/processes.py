@@ -15,6 +15,9 @@ from bua.errors import InputError
 #: Environment variable with the number of a pipe whose other end only the parent of a process holds.
 PARENT_PIPE = "BUA_PARENT_PIPE"
 
+#: Set once another process has launched this one with a ``PARENT_PIPE``.
+_launched = threading.Event()
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -48,6 +51,7 @@ def end_with_launcher() -> None:
     descriptor = os.environ.pop(PARENT_PIPE, None)  # not passed on to the processes of this one
     if descriptor is None:
         return
+    _launched.set()
 
     def watch() -> None:
         with suppress(OSError):
@@ -55,6 +59,11 @@ def end_with_launcher() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def has_launcher() -> bool:
+    """Return whether this process is a job that another one has launched."""
+    return _launched.is_set()
 
 
 def _end_with_parent() -> None:

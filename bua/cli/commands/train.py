@@ -4,7 +4,6 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -13,6 +12,7 @@ from omegaconf import DictConfig
 from bua.cli.main import NOT_NEGATIVE, configure_logging
 from bua.engine.training import train
 from bua.errors import InputError
+from bua.io.processes import has_launcher
 from bua.sweep import resolvers as resolvers  # registers those of the job's folder
 from bua.sweep.jobs import best_value, has_begun, is_done
 
@@ -53,11 +53,10 @@ def main(options: Options) -> float | None:
     options.config.out = hydra.runtime.output_dir
     if hydra.mode is RunMode.MULTIRUN:
         configure_logging()  # in the processes of other launchers, too
-        check_launcher(hydra, options.config.trainer)
         if options.resume and is_done(Path(options.config.out)):
             return best_value(Path(options.config.out))
         options.config.resume = options.resume and has_begun(Path(options.config.out))
-    elif search := hydra.runtime.choices.get("hparams_search"):
+    elif (search := hydra.runtime.choices.get("hparams_search")) and not has_launcher():
         raise InputError(f"hparams_search={search}: is for sweeps; add -m")
     try:
         metrics = train(options.config, list(hydra.overrides.task))
@@ -66,14 +65,3 @@ def main(options: Options) -> float | None:
             os.rmdir(options.config.out)
         raise
     return metrics.get(f"best/{options.monitor}")
-
-
-def check_launcher(hydra: Any, trainer: Any) -> None:
-    """Raise ``InputError`` if a job would train on several devices in a process that is not its own."""
-    launcher = str(hydra.runtime.choices["hydra/launcher"])
-    several = trainer.devices != 1 or trainer.get("num_nodes", 1) != 1
-    if launcher in ("basic", "joblib") and several:
-        raise InputError(
-            f"trainer.devices={trainer.devices}: several devices need a process of their own for each job; "
-            f"use hydra/launcher=processes, not {launcher}"
-        )
