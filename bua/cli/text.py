@@ -7,6 +7,7 @@ Control characters of file names and texts are written out, and a closed standar
 """
 
 import contextlib
+import difflib
 import os
 import re
 import sys
@@ -17,6 +18,12 @@ from typing import Any, TextIO
 
 #: Control characters, which a terminal obeys, and halves of characters, which no file can hold.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def did_you_mean(word: str, words: Collection[str]) -> str:
+    """Return a question about the word that is most similar, or nothing if none is."""
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def printable(text: str) -> str:

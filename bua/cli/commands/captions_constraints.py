@@ -21,8 +21,8 @@ class Options:
     features: str
     out: str
     max_constraints: int = field(metadata=POSITIVE)
-    threshold: float
-    words: str | None
+    score_threshold: float
+    extra_words: str | None
     exclude: list[str]
     ids: str | None
 
@@ -38,12 +38,12 @@ def main(options: Options) -> None:
         store,
         ids,
         max_constraints=options.max_constraints,
-        threshold=options.threshold,
+        threshold=options.score_threshold,
         exclude=options.exclude,
     )
     write_text(Path(options.out), json.dumps(constraints, ensure_ascii=False))
-    if options.words is not None:
+    if options.extra_words is not None:
         lines = [form for entry in store.metadata.class_names for form in singular_and_plural(entry)]
-        write_text(Path(options.words), "".join(f"{line}\n" for line in lines))
+        write_text(Path(options.extra_words), "".join(f"{line}\n" for line in lines))
     count = sum(map(len, constraints.values()))
     log.info(f"{options.out}: {count:,} constraints of {len(constraints):,} images")
