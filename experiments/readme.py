@@ -215,7 +215,7 @@ def cider_tables(results: Results) -> list[str]:
 
 def captioning_more(results: Results) -> str:
     """Return the tables of the captioning study with more training images."""
-    head = f"`{results['command']}` trains on {results['images']['train']:,} images. {cost(results)}"
+    head = f"Models are trained on {results['images']['train']:,} images. {cost(results)}"
     return "\n\n".join([head, *cider_tables(results)])
 
 
