@@ -113,6 +113,7 @@ def _quote_word(
         if (value == "null" and types.NoneType in kind) or _QUOTED.fullmatch(value):
             return word
         is_list = list[str] in kind and value.startswith("[") and value.endswith("]")
+        is_list = is_list and not os.path.exists(value)
         return f"{key}={_quote_list(value, keys) if is_list else quote(value, keys)}"
     if _is_readable(word, value, multirun):
         return word

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.data.captions.constraints import build_automata, count_satisfied
-from bua.decode import Decoder
+from bua.decode import Decoder, Sampling
 from bua.decode.automaton import Constraint
+from bua.errors import InputError
 from bua.inference.ensemble import Ensemble, StoredImages
 from bua.inference.predictor import CaptionCandidate, CaptionOutput, Predictor, VQAOutput, VQAPrediction
 from bua.structures.annotations import ImageId, Question
@@ -35,6 +36,16 @@ class RecordOptions:
     n_best: int = 1
     scores: bool = False
     attention: int | None = None
+
+
+def check_n_best(n_best: int, decoder: Decoder) -> None:
+    """Raise ``InputError`` if more captions are wanted than a search returns."""
+    if n_best > decoder.num_sequences:
+        key = "num_samples" if isinstance(decoder, Sampling) else "beam_size"
+        raise InputError(
+            f"n_best={n_best}: the search returns at most {decoder.num_sequences} captions; give a larger "
+            f"decode.{key}"
+        )
 
 
 def predict_captions(
@@ -165,14 +176,21 @@ def answer_record(
     return record
 
 
-def caption_output_record(name: str, output: CaptionOutput) -> Record:
-    """Return a caption as plain values: its words, each with the most attended region."""
+def caption_output_record(image_id: ImageId, output: CaptionOutput, n_best: int = 1) -> Record:
+    """Return a caption as plain values: its words, each with the most attended region.
+
+    Args:
+        image_id: Id of the image.
+        output: Captions of the image.
+        n_best: Number of captions; if more than one, they are listed as candidates. Default: 1.
+    """
     best = output.attention.argmax(1).tolist()
+    candidates = [{"caption": one.text, "log_prob": one.log_prob} for one in output.candidates[:n_best]]
     return {
-        "image": name,
+        "image_id": image_id,
         "caption": output.text,
         "log_prob": output.log_prob,
-        "candidates": [{"caption": one.text, "log_prob": one.log_prob} for one in output.candidates],
+        **({"candidates": candidates} if n_best > 1 else {}),
         "words": [
             {
                 "word": word,
@@ -184,15 +202,22 @@ def caption_output_record(name: str, output: CaptionOutput) -> Record:
     }
 
 
-def vqa_output_record(name: str, question: str, output: VQAOutput) -> Record:
-    """Return an answer as plain values, with the most attended region."""
+def vqa_output_record(image_id: ImageId, question: str, output: VQAOutput) -> Record:
+    """Return an answer as plain values, with the most attended region and the candidates if several.
+
+    Args:
+        image_id: Id of the image.
+        question: Question in words.
+        output: Answers to the question.
+    """
     best = int(output.attention.argmax())
+    candidates = [{"answer": text, "score": score} for text, score in output.candidates]
     return {
-        "image": name,
+        "image_id": image_id,
         "question": question,
         "answer": output.text,
         "score": output.score,
-        "candidates": [{"answer": text, "score": score} for text, score in output.candidates],
+        **({"candidates": candidates} if len(candidates) > 1 else {}),
         "box": [round(float(v), 1) for v in output.regions.boxes[best]],
         "weight": round(float(output.attention[best]), 4),
     }

@@ -1,11 +1,11 @@
 """``bua captions constraints``: turn detected objects into words that captions must contain."""
 
-import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bua.cli.main import POSITIVE
+from bua.cli.outputs import write_json
 from bua.data.captions.constraints import singular_and_plural, store_constraints
 from bua.data.image_lookup import read_ids
 from bua.io.write import write_text
@@ -41,9 +41,9 @@ def main(options: Options) -> None:
         threshold=options.score_threshold,
         exclude=options.exclude,
     )
-    write_text(Path(options.out), json.dumps(constraints, ensure_ascii=False))
     if options.extra_words is not None:
         lines = [form for entry in store.metadata.class_names for form in singular_and_plural(entry)]
         write_text(Path(options.extra_words), "".join(f"{line}\n" for line in lines))
+        log.info(f"{options.extra_words}: {len(lines):,} words")
     count = sum(map(len, constraints.values()))
-    log.info(f"{options.out}: {count:,} constraints of {len(constraints):,} images")
+    write_json(options.out, constraints, f"{count:,} constraints of {len(constraints):,} images", indent=None)
