@@ -12,7 +12,8 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from bua.cli.main import COMMANDS, config_name
-from bua.engine.instantiate import ALLOWED, instantiate
+from bua.engine.instantiate import instantiate
+from bua.engine.targets import ALLOWED
 from bua.errors import InputError
 from bua.tasks.self_critical import SelfCriticalTask
 from tests.helpers.configurations import compose_config

@@ -9,7 +9,6 @@ Hydra and torch are imported when a command runs, so that ``bua --help`` is fast
 
 import dataclasses
 import difflib
-import errno
 import functools
 import importlib
 import logging
@@ -21,9 +20,11 @@ import typing
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
+from bua.cli.shortage import describe_shortage
 from bua.cli.text import printable_output, quote_words, type_kinds
+from bua.cli.trust import command_line_trust, refuse_configured_trust
+from bua.engine.trust import VARIABLE, describe_plugin_error
 from bua.errors import InputError, LostProcessError
-from bua.io.write import DISK_ERRORS
 
 T = TypeVar("T")
 
@@ -63,8 +64,6 @@ COMMANDS = {
 FAMILIES = frozenset(command.partition(" ")[0] for command in COMMANDS if " " in command)
 #: Environment variable that tells processes started by Lightning which command to run.
 COMMAND_VARIABLE = "BUA_COMMAND"
-#: What torch says if there is not enough memory, on the CPU or a GPU.
-OUT_OF_MEMORY = re.compile(r"out of memory|DefaultCPUAllocator: (can't allocate|not enough) memory")
 #: How long an idle thread of GNU OpenMP, which torch computes with on Linux, spins before it sleeps. The
 #: default of milliseconds slows down all other threads if there are more threads than cores:
 #: experiments/speed/busy.py measures how much.
@@ -107,38 +106,33 @@ def _main(words: list[str]) -> int:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when torch is imported
     os.environ[COMMAND_VARIABLE] = command
     try:
-        run(command, overrides)
+        with command_line_trust(command, overrides) as others:
+            _run(command, others)
     except InputError as error:
         if os.environ.get("BUA_TRACEBACK"):
             raise
         return _fail(f"bua {command}", str(error), every_rank=isinstance(error, LostProcessError))
-    except (OSError, MemoryError, RuntimeError) as error:
-        line = _describe_shortage(error)
-        if os.environ.get("BUA_TRACEBACK") or line is None:
-            raise
-        return _fail(f"bua {command}", line)
     except KeyboardInterrupt:
         return _fail(f"bua {command}", "interrupted", code=130)
     return 0
 
 
+def _run(command: str, overrides: list[str]) -> None:
+    """Run a command; a shortage and a mistake in a trusted package become errors of one line."""
+    try:
+        run(command, overrides)
+    except InputError:
+        raise
+    except Exception as error:
+        line = describe_shortage(error) or describe_plugin_error(error)
+        if os.environ.get("BUA_TRACEBACK") or line is None:
+            raise
+        raise InputError(line) from error
+
+
 def _print(text: str) -> int:
     print(text)
     return 0
-
-
-def _describe_shortage(error: Exception) -> str | None:
-    """Return one line about permissions, disk space, open files or memory, or None about anything else."""
-    if isinstance(error, OSError):
-        if error.errno in (errno.EMFILE, errno.ENFILE):
-            return "too many open files; use fewer num_workers, or a higher ulimit -n"
-        if error.filename is None and error.errno not in DISK_ERRORS:
-            return None
-        return f"{'a file' if error.filename is None else error.filename}: {error.strerror}"
-    if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
-        reason = str(error).split("\n")[0][:200] or type(error).__name__
-        return f"memory ran out ({reason}); use a smaller batch_size or fewer num_workers"
-    return None
 
 
 def _fail(command: str, message: str, code: int = 2, *, every_rank: bool = False) -> int:
@@ -180,6 +174,8 @@ def run(command: str, overrides: list[str]) -> None:
     import hydra
     from omegaconf import OmegaConf
 
+    from bua.cli.search_path import register_search_path
+
     name = config_name(command)
     module = importlib.import_module(f"bua.cli.commands.{name}")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
@@ -188,9 +184,12 @@ def run(command: str, overrides: list[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting
     is_multirun = bool({"-m", "--multirun"} & set(overrides))
     raised: list[BaseException] = []
+    trusted = os.environ.get(VARIABLE)
+    register_search_path()
 
     @functools.wraps(module.main)
     def task(config: Any) -> Any:
+        refuse_configured_trust(config, trusted)
         options = read_options(config, module.Options)
         if OmegaConf.select(config, "device") is not None:
             config.device = options.device = resolve_device(options.device)

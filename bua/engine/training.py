@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from hydra.utils import get_class
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging
@@ -25,6 +24,7 @@ from bua.engine.instantiate import check_optimization, check_trainer, instantiat
 from bua.engine.loading import FORMAT, describe_difference, init_weights_from, read_checkpoint
 from bua.engine.run_directory import RunDirectory, provenance
 from bua.engine.run_options import INIT_FILES, changed_options, with_absolute_paths
+from bua.engine.targets import find_class
 from bua.errors import InputError, LostProcessError
 from bua.public_names import to_public
 from bua.tasks.base import BaseTask
@@ -222,7 +222,7 @@ def _depends_on_length(scheduler: dict[str, Any] | None) -> bool:
     """Return whether a schedule depends on the length of the training."""
     if not scheduler:
         return False
-    return "total_steps" in inspect.signature(get_class(scheduler["_target_"])).parameters
+    return "total_steps" in inspect.signature(find_class(scheduler["_target_"])).parameters
 
 
 def instantiate_task(
