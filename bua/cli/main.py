@@ -124,7 +124,8 @@ def _run(command: str, overrides: list[str]) -> None:
     except InputError:
         raise
     except Exception as error:
-        line = describe_shortage(error) or describe_plugin_error(error)
+        plugin = describe_plugin_error(error)
+        line = describe_shortage(error) or (plugin and f"{plugin} (BUA_TRACEBACK=1 shows the traceback)")
         if os.environ.get("BUA_TRACEBACK") or line is None:
             raise
         raise InputError(line) from error
@@ -242,13 +243,13 @@ def resolve_device(name: str) -> str:
 
 
 def _keep_errors(function: Callable[[Any], Any], raised: list[BaseException]) -> Callable[[Any], Any]:
-    """Hide errors that have their own one-line message from Hydra, which would print more about them."""
+    """Hide errors from Hydra, which would print more about them."""
 
     @functools.wraps(function)
     def wrapped(config: Any) -> Any:
         try:
             return function(config)
-        except (InputError, *_hydra_errors(), OSError, KeyboardInterrupt) as error:
+        except (Exception, KeyboardInterrupt) as error:
             raised.append(error)
 
     return wrapped

@@ -23,7 +23,9 @@ from bua.errors import InputError
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
-def instantiate(config: Any, *, allowed: tuple[str, ...] = ALLOWED, **values: Any) -> Any:
+def instantiate(
+    config: Any, *, allowed: tuple[str, ...] = ALLOWED, kind: type = object, **values: Any
+) -> Any:
     """Build the object that a configuration describes.
 
     Args:
@@ -31,11 +33,12 @@ def instantiate(config: Any, *, allowed: tuple[str, ...] = ALLOWED, **values: An
             as those of a checkpoint, ``${...}`` is text.
         allowed: Prefixes of the modules whose classes may be built, besides those of trusted packages.
             Default: ``ALLOWED``.
+        kind: Class that the object must be an instance of, unless it is partial. Default: any.
         values: Further keyword arguments, which are passed on unchanged.
 
     Raises:
         InputError: If a ``_target_`` is not a class defined in an allowed module or a trusted package, its
-            module cannot be imported, or it does not accept its arguments.
+            module cannot be imported, it does not accept its arguments, or the object is of another kind.
     """
     plain = OmegaConf.create(_escape(to_plain(config)))
     for key, target in find_targets(plain):
@@ -55,11 +58,16 @@ def instantiate(config: Any, *, allowed: tuple[str, ...] = ALLOWED, **values: An
         return functools.partial(factory, **values)
     try:
         # the values are not part of the configuration, so nothing in them is built
-        return factory(**values)
+        built = factory(**values)
     except InputError:
         raise
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise InputError(f"{plain['_target_']} refuses its arguments: {error}") from error
+    if not isinstance(built, kind):
+        raise InputError(
+            f"{plain['_target_']} is of the wrong kind; must be a {kind.__module__}.{kind.__name__}"
+        )
+    return built
 
 
 def _escape(values: Any) -> Any:

@@ -104,11 +104,9 @@ def build_model(configuration: Mapping[str, Any], source: Path | str) -> nn.Modu
         InputError: If the class may not be built, does not exist, or refuses its arguments.
     """
     try:
-        model = instantiate(to_targets(configuration), allowed=("bua.models.",))
+        model: nn.Module = instantiate(to_targets(configuration), allowed=("bua.models.",), kind=nn.Module)
     except InputError as error:
         raise InputError(f"{source}: {error}") from error.__cause__
-    if not isinstance(model, nn.Module):
-        raise InputError(f"{source}: {type(model).__name__} is not a model")
     return model
 
 
@@ -138,7 +136,9 @@ def build_detector(identity: Mapping[str, Any], *, weights: str | None, device: 
     except InputError as error:
         raise InputError(f"detector {name!r}: {error}") from error.__cause__
     parameters = inspect.signature(found).parameters
-    local = {key: value for key, value in (("weights", weights), ("device", device)) if key in parameters}
+    local: dict[str, Any] = {
+        key: value for key, value in (("weights", weights), ("device", device)) if key in parameters
+    }
     detector: Detector = instantiate(configuration, allowed=("bua.detectors.",), **local)
     return detector
 
