@@ -13,18 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from hydra.utils import get_class
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
+from torch import nn
 
+from bua.data.datamodule import ResumableDataModule
 from bua.engine.callbacks import BestCheckpoint, LastCheckpoint, MetricsLogger
 from bua.engine.checkpoint_io import AtomicCheckpointIO
 from bua.engine.instantiate import check_optimization, check_trainer, instantiate, to_plain
 from bua.engine.loading import FORMAT, describe_difference, init_weights_from, read_checkpoint
 from bua.engine.run_directory import RunDirectory, provenance
 from bua.engine.run_options import INIT_FILES, changed_options, with_absolute_paths
+from bua.engine.targets import find_class
 from bua.errors import InputError, LostProcessError
 from bua.public_names import to_public
 from bua.tasks.base import BaseTask
@@ -64,14 +66,14 @@ def train(config: Any, overrides: Sequence[str] = ()) -> dict[str, float]:
         run.check_new()
     pl.seed_everything(config.seed, verbose=False)
 
-    data = instantiate(config.data)
+    data = instantiate(config.data, kind=ResumableDataModule)
     resolved = resolve_config(config, data.sizes)
     record = checkpoint_record(resolved, data.record)
     checkpoint = intact_checkpoint(run) if resolved["resume"] else None
     if checkpoint is not None:
         check_resumable(run, checkpoint, resolved, record)
 
-    model = instantiate(resolved["model"])
+    model = instantiate(resolved["model"], kind=nn.Module)
     if resolved["compile"]:
         model.compile()  # in place, so that parameters keep their names
     task = instantiate_task(resolved, model, data.parts, record)
@@ -222,7 +224,7 @@ def _depends_on_length(scheduler: dict[str, Any] | None) -> bool:
     """Return whether a schedule depends on the length of the training."""
     if not scheduler:
         return False
-    return "total_steps" in inspect.signature(get_class(scheduler["_target_"])).parameters
+    return "total_steps" in inspect.signature(find_class(scheduler["_target_"])).parameters
 
 
 def instantiate_task(
@@ -239,6 +241,7 @@ def instantiate_task(
         raise InputError("model.fixed_words=true: fixed word embeddings need objective.word_vectors=FILE")
     task = instantiate(
         objective,
+        kind=BaseTask,
         model=model,
         optimizer=optimizer,
         scheduler=scheduler,

@@ -74,8 +74,8 @@ def test_mistakes_are_reported_in_one_line(arguments, message, capfd, tmp_path, 
 
 PREDICTIONS = {
     "an object": ({"image_id": 1}, "a JSON list of"),
-    "an entry without caption": ([{"image_id": 1}], "entry 0 is not an object with"),
-    "a caption that is a number": ([{"image_id": 1, "caption": 3}], "entry 0"),
+    "an entry without caption": ([{"image_id": 1}], "entry[0] (image 1): has no caption"),
+    "a caption that is a number": ([{"image_id": 1, "caption": 3}], "entry[0]"),
     "a duplicate id": ([{"image_id": 1, "caption": "a"}] * 2, "image_id 1 is duplicated"),
     "an unknown id": ([{"image_id": 9, "caption": "a"}], "image 9 is not in"),
     "no predictions": ([], "holds no predictions"),

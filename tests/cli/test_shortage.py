@@ -11,7 +11,7 @@ import time
 import pytest
 import torch
 
-from bua.cli.main import _describe_shortage
+from bua.cli.shortage import describe_shortage
 from tests.helpers.captioners import training
 from tests.helpers.parity import ROOT
 
@@ -24,13 +24,13 @@ from tests.helpers.parity import ROOT
     ],
 )
 def test_a_system_error_without_a_file_is_named(number, expected) -> None:
-    assert _describe_shortage(OSError(number, os.strerror(number))) == expected
+    assert describe_shortage(OSError(number, os.strerror(number))) == expected
 
 
 def test_a_tensor_that_does_not_fit_into_memory_is_one_line() -> None:
     with pytest.raises(RuntimeError) as raised:
         torch.empty(2**60, dtype=torch.uint8)
-    line = _describe_shortage(raised.value)
+    line = describe_shortage(raised.value)
     assert line is not None
     assert line.startswith("memory ran out (")
     assert line.endswith("use a smaller batch_size or fewer num_workers")
@@ -39,7 +39,7 @@ def test_a_tensor_that_does_not_fit_into_memory_is_one_line() -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), OSError("no number")])
 def test_other_errors_keep_their_traceback(error) -> None:
-    assert _describe_shortage(error) is None
+    assert describe_shortage(error) is None
 
 
 @pytest.mark.slow

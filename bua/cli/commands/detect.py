@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bua.cli.findings import warn_of_photographs
-from bua.cli.main import NOT_NEGATIVE, POSITIVE
+from bua.cli.options import NOT_NEGATIVE, POSITIVE
 from bua.cli.outputs import write_json
 from bua.detectors.detections import (
     Detection,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bua.cli.findings import warn_of_photographs
-from bua.cli.main import NOT_NEGATIVE, POSITIVE
+from bua.cli.options import NOT_NEGATIVE, POSITIVE
 from bua.detectors.extract import ExtractionOptions, ExtractionResult, ProcessGroup, extract
 from bua.detectors.given_boxes import read_given_boxes
 from bua.detectors.photo_files import find_photos

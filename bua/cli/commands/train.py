@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from bua.cli.logs import configure_logging
-from bua.cli.main import NOT_NEGATIVE
+from bua.cli.options import NOT_NEGATIVE
 from bua.engine.training import train
 from bua.errors import InputError
 from bua.io.processes import has_launcher
