@@ -10,6 +10,7 @@ Hydra and torch are imported when a command runs, so that ``bua --help`` is fast
 import functools
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -64,6 +65,8 @@ POSITIONAL = {"sweep status": "sweep", "sweep resume": "sweep", "sweep table": "
 FAMILIES = frozenset(command.partition(" ")[0] for command in COMMANDS if " " in command)
 #: Environment variable that tells processes started by Lightning which command to run.
 COMMAND_VARIABLE = "BUA_COMMAND"
+#: Value that Hydra does not read as the name of an option of a group.
+_NO_NAME = re.compile(r"=(null|true|false|[-+\d.e]+)$", re.IGNORECASE)
 #: How long an idle thread of GNU OpenMP, which torch computes with on Linux, spins before it sleeps. The
 #: default of milliseconds slows down all other threads if there are more threads than cores:
 #: experiments/speed/busy.py measures how much.
@@ -235,10 +238,13 @@ def run(command: str, overrides: list[str]) -> Any:
         if os.environ.get("BUA_TRACEBACK"):
             raise
         raise InputError(explain(error, name, overrides, _folders(overrides))) from None
-    except ValueError as error:  # of Hydra, about GROUP=null
+    except ValueError as error:  # of Hydra, about GROUP=null or GROUP=5
         if not str(error).startswith("Config group override"):
             raise
-        word = next((word for word in overrides if word.endswith("=null")), "a group")
+        composed = compose_keys(name)
+        values = composed.keys.keys() - composed.groups.keys()
+        given = (word for word in overrides if word.partition("=")[0].lstrip("+") not in values)
+        word = next((word for word in given if _NO_NAME.search(word)), "a group")
         raise InputError(f"{word}: a group takes the name of one of its options") from None
     finally:
         sys.argv = argv

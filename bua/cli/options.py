@@ -1,10 +1,11 @@
 """The options of a command: the values of a composed configuration, checked against a dataclass."""
 
 import dataclasses
+import os
 import re
 import types
 import typing
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from bua.cli.text import type_kinds
@@ -12,6 +13,8 @@ from bua.errors import InputError
 
 T = TypeVar("T")
 
+#: Keys that name what a command writes.
+OUTPUTS = ("out", "html", "plot")
 #: Metadata of a field that must be at least 1, or at least 0.
 POSITIVE = {"least": 1}
 NOT_NEGATIVE = {"least": 0}
@@ -41,7 +44,8 @@ def read_options(config: Any, schema: type[T]) -> T:
             itself.
 
     Raises:
-        InputError: If a mandatory key is not given, or a value has the wrong type or is too small.
+        InputError: If a mandatory key is not given, a value has the wrong type or is too small, or a file
+            that the command reads would be replaced.
     """
     from omegaconf import DictConfig, OmegaConf
 
@@ -57,7 +61,27 @@ def read_options(config: Any, schema: type[T]) -> T:
             continue
         value = config.get(field.name)
         values[field.name] = _checked(field.name, value, hints[field.name], field.metadata.get("least"))
+    check_inputs_remain(values)
     return schema(**values)
+
+
+def check_inputs_remain(values: Mapping[str, Any]) -> None:
+    """Raise ``InputError`` if a file that a command would write is one that it reads.
+
+    Args:
+        values: Values of the keys of the command.
+    """
+    for output in OUTPUTS:
+        written = values.get(output)
+        if not isinstance(written, str) or not os.path.isfile(written):
+            continue
+        for key, value in values.items():
+            for read in value if isinstance(value, list) else [value]:
+                is_path = key not in OUTPUTS and isinstance(read, str)
+                if is_path and os.path.exists(read) and os.path.samefile(read, written):
+                    raise InputError(
+                        f"{output}={written}: would replace the file of {key}=; give another {output}="
+                    )
 
 
 def _checked(key: str, value: Any, hint: Any, least: int | None) -> Any:

@@ -104,6 +104,19 @@ TRAINER_COUNTS = {
 _LENGTHS = {"total_steps": 1000, "steps_per_epoch": 100}
 
 
+#: Options of optimizers that are numbers; torch compares them before it looks at their types.
+_NUMBERS = (
+    "lr",
+    "weight_decay",
+    "eps",
+    "momentum",
+    "dampening",
+    "rho",
+    "lr_decay",
+    "initial_accumulator_value",
+)
+
+
 def check_optimization(
     config: Mapping[str, Any], optimizer: Callable[..., Any], scheduler: Callable[..., Any] | None
 ) -> None:
@@ -117,6 +130,9 @@ def check_optimization(
     Raises:
         InputError: If torch rejects an option.
     """
+    for key, value in config["optimizer"].items():
+        if key in _NUMBERS and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise InputError(f"optimizer.{key}={value}: must be a number")
     parameter = nn.Parameter(torch.zeros(1))
     parameter.grad = torch.zeros(1)
     built = _try("optimizer", config["optimizer"], optimizer, [parameter])

@@ -82,7 +82,7 @@ class CaptioningTask(BaseTask, ABC):
         kwargs: Arguments of ``BaseTask``.
 
     Raises:
-        ValueError: If ``decoder`` is not a decoding algorithm.
+        ValueError: If ``model`` is not a captioner, or ``decoder`` is not a decoding algorithm.
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class CaptioningTask(BaseTask, ABC):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_kind("model", model, Captioner)
         check_kind("decoder", decoder, *DECODERS)
         self.model = model
         self.vocabulary, self.captions = vocabulary, captions

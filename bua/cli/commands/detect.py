@@ -67,6 +67,8 @@ def main(options: Options) -> None:
             warn_of_photographs(options.detector.get("name", ""), photos, "bua detect")
     drawn = out / "images"
     (drawn if options.draw else out).mkdir(parents=True, exist_ok=True)
+    for stale in drawn.glob("[0-9][0-9][0-9][0-9][0-9][0-9]_*.jpg"):  # of an earlier call
+        stale.unlink()
     numbers = {file.image_id: number for number, file in enumerate(photos)}
     records = []
     for file, photo, detections in map_photos(
