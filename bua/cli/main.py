@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 from bua.cli.text import printable_output, quote_words, type_kinds
 from bua.errors import InputError, LostProcessError
 from bua.io.processes import end_with_launcher
+from bua.io.progress import clear_bars
 from bua.io.write import DISK_ERRORS
 
 T = TypeVar("T")
@@ -265,6 +266,7 @@ def _sweep(typed: list[str], words: list[str]) -> AbstractContextManager[list[st
 def configure_logging() -> None:
     """Print messages to the standard output, without those of libraries."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    logging.root.handlers[0].addFilter(clear_bars)
     for noisy in ("pytorch_lightning", "lightning", "lightning_fabric", "lightning.fabric", "PIL", *SWEEPERS):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

@@ -119,6 +119,15 @@ TRAINER_COUNTS = {
     "log_every_n_steps": 0,
     "num_nodes": 1,
 }
+#: Options of the trainer that belong elsewhere, with what to say.
+ELSEWHERE = {
+    "logger": "choose loggers with logger=NAME: csv, tensorboard, wandb, mlflow, or several as [NAME,NAME]",
+    "callbacks": "give callbacks with +callbacks.NAME._target_=CLASS, and remove one with ~callbacks.NAME",
+    "plugins": "is determined by the run; leave it out",
+    "default_root_dir": "choose the run directory with out=DIR",
+    "enable_checkpointing": "remove the checkpoints with ~callbacks.best or ~callbacks.last",
+    "enable_progress_bar": "remove the progress bar with ~callbacks.progress",
+}
 #: Lengths of a training with which schedules are tried out.
 _LENGTHS = {"total_steps": 1000, "steps_per_epoch": 100}
 
@@ -161,14 +170,14 @@ def _try(
 
 
 def check_trainer(config: Mapping[str, Any]) -> None:
-    """Check the options of the trainer that count something, and those that a run determines itself.
+    """Check the options of the trainer that count something, and those that belong elsewhere.
 
     Raises:
-        InputError: If a count is not an integer or too small, or an option would have no effect.
+        InputError: If a count is not an integer or too small, or an option belongs elsewhere.
     """
-    for key in ("logger", "callbacks", "plugins", "default_root_dir", "enable_checkpointing"):
+    for key, instead in ELSEWHERE.items():
         if key in config:
-            raise InputError(f"trainer.{key}={config[key]}: is determined by the run; leave it out")
+            raise InputError(f"trainer.{key}={config[key]}: {instead}")
     for key, least in TRAINER_COUNTS.items():
         value = config.get(key)
         if value is not None and (type(value) is not int or value < least):
