@@ -132,7 +132,12 @@ def over_seeds(
         if value is None:  # such as SPICE where its models are not installed
             return ""
         values.append(value * scale)
-    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+    return f"{statistics.mean(values):.{digits}f}{deviation(values, digits)}"
+
+
+def deviation(values: Sequence[float], digits: int) -> str:
+    """Return the sample standard deviation as the end of a cell; nothing for one value."""
+    return f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
 
 
 def gains(before: list[Results], after: list[Results], seeds: int, split: str) -> str:
@@ -141,7 +146,7 @@ def gains(before: list[Results], after: list[Results], seeds: int, split: str) -
     differences = [run[split]["CIDEr"] - base[run["seed"]] for run in after if run["seed"] in base]
     if len(differences) < seeds:
         return ""
-    return f"{statistics.mean(differences):+.3f} ± {statistics.stdev(differences):.3f}"
+    return f"{statistics.mean(differences):+.3f}{deviation(differences, 3)}"
 
 
 def cost(results: Results) -> str:
@@ -215,7 +220,7 @@ def cider_tables(results: Results) -> list[str]:
 
 def captioning_more(results: Results) -> str:
     """Return the tables of the captioning study with more training images."""
-    head = f"`{results['command']}` trains on {results['images']['train']:,} images. {cost(results)}"
+    head = f"Models are trained on {results['images']['train']:,} images. {cost(results)}"
     return "\n\n".join([head, *cider_tables(results)])
 
 

@@ -43,7 +43,7 @@ FORBIDDEN = {
 #: Modules with tensors in packages that do not import torch by themselves.
 WITH_TENSORS = {"io/workers.py", "structures/region_batch.py", "metrics/reward.py"}
 #: What only the command line does.
-COMPOSING = ("hydra.compose", "hydra.main", "hydra.initialize", "hydra.core")
+COMPOSING = ("hydra.compose", "hydra.main", "hydra.initialize", "hydra.core.hydra_config")
 FILES = sorted((ROOT / "bua").rglob("*.py"))
 
 

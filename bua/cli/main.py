@@ -8,24 +8,27 @@ Hydra and torch are imported when a command runs, so that ``bua --help`` is fast
 """
 
 import dataclasses
-import difflib
 import errno
 import functools
 import importlib
-import logging
 import os
 import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, TypeVar
 
-from bua.cli.text import printable_output, quote_words, type_kinds
+from bua.cli import help as help_texts
+from bua.cli.arguments import check_overrides, split_arguments
+from bua.cli.configurations import compose_keys
+from bua.cli.logs import configure_logging
+from bua.cli.mistakes import explain
+from bua.cli.text import did_you_mean, printable_output, quote_words, type_kinds
 from bua.errors import InputError, LostProcessError
 from bua.io.processes import end_with_launcher
-from bua.io.progress import clear_bars
 from bua.io.write import DISK_ERRORS
 
 T = TypeVar("T")
@@ -49,8 +52,6 @@ POSITIVE = {"least": 1}
 NOT_NEGATIVE = {"least": 0}
 
 #: Descriptions of the commands; a command of two words belongs to the family of its first word.
-
-
 COMMANDS = {
     "quickstart": "run the whole pipeline on synthetic scenes, from images to a report: out=DIR",
     "scenes": "write the synthetic data set in the formats of COCO, VQA v2 and Visual Genome: out=DIR",
@@ -87,8 +88,6 @@ FAMILIES = frozenset(command.partition(" ")[0] for command in COMMANDS if " " in
 COMMAND_VARIABLE = "BUA_COMMAND"
 #: What torch says if there is not enough memory, on the CPU or a GPU.
 OUT_OF_MEMORY = re.compile(r"out of memory|DefaultCPUAllocator: (can't allocate|not enough) memory")
-#: Loggers of Hydra's launchers and sweepers; bua says itself which jobs start and end.
-SWEEPERS = ("alembic", "hydra", "hydra_plugins", "submitit")
 #: How long an idle thread of GNU OpenMP, which torch computes with on Linux, spins before it sleeps. The
 #: default of milliseconds slows down all other threads if there are more threads than cores:
 #: experiments/speed/busy.py measures how much.
@@ -112,31 +111,42 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(words: list[str]) -> int:
-    if not words or words[0] in ("-h", "--help", "help"):
-        return _print(usage())
-    if words[0] in ("-V", "--version", "version"):
+    if words and words[0] == "help":
+        words[0] = "--help"
+    try:
+        arguments = split_arguments(words)
+    except InputError as error:
+        return _fail("bua", str(error))
+    names, flags = arguments.words, arguments.flags
+    if "--version" in flags or names == ["version"]:
         from bua import __version__
 
         return _print(f"bua {__version__}")
-    if "LOCAL_RANK" in os.environ and "=" in words[0]:  # a process that Lightning started
-        words.insert(0, os.environ.get(COMMAND_VARIABLE, words[0]))
-    if words[0] in FAMILIES and (len(words) == 1 or words[1] in ("-h", "--help")):
-        return _print(usage(words[0]))
-    length = 2 if " ".join(words[:2]) in COMMANDS else 1
-    command, overrides = " ".join(words[:length]), words[length:]
+    if "--shell-completion" in flags:
+        from bua.cli import completion
+
+        sys.stdout.write(completion.answer(flags["--shell-completion"], COMMANDS, os.environ))
+        return 0
+    if not names or (names[0] in FAMILIES and len(names) == 1):
+        return _print(help_texts.usage(COMMANDS, *names))
+    if "LOCAL_RANK" in os.environ and "=" in names[0]:  # a process that Lightning started
+        names.insert(0, os.environ.get(COMMAND_VARIABLE, names[0]))
+    length = 2 if " ".join(names[:2]) in COMMANDS else 1
+    command, overrides = " ".join(names[:length]), names[length:]
     if command not in COMMANDS:
-        given = " ".join(words[:2] if words[0] in FAMILIES else words[:1])
-        hint = _did_you_mean(given, COMMANDS) or ";"
-        return _fail("bua", f"there is no command {given!r}{hint} the commands are {', '.join(COMMANDS)}")
+        given = " ".join(names[:2] if names[0] in FAMILIES else names[:1])
+        hint = did_you_mean(given, COMMANDS) or f"; the commands are {', '.join(COMMANDS)}"
+        return _fail("bua", f"there is no command {given!r}{hint}")
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when torch is imported
     os.environ[COMMAND_VARIABLE] = command
-    if command in POSITIONAL and overrides and overrides[0][:1] != "-":
-        word = overrides[0]
-        if "=" not in word or os.path.exists(word):
-            overrides[0] = f"{POSITIONAL[command]}={word}"
+    if command in POSITIONAL and overrides and ("=" not in overrides[0] or os.path.exists(overrides[0])):
+        overrides[0] = f"{POSITIONAL[command]}={overrides[0]}"
     try:
-        following = run(command, overrides)
+        if "--help" in flags:
+            return _print(_help(command, overrides, flags))
+        _check_overrides(command, overrides)
+        following = run(command, [*arguments.for_hydra(), *overrides])
         if isinstance(following, FollowUp):
             os.environ[COMMAND_VARIABLE] = command = following.command
             run(command, following.words)
@@ -152,6 +162,21 @@ def _main(words: list[str]) -> int:
     except KeyboardInterrupt:
         return _fail(f"bua {command}", "interrupted", code=130)
     return 0
+
+
+def _help(command: str, overrides: list[str], flags: Mapping[str, str]) -> str:
+    folder = flags.get("--config-dir")
+    summary = COMMANDS[command].partition(": ")[0]
+    folders = [Path(folder)] if folder else []
+    return help_texts.command_help(config_name(command), summary, overrides, folders)
+
+
+def _check_overrides(command: str, overrides: list[str]) -> None:
+    if all("=" in word or word.startswith("~") for word in overrides):
+        return
+    composed = compose_keys(config_name(command))
+    options = [f"{group}={name}" for group in composed.groups for name in composed.options(group)]
+    check_overrides(overrides, [*options, *(f"{key}=" for key in composed.keys)])
 
 
 def _print(text: str) -> int:
@@ -180,25 +205,6 @@ def _fail(command: str, message: str, code: int = 2, *, every_rank: bool = False
     return code
 
 
-def usage(family: str = "") -> str:
-    """Return the help text of ``bua`` or of one family of commands."""
-    width = max(map(len, COMMANDS)) + 2
-    shown = {name: text for name, text in COMMANDS.items() if not family or name.split()[0] == family}
-    return "\n".join(
-        [
-            "usage: bua COMMAND key=value ...",
-            "",
-            "Bottom-up attention: from images to regions to captions and answers.",
-            "",
-            *(f"  {name:{width}}{text}" for name, text in shown.items()),
-            "",
-            "bua COMMAND --cfg job   shows every key of a command and its value",
-            "bua COMMAND --help      shows the groups to choose from",
-            "BUA_TRACEBACK=1         shows the traceback of an error",
-        ]
-    )
-
-
 def run(command: str, overrides: list[str]) -> Any:
     """Compose the configuration of a command, run it, and return what it returns.
 
@@ -216,7 +222,7 @@ def run(command: str, overrides: list[str]) -> Any:
     module = importlib.import_module(f"bua.cli.commands.{name}")
     configure_logging()  # after the import, which sets levels, too
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting
-    is_multirun = bool({"-m", "--multirun"} & set(overrides))
+    is_multirun = "--multirun" in overrides
     raised: list[BaseException] = []
     returned: list[Any] = []
 
@@ -234,7 +240,7 @@ def run(command: str, overrides: list[str]) -> Any:
         task if is_multirun else _keep_errors(task, raised)
     )
     interpolates = any("${" in word for word in overrides)
-    keys = {*_all_keys(name), *(word.partition("=")[0] for word in overrides)} if interpolates else set()
+    keys = {*compose_keys(name).keys, *(word.partition("=")[0] for word in overrides)} if interpolates else ()
     words = quote_words(overrides, module.Options, keys, multirun=is_multirun)
     argv = sys.argv
     try:
@@ -247,7 +253,7 @@ def run(command: str, overrides: list[str]) -> Any:
     except _hydra_errors() as error:
         if os.environ.get("BUA_TRACEBACK"):
             raise
-        raise InputError(explain(error, name)) from None
+        raise InputError(explain(error, name, overrides, _folders(overrides))) from None
     except ValueError as error:  # of Hydra, about GROUP=null
         if not str(error).startswith("Config group override"):
             raise
@@ -263,12 +269,10 @@ def _sweep(typed: list[str], words: list[str]) -> AbstractContextManager[list[st
     return prepared_sweep("train", typed, words)
 
 
-def configure_logging() -> None:
-    """Print messages to the standard output, without those of libraries."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
-    logging.root.handlers[0].addFilter(clear_bars)
-    for noisy in ("pytorch_lightning", "lightning", "lightning_fabric", "lightning.fabric", "PIL", *SWEEPERS):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+def _folders(words: Sequence[str]) -> list[Path]:
+    """Return the folder of ``--config-dir``, if it is among the words."""
+    given = (word.partition("=")[2] for word in words if word.startswith("--config-dir="))
+    return [Path(folder) for folder in given]
 
 
 def config_name(command: str) -> str:
@@ -311,56 +315,6 @@ def _hydra_errors() -> tuple[type[Exception], type[Exception]]:
     from omegaconf.errors import OmegaConfBaseException
 
     return HydraException, OmegaConfBaseException
-
-
-def explain(error: Exception, name: str) -> str:
-    """Return one line about a mistake that Hydra or OmegaConf found.
-
-    Args:
-        error: What was raised.
-        name: Name of the configuration.
-    """
-    text = str(error)
-    unknown = re.search(r"Key '([^']+)' is not in struct|Could not override '([^']+)'", text)
-    if unknown:
-        key = (re.search(r"full_key: (\S+)", text) or unknown).group(1) or unknown.group(2)
-        if key in _all_keys(name):
-            return f"{key} is not a key of the chosen groups or experiment (--cfg job lists their keys)"
-        hint = _did_you_mean(key, _all_keys(name))
-        return f"there is no key {key!r}{hint} (bua {name.replace('_', ' ')} --cfg job lists the keys)"
-    missing = re.search(r"Missing mandatory value: (\S+)", text)
-    if missing:
-        return f"{missing.group(1)} must be given: {missing.group(1)}=..."
-    option = re.search(r"Could not find '([^/']+)/([^']+)'", text)
-    if option:
-        options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
-        hint = _did_you_mean(option[2], options) or ";"
-        return f"there is no {option[1]}={option[2]}{hint} the options are {', '.join(options) or 'none'}"
-    return text.split("\n")[0] if "\n\n" in text else text
-
-
-def _did_you_mean(word: str, words: Collection[str]) -> str:
-    """Return a question about the word that is most similar, or nothing if none is."""
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _all_keys(name: str) -> list[str]:
-    """Return every key of a configuration with the keys above it, joined by dots."""
-    from hydra import compose, initialize_config_module
-    from hydra.core.global_hydra import GlobalHydra
-    from omegaconf import OmegaConf
-
-    GlobalHydra.instance().clear()
-    with initialize_config_module("bua.conf", version_base="1.3"):
-        return _keys_below(OmegaConf.to_container(compose(name), resolve=False), "")
-
-
-def _keys_below(node: Any, prefix: str) -> list[str]:
-    if not isinstance(node, dict):
-        return []
-    pairs = [(f"{prefix}{key!s}", value) for key, value in node.items()]
-    return [key for key, _ in pairs] + [k for key, value in pairs for k in _keys_below(value, f"{key}.")]
 
 
 def read_options(config: Any, schema: type[T]) -> T:

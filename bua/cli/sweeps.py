@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from bua.cli.text import quote
 from bua.errors import InputError
 from bua.sweep import resolvers as resolvers
-from bua.sweep.directory import MULTIRUN, SweepDirectory
+from bua.sweep.directory import SweepDirectory
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +50,7 @@ def prepared_sweep(name: str, typed: Sequence[str], words: Sequence[str]) -> Ite
         directory.begin(typed, sorted(fixed), total, resume=config.resume)
         with _explained_search(directory) if "optuna" in sweeper._target_ else nullcontext():
             yield [
-                "--multirun",
-                *(word for word in words if word not in MULTIRUN and not word.startswith("out=")),
+                *(word for word in words if not word.startswith("out=")),
                 f"out={quote(str(directory.path), ())}",
                 f"hydra.job.config.override_dirname.exclude_keys=[{keys}]",
             ]
@@ -75,9 +74,8 @@ def _explained_search(directory: SweepDirectory) -> Iterator[None]:
 def _compose_first(name: str, words: Sequence[str], overrides: Sequence[Override]) -> Any:
     """Return the configuration of a sweep with the first of all values."""
     first = [word for word in map(_first_value, overrides) if word]
-    for flag, value in zip(words, words[1:], strict=False):
-        if flag in ("--config-dir", "-cd"):
-            first.append(f"hydra.searchpath=['file://{os.path.abspath(value)}']")
+    folders = (word.partition("=")[2] for word in words if word.startswith("--config-dir="))
+    first += [f"hydra.searchpath=['file://{os.path.abspath(folder)}']" for folder in folders]
     GlobalHydra.instance().clear()
     with initialize_config_module("bua.conf", version_base="1.3"):
         return compose(name, first, return_hydra_config=True)

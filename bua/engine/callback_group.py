@@ -33,7 +33,10 @@ def resolve_monitors(config: dict[str, Any], metrics: Mapping[str, str]) -> dict
     mode = monitor_mode("", config["monitor"], config["mode"], metrics)
     callbacks = {}
     for name, options in (config["callbacks"] or {}).items():
-        if isinstance(options, Mapping) and options.get("monitor") is not None:
+        is_same = isinstance(options, Mapping) and options.get("monitor") == config["monitor"]
+        if is_same and options.get("mode") == config["mode"]:
+            options = {**options, "mode": mode}
+        elif isinstance(options, Mapping) and options.get("monitor") is not None:
             found = monitor_mode(f"callbacks.{name}.", options["monitor"], options.get("mode"), metrics)
             options = {**options, "mode": found}
         callbacks[name] = options
@@ -68,7 +71,9 @@ def monitor_mode(prefix: str, monitor: str, mode: str | None, metrics: Mapping[s
     return mode
 
 
-def instantiate_callbacks(config: Mapping[str, Any], run: RunDirectory) -> dict[str, Callback]:
+def instantiate_callbacks(
+    config: Mapping[str, Any], run: RunDirectory, *, has_loggers: bool
+) -> dict[str, Callback]:
     """Build the callbacks of a configuration.
 
     A callback is left out if it is ``null``, if its switch is (the patience of early stopping, the decay of
@@ -77,6 +82,7 @@ def instantiate_callbacks(config: Mapping[str, Any], run: RunDirectory) -> dict[
     Args:
         config: Configuration of the training, with a mode for every monitored metric.
         run: The run, in whose directory checkpoints are saved.
+        has_loggers: Whether there are loggers beside ``metrics.csv``.
 
     Returns:
         Callbacks by name.
@@ -97,6 +103,8 @@ def instantiate_callbacks(config: Mapping[str, Any], run: RunDirectory) -> dict[
             if options[SWITCHES[kind]] is None:
                 continue
             _check_switch(f"callbacks.{name}.", kind, options, config["trainer"])
+        if kind == "DeviceStatsMonitor" and not has_loggers:
+            raise InputError(f"callbacks.{name}: needs a logger, such as logger=tensorboard")
         callback = _instantiate(name, {**_run_values(kind, run), **options})
         if isinstance(callback, ProgressBar) and terminal() is None:
             continue

@@ -18,6 +18,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
+from bua.engine.trainer_options import ELSEWHERE
 from bua.errors import InputError
 
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
@@ -118,15 +119,6 @@ TRAINER_COUNTS = {
     "accumulate_grad_batches": 1,
     "log_every_n_steps": 0,
     "num_nodes": 1,
-}
-#: Options of the trainer that belong elsewhere, with what to say.
-ELSEWHERE = {
-    "logger": "choose loggers with logger=NAME: csv, tensorboard, wandb, mlflow, or several as [NAME,NAME]",
-    "callbacks": "give callbacks with +callbacks.NAME._target_=CLASS, and remove one with ~callbacks.NAME",
-    "plugins": "is determined by the run; leave it out",
-    "default_root_dir": "choose the run directory with out=DIR",
-    "enable_checkpointing": "remove the checkpoints with ~callbacks.best or ~callbacks.last",
-    "enable_progress_bar": "remove the progress bar with ~callbacks.progress",
 }
 #: Lengths of a training with which schedules are tried out.
 _LENGTHS = {"total_steps": 1000, "steps_per_epoch": 100}

@@ -93,6 +93,8 @@ def _instantiate(name: str, options: dict[str, Any], identity: str | None, step:
         values["purge_step"] = step + 1  # of what was logged after the checkpoint
     if identity is not None and (key := {"WandbLogger": "id", "MLFlowLogger": "run_id"}.get(kind)):
         options = {**options, key: options.get(key) or identity}
+    if kind == "WandbLogger":
+        os.environ.setdefault("WANDB_SILENT", "true")  # its lines are not about what was asked for
     if not _is_installed(options["_target_"]):
         package = PACKAGES[kind]
         raise InputError(f"logger.{name}: the package {package} is not installed; pip install {package}")
@@ -100,6 +102,8 @@ def _instantiate(name: str, options: dict[str, Any], identity: str | None, step:
         logger = instantiate(options, **values)
     except (InputError, ImportError) as error:
         raise InputError(f"logger.{name}: {' '.join(str(error).split())}") from error
+    if isinstance(logger, WandbLogger):  # Lightning sets what wandb warns about, whatever the value
+        logger._wandb_init.pop("anonymous", None)
     if not isinstance(logger, Logger):
         raise InputError(f"logger.{name}: {options['_target_']} is not a logger of Lightning")
     return logger
@@ -120,7 +124,6 @@ def started(
         InputError: If a logger cannot start, such as without a login.
     """
     known = _read_ids(run)
-    os.environ.setdefault("WANDB_SILENT", "true")  # its lines are not about what was asked for
     for name, logger in loggers.items():
         try:
             _ = logger.experiment  # type: ignore[attr-defined]
@@ -130,7 +133,8 @@ def started(
             raise
         except Exception as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise InputError(f"logger.{name}: {reason}") from error
+            hint = f", or logger.{name}.offline=true" if "wandb login" in reason else ""
+            raise InputError(f"logger.{name}: {reason.rstrip('.')}{hint}") from error
     if run.is_writer and loggers:
         ids = {name: str(logger.version) for name, logger in loggers.items()}
         write_text(run.path / IDS, json.dumps(known | ids))

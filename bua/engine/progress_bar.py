@@ -27,6 +27,11 @@ class TerminalProgressBar(TQDMProgressBar):
         """Return the bar of the validation before training."""
         return self._bar(self.sanity_check_description, position=0)
 
+    def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
+        """Begin the bar of an epoch, with the number that the lines of metrics have."""
+        super().on_train_epoch_start(trainer, *args)
+        self.train_progress_bar.set_description(f"Epoch {trainer.current_epoch + 1}")
+
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """Return what is shown behind the bar: the loss of the last batch."""
         loss = trainer.callback_metrics.get("train/loss")

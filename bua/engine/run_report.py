@@ -40,7 +40,9 @@ def describe_end(run: RunDirectory, trainer: pl.Trainer) -> Iterator[str]:
     for callback in trainer.early_stopping_callbacks:
         if isinstance(callback, EarlyStopping) and callback.stopped_epoch:
             yield f"{run.path}: {describe_stop(callback, best_row(run.path / 'metrics.csv', callback))}"
-    if not run.checkpoint_files():
+    if not trainer.checkpoint_callbacks:
+        yield f"{run.path}: no checkpoint was saved, because both callbacks that save one were removed"
+    elif not run.checkpoint_files():
         yield f"{run.path}: no step was trained, so no checkpoint was saved"
     elif not run.best_checkpoint().exists():
         yield f"{run.path}: no validation was due, so only last.ckpt was saved"

@@ -75,9 +75,8 @@ def train(config: Any, overrides: Sequence[str] = ()) -> dict[str, float]:
         model.compile()  # in place, so that parameters keep their names
     task = instantiate_task(resolved, model, data.parts, record)
     resolved = resolve_monitors(resolved, task.metrics)
-    callbacks = instantiate_callbacks(resolved, run)
-    step = checkpoint_step(checkpoint)
-    loggers = {} if is_trial else instantiate_loggers(resolved["logger"], run, step=step)
+    loggers = instantiate_loggers(resolved["logger"], run, step=checkpoint_step(checkpoint))
+    callbacks = instantiate_callbacks(resolved, run, has_loggers=bool(loggers))
     metrics_logger = MetricsLogger(run.path / "metrics.csv", log.info)
     listed = [*callbacks.values(), metrics_logger]
     trainer = instantiate_trainer(resolved["trainer"], run, listed, list(loggers.values()))

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
 from types import TracebackType
-from typing import Generic, TextIO, TypeVar, cast
+from typing import Generic, TextIO, TypeVar
 
 from tqdm import tqdm
 
@@ -26,26 +26,35 @@ def terminal() -> TextIO | None:
 
 
 def progress(
-    items: Iterable[T] | None = None,
-    *,
-    total: int | None = None,
-    unit: str = "images",
-    name: str = "",
-    is_shown: bool = True,
+    items: Iterable[T], *, unit: str = "images", name: str = "", is_shown: bool = True
 ) -> "ProgressLines[T] | tqdm[T]":
-    """Return an iterable that shows how far it is, or a context with a method ``update``.
+    """Return an iterable that shows how many of its items are done.
 
     Args:
-        items: Items to iterate over. Default: none; the caller calls ``update``.
-        total: Number of items. Default: the length of ``items``, or unknown.
+        items: Items to iterate over.
         unit: Noun for the items. Default: images.
         name: Text in front. Default: none.
         is_shown: Whether to show anything. Default: yes.
     """
     if is_shown and (stream := terminal()) is not None:
-        shown = cast(Iterable[T], items)  # tqdm takes None, too
-        return tqdm(shown, name or None, total, unit=f" {unit}", file=stream, dynamic_ncols=True)
-    return ProgressLines(items if items is not None else (), total, unit, name, is_shown=is_shown)
+        return tqdm(items, name or None, unit=f" {unit}", file=stream, dynamic_ncols=True)
+    return ProgressLines(items, None, unit, name, is_shown=is_shown)
+
+
+def counter(
+    total: int, *, unit: str = "images", name: str = "", is_shown: bool = True
+) -> "ProgressLines[int] | tqdm[int]":
+    """Return a context whose method ``update`` takes how many more items are done.
+
+    Args:
+        total: Number of items.
+        unit: Noun for the items. Default: images.
+        name: Text in front. Default: none.
+        is_shown: Whether to show anything. Default: yes.
+    """
+    if is_shown and (stream := terminal()) is not None:
+        return tqdm(range(total), name or None, unit=f" {unit}", file=stream, dynamic_ncols=True)
+    return ProgressLines((), total, unit, name, is_shown=is_shown)
 
 
 class ProgressLines(Generic[T]):

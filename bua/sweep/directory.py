@@ -21,8 +21,6 @@ from bua.sweep.naming import override_key
 
 #: File that makes a directory that of a sweep.
 RECORD = "sweep.json"
-#: Flags of a sweep.
-MULTIRUN = ("-m", "--multirun")
 #: Overrides that do not belong to what a sweep does: where, and how its jobs are started.
 _ELSEWHERE = re.compile(r"(out|resume|hydra/launcher|hydra\.launcher(\.\w+)*)=")
 
@@ -75,7 +73,7 @@ class SweepDirectory:
         Raises:
             InputError: If the directory holds another sweep or a run, or nothing that can go on.
         """
-        words = [word for word in words if word not in MULTIRUN]
+        words = [word for word in words if word != "--multirun"]
         exists = (self.path / RECORD).exists()
         if exists and _identity(self.record()["words"]) != _identity(words):
             former = " ".join(self.record()["words"])

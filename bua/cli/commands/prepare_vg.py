@@ -23,9 +23,9 @@ class Options:
     out: str
     captions: str | None
     images: str | None
-    objects: str | None
+    classes: str | None
     attributes: str | None
-    top_objects: int = field(metadata=POSITIVE)
+    top_classes: int = field(metadata=POSITIVE)
     top_attributes: int = field(metadata=POSITIVE)
     count: str
     max_attributes: int = field(metadata=POSITIVE)

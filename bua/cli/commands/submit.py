@@ -48,7 +48,6 @@ def main(options: Options) -> None:
     )
     for line in submission.warnings:
         log.info(f"{options.predictions}: {line}")
-    submission.path.parent.mkdir(parents=True, exist_ok=True)
     write_text(submission.path, submission.text)
     log.info(
         f"{submission.path}: {submission.count} {server.value}s, {len(submission.text) / 1e6:.1f} MB, sha256 "

@@ -25,4 +25,4 @@ def main(options: Options) -> FollowUp:
         os.chdir(record["folder"])  # relative paths are those of where the sweep began
     words = [word for word in record["words"] if not word.startswith(("out=", "resume="))]
     launcher = [word for word in HydraConfig.get().overrides.hydra if word.startswith("hydra.launcher.")]
-    return FollowUp("train", ["-m", *words, f"out={path}", "resume=true", *launcher])
+    return FollowUp("train", ["--multirun", *words, f"out={path}", "resume=true", *launcher])

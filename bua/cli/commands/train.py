@@ -9,7 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from bua.cli.main import NOT_NEGATIVE, configure_logging
+from bua.cli.logs import configure_logging
+from bua.cli.main import NOT_NEGATIVE
 from bua.engine.training import train
 from bua.errors import InputError
 from bua.io.processes import has_launcher
