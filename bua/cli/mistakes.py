@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bua.cli.configurations import compose_keys, describe_unknown_option
 from bua.cli.text import did_you_mean
+from bua.engine.trainer_options import ELSEWHERE
 from bua.errors import InputError
 
 
@@ -22,6 +23,8 @@ def explain(error: Exception, name: str, words: Sequence[str] = (), folders: Seq
     unknown = re.search(r"Key '([^']+)' is not in struct|Could not override '([^']+)'", text)
     if unknown:
         key = (re.search(r"full_key: (\S+)", text) or unknown).group(1) or unknown.group(2)
+        if name == "train" and key.removeprefix("trainer.") in ELSEWHERE:
+            return f"{key}: {ELSEWHERE[key.removeprefix('trainer.')]}"
         default = compose_keys(name).paths()
         if key in default:
             return f"{key} is not a key of the chosen groups or experiment (--cfg job lists their keys)"

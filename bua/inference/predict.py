@@ -15,6 +15,7 @@ from bua.decode.automaton import Constraint
 from bua.errors import InputError
 from bua.inference.ensemble import Ensemble, StoredImages
 from bua.inference.predictor import CaptionCandidate, CaptionOutput, Predictor, VQAOutput, VQAPrediction
+from bua.io.progress import counter
 from bua.structures.annotations import ImageId, Question
 from bua.text.vocabulary import UNKNOWN
 
@@ -65,9 +66,11 @@ def predict_captions(
         batch_size: Images in a batch.
     """
     records: list[Record] = []
-    for ids in batched(images[0].ids, repeat(1), batch_size):
-        captions = ensemble.caption_batch(ensemble.read_regions(images, ids), decoder=decoder)
-        records += [caption_record(i, c, images[0], options) for i, c in zip(ids, captions, strict=True)]
+    with counter(len(images[0].ids)) as bar:
+        for ids in batched(images[0].ids, repeat(1), batch_size):
+            captions = ensemble.caption_batch(ensemble.read_regions(images, ids), decoder=decoder)
+            records += [caption_record(i, c, images[0], options) for i, c in zip(ids, captions, strict=True)]
+            bar.update(len(ids))
     _warn_of_empty(records)
     return records
 
@@ -94,15 +97,17 @@ def predict_constrained_captions(
     """
     vocabulary, records = ensemble.first.vocabulary, list[Record]()
     states = (build_automata(constraints, [i], required).num_states for i in images[0].ids)
-    for ids in batched(images[0].ids, states, batch_size):
-        automaton = build_automata(constraints, ids, required)
-        regions = ensemble.read_regions(images, ids)
-        captions = ensemble.caption_batch(regions, decoder=decoder, automaton=automaton)
-        for image_id, candidates in zip(ids, captions, strict=True):
-            wanted = constraints.get(str(image_id), [])
-            satisfied = count_satisfied(candidates[0].words, wanted, vocabulary)
-            record = caption_record(image_id, candidates, images[0], options)
-            records.append({**record, "satisfied": satisfied, "constraints": len(wanted)})
+    with counter(len(images[0].ids)) as bar:
+        for ids in batched(images[0].ids, states, batch_size):
+            automaton = build_automata(constraints, ids, required)
+            regions = ensemble.read_regions(images, ids)
+            captions = ensemble.caption_batch(regions, decoder=decoder, automaton=automaton)
+            for image_id, candidates in zip(ids, captions, strict=True):
+                wanted = constraints.get(str(image_id), [])
+                satisfied = count_satisfied(candidates[0].words, wanted, vocabulary)
+                record = caption_record(image_id, candidates, images[0], options)
+                records.append({**record, "satisfied": satisfied, "constraints": len(wanted)})
+            bar.update(len(ids))
     _warn_of_empty(records)
     log.info(_describe_constraints(records, required))
     return records
@@ -127,13 +132,15 @@ def predict_answers(
     for predictor in ensemble.predictors:
         _describe_questions(questions, predictor)
     records = []
-    for start in range(0, len(questions), batch_size):
-        batch = questions[start : start + batch_size]
-        regions = ensemble.read_regions(images, [question.image_id for question in batch])
-        texts = [question.text for question in batch]
-        predictions = ensemble.answer_batch(regions, texts, candidates=options.n_best)
-        for question, prediction in zip(batch, predictions, strict=True):
-            records.append(answer_record(question, prediction, images[0], options))
+    with counter(len(questions), unit="questions") as bar:
+        for start in range(0, len(questions), batch_size):
+            batch = questions[start : start + batch_size]
+            regions = ensemble.read_regions(images, [question.image_id for question in batch])
+            texts = [question.text for question in batch]
+            predictions = ensemble.answer_batch(regions, texts, candidates=options.n_best)
+            for question, prediction in zip(batch, predictions, strict=True):
+                records.append(answer_record(question, prediction, images[0], options))
+            bar.update(len(batch))
     return records
 
 

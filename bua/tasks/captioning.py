@@ -19,6 +19,7 @@ from bua.data.captions.document_frequencies import Captions
 from bua.decode import DECODERS, Decoder, Hypotheses, resolve_rule_words
 from bua.errors import InputError, check_flag, check_integer, check_kind, check_number
 from bua.inference.captioning import generate
+from bua.inference.predictor import merge_subword_attention
 from bua.metrics.caption import caption_scores
 from bua.metrics.endings import bad_ending_rate
 from bua.models.captioners.base import Captioner
@@ -26,6 +27,7 @@ from bua.structures.region_batch import RegionBatch
 from bua.tasks.base import BaseTask
 from bua.tasks.embeddings import init_caption_embeddings
 from bua.tasks.metric_modes import metric_mode
+from bua.tasks.samples import Sample
 from bua.text.vocabulary import EOS, PADDING, UNKNOWN, Vocabulary
 
 #: Normalizations of a loss over words.
@@ -127,6 +129,21 @@ class CaptioningTask(BaseTask, ABC):
         for image_id, words, references in zip(batch.image_id, best.tolist(), batch.references, strict=True):
             self.generated[image_id] = " ".join(self.vocabulary.decode(words))
             self.references[image_id] = references
+
+    def samples(self, batch: CaptionBatch, count: int) -> list[Sample]:
+        """Return the captions of the first images of a batch with their attention and their references."""
+        regions = RegionBatch(*(part[:count] for part in batch.regions))
+        generated = generate([self.model], [regions], self.decoder)
+        weights, num_regions = generated.weights[:, 0].float().cpu().numpy(), regions.mask.sum(1).tolist()
+        found = []
+        for n, words in enumerate(generated.words[:, 0].tolist()):
+            pairs = self.vocabulary.decode_with_lengths(words)
+            texts = [word for word, _ in pairs]
+            attention = merge_subword_attention(weights[n, :, : num_regions[n]], [size for _, size in pairs])
+            references = " | ".join(batch.references[n])
+            lines = [f"caption: {' '.join(texts)}", f"references: {references}"]
+            found.append(Sample(batch.image_id[n], lines, texts, attention))
+        return found
 
     def on_validation_epoch_end(self) -> None:
         """Log CIDEr, with a tokenizer that needs no Java, and the fractions of bad and of missing endings."""

@@ -217,6 +217,23 @@ class CaptionDataModule(ResumableDataModule):
             "vocabulary_size": len(self.vocabulary),
         }
 
+    def describe(self) -> list[str]:
+        """Return lines about the captions and the vocabulary."""
+        rates = {name: data.unknown_rate() for name, data in self._sets.items()}
+        unknown = " and ".join(f"{rate:.2%} of the words of {name}" for name, rate in rates.items())
+        kind = "subwords" if self.vocabulary.subword_model else "words"
+        return [
+            *(
+                f"{name}: {len(data):,} images, {data.num_captions():,} captions of {data.file.path}"
+                for name, data in self._sets.items()
+            ),
+            f"vocabulary: {len(self.vocabulary) - len(SPECIAL):,} {kind}; {unknown} are unknown",
+        ]
+
+    @property
+    def _sets(self) -> dict[str, CaptionDataset]:
+        return {"train": self.train_set, "val": self.val_set}
+
     @property
     def record(self) -> dict[str, Any]:
         """Plain values that a checkpoint needs in addition to the weights."""
