@@ -26,7 +26,7 @@ from bua.engine.instantiate import check_optimization, check_trainer, instantiat
 from bua.engine.loading import FORMAT, describe_difference, init_weights_from, read_checkpoint
 from bua.engine.run_directory import RunDirectory, provenance
 from bua.engine.run_options import INIT_FILES, changed_options, with_absolute_paths
-from bua.engine.targets import find_class
+from bua.engine.targets import find_class, plugin_packages
 from bua.errors import InputError, LostProcessError
 from bua.public_names import to_public
 from bua.tasks.base import BaseTask
@@ -299,7 +299,8 @@ def begin_run(
         return metrics
     objective = config["objective"]
     init_files = {key: objective[key] for key in INIT_FILES if objective.get(key)}
-    run.start(config, overrides, provenance({**sources, **init_files}, config["seed"]))
+    packages = plugin_packages(config)
+    run.start(config, overrides, provenance({**sources, **init_files}, config["seed"], packages))
     return {}
 
 
