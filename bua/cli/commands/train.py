@@ -9,7 +9,6 @@ from omegaconf import DictConfig
 
 from bua.cli.main import NOT_NEGATIVE
 from bua.engine.training import train
-from bua.errors import InputError
 
 
 @dataclass
@@ -48,7 +47,7 @@ def main(options: Options) -> float | None:
     options.config.out = hydra.runtime.output_dir
     try:
         metrics = train(options.config, list(hydra.overrides.task))
-    except InputError:
+    except Exception:
         with suppress(OSError):  # Hydra makes the folder; nothing is in it if an option or a file was wrong
             os.rmdir(options.config.out)
         raise
