@@ -126,7 +126,9 @@ def test_the_image_of_the_readme_exists() -> None:
 
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
-PAGES += sorted((ROOT / "docs").glob("*.md")) + sorted((ROOT / "experiments").rglob("*.md"))
+PAGES += [
+    page for name in ("docs", "examples", "experiments") for page in sorted((ROOT / name).rglob("*.md"))
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

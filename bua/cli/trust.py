@@ -79,6 +79,4 @@ def refuse_configured_trust(config: Any, trusted: str | None) -> None:
             f"command line, or set {VARIABLE}, if you trust the code of the package"
         )
     if os.environ.get(VARIABLE) != trusted:
-        raise InputError(
-            f"hydra.job.env_set.{VARIABLE}: a configuration cannot trust a package; leave it out"
-        )
+        raise InputError(f"hydra.job.env_set.{VARIABLE}: does not count in a configuration; leave it out")

@@ -65,9 +65,9 @@ def instantiate(
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise InputError(f"{plain['_target_']} refuses its arguments: {error}") from error
     if not isinstance(built, kind):
-        raise InputError(
-            f"{plain['_target_']} is of the wrong kind; must be a {kind.__module__}.{kind.__name__}"
-        )
+        wanted = f"{kind.__module__}.{kind.__name__}"
+        rule = "have the members of" if getattr(kind, "_is_protocol", False) else "be derived from"
+        raise InputError(f"{plain['_target_']}: must {rule} {wanted}")
     return built
 
 

@@ -139,7 +139,7 @@ def build_detector(identity: Mapping[str, Any], *, weights: str | None, device: 
     local: dict[str, Any] = {
         key: value for key, value in (("weights", weights), ("device", device)) if key in parameters
     }
-    detector: Detector = instantiate(configuration, allowed=("bua.detectors.",), **local)
+    detector: Detector = instantiate(configuration, allowed=("bua.detectors.",), kind=Detector, **local)
     return detector
 
 

@@ -13,7 +13,7 @@ from bua.errors import InputError
 
 #: Allowed prefixes of ``_target_``; all but these and trusted packages is rejected before it is imported.
 ALLOWED = ("bua.", "torch.optim.", "pytorch_lightning.", "torchmetrics.")
-#: Packages of these, whose other classes need no plugin.
+#: Packages of these; to trust a whole one of them is never the remedy.
 _LIBRARIES = {prefix.partition(".")[0] for prefix in ALLOWED}
 
 
@@ -90,3 +90,8 @@ def find_targets(config: Any, key: str = "") -> list[tuple[str, str]]:
         return []
     here = [(name, str(value)) for name, value in pairs if name.split(".")[-1] == "_target_"]
     return here + [found for name, value in pairs for found in find_targets(value, name)]
+
+
+def plugin_packages(config: Any) -> set[str]:
+    """Return the packages of the classes in a configuration, other than bua and those that it is built on."""
+    return {target.partition(".")[0] for _, target in find_targets(config)} - _LIBRARIES

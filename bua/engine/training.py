@@ -25,6 +25,7 @@ from bua.engine.resuming import can_resume, check_resumable, checkpoint_step, in
 from bua.engine.run_directory import RunDirectory, provenance
 from bua.engine.run_options import INIT_FILES, with_absolute_paths
 from bua.engine.run_report import describe_begin, describe_end, describe_outputs
+from bua.engine.targets import plugin_packages
 from bua.errors import InputError, LostProcessError
 from bua.public_names import to_public
 from bua.tasks.base import BaseTask
@@ -218,7 +219,8 @@ def begin_run(
     else:
         metrics, objective = {}, config["objective"]
         init_files = {key: objective[key] for key in INIT_FILES if objective.get(key)}
-        run.start(options, overrides, provenance({**sources, **init_files}, config["seed"]))
+        packages = plugin_packages(config)
+        run.start(options, overrides, provenance({**sources, **init_files}, config["seed"], packages))
     return metrics, {**options, "git": run.git_state()}
 
 

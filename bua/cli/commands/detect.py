@@ -14,6 +14,7 @@ from bua.detectors.detections import (
     detect_with,
     detection_record,
 )
+from bua.detectors.detector import Detector
 from bua.detectors.photo import map_photos
 from bua.detectors.photo_files import find_photos
 from bua.engine.instantiate import instantiate
@@ -62,7 +63,7 @@ def main(options: Options) -> None:
     if options.features is not None:
         detect = detect_from_store(FeatureStore(options.features), reported)
     else:
-        detect = detect_with(instantiate(options.detector), reported)
+        detect = detect_with(instantiate(options.detector, kind=Detector), reported)
         if options.weights is None:
             warn_of_photographs(options.detector.get("name", ""), photos, "bua detect")
     drawn = out / "images"

@@ -61,7 +61,7 @@ def main(options: Options) -> float | None:
         raise InputError(f"hparams_search={search}: is for sweeps; add -m")
     try:
         metrics = train(options.config, list(hydra.overrides.task))
-    except InputError:
+    except Exception:
         with suppress(OSError):  # Hydra makes the folder; nothing is in it if an option or a file was wrong
             os.rmdir(options.config.out)
         raise
