@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from bua.cli.kinds import check_kinds
 from bua.cli.main import NOT_NEGATIVE
 from bua.engine.training import train
 from bua.errors import InputError
@@ -47,6 +48,7 @@ def main(options: Options) -> float | None:
     hydra = HydraConfig.get()
     options.config.out = hydra.runtime.output_dir
     try:
+        check_kinds(options.config, hydra.runtime.choices)
         metrics = train(options.config, list(hydra.overrides.task))
     except InputError:
         with suppress(OSError):  # Hydra makes the folder; nothing is in it if an option or a file was wrong
