@@ -33,8 +33,8 @@ def check_kinds(config: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
         if objective and kind and kind != objective:
             chosen = choices.get("objective")
             raise InputError(
-                f"{group}={choices.get(group)} is for {kind}, but objective={chosen} is for {objective}; choose "
-                f"another {group} or experiment"
+                f"{group}={choices.get(group)} is for {kind}, but objective={chosen} is for {objective}; "
+                f"choose another {group} or experiment"
             )
 
 
