@@ -197,7 +197,7 @@ def test_a_file_that_a_command_reads_is_never_replaced(command, key, tmp_path, c
         (
             "vqa_scenes",
             "model=updown_small",
-            "model must answer questions, and UpDownCaptioner generates captions",
+            "model=updown_small is for captioning, but objective=vqa is for VQA",
         ),
         ("vqa_scenes", "data.train=x", "train must be a VQASource, got 'x'"),
         ("caption_scenes", "data.vocabulary=x", "vocabulary must be a VocabularyOptions, got 'x'"),

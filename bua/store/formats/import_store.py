@@ -80,6 +80,8 @@ def import_store(
     file_format = get_format(format_name)
     origin = {"format": format_name, "source": source.path.name}
     check_replaceable(out)
+    if source.keys:
+        origin["keys"] = ", ".join(f"{role}: {name}" for role, name in sorted(source.keys.items()))
     if out.exists():
         return _existing_result(out, origin, options)
     if file_format.uses_names and not (source.class_names and source.attribute_names):
