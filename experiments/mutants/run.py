@@ -132,7 +132,7 @@ def attempt(checkout: Path, module: Path, line: int, baseline: dict[str, Any]) -
     The tests that call the changed function run, the fastest first. Where none does, or the change is
     outside of functions, all tests of the package run.
     """
-    from experiments.mutants.session import enclosing_function, select_tests
+    from experiments.mutants.selection import enclosing_function, select_tests
     from experiments.mutants.testing import run_tests
 
     name = str(module.relative_to(checkout))

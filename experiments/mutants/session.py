@@ -12,8 +12,6 @@ from cosmic_ray.plugins import get_operator
 from cosmic_ray.work_db import WorkDB
 from cosmic_ray.work_item import MutationSpec, WorkerOutcome, WorkItem, WorkResult
 
-from experiments.mutants.testing import Function
-
 
 def draw_sample(database: WorkDB, checkout: Path, packages: list[str], size: int, seed: int) -> int:
     """Fill a session with all mutants and mark those outside the sample as skipped; return their number.
@@ -40,36 +38,6 @@ def key(item: WorkItem) -> tuple[str, str, int]:
     """Return what identifies a mutant of one state of the code: file, operator and its position."""
     mutation = item.mutations[0]
     return str(mutation.module_path), mutation.operator_name, mutation.occurrence
-
-
-def enclosing_function(source: str, line: int) -> int | None:
-    """Return the first line of the innermost function around a line, with its decorators; None outside."""
-    found = None
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            start = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-            if start <= line <= (node.end_lineno or start):
-                found = start if found is None else max(found, start)
-    return found
-
-
-def select_tests(
-    functions: dict[str, list[Function]], seconds: dict[str, float], file: str, start: int | None
-) -> list[str]:
-    """Return the tests that call a function, the fastest first.
-
-    Args:
-        functions: Functions that each test calls.
-        seconds: Duration of each test.
-        file: File of the function, relative to the checkout.
-        start: First line of the function; None for the tests that call any function of the file.
-    """
-    chosen = [
-        test
-        for test, called in functions.items()
-        if any(f == file and (start is None or line == start) for f, line in called)
-    ]
-    return sorted(chosen, key=lambda test: (seconds.get(test, 0.0), test))
 
 
 def _annotations(file: Path) -> list[tuple[tuple[int, int], tuple[int, int]]]:

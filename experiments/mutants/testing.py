@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
+from experiments.mutants.selection import Function
+
 #: Bytes that a test process may allocate: a loop that no longer ends must not take those of the machine.
 MEMORY = 8 << 30
 #: Packages and modules that are never imported before a fork: those under test, and what belongs to one run.
 OWN = {"bua", "tests", "conftest", "experiments", "__main__"}
-#: A function: its file in the checkout and the line where it starts, with its decorators.
-Function = tuple[str, int]
 
 
 @dataclass
@@ -171,6 +171,8 @@ def _in_child(
         os.dup2(output, descriptor)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.chdir(checkout)
+    for module in [name for name in sys.modules if name.split(".")[0] in OWN - {"experiments", "__main__"}]:
+        del sys.modules[module]
     sys.path[:] = [str(checkout), *(p for p in sys.path if p not in ("", str(checkout)))]
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     _load_hypothesis_profile()
