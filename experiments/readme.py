@@ -7,7 +7,7 @@ python experiments/readme.py --check  exits with 1 if a table differs from its r
 import json
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 

@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from bua.cli.configurations import conf_folder
 from bua.cli.main import COMMANDS, config_name
-from bua.engine.instantiate import ALLOWED, instantiate
+from bua.engine.instantiate import instantiate
+from bua.engine.targets import ALLOWED
 from bua.errors import InputError
 from bua.tasks.self_critical import SelfCriticalTask
 from tests.helpers.configurations import compose_config

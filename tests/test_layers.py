@@ -98,6 +98,15 @@ def test_packages_without_tensors_do_not_load_torch(package: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
+def test_classes_of_configurations_are_looked_up_in_one_place() -> None:
+    imports = {f: imported_names(f) for f in FILES}
+    assert any("bua.engine.targets.find_class" in names for names in imports.values())
+    lookups = ("hydra.utils.get_", "hydra.utils.call", "hydra._internal")
+    assert {str(f): n for f, names in imports.items() for n in names if n.startswith(lookups)} == {}
+    calling = [f for f in FILES if "hydra.utils.instantiate(" in f.read_text()]
+    assert [f.name for f in calling] == ["instantiate.py"]
+
+
 def test_nothing_loads_pickles_or_imports_tests() -> None:
     for file in FILES:
         assert "weights_only=False" not in file.read_text(), file

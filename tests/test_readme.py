@@ -26,7 +26,7 @@ BUA = [line for line in CONSOLE if line.startswith("bua ")]
 #: Commands in the headers of configuration files, some of two lines.
 HEADERS = [
     line
-    for path in sorted((ROOT / "conf").glob("*/*.yaml"))
+    for path in sorted((ROOT / "conf").rglob("*.yaml"))
     for line in re.findall(r"^#   (bua .*)", path.read_text().replace("\\\n#", ""), re.MULTILINE)
 ]
 MAKE = [line for line in CONSOLE if line.startswith("make ")]
@@ -45,7 +45,7 @@ def test_command_of_a_text_or_a_header_composes(line: str) -> None:
     if command in FAMILIES:
         command, words = f"{command} {words[0]}", words[1:]
     assert command in COMMANDS
-    if "-m" in words:
+    if "-m" in words:  # one job of a sweep
         words = [word.partition(",")[0] for word in words if word != "-m"]
     words = [f'{k}="{v}"' if " " in v else w for w in words for k, _, v in [w.partition("=")]]
     with initialize_config_module("bua.conf", version_base="1.3"):
@@ -126,7 +126,9 @@ def test_the_image_of_the_readme_exists() -> None:
 
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
-PAGES += sorted((ROOT / "docs").glob("*.md")) + sorted((ROOT / "experiments").rglob("*.md"))
+PAGES += [
+    page for name in ("docs", "examples", "experiments") for page in sorted((ROOT / name).rglob("*.md"))
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

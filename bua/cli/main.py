@@ -7,49 +7,28 @@ them, and ``bua.cli.text`` quotes their values for Hydra.
 Hydra and torch are imported when a command runs, so that ``bua --help`` is fast.
 """
 
-import dataclasses
-import errno
 import functools
 import importlib
 import os
 import re
 import sys
-import types
-import typing
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from bua.cli import help as help_texts
 from bua.cli.arguments import check_overrides, split_arguments
 from bua.cli.configurations import compose_keys
 from bua.cli.logs import configure_logging
 from bua.cli.mistakes import explain
-from bua.cli.text import did_you_mean, printable_output, quote_words, type_kinds
+from bua.cli.options import FollowUp, read_options
+from bua.cli.shortage import describe_shortage
+from bua.cli.text import did_you_mean, printable_output, quote_words
+from bua.cli.trust import command_line_trust, refuse_configured_trust
+from bua.engine.trust import VARIABLE, describe_plugin_error
 from bua.errors import InputError, LostProcessError
 from bua.io.processes import end_with_launcher
-from bua.io.write import DISK_ERRORS
-
-T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True)
-class FollowUp:
-    """What a command returns if another one is to run after it.
-
-    Attributes:
-        command: Name of the other command.
-        words: Its arguments.
-    """
-
-    command: str
-    words: list[str]
-
-
-#: Metadata of a field that must be at least 1, or at least 0.
-POSITIVE = {"least": 1}
-NOT_NEGATIVE = {"least": 0}
 
 #: Descriptions of the commands; a command of two words belongs to the family of its first word.
 COMMANDS = {
@@ -86,8 +65,8 @@ POSITIONAL = {"sweep status": "sweep", "sweep resume": "sweep", "sweep table": "
 FAMILIES = frozenset(command.partition(" ")[0] for command in COMMANDS if " " in command)
 #: Environment variable that tells processes started by Lightning which command to run.
 COMMAND_VARIABLE = "BUA_COMMAND"
-#: What torch says if there is not enough memory, on the CPU or a GPU.
-OUT_OF_MEMORY = re.compile(r"out of memory|DefaultCPUAllocator: (can't allocate|not enough) memory")
+#: Value that Hydra does not read as the name of an option of a group.
+_NO_NAME = re.compile(r"=(null|true|false|[-+\d.e]+)$", re.IGNORECASE)
 #: How long an idle thread of GNU OpenMP, which torch computes with on Linux, spins before it sleeps. The
 #: default of milliseconds slows down all other threads if there are more threads than cores:
 #: experiments/speed/busy.py measures how much.
@@ -145,20 +124,16 @@ def _main(words: list[str]) -> int:
     try:
         if "--help" in flags:
             return _print(_help(command, overrides, flags))
-        _check_overrides(command, overrides)
-        following = run(command, [*arguments.for_hydra(), *overrides])
-        if isinstance(following, FollowUp):
-            os.environ[COMMAND_VARIABLE] = command = following.command
-            run(command, following.words)
+        with command_line_trust(command, overrides) as others:
+            _check_overrides(command, others)
+            following = _run(command, [*arguments.for_hydra(), *others])
+            if isinstance(following, FollowUp):
+                os.environ[COMMAND_VARIABLE] = command = following.command
+                _run(command, following.words)
     except InputError as error:
         if os.environ.get("BUA_TRACEBACK"):
             raise
         return _fail(f"bua {command}", str(error), every_rank=isinstance(error, LostProcessError))
-    except (OSError, MemoryError, RuntimeError) as error:
-        line = _describe_shortage(error)
-        if os.environ.get("BUA_TRACEBACK") or line is None:
-            raise
-        return _fail(f"bua {command}", line)
     except KeyboardInterrupt:
         return _fail(f"bua {command}", "interrupted", code=130)
     return 0
@@ -179,23 +154,27 @@ def _check_overrides(command: str, overrides: list[str]) -> None:
     check_overrides(overrides, [*options, *(f"{key}=" for key in composed.keys)])
 
 
+def _run(command: str, overrides: list[str]) -> Any:
+    """Run a command and return what it returns.
+
+    Raises:
+        InputError: Also if the machine runs out of something, or for a mistake in a trusted package.
+    """
+    try:
+        return run(command, overrides)
+    except InputError:
+        raise
+    except Exception as error:
+        plugin = describe_plugin_error(error)
+        line = describe_shortage(error) or (plugin and f"{plugin} (BUA_TRACEBACK=1 shows the traceback)")
+        if os.environ.get("BUA_TRACEBACK") or line is None:
+            raise
+        raise InputError(line) from error
+
+
 def _print(text: str) -> int:
     print(text)
     return 0
-
-
-def _describe_shortage(error: Exception) -> str | None:
-    """Return one line about permissions, disk space, open files or memory, or None about anything else."""
-    if isinstance(error, OSError):
-        if error.errno in (errno.EMFILE, errno.ENFILE):
-            return "too many open files; use fewer num_workers, or a higher ulimit -n"
-        if error.filename is None and error.errno not in DISK_ERRORS:
-            return None
-        return f"{'a file' if error.filename is None else error.filename}: {error.strerror}"
-    if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
-        reason = str(error).split("\n")[0][:200] or type(error).__name__
-        return f"memory ran out ({reason}); use a smaller batch_size or fewer num_workers"
-    return None
 
 
 def _fail(command: str, message: str, code: int = 2, *, every_rank: bool = False) -> int:
@@ -219,6 +198,7 @@ def run(command: str, overrides: list[str]) -> Any:
     from omegaconf import OmegaConf
 
     from bua.cli.resume import stored_run
+    from bua.cli.search_path import register_search_path
 
     name = config_name(command)
     module = importlib.import_module(f"bua.cli.commands.{name}")
@@ -227,9 +207,12 @@ def run(command: str, overrides: list[str]) -> Any:
     is_multirun = "--multirun" in overrides
     raised: list[BaseException] = []
     returned: list[Any] = []
+    trusted = os.environ.get(VARIABLE)
+    register_search_path()
 
     @functools.wraps(module.main)
     def task(config: Any) -> Any:
+        refuse_configured_trust(config, trusted)
         options = read_options(config, module.Options)
         if OmegaConf.select(config, "device") is not None:
             config.device = options.device = resolve_device(options.device)
@@ -257,10 +240,13 @@ def run(command: str, overrides: list[str]) -> Any:
         if os.environ.get("BUA_TRACEBACK"):
             raise
         raise InputError(explain(error, name, overrides, _folders(overrides))) from None
-    except ValueError as error:  # of Hydra, about GROUP=null
+    except ValueError as error:  # of Hydra, about GROUP=null or GROUP=5
         if not str(error).startswith("Config group override"):
             raise
-        word = next((word for word in overrides if word.endswith("=null")), "a group")
+        composed = compose_keys(name)
+        values = composed.keys.keys() - composed.groups.keys()
+        given = (word for word in overrides if word.partition("=")[0].lstrip("+") not in values)
+        word = next((word for word in given if _NO_NAME.search(word)), "a group")
         raise InputError(f"{word}: a group takes the name of one of its options") from None
     finally:
         sys.argv = argv
@@ -301,13 +287,13 @@ def resolve_device(name: str) -> str:
 
 
 def _keep_errors(function: Callable[[Any], Any], raised: list[BaseException]) -> Callable[[Any], Any]:
-    """Hide errors that have their own one-line message from Hydra, which would print more about them."""
+    """Hide errors from Hydra, which would print more about them."""
 
     @functools.wraps(function)
     def wrapped(config: Any) -> Any:
         try:
             return function(config)
-        except (InputError, *_hydra_errors(), OSError, KeyboardInterrupt) as error:
+        except (Exception, KeyboardInterrupt) as error:
             raised.append(error)
 
     return wrapped
@@ -318,85 +304,3 @@ def _hydra_errors() -> tuple[type[Exception], type[Exception]]:
     from omegaconf.errors import OmegaConfBaseException
 
     return HydraException, OmegaConfBaseException
-
-
-def read_options(config: Any, schema: type[T]) -> T:
-    """Return the values of a configuration as the dataclass of a command.
-
-    Args:
-        config: Composed configuration. Keys that are not fields are ignored; fields that are not keys are
-            ``None``.
-        schema: Dataclass whose field types are ``str``, ``int``, ``float``, ``bool``, any of them or
-            ``None``, a list of texts, or ``Any``. A field of type ``DictConfig`` gets the configuration
-            itself.
-
-    Raises:
-        InputError: If a mandatory key is not given, or a value has the wrong type or is too small.
-    """
-    from omegaconf import DictConfig, OmegaConf
-
-    missing = [str(key) for key in config if OmegaConf.is_missing(config, key)]
-    if missing:
-        given = " ".join(f"{key}=..." for key in missing)
-        raise InputError(f"{', '.join(missing)} must be given: {given}")
-    hints = typing.get_type_hints(schema)
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(schema):  # type: ignore[arg-type]
-        if hints[field.name] is DictConfig:
-            values[field.name] = config
-            continue
-        value = config.get(field.name)
-        values[field.name] = _checked(field.name, value, hints[field.name], field.metadata.get("least"))
-    return schema(**values)
-
-
-def _checked(key: str, value: Any, hint: Any, least: int | None) -> Any:
-    """Return a value converted to the type of its key."""
-    kinds = type_kinds(hint)
-    if Any in kinds or (value is None and types.NoneType in kinds):
-        return value
-    for kind in kinds:
-        if kind is bool and isinstance(value, bool):
-            return value
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if kind is int and isinstance(value, int) and is_number and _is_enough(value, least):
-            return value
-        if kind is float and is_number and _is_enough(value, least):
-            return float(value)
-        if kind is str and isinstance(value, str | int | float):
-            return str(value)
-        if kind == list[str] and isinstance(value, Sequence) and not isinstance(value, str):
-            return [str(item) for item in value]
-    raise InputError(f"{key}={value}: must be {_describe(kinds, least)}")
-
-
-def _is_enough(value: float, least: int | None) -> bool:
-    return least is None or value >= least
-
-
-def _describe(kinds: tuple[Any, ...], least: int | None) -> str:
-    names = {
-        bool: "true or false",
-        int: "an integer" if least is None else f"an integer of at least {least}",
-        float: "a number" if least is None else f"a number of at least {least}",
-        str: "a text",
-        list[str]: "a list, such as [a,b]",
-        types.NoneType: "null",
-    }
-    return " or ".join(names[kind] for kind in kinds)
-
-
-def reject_overrides(keys: Collection[str], reason: str) -> None:
-    """Raise ``InputError`` if the command line sets a key that would have no effect.
-
-    Args:
-        keys: Keys and groups, including the keys below them. ``key=null`` is allowed.
-        reason: Text of the message after the override.
-    """
-    from hydra.core.hydra_config import HydraConfig
-
-    for word in HydraConfig.get().overrides.task:
-        key, _, value = word.lstrip("+~").partition("=")
-        path = re.split(r"[.@]", key)
-        if value != "null" and any(".".join(path[:n]) in keys for n in range(1, len(path) + 1)):
-            raise InputError(f"{key}={value.replace(chr(39), '')}: {reason}")

@@ -1,6 +1,8 @@
 """Training batches in an order that depends only on seed and epoch, and that a checkpoint can continue."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -131,8 +133,8 @@ def shard_indices(count: int, rank: int, world_size: int) -> range:
     return range(rank, -(-count // world_size) * world_size, world_size)
 
 
-class ResumableDataModule(LightningDataModule):
-    """A DataModule whose order depends only on seed and epoch, and is continued within an epoch.
+class ResumableDataModule(LightningDataModule, ABC):
+    """What a training needs of its data, in an order that depends only on seed and epoch.
 
     Lightning stores its ``state_dict`` in every checkpoint and restores it before the first batch. (The
     state of the loader itself would be restored only if nothing asks for the number of steps beforehand,
@@ -143,6 +145,9 @@ class ResumableDataModule(LightningDataModule):
         num_workers: Number of processes that read.
         seed: Seed of the order.
 
+    Attributes:
+        sources: Files behind the data, by role; a subclass fills it.
+
     Raises:
         ValueError: If an option has the wrong type or is out of range.
     """
@@ -152,8 +157,28 @@ class ResumableDataModule(LightningDataModule):
         check_integer("batch_size", batch_size, 1)
         check_integer("num_workers", num_workers)
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.sources: dict[str, str] = {}
         self._loader: ResumableLoader | None = None
         self._resume_at = 0
+
+    @property
+    @abstractmethod
+    def sizes(self) -> dict[str, Any]:
+        """Arguments of the model that are determined by the data, such as ``vocabulary_size``."""
+
+    @property
+    @abstractmethod
+    def record(self) -> dict[str, Any]:
+        """Plain values that a checkpoint needs in addition to the weights, with the ``kind`` of model."""
+
+    @property
+    @abstractmethod
+    def parts(self) -> dict[str, Any]:
+        """Arguments of the task that are determined by the data."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write what belongs to the data, such as a vocabulary, to a run directory."""
 
     def describe(self) -> list[str]:
         """Return lines about the data, for the beginning of a training; none by default."""

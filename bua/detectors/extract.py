@@ -32,6 +32,7 @@ from bua.detectors.resume import (
 )
 from bua.errors import InputError
 from bua.io.progress import counter
+from bua.io.write import check_replaceable
 from bua.store.reader import FeatureStore
 from bua.store.writer import StoreWriter, remove_leftovers
 from bua.structures.annotations import ImageId
@@ -308,8 +309,7 @@ class _Extraction:
     def _accept_finished(self, identity: Mapping[str, Any]) -> ExtractionResult:
         """Return the result for a finished store after checking that it is the one asked for."""
         out, photos = self.out, self.photos
-        if out.is_dir():
-            raise InputError(f"{out}: is a folder, expected the name of a file")
+        check_replaceable(out)
         if self.group.is_first:
             remove_leftovers(out)
         store = FeatureStore(out)

@@ -7,11 +7,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["load", "train"]
+__all__ = ["load", "train", "trusting"]
 
 if TYPE_CHECKING:
     from bua.engine.loading import load
     from bua.engine.training import train
+    from bua.engine.trust import trusting
 
 
 def __getattr__(name: str) -> Any:
@@ -23,4 +24,8 @@ def __getattr__(name: str) -> Any:
         from bua.engine.training import train
 
         return train
+    if name == "trusting":
+        from bua.engine.trust import trusting
+
+        return trusting
     raise AttributeError(f"module 'bua.engine' has no attribute {name!r}")

@@ -1,11 +1,10 @@
 """Building objects from configurations, and trying them out.
 
-Only classes of an allow-list of modules can be built. Options that Lightning and torch would reject only
-after the training has begun are tried out before.
+Only classes of an allow-list of modules and of trusted packages (``bua.engine.trust``) can be built. Options
+that Lightning and torch would reject only after the training has begun are tried out before.
 """
 
 import functools
-import importlib
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -18,31 +17,36 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
+from bua.engine.targets import ALLOWED, find_class, find_targets
 from bua.engine.trainer_options import ELSEWHERE
 from bua.errors import InputError
 
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
-#: Allowed prefixes of ``_target_``; everything else is rejected before it is imported.
-ALLOWED = ("bua.", "torch.optim.", "pytorch_lightning.", "torchmetrics.")
 
 
-def instantiate(config: Any, *, allowed: tuple[str, ...] = ALLOWED, **values: Any) -> Any:
+def instantiate(
+    config: Any, *, allowed: tuple[str, ...] = ALLOWED, kind: type = object, **values: Any
+) -> Any:
     """Build the object that a configuration describes.
 
     Args:
         config: Configuration with ``_target_``; nested configurations are built, too. In plain values, such
             as those of a checkpoint, ``${...}`` is text.
-        allowed: Prefixes of the modules whose classes may be built. Default: ``ALLOWED``.
+        allowed: Prefixes of the modules whose classes may be built, besides those of trusted packages.
+            Default: ``ALLOWED``.
+        kind: Class that the object must be an instance of, unless it is partial. Default: any.
         values: Further keyword arguments, which are passed on unchanged.
 
     Raises:
-        InputError: If a ``_target_`` is not a class defined in an allowed module, or does not accept its
-            arguments.
+        InputError: If a ``_target_`` is not a class defined in an allowed module or a trusted package, its
+            module cannot be imported, it does not accept its arguments, or the object is of another kind.
     """
     plain = OmegaConf.create(_escape(to_plain(config)))
     for key, target in find_targets(plain):
-        if not is_allowed(target, allowed):
-            raise InputError(f"{key}: {target} may not be built; must be a class of {', '.join(allowed)}")
+        try:
+            find_class(target, allowed)
+        except InputError as error:
+            raise (error if key == "_target_" else InputError(f"{key}: {error}")) from error.__cause__
     try:
         factory = hydra.utils.instantiate(plain, _partial_=True, _convert_="all")
     except InstantiationException as error:  # a nested object; the cause says what was wrong
@@ -55,11 +59,16 @@ def instantiate(config: Any, *, allowed: tuple[str, ...] = ALLOWED, **values: An
         return functools.partial(factory, **values)
     try:
         # the values are not part of the configuration, so nothing in them is built
-        return factory(**values)
+        built = factory(**values)
     except InputError:
         raise
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise InputError(f"{plain['_target_']} refuses its arguments: {error}") from error
+    if not isinstance(built, kind):
+        wanted = f"{kind.__module__}.{kind.__name__}"
+        rule = "have the members of" if getattr(kind, "_is_protocol", False) else "be derived from"
+        raise InputError(f"{plain['_target_']}: must {rule} {wanted}")
+    return built
 
 
 def _escape(values: Any) -> Any:
@@ -71,34 +80,6 @@ def _escape(values: Any) -> Any:
     if isinstance(values, str):
         return _INTERPOLATION.sub(lambda match: match[1] * 2 + r"\${", values)
     return values
-
-
-def is_allowed(target: str, allowed: tuple[str, ...]) -> bool:
-    """Return whether a dotted name is a class defined in an allowed module.
-
-    An allowed prefix alone is not enough: the name could reach another library through the imports of an
-    allowed module.
-    """
-    module, _, name = target.rpartition(".")
-    if not f"{module}.".startswith(allowed):
-        return False
-    try:
-        found = getattr(importlib.import_module(module), name, None)
-    except ImportError:
-        return False
-    return inspect.isclass(found) and f"{found.__module__}.".startswith(allowed)
-
-
-def find_targets(config: Any, key: str = "") -> list[tuple[str, str]]:
-    """Return the key and the value of every ``_target_`` in a configuration."""
-    if isinstance(config, ListConfig | list):
-        pairs = [(f"{key}[{n}]", value) for n, value in enumerate(config)]
-    elif isinstance(config, DictConfig | dict):
-        pairs = [(f"{key}.{name!s}".strip("."), value) for name, value in config.items()]
-    else:
-        return []
-    here = [(name, str(value)) for name, value in pairs if name.split(".")[-1] == "_target_"]
-    return here + [found for name, value in pairs for found in find_targets(value, name)]
 
 
 def to_plain(config: Any) -> Any:
@@ -124,6 +105,19 @@ TRAINER_COUNTS = {
 _LENGTHS = {"total_steps": 1000, "steps_per_epoch": 100}
 
 
+#: Options of optimizers that are numbers; torch compares them before it looks at their types.
+_NUMBERS = (
+    "lr",
+    "weight_decay",
+    "eps",
+    "momentum",
+    "dampening",
+    "rho",
+    "lr_decay",
+    "initial_accumulator_value",
+)
+
+
 def check_optimization(
     config: Mapping[str, Any], optimizer: Callable[..., Any], scheduler: Callable[..., Any] | None
 ) -> None:
@@ -137,6 +131,9 @@ def check_optimization(
     Raises:
         InputError: If torch rejects an option.
     """
+    for key, value in config["optimizer"].items():
+        if key in _NUMBERS and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise InputError(f"optimizer.{key}={value}: must be a number")
     parameter = nn.Parameter(torch.zeros(1))
     parameter.grad = torch.zeros(1)
     built = _try("optimizer", config["optimizer"], optimizer, [parameter])

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
 import torch
-from hydra.utils import get_class
 from msgspec import Meta
 from torch import nn
 
 from bua.detectors.detector import Detector, store_metadata
-from bua.engine.instantiate import find_targets, instantiate, is_allowed
+from bua.engine.instantiate import instantiate
+from bua.engine.targets import find_class
+from bua.engine.trust import trusting
 from bua.errors import InputError
 from bua.inference.captioning import CaptionPredictor
 from bua.inference.predictor import Predictor
@@ -35,8 +36,11 @@ def load(
     allow_other_features: bool = False,
     precision: str = "32-true",
     compile: bool = False,
+    trust: Sequence[str] = (),
 ) -> Predictor:
     """Load a trained model.
+
+    If the model or the detector is of another package than bua, that package must be trusted.
 
     Args:
         path: Checkpoint, or run directory, whose best checkpoint is loaded.
@@ -46,15 +50,19 @@ def load(
             no.
         precision: Precision of matrix products: "32-true", "bf16-mixed" or "16-mixed".
         compile: Whether to compile the model with ``torch.compile`` on first use. Default: no.
+        trust: Names of packages whose code may be used, besides those that ``BUA_TRUST`` names and those that
+            are installed as plugins. Default: none.
 
     Raises:
-        InputError: If there is no captioner or VQA model at ``path``, or it is damaged.
+        InputError: If there is no captioner or VQA model at ``path``, it is damaged, or it needs a package
+            that is not installed or not trusted.
     """
     checkpoint = find_checkpoint(Path(path))
     record, state = read_checkpoint(checkpoint)
     if record.get("kind") not in PREDICTORS:
         raise InputError(f"{path}: a {record.get('kind')} run; must be of a captioner or a VQA model")
-    model = instantiate(to_targets(record["model"]), allowed=("bua.models.",))
+    with trusting(trust):
+        model = build_model(record["model"], path)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -63,7 +71,8 @@ def load(
         model.compile(dynamic=True)
 
     def make_detector() -> Detector:
-        detector = build_detector(record["features"], weights=weights, device=device)
+        with trusting(trust):
+            detector = build_detector(record["features"], weights=weights, device=device)
         if not allow_other_features:
             options = {"stretch_gray": True} if predictor.stretch_gray else {}
             identity = store_metadata(detector, **options).identity
@@ -82,6 +91,23 @@ def load(
     except ValueError as error:
         raise InputError(str(error)) from None
     return predictor
+
+
+def build_model(configuration: Mapping[str, Any], source: Path | str) -> nn.Module:
+    """Build the model of a checkpoint, without its weights.
+
+    Args:
+        configuration: Configuration of the model, with public names.
+        source: Run or checkpoint, for messages.
+
+    Raises:
+        InputError: If the class may not be built, does not exist, or refuses its arguments.
+    """
+    try:
+        model: nn.Module = instantiate(to_targets(configuration), allowed=("bua.models.",), kind=nn.Module)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error.__cause__
+    return model
 
 
 def build_detector(identity: Mapping[str, Any], *, weights: str | None, device: str) -> Detector:
@@ -105,12 +131,15 @@ def build_detector(identity: Mapping[str, Any], *, weights: str | None, device: 
             f"the features of {name!r} were extracted from given boxes; it cannot find regions by itself"
         )
     configuration.pop("stretch_gray", None)  # decides how images are decoded, not how they are detected
-    for _, target in find_targets(configuration):
-        if not is_allowed(target, ("bua.detectors.",)):
-            raise InputError(f"detector {name!r}: {target} may not be built")
-    parameters = inspect.signature(get_class(configuration["_target_"])).parameters
-    local = {key: value for key, value in (("weights", weights), ("device", device)) if key in parameters}
-    detector: Detector = instantiate(configuration, allowed=("bua.detectors.",), **local)
+    try:
+        found = find_class(configuration["_target_"], ("bua.detectors.",))
+    except InputError as error:
+        raise InputError(f"detector {name!r}: {error}") from error.__cause__
+    parameters = inspect.signature(found).parameters
+    local: dict[str, Any] = {
+        key: value for key, value in (("weights", weights), ("device", device)) if key in parameters
+    }
+    detector: Detector = instantiate(configuration, allowed=("bua.detectors.",), kind=Detector, **local)
     return detector
 
 

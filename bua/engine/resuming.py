@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_class
 
 from bua.engine.loading import describe_difference, read_checkpoint
 from bua.engine.run_directory import RunDirectory
 from bua.engine.run_options import changed_options
+from bua.engine.targets import find_class
 from bua.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def _depends_on_length(scheduler: dict[str, Any] | None) -> bool:
     """Return whether a schedule depends on the length of the training."""
     if not scheduler:
         return False
-    return "total_steps" in inspect.signature(get_class(scheduler["_target_"])).parameters
+    return "total_steps" in inspect.signature(find_class(scheduler["_target_"])).parameters
 
 
 def checkpoint_progress(path: Path) -> tuple[int, int]:

@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -192,24 +192,27 @@ def process_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", 0)) + 1000 * int(os.environ.get("NODE_RANK", 0))
 
 
-def provenance(sources: Mapping[str, str], seed: int) -> dict[str, Any]:
+def provenance(sources: Mapping[str, str], seed: int, packages: Iterable[str] = ()) -> dict[str, Any]:
     """Return the provenance of a result.
 
     Args:
         sources: Files that were read, by role.
         seed: Seed of the random numbers.
+        packages: Packages whose classes were used, besides bua and those that it is built on. Default: none.
 
     Returns:
         Plain values: git commit, versions of packages, hardware, seed, and hashes of the files.
     """
     import torch  # imported here, as scoring needs the hashes but not torch
 
-    packages = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "h5py", "nltk")
+    distributions = metadata.packages_distributions() if packages else {}
+    used = sorted({name for package in packages for name in distributions.get(package, ())})
+    names = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "h5py", "nltk", *used)
     return {
         "bua": __version__,
         "git": _git(),
         "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in packages},
+        "packages": {name: metadata.version(name) for name in names},
         "machine": {
             "platform": platform.platform(),
             "processor": platform.processor() or platform.machine(),

@@ -11,7 +11,9 @@ import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback, Checkpoint, ProgressBar
+from torch import nn
 
+from bua.data.datamodule import ResumableDataModule
 from bua.engine.callback_group import instantiate_callbacks, resolve_monitors
 from bua.engine.callbacks import BestCheckpoint
 from bua.engine.checkpoint_io import AtomicCheckpointIO
@@ -23,8 +25,10 @@ from bua.engine.resuming import can_resume, check_resumable, checkpoint_progress
 from bua.engine.run_directory import RunDirectory, provenance
 from bua.engine.run_options import INIT_FILES, with_absolute_paths
 from bua.engine.run_report import describe_begin, describe_end, describe_outputs
+from bua.engine.targets import plugin_packages
 from bua.errors import InputError, LostProcessError
 from bua.public_names import to_public
+from bua.tasks.base import BaseTask
 
 log = logging.getLogger(__name__)
 
@@ -63,14 +67,14 @@ def train(config: Any, overrides: Sequence[str] = ()) -> dict[str, float]:
         run.check_new()
     pl.seed_everything(config.seed, verbose=False)
 
-    data = instantiate(config.data)
+    data = instantiate(config.data, kind=ResumableDataModule)
     resolved = resolve_config(config, data.sizes)
     record = checkpoint_record(resolved, data.record)
     checkpoint = intact_checkpoint(run) if resolved["resume"] else None
     if checkpoint is not None:
         check_resumable(run, checkpoint, resolved, record)
 
-    model = instantiate(resolved["model"])
+    model = instantiate(resolved["model"], kind=nn.Module)
     if resolved["compile"]:
         model.compile()  # in place, so that parameters keep their names
     task = instantiate_task(resolved, model, data.parts, record)
@@ -187,6 +191,7 @@ def instantiate_task(
         raise InputError("model.fixed_words=true: fixed word embeddings need objective.word_vectors=FILE")
     task = instantiate(
         objective,
+        kind=BaseTask,
         model=model,
         optimizer=optimizer,
         scheduler=scheduler,
@@ -215,7 +220,7 @@ def begin_run(
     else:
         metrics, objective = {}, config["objective"]
         init_files = {key: objective[key] for key in INIT_FILES if objective.get(key)}
-        recorded = provenance({**sources, **init_files}, config["seed"])
+        recorded = provenance({**sources, **init_files}, config["seed"], plugin_packages(config))
         run.start(options, None if config["run"] else overrides, recorded)
     return metrics, {**options, "git": run.git_state()}
 

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ FACTORS = ("lr", "weight_decay")
 CHECK_EVERY_N_STEPS = 20
 
 
-class BaseTask(LightningModule):
+class BaseTask(LightningModule, ABC):
     """A model with its optimizer, its schedule, and the plain values from which it can be rebuilt.
 
     Args:

@@ -7,6 +7,7 @@ Shapes: B images, N captions per image, T words, M counted words, V vocabulary.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from bua.models.captioners.base import Captioner
 from bua.structures.region_batch import RegionBatch
 from bua.tasks.base import BaseTask
 from bua.tasks.embeddings import init_caption_embeddings
+from bua.tasks.extra_metrics import ExtraMetrics
 from bua.tasks.metric_modes import metric_mode
 from bua.tasks.samples import Sample
 from bua.text.vocabulary import EOS, PADDING, UNKNOWN, Vocabulary
@@ -81,10 +83,13 @@ class CaptioningTask(BaseTask, ABC):
         vocabulary: Vocabulary of the captioner.
         captions: Captions to train on, by image.
         decoder: Decoding algorithm for validation; its rules may refer to words by name.
+        extra_metrics: Metrics of torchmetrics or of its interface, by name, which are updated with the
+            generated captions and the lists of their references, and logged as ``val/NAME``. Default: none.
         kwargs: Arguments of ``BaseTask``.
 
     Raises:
-        ValueError: If ``decoder`` is not a decoding algorithm.
+        InputError: If ``extra_metrics`` has something other than such metrics.
+        ValueError: If ``model`` is not a captioner, or ``decoder`` is not a decoding algorithm.
     """
 
     def __init__(
@@ -94,9 +99,12 @@ class CaptioningTask(BaseTask, ABC):
         vocabulary: Vocabulary,
         captions: Captions,
         decoder: Decoder,
+        extra_metrics: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.extra_metrics = ExtraMetrics(extra_metrics, self.own_metrics)
+        check_kind("model", model, Captioner)
         check_kind("decoder", decoder, *DECODERS)
         self.model = model
         self.vocabulary, self.captions = vocabulary, captions
@@ -107,6 +115,11 @@ class CaptioningTask(BaseTask, ABC):
 
     @property
     def metrics(self) -> dict[str, str]:
+        """Metrics of the task, and extra ones."""
+        return self.own_metrics | self.extra_metrics.modes
+
+    @property
+    def own_metrics(self) -> dict[str, str]:
         """CIDEr is best when high; losses, bad endings and unfinished captions when low."""
         names = ("val/CIDEr", "val/loss", "val/bad_endings", "val/unfinished", "train/loss")
         return {name: metric_mode(name) for name in names}
@@ -150,6 +163,8 @@ class CaptioningTask(BaseTask, ABC):
         self.log("val/CIDEr", scores["CIDEr"])
         self.log("val/bad_endings", bad_ending_rate(self.generated.values()))
         self.log("val/unfinished", self.num_unfinished / max(len(self.generated), 1))
+        references = [self.references[image_id] for image_id in self.generated]
+        self.log_dict(self.extra_metrics.score(list(self.generated.values()), references))
 
 
 @dataclass(frozen=True)

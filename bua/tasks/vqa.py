@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from bua.data.vqa.dataset import VQABatch
 from bua.errors import InputError
+from bua.models.captioners.base import Captioner
 from bua.structures.region_batch import RegionBatch
 from bua.tasks.base import BaseTask
 from bua.tasks.embeddings import MISSING_WORDS, init_answer_embeddings, init_word_embeddings
@@ -81,6 +82,8 @@ class VQATask(BaseTask):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if isinstance(model, Captioner):
+            raise ValueError(f"model must answer questions, and {type(model).__name__} generates captions")
         self.model, self.answer_types = model, answer_types
         self._loss = loss or AnswerLoss()
         if missing_words not in MISSING_WORDS:

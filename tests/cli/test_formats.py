@@ -69,8 +69,8 @@ def test_all_formats_are_tested() -> None:
             "dtype=int8: must be float16 or float32",
         ),
         (
-            ["import", "format=pa_tsv", "source=x", "out=y", "ids=roman"],
-            "ids=roman: must be auto, number or text",
+            ["import", "format=pa_tsv", "source=x", "out=y", "id_type=roman"],
+            "id_type=roman: must be auto, number or text",
         ),
         (
             ["import", "format=m2_hdf5", "source=x", "out=y", "background=2"],

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bua.cli.findings import warn_of_photographs, warn_of_unknown_words
-from bua.cli.main import POSITIVE
+from bua.cli.options import POSITIVE
 from bua.cli.outputs import check_file, print_json, write_json
 from bua.detectors.photo import Photo, map_photos
 from bua.detectors.photo_files import PhotoFile, find_photos

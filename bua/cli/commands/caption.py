@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bua.cli.findings import warn_of_photographs
-from bua.cli.main import POSITIVE
+from bua.cli.options import POSITIVE
 from bua.cli.outputs import check_file, print_json, write_json
 from bua.detectors.photo import Photo, map_photos
 from bua.detectors.photo_files import PhotoFile, find_photos

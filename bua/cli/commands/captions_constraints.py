@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bua.cli.main import POSITIVE
+from bua.cli.options import POSITIVE
 from bua.cli.outputs import write_json
 from bua.data.captions.constraints import singular_and_plural, store_constraints
 from bua.data.image_lookup import read_ids

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bua.cli.findings import warn_of_photographs
-from bua.cli.main import NOT_NEGATIVE, POSITIVE
+from bua.cli.options import NOT_NEGATIVE, POSITIVE
 from bua.cli.outputs import write_json
 from bua.detectors.detections import (
     Detection,
@@ -14,6 +14,7 @@ from bua.detectors.detections import (
     detect_with,
     detection_record,
 )
+from bua.detectors.detector import Detector
 from bua.detectors.photo import map_photos
 from bua.detectors.photo_files import find_photos
 from bua.engine.instantiate import instantiate
@@ -62,11 +63,13 @@ def main(options: Options) -> None:
     if options.features is not None:
         detect = detect_from_store(FeatureStore(options.features), reported)
     else:
-        detect = detect_with(instantiate(options.detector), reported)
+        detect = detect_with(instantiate(options.detector, kind=Detector), reported)
         if options.weights is None:
             warn_of_photographs(options.detector.get("name", ""), photos, "bua detect")
     drawn = out / "images"
     (drawn if options.draw else out).mkdir(parents=True, exist_ok=True)
+    for stale in drawn.glob("[0-9][0-9][0-9][0-9][0-9][0-9]_*.jpg"):  # of an earlier call
+        stale.unlink()
     numbers = {file.image_id: number for number, file in enumerate(photos)}
     records = []
     for file, photo, detections in map_photos(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bua.cli.outputs import check_file, write_json
-from bua.detectors.detector import FrozenDetector
+from bua.detectors.detector import Detector, FrozenDetector
 from bua.engine.instantiate import instantiate
 from bua.errors import InputError
 from bua.evaluation.detection import score_detector
@@ -35,7 +35,7 @@ class Options:
 def main(options: Options) -> None:
     """Score a detector on COCO instances, and write the scores with their provenance."""
     check_file(options.out)
-    detector = instantiate(options.detector)
+    detector = instantiate(options.detector, kind=Detector)
     if not isinstance(detector, FrozenDetector):
         raise InputError(f"detector={detector.name}: detects no objects; scenes_fpn, vg_c4 and fpn_r50 do")
     instances, images = Path(options.instances), Path(options.images)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from bua.cli.findings import warn_of_photographs
-from bua.cli.main import NOT_NEGATIVE, POSITIVE
+from bua.cli.options import NOT_NEGATIVE, POSITIVE
+from bua.detectors.detector import Detector
 from bua.detectors.extract import ExtractionOptions, ExtractionResult, ProcessGroup, extract
 from bua.detectors.given_boxes import read_given_boxes
 from bua.detectors.photo_files import find_photos
@@ -61,7 +62,7 @@ def main(options: Options) -> None:
         if options.weights is None and group.is_first:
             warn_of_photographs(recipe.get("name", ""), photos, "bua extract")
         overrides = {"device": device} if "device" in recipe else {}
-        detector = instantiate({**recipe, **overrides})
+        detector = instantiate({**recipe, **overrides}, kind=Detector)
         result = extract(photos, detector, out, extraction, boxes=boxes, group=group)
         if group.is_first:
             report(result, out)

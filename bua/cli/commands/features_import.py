@@ -4,13 +4,16 @@ import logging
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from bua.cli.main import NOT_NEGATIVE, POSITIVE
+from bua.cli.options import NOT_NEGATIVE, POSITIVE
+from bua.engine.instantiate import to_plain
 from bua.errors import InputError
 from bua.store.formats import get_format
 from bua.store.formats.image_ids import ID_RULES
 from bua.store.formats.import_store import ImportOptions, import_store
 from bua.store.formats.journal import report_path
+from bua.store.formats.own_npz import check_keys
 from bua.store.formats.source import BACKGROUND_POSITIONS, Source
 from bua.text.names import read_names
 
@@ -36,6 +39,7 @@ class Options:
     format: str
     source: str
     out: str
+    keys: Any
     images: str | None
     boxes: str | None
     index: str | None
@@ -57,11 +61,10 @@ def main(options: Options) -> None:
     _check_choices(options)
     out = Path(options.out)
     result = import_store(options.format, _source(options), out, _import_options(options), _report)
-    for n, (location, reason) in enumerate(result.dropped.items()):
-        if n == MAX_LISTED:
-            _report(f"{len(result.dropped) - MAX_LISTED} more")
-            break
+    for location, reason in list(result.dropped.items())[:MAX_LISTED]:
         _report(f"dropped {location}: {reason}")
+    if len(result.dropped) > MAX_LISTED:
+        _report(f"{len(result.dropped) - MAX_LISTED} more")
     if result.dropped:
         _report(f"{len(result.dropped)} images were dropped, see {report_path(out)}")
     for repair, count in result.repaired.items():
@@ -84,11 +87,8 @@ def _check_choices(options: Options) -> None:
 def _source(options: Options) -> Source:
     files = {"classes": options.classes, "attributes": options.attributes}
     excluded = [kind for kind, file in files.items() if file == "none"]  # the word, not a file of that name
-    names = {
-        kind: read_names(Path(file), _SINGULAR[kind])
-        for kind, file in files.items()
-        if file and kind not in excluded
-    }
+    given = {kind: file for kind, file in files.items() if file and kind not in excluded}
+    names = {kind: read_names(Path(file), _SINGULAR[kind]) for kind, file in given.items()}
     return Source(
         Path(options.source),
         index=_path(options.index),
@@ -97,7 +97,8 @@ def _source(options: Options) -> Source:
         background=options.background,
         class_names=names.get("classes", ()),
         attribute_names=names.get("attributes", ()),
-        excluded_columns=frozenset(name for kind in excluded for name in _COLUMNS[kind]),
+        excluded_columns=frozenset(column for kind in excluded for column in _COLUMNS[kind]),
+        keys=check_keys(options.format, to_plain(options.keys)),
     )
 
 

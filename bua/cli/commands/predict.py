@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from bua.cli.main import NOT_NEGATIVE, POSITIVE, reject_overrides
+from bua.cli.options import NOT_NEGATIVE, POSITIVE, reject_overrides
 from bua.cli.outputs import check_file, write_json
 from bua.engine.instantiate import instantiate, to_plain
 from bua.engine.prediction import EnsembleRuns, answer_questions, caption_images, select_ensemble_images

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from bua.cli.main import NOT_NEGATIVE, POSITIVE
+from bua.cli.options import NOT_NEGATIVE, POSITIVE
 from bua.data.genome.prepare import GenomeOptions, preparation_provenance, prepare_genome
 from bua.io.write import write_text
 

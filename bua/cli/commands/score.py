@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 
-from bua.cli.main import reject_overrides
+from bua.cli.options import reject_overrides
 from bua.cli.outputs import check_file, write_json
 from bua.engine.instantiate import to_plain
 from bua.errors import InputError

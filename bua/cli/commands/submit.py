@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 
-from bua.cli.main import reject_overrides
+from bua.cli.options import reject_overrides
 from bua.errors import InputError
 from bua.evaluation.submission import SERVER_FORMATS, prepare_submission
 from bua.io.files import file_sha256

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 
-from bua.cli.main import FollowUp
+from bua.cli.options import FollowUp
 from bua.sweep.directory import SweepDirectory
 
 

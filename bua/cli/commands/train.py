@@ -9,8 +9,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from bua.cli.kinds import check_kinds
 from bua.cli.logs import configure_logging
-from bua.cli.main import NOT_NEGATIVE
+from bua.cli.options import NOT_NEGATIVE
 from bua.engine.training import train
 from bua.errors import InputError
 from bua.io.processes import has_launcher
@@ -62,8 +63,9 @@ def main(options: Options) -> float | None:
     elif (search := hydra.runtime.choices.get("hparams_search")) and not has_launcher():
         raise InputError(f"hparams_search={search}: is for sweeps; add -m")
     try:
+        check_kinds(options.config, hydra.runtime.choices)
         metrics = train(options.config, list(hydra.overrides.task))
-    except InputError:
+    except Exception:
         with suppress(OSError):  # Hydra makes the folder; nothing is in it if an option or a file was wrong
             os.rmdir(options.config.out)
         raise

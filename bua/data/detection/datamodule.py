@@ -50,6 +50,7 @@ class DetectionDataModule(ResumableDataModule):
         self.train_set = DetectionDataset(train, images, flip=True, seed=seed)
         names = self.train_set.classes, self.train_set.attributes
         self.val_set = DetectionDataset(val, images, flip=False, names=names, keep_all=True)
+        self.sources = {"train": str(self.train_set.path), "val": str(self.val_set.path)}
         for dataset in (self.train_set, self.val_set):
             dataset.check_photos(max_errors)
             for problem in list(dataset.problems.values())[:MAX_PROBLEMS]:
@@ -79,11 +80,6 @@ class DetectionDataModule(ResumableDataModule):
     def parts(self) -> dict[str, Any]:
         """Arguments of the task that are determined by the data: none."""
         return {}
-
-    @property
-    def sources(self) -> dict[str, str]:
-        """The files behind the data, by role."""
-        return {"train": str(self.train_set.path), "val": str(self.val_set.path)}
 
     def save(self, folder: Path) -> None:
         """Write the names of classes and attributes to a run directory."""

@@ -35,7 +35,7 @@ from bua.data.vqa.options import (
     number_files,
 )
 from bua.data.vqa.pairs import pair_indices
-from bua.errors import InputError, check_flag
+from bua.errors import InputError, check_flag, check_kind
 from bua.io.write import write_text
 from bua.store.reader import FeatureStore
 from bua.structures.annotations import QuestionId, VQAAnnotation
@@ -86,6 +86,11 @@ class VQADataModule(ResumableDataModule):
         drop_last: bool = False,
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
+        check_kind("train", train, VQASource)
+        check_kind("val", val, VQASource)
+        check_kind("questions", questions, QuestionOptions)
+        check_kind("answers", answers, AnswerOptions)
+        check_kind("visual_genome", visual_genome, VisualGenomeSource)
         check_flag("drop_last", drop_last)
         self._drop_last = drop_last
         self.region_input = RegionInput(geometry)

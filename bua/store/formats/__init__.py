@@ -18,6 +18,7 @@ from bua.store.formats import (
     nocaps,
     npz,
     oscar,
+    own_npz,
     vinvl,
     vqa_counting,
 )
@@ -76,6 +77,7 @@ FORMATS = {
     "oscar_tsv": Format(
         "Oscar's features.tsv", oscar.read_features, oscar.write_features, _LABELS, uses_names=True
     ),
+    "npz": Format("arrays of your own, one npz per image", own_npz.read, own_npz.write, _LABELS),
     "grid_feats_pth": Format(
         "grid-feats-vqa, one pth per image", grid.read, grid.write, has_sizes=False, has_boxes=False
     ),

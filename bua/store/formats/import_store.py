@@ -15,6 +15,7 @@ from bua import __version__
 from bua.errors import InputError
 from bua.io.files import read_json
 from bua.io.schema import validate
+from bua.io.write import check_replaceable
 from bua.store.formats import Format, get_format
 from bua.store.formats.image_ids import parse_number
 from bua.store.formats.image_sizes import ImageSizes
@@ -78,6 +79,9 @@ def import_store(
     """
     file_format = get_format(format_name)
     origin = {"format": format_name, "source": source.path.name}
+    check_replaceable(out)
+    if source.keys:
+        origin["keys"] = ", ".join(f"{role}: {name}" for role, name in sorted(source.keys.items()))
     if out.exists():
         return _existing_result(out, origin, options)
     if file_format.uses_names and not (source.class_names and source.attribute_names):

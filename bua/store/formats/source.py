@@ -74,6 +74,7 @@ class Source:
         class_names: Names of the detector's classes.
         attribute_names: Names of the detector's attributes.
         excluded_columns: Columns to leave out.
+        keys: Names of arrays by their roles, for formats in which the user chooses them.
     """
 
     path: Path
@@ -84,6 +85,7 @@ class Source:
     class_names: Sequence[str] = ()
     attribute_names: Sequence[str] = ()
     excluded_columns: frozenset[str] = frozenset()
+    keys: Mapping[str, str] = field(default_factory=dict)
 
     def file(self) -> Path:
         """Return the path, which must be a file.

@@ -1,0 +1,1 @@
+"""A plugin of bua: a captioner with the attention of Luong et al. (2015), and a metric."""
