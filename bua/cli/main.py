@@ -197,6 +197,7 @@ def run(command: str, overrides: list[str]) -> Any:
     import hydra
     from omegaconf import OmegaConf
 
+    from bua.cli.resume import stored_run
     from bua.cli.search_path import register_search_path
 
     name = config_name(command)
@@ -220,7 +221,8 @@ def run(command: str, overrides: list[str]) -> Any:
             returned.append(result)
         return result
 
-    application = hydra.main(version_base="1.3", config_path="pkg://bua.conf", config_name=name)(
+    source = stored_run(overrides) if command == "train" else None
+    application = hydra.main(version_base="1.3", config_path="pkg://bua.conf", config_name=source or name)(
         task if is_multirun else _keep_errors(task, raised)
     )
     interpolates = any("${" in word for word in overrides)

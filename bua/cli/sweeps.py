@@ -118,7 +118,7 @@ def check_direction(config: Any) -> None:
     monitor = OmegaConf.select(config, "monitor", throw_on_missing=False)
     if direction is None or monitor is None:
         return
-    right = resolvers.direction(monitor)
+    right = resolvers.direction(monitor, config.get("mode"))
     found = str(getattr(direction, "name", direction))
     if found != right:
         raise InputError(

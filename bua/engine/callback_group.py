@@ -142,11 +142,9 @@ def _instantiate(name: str, options: Mapping[str, Any]) -> Callback:
     is_rich = target.endswith(".RichProgressBar")
     values: dict[str, Any] = {"console_kwargs": {"file": terminal()}} if is_rich else {}
     try:
-        callback = instantiate(dict(options), **values)
+        callback: Callback = instantiate(dict(options), kind=Callback, **values)
     except (InputError, ImportError) as error:
         raise InputError(f"callbacks.{name}: {' '.join(str(error).split())}{_other_name(target)}") from error
-    if not isinstance(callback, Callback):
-        raise InputError(f"callbacks.{name}: {target} is not a callback of Lightning")
     return callback
 
 

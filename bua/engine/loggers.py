@@ -99,13 +99,11 @@ def _instantiate(name: str, options: dict[str, Any], identity: str | None, step:
         package = PACKAGES[kind]
         raise InputError(f"logger.{name}: the package {package} is not installed; pip install {package}")
     try:
-        logger = instantiate(options, **values)
+        logger: Logger = instantiate(options, kind=Logger, **values)
     except (InputError, ImportError) as error:
         raise InputError(f"logger.{name}: {' '.join(str(error).split())}") from error
     if isinstance(logger, WandbLogger):  # Lightning sets what wandb warns about, whatever the value
         logger._wandb_init.pop("anonymous", None)
-    if not isinstance(logger, Logger):
-        raise InputError(f"logger.{name}: {options['_target_']} is not a logger of Lightning")
     return logger
 
 

@@ -61,6 +61,10 @@ def check_resumable(
     changed.sort(key=lambda text: text.startswith("model"))  # last, because its sizes follow from the rest
     if changed:
         raise InputError(f"{run.path}: {changed[0]}; resume with the same options")
+    for key, done in zip(("max_steps", "max_epochs"), checkpoint_progress(checkpoint), strict=True):
+        length = config["trainer"].get(key)
+        if type(length) is int and 0 <= length < done:
+            raise InputError(f"{run.path}: trainer.{key}={length}: {done} were trained before; give as many")
     trainer = former["trainer"]
     if _depends_on_length(config.get("scheduler")):
         for key in ("max_epochs", "max_steps"):
@@ -77,8 +81,8 @@ def _depends_on_length(scheduler: dict[str, Any] | None) -> bool:
     return "total_steps" in inspect.signature(find_class(scheduler["_target_"])).parameters
 
 
-def checkpoint_step(path: Path | None) -> int | None:
-    """Return the number of optimizer steps of a checkpoint, or ``None`` without one."""
-    if path is None:
-        return None
-    return int(torch.load(path, map_location="cpu", mmap=True, weights_only=True)["global_step"])
+def checkpoint_progress(path: Path) -> tuple[int, int]:
+    """Return how many optimizer steps and whole epochs a checkpoint has been trained."""
+    content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    epochs = content["loops"]["fit_loop"]["epoch_progress"]["current"]["completed"]
+    return int(content["global_step"]), int(epochs)

@@ -104,15 +104,22 @@ class RunDirectory:
             return state
         return "killed"
 
-    def start(self, config: Any, overrides: Sequence[str], provenance: Mapping[str, Any]) -> None:
-        """Write what is known at the start of a run."""
+    def start(self, config: Any, overrides: Sequence[str] | None, provenance: Mapping[str, Any]) -> None:
+        """Write what is known at the start of a run.
+
+        Args:
+            config: Configuration as plain values.
+            overrides: Overrides from the command line; ``None`` to keep those that are recorded.
+            provenance: Provenance of the result.
+        """
         if not self.is_writer:
             return
         for name in LATER_FILES:  # of a run that failed without a checkpoint
             (self.path / name).unlink(missing_ok=True)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-        write_text(self.path / "overrides.yaml", yaml.safe_dump(list(overrides)))
+        if overrides is not None:
+            write_text(self.path / "overrides.yaml", yaml.safe_dump(list(overrides)))
         write_text(self.path / "provenance.json", json.dumps(provenance, indent=2))
         self.set_status("running")
 

@@ -96,7 +96,8 @@ def _averaging(callbacks: Mapping[str, Any]) -> dict[str, Any]:
     """Return the callbacks that average weights; without a decay, they are not in use."""
     kinds = {n: str(o.get("_target_", o.get(CLASS))) for n, o in callbacks.items() if isinstance(o, Mapping)}
     names = [name for name, kind in kinds.items() if kind.endswith("Averaging")]
-    return {name: callbacks[name] for name in names if callbacks[name].get("decay", 0) is not None}
+    used = [name for name in names if callbacks[name].get("decay", 0) is not None]
+    return {name: {"decay": callbacks[name].get("decay"), **callbacks[name]} for name in used}
 
 
 def _leaves(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:

@@ -35,8 +35,16 @@ def describe_outputs(run: RunDirectory, loggers: Iterable[str]) -> str:
     return f"{run.path}, with metrics.csv{''.join(f', {name}' for name in loggers)}"
 
 
-def describe_end(run: RunDirectory, trainer: pl.Trainer) -> Iterator[str]:
-    """Yield lines about what a user may not expect of a training that has ended."""
+def describe_end(run: RunDirectory, trainer: pl.Trainer, first_step: int | None = None) -> Iterator[str]:
+    """Yield lines about what a user may not expect of a training that has ended.
+
+    Args:
+        run: The run.
+        trainer: Trainer of the run.
+        first_step: Optimizer step from which the run resumed; ``None`` if it is new.
+    """
+    if trainer.global_step == first_step:
+        yield f"{run.path}: was trained to its end before; a larger trainer.max_epochs= or max_steps= goes on"
     for callback in trainer.early_stopping_callbacks:
         if isinstance(callback, EarlyStopping) and callback.stopped_epoch:
             yield f"{run.path}: {describe_stop(callback, best_row(run.path / 'metrics.csv', callback))}"

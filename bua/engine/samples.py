@@ -52,11 +52,11 @@ class SampleLogger(Callback):
         if batch_idx or trainer.sanity_checking or not loggers or not trainer.is_global_zero:
             return
         make = getattr(pl_module, "samples", None)
-        if make is None:
+        data = getattr(trainer.datamodule, "val_set", None)  # type: ignore[attr-defined]
+        if make is None or not hasattr(data, "stored_id"):  # of a package of one's own
             return
         with kept_random_state(pl_module.device):
             samples: Sequence[Sample] = make(batch, self.count)
-        data = trainer.datamodule.val_set  # type: ignore[attr-defined]
         pictures = [self._draw(sample, data) for sample in samples]
         texts = ["  \n".join(sample.lines) for sample in samples]
         if samples:

@@ -21,7 +21,7 @@ from bua.engine.instantiate import check_optimization, check_trainer, instantiat
 from bua.engine.loading import FORMAT, init_weights_from
 from bua.engine.loggers import instantiate_loggers, log_result, started
 from bua.engine.metrics_logger import MetricsLogger, logged_metrics
-from bua.engine.resuming import can_resume, check_resumable, checkpoint_step, intact_checkpoint
+from bua.engine.resuming import can_resume, check_resumable, checkpoint_progress, intact_checkpoint
 from bua.engine.run_directory import RunDirectory, provenance
 from bua.engine.run_options import INIT_FILES, with_absolute_paths
 from bua.engine.run_report import describe_begin, describe_end, describe_outputs
@@ -79,7 +79,8 @@ def train(config: Any, overrides: Sequence[str] = ()) -> dict[str, float]:
         model.compile()  # in place, so that parameters keep their names
     task = instantiate_task(resolved, model, data.parts, record)
     resolved = resolve_monitors(resolved, task.metrics)
-    loggers = instantiate_loggers(resolved["logger"], run, step=checkpoint_step(checkpoint))
+    step = checkpoint_progress(checkpoint)[0] if checkpoint is not None else None
+    loggers = instantiate_loggers(resolved["logger"], run, step=step)
     callbacks = instantiate_callbacks(resolved, run, has_loggers=bool(loggers))
     metrics_logger = MetricsLogger(run.path / "metrics.csv", log.info)
     listed = [*callbacks.values(), metrics_logger]
@@ -103,7 +104,7 @@ def train(config: Any, overrides: Sequence[str] = ()) -> dict[str, float]:
             metrics = previous | logged_metrics(trainer) | metrics_logger.means | found
             log_result(loggers, parameters, found)
         run.set_status("done", metrics=metrics)
-    report(describe_end(run, trainer), trainer)
+    report(describe_end(run, trainer, step), trainer)
     return metrics
 
 
@@ -156,12 +157,12 @@ def resolve_config(config: Any, sizes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration as plain values, with absolute paths and the sizes that the data determine.
 
     Raises:
-        InputError: If the configuration sets such a size; that of a run that resumes may have it.
+        InputError: If the configuration sets such a size, unless it is that of a run that resumes.
     """
     model_keys = list(config.model)  # includes keys that are still missing, unlike `in`
     determined = {name: size for name, size in sizes.items() if name in model_keys}
     for name in determined:
-        if OmegaConf.is_missing(config.model, name) or (config.resume and config.model[name] == sizes[name]):
+        if OmegaConf.is_missing(config.model, name) or (config.run and config.model[name] == sizes[name]):
             continue
         raise InputError(f"model.{name}={config.model[name]}: is determined by the data; leave it out")
     resolved: dict[str, Any] = to_plain(OmegaConf.merge(config, {"model": determined}))
@@ -212,15 +213,15 @@ def begin_run(
     Returns:
         The metrics that it already has; and its options with the commit of bua, for loggers.
     """
-    options = {**config, "resume": False}
+    options = {**config, "resume": False, "run": None}
     if config["resume"]:
         metrics = run.metrics()
         run.resume(options)
     else:
         metrics, objective = {}, config["objective"]
         init_files = {key: objective[key] for key in INIT_FILES if objective.get(key)}
-        packages = plugin_packages(config)
-        run.start(options, overrides, provenance({**sources, **init_files}, config["seed"], packages))
+        recorded = provenance({**sources, **init_files}, config["seed"], plugin_packages(config))
+        run.start(options, None if config["run"] else overrides, recorded)
     return metrics, {**options, "git": run.git_state()}
 
 

@@ -71,7 +71,14 @@ def commands(data: Path) -> dict[str, Command]:
     references, predictions = scenes / "captions_val.json", data / "predictions.json"
     return {
         "train": Command(
-            ("train", *caption, "trainer.max_epochs=3", "data.batch_size=8", "save_every=2", "seed=3"),
+            (
+                "train",
+                *caption,
+                "trainer.max_epochs=3",
+                "data.batch_size=8",
+                "callbacks.last.every_n_steps=2",
+                "seed=3",
+            ),
             "out",
             "run",
             ("resume=true",),

@@ -48,7 +48,7 @@ def candidates(line: str, shell: str = "fish") -> list[str]:
         ("bua train --mult", ["--multirun"]),
         ("bua train --cfg ", ["job", "hydra", "all"]),
         ("bua features import format=grid", ["format=grid_feats_pth"]),
-        ("bua train experiment=nothing_such sav", ["save_every="]),
+        ("bua train experiment=nothing_such mul", ["multipliers="]),
         ("bua fly ", []),
     ],
 )

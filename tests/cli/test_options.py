@@ -96,10 +96,13 @@ CROSS_ENTROPY = [
     (["data.captions_per_image=0"], "captions_per_image must be an integer of at least 1, got 0"),
 ]
 VQA = [
-    (["ema=x"], "ema=x: must be a number between 0 and 1"),
-    (["ema=true"], "ema=True: must be a number between 0 and 1"),
-    (["patience=-1"], "patience=-1: must be a number of validations"),
-    (["save_every=0"], "save_every=0: must be a number of steps"),
+    (["callbacks.ema.decay=x"], "callbacks.ema.decay=x: must be a number between 0 and 1"),
+    (["callbacks.ema.decay=true"], "callbacks.ema.decay=True: must be a number between 0 and 1"),
+    (
+        ["callbacks.early_stopping.patience=-1"],
+        "callbacks.early_stopping.patience=-1: must be a number of validations",
+    ),
+    (["callbacks.last.every_n_steps=0"], "every_n_steps=0: must be a number of steps"),
     (["data.geometry=x"], "geometry must be a number above 0, got x"),
     (["data.geometry=nan"], "geometry must be a number above 0, got nan"),
     (["data.num_workers=-1"], "num_workers must be an integer of at least 0, got -1"),

@@ -50,7 +50,13 @@ def assert_resumes_exactly(tmp_path: Path, words: list[str], batch: int) -> None
 def caption_training(scenes: Path, *more: str) -> list[str]:
     """Return the command of a training of two epochs of five batches."""
     small = ["model.hidden_size=24", "model.word_size=16", "model.attention_size=12"]
-    common = ["train", "experiment=caption_scenes", f"scenes={scenes}", *small, "save_every=1"]
+    common = [
+        "train",
+        "experiment=caption_scenes",
+        f"scenes={scenes}",
+        *small,
+        "callbacks.last.every_n_steps=1",
+    ]
     return [*common, "data.batch_size=5", "trainer.max_epochs=2", *more]
 
 
@@ -67,13 +73,20 @@ def test_training_resumes_exactly_with_every_scheduler(scheduler: str, scenes, t
 OPTIONS = {
     "workers": (6, ["data.num_workers=2"]),
     "sampled captions": (7, ["data.captions_per_image=2"]),
-    "steps between checkpoints": (6, ["save_every=3"]),
-    "average of the weights": (7, ["ema=0.9"]),
+    "steps between checkpoints": (6, ["callbacks.last.every_n_steps=3"]),
+    "average of the weights": (7, ["callbacks.ema.decay=0.9"]),
     "truncated epochs": (4, ["trainer.limit_train_batches=3"]),
-    "validations within an epoch": (8, ["+trainer.val_check_interval=2", "save_every=null"]),
+    "validations within an epoch": (
+        8,
+        ["+trainer.val_check_interval=2", "callbacks.last.every_n_steps=null"],
+    ),
     "accumulated gradients": (
         8,
-        ["+trainer.accumulate_grad_batches=3", "+trainer.val_check_interval=2", "save_every=null"],
+        [
+            "+trainer.accumulate_grad_batches=3",
+            "+trainer.val_check_interval=2",
+            "callbacks.last.every_n_steps=null",
+        ],
     ),
     "scheduled sampling": (
         4,
@@ -83,7 +96,10 @@ OPTIONS = {
             "objective.sampling.max_prob=0.5",
         ],
     ),
-    "early stopping": (7, ["patience=1", "trainer.max_epochs=6", "optimizer.lr=0.0"]),
+    "early stopping": (
+        7,
+        ["callbacks.early_stopping.patience=1", "trainer.max_epochs=6", "optimizer.lr=0.0"],
+    ),
 }
 
 
@@ -102,13 +118,25 @@ def test_self_critical_training_resumes_exactly(scenes, tmp_path) -> None:
 def test_vqa_training_in_pairs_resumes_exactly(scenes, tmp_path) -> None:
     ids = [q["question_id"] for q in json.loads((scenes / "questions_train.json").read_text())["questions"]]
     pairs = write_json(tmp_path, list(zip(ids[:40:2], ids[1:41:2], strict=True)), "pairs.json")
-    words = ["train", "experiment=vqa_scenes", f"scenes={scenes}", f"data.pairs={pairs}", "save_every=2"]
+    words = [
+        "train",
+        "experiment=vqa_scenes",
+        f"scenes={scenes}",
+        f"data.pairs={pairs}",
+        "callbacks.last.every_n_steps=2",
+    ]
     words += ["data.batch_size=24", "trainer.max_epochs=2", "data.num_workers=1"]
     assert_resumes_exactly(tmp_path, words, batch=9)
 
 
 def test_detection_training_resumes_exactly(scenes, tmp_path) -> None:
-    words = ["train", "experiment=detector_scenes", f"scenes={scenes}", "save_every=1", "data.batch_size=1"]
+    words = [
+        "train",
+        "experiment=detector_scenes",
+        f"scenes={scenes}",
+        "callbacks.last.every_n_steps=1",
+        "data.batch_size=1",
+    ]
     words += ["trainer.max_epochs=2", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1"]
     assert_resumes_exactly(tmp_path, [*words, "trainer.accelerator=cpu"], batch=3)
 

@@ -61,7 +61,9 @@ def test_other_errors_keep_their_traceback(error) -> None:
 @pytest.mark.slow
 def test_a_training_whose_other_process_is_killed_fails_with_a_line(scenes, tmp_path) -> None:
     run = tmp_path / "run"
-    command = training(scenes, run, "trainer.devices=2", "trainer.max_epochs=500", "save_every=1")
+    command = training(
+        scenes, run, "trainer.devices=2", "trainer.max_epochs=500", "callbacks.last.every_n_steps=1"
+    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         [sys.executable, "-m", "bua", *command],

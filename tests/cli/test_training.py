@@ -143,7 +143,12 @@ def test_early_stopping_before_min_epochs_saves_no_further_checkpoints(scenes, t
         save(self, path, *more, **options)
 
     monkeypatch.setattr(Trainer, "save_checkpoint", recording_save)
-    least = ["+trainer.min_epochs=4", "trainer.max_epochs=6", "patience=0", "optimizer.lr=1e-9"]
+    least = [
+        "+trainer.min_epochs=4",
+        "trainer.max_epochs=6",
+        "callbacks.early_stopping.patience=0",
+        "optimizer.lr=1e-9",
+    ]
     assert main(command(scenes, tmp_path / "r", *least)) == 0
     assert len(saved) <= 6
 
@@ -175,7 +180,12 @@ def test_errors_that_are_not_about_sizes_are_raised_unchanged(scenes, tmp_path, 
 
 
 def test_rejected_options_leave_no_run_behind(scenes, tmp_path, capfd) -> None:
-    invalid = ["ema=0", "init_from=nowhere", "data.batch_size=0", "monitor=val/x trainer.precision=half"]
+    invalid = [
+        "callbacks.ema.decay=0",
+        "init_from=nowhere",
+        "data.batch_size=0",
+        "monitor=val/x trainer.precision=half",
+    ]
     for change in invalid:
         assert main(command(scenes, tmp_path / "r", *change.split())) == 2
         assert not (tmp_path / "r/status.json").exists()
@@ -241,7 +251,7 @@ def test_the_monitored_metric_has_its_own_direction(scenes, tmp_path, monkeypatc
 
     monkeypatch.setattr(VQATask, "validation_step", lambda self, batch, n: None)
     monkeypatch.setattr(VQATask, "on_validation_epoch_end", rising)
-    words = [f"monitor={monitor}", "patience=2", "trainer.max_epochs=5"]
+    words = [f"monitor={monitor}", "callbacks.early_stopping.patience=2", "trainer.max_epochs=5"]
     assert main(command(scenes, tmp_path / "r", *words)) == 0
     best = torch.load(tmp_path / "r/checkpoints/best.ckpt", weights_only=True)
     assert best["global_step"] == 12 * (1 if lowest else 5)
@@ -283,9 +293,12 @@ def test_a_moved_run_resumes_with_its_best_value(scenes, tmp_path) -> None:
         (["optimizer.lr=null"], "optimizer.lr=None: "),
         (["trainer.max_epochs=abc"], "trainer.max_epochs=abc: must be an integer of at least -1, or null"),
         (["trainer.max_epochs=1.5"], "trainer.max_epochs=1.5: must be an integer"),
-        (["+trainer.logger=true"], "trainer.logger=True: is determined by the run; leave it out"),
-        (["+trainer.callbacks=[]"], "trainer.callbacks=[]: is determined by the run; leave it out"),
-        (["patience=2", "trainer.limit_val_batches=0"], "patience=2: needs validations"),
+        (["+trainer.logger=true"], "trainer.logger=True: choose loggers with logger=NAME: csv,"),
+        (["+trainer.callbacks=[]"], "trainer.callbacks=[]: give callbacks with +callbacks.NAME._target_="),
+        (
+            ["callbacks.early_stopping.patience=2", "trainer.limit_val_batches=0"],
+            "callbacks.early_stopping.patience=2: needs validations",
+        ),
         (["scheduler=staircase", "scheduler.step_size=0"], "scheduler.step_size=0, scheduler.gamma=0.8: "),
     ],
 )
@@ -299,7 +312,14 @@ def test_options_that_only_training_uses_are_checked_before_it(
 
 def test_an_early_stop_says_why(scenes, tmp_path, capfd) -> None:
     few = ["trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "optimizer.lr=0.0"]
-    assert main(command(scenes, tmp_path / "r", "patience=2", "trainer.max_epochs=5", *few)) == 0
+    assert (
+        main(
+            command(
+                scenes, tmp_path / "r", "callbacks.early_stopping.patience=2", "trainer.max_epochs=5", *few
+            )
+        )
+        == 0
+    )
     best = float(read_metrics(tmp_path / "r")[0]["val/accuracy"])
     reason = "stopped in epoch 3: val/accuracy did not improve in 2 validations (patience=2), the best is"
     assert f"r: {reason} {best:.4g} of epoch 1, step 1\n" in capfd.readouterr().out
@@ -311,7 +331,10 @@ def test_a_stop_by_a_metric_that_is_not_finite_says_so(scenes, tmp_path, monkeyp
     monkeypatch.setattr(
         VQATask, "on_validation_epoch_end", lambda self: self.log("val/accuracy", next(values))
     )
-    assert main(command(scenes, tmp_path / "r", "patience=2", "trainer.max_epochs=5")) == 0
+    assert (
+        main(command(scenes, tmp_path / "r", "callbacks.early_stopping.patience=2", "trainer.max_epochs=5"))
+        == 0
+    )
     reason = "stopped in epoch 2: val/accuracy is not finite, the best is 0.5 of epoch 1, step "
     assert f"r: {reason}" in capfd.readouterr().out
 

@@ -25,7 +25,12 @@ from tests.helpers.commands import run_error, run_ok, train_until_killed
 
 SHIPPED = Path(str(files("bua.detectors.weights") / "scenes_fpn.safetensors"))
 FORK = multiprocessing.get_context("fork")
-MANY = ["data.batch_size=4", "save_every=2", "trainer.max_epochs=2", "model.attention_size=6"]
+MANY = [
+    "data.batch_size=4",
+    "callbacks.last.every_n_steps=2",
+    "trainer.max_epochs=2",
+    "model.attention_size=6",
+]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ JOBS = [
     "-m",
     "seed=0,1",
     "hydra/launcher=basic",
-    "save_every=1",
+    "callbacks.last.every_n_steps=1",
     "data.batch_size=60",
 ]
 

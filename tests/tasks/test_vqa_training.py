@@ -232,7 +232,7 @@ def test_averaged_weights_are_the_moving_average_of_all_steps(data, tmp_path) ->
 
 def train(scenes, out, *overrides: str) -> int:
     """Train with averaged weights and return the exit status."""
-    fixed = ["experiment=vqa_scenes", f"scenes={scenes}", "scheduler=constant", "ema=0.8"]
+    fixed = ["experiment=vqa_scenes", f"scenes={scenes}", "scheduler=constant", "callbacks.ema.decay=0.8"]
     sizes = ["model.word_size=5", "model.hidden_size=6", "data.batch_size=30", "data.answers.min_count=1"]
     return main(["train", *fixed, *sizes, f"out={out}", *overrides])
 
@@ -253,8 +253,11 @@ def test_checkpoints_hold_averaged_weights_and_resume_with_them(scenes, tmp_path
     best = bua.load(tmp_path / "whole").model.state_dict()
     _, saved = read_checkpoint(tmp_path / "whole" / "checkpoints" / "best.ckpt")
     torch.testing.assert_close(best[name], saved[name])
-    assert train(scenes, tmp_path / "parts", "trainer.max_epochs=2", "resume=true", "ema=null") == 2
-    assert "parts: ema differs from that of the run" in capfd.readouterr().err
+    assert (
+        train(scenes, tmp_path / "parts", "trainer.max_epochs=2", "resume=true", "callbacks.ema.decay=null")
+        == 2
+    )
+    assert "parts: callbacks.ema.decay differs from that of the run (0.8, not null)" in capfd.readouterr().err
     options = ["trainer.max_epochs=2", "resume=true", "multipliers={bias: {lr: 2.0}}"]
     assert train(scenes, tmp_path / "parts", *options) == 2
     assert "parts: multipliers.bias.lr differs from that of the run" in capfd.readouterr().err
@@ -265,6 +268,11 @@ def test_checkpoints_hold_averaged_weights_and_resume_with_them(scenes, tmp_path
 
 @pytest.mark.parametrize("ema", ["0", "1", "2"])
 def test_invalid_decay_is_rejected(scenes, tmp_path, capfd, ema: str) -> None:
-    overrides = ["experiment=vqa_scenes", f"scenes={scenes}", "data.answers.min_count=1", f"ema={ema}"]
+    overrides = [
+        "experiment=vqa_scenes",
+        f"scenes={scenes}",
+        "data.answers.min_count=1",
+        f"callbacks.ema.decay={ema}",
+    ]
     assert main(["train", *overrides, f"out={tmp_path / 'run'}"]) == 2
-    assert f"ema={ema}: must be a number between 0 and 1" in capfd.readouterr().err
+    assert f"callbacks.ema.decay={ema}: must be a number between 0 and 1" in capfd.readouterr().err

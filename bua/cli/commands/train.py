@@ -28,6 +28,8 @@ class Options:
     monitor: str
     compile: bool
     resume: bool
+    run: str | None
+    mode: str | None
     features: str | None
     captions: str | None
     val_captions: str | None
