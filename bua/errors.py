@@ -62,4 +62,5 @@ def check_kind(name: str, value: object, *kinds: type) -> None:
     if not isinstance(value, kinds):
         *first, last = (kind.__name__ for kind in kinds)
         wanted = f"{', '.join(first)} or {last}" if first else last
-        raise ValueError(f"{name} must be a {wanted}, got {value}")
+        got = type(value).__name__ if hasattr(value, "__dict__") else repr(value)
+        raise ValueError(f"{name} must be a {wanted}, got {got}")

@@ -7,7 +7,7 @@ python experiments/readme.py --check  exits with 1 if a table differs from its r
 import json
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +132,12 @@ def over_seeds(
         if value is None:  # such as SPICE where its models are not installed
             return ""
         values.append(value * scale)
-    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+    return f"{statistics.mean(values):.{digits}f}{deviation(values, digits)}"
+
+
+def deviation(values: Sequence[float], digits: int) -> str:
+    """Return the sample standard deviation as the end of a cell; nothing for one value."""
+    return f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
 
 
 def gains(before: list[Results], after: list[Results], seeds: int, split: str) -> str:
@@ -141,7 +146,7 @@ def gains(before: list[Results], after: list[Results], seeds: int, split: str) -
     differences = [run[split]["CIDEr"] - base[run["seed"]] for run in after if run["seed"] in base]
     if len(differences) < seeds:
         return ""
-    return f"{statistics.mean(differences):+.3f} ± {statistics.stdev(differences):.3f}"
+    return f"{statistics.mean(differences):+.3f}{deviation(differences, 3)}"
 
 
 def cost(results: Results) -> str:
@@ -215,7 +220,7 @@ def cider_tables(results: Results) -> list[str]:
 
 def captioning_more(results: Results) -> str:
     """Return the tables of the captioning study with more training images."""
-    head = f"`{results['command']}` trains on {results['images']['train']:,} images. {cost(results)}"
+    head = f"Models are trained on {results['images']['train']:,} images. {cost(results)}"
     return "\n\n".join([head, *cider_tables(results)])
 
 
@@ -331,6 +336,24 @@ def code(text: str) -> str:
 
 
 #: Marker in a README -> file of results, and the function that makes the text.
+def kills(results: Results) -> str:
+    """Return the table of killed commands."""
+    lines = [
+        "| place | command | kills | runs | seconds undisturbed | failures |",
+        "|---|---|---|---|---|---|",
+    ]
+    total = failures = 0
+    for place in ("one file system", "two file systems"):
+        for name, found in results.get(place, {}).items():
+            failed = len(found["failures"]) + found["processes left"]
+            seconds = found["seconds of an undisturbed run"]
+            lines.append(
+                f"| {place} | `{name}` | {found['kills']} | {found['rows']} | {seconds} | {failed} |"
+            )
+            total, failures = total + found["kills"], failures + failed
+    return "\n".join([*lines, f"| both | all | {total} | | | {failures} |"])
+
+
 TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
     "quickstart": ("experiments/quickstart/results.json", quickstart),
     "real": ("experiments/real/results.json", real),
@@ -340,6 +363,7 @@ TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
     "vqa-rates": ("experiments/vqa/rates.json", rates),
     "captioning-rates": ("experiments/captioning/rates.json", rates),
     "speed": ("experiments/speed/results.json", speed),
+    "kills": ("experiments/kills/results.json", kills),
     "mutants": ("experiments/mutants/results.json", mutants),
     "speed-gpu": ("experiments/speed/results_gpu.json", speed),
 }

@@ -3,14 +3,16 @@
 import dataclasses
 import importlib
 import inspect
+import subprocess
 from collections.abc import Iterator
-from pathlib import Path
+from importlib import resources
 from typing import Any
 
 import pytest
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from bua.cli.configurations import conf_folder
 from bua.cli.main import COMMANDS, config_name
 from bua.engine.instantiate import instantiate
 from bua.engine.targets import ALLOWED
@@ -185,7 +187,15 @@ def test_arguments_that_a_class_does_not_accept_are_reported_in_one_line(config)
         instantiate(config)
 
 
-def test_link_to_the_configurations_is_tracked_as_a_link() -> None:
-    link = ROOT / "bua" / "conf"
-    assert link.is_symlink()
-    assert Path(link.readlink()) == Path("../conf")
+def test_no_link_is_tracked_as_a_checkout_on_windows_has_none() -> None:
+    done = subprocess.run(["git", "ls-files", "-s"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("not a checkout")
+    assert len(done.stdout.splitlines()) > 300
+    assert [line for line in done.stdout.splitlines() if line.startswith("120000")] == []
+
+
+def test_the_configurations_are_a_module_in_a_checkout() -> None:
+    import bua.conf
+
+    assert resources.files(bua.conf) == conf_folder() == CONF

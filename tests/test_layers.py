@@ -21,11 +21,12 @@ LAYERS = [
     "detectors",
     "data",
     "inference",
+    "visualize",
     "tasks",
     "engine",
     "evaluation",
-    "visualize",
     "quickstart",
+    "sweep",
     "cli",
 ]
 #: Modules that every layer may import.
@@ -36,13 +37,13 @@ FORBIDDEN = {
     "torchvision": {"io", "structures", "text", "store", "metrics", "decode", "models"},
     "pytorch_lightning": set(LAYERS) - {"data", "tasks", "engine"},
     "lightning_fabric": set(LAYERS) - {"engine"},
-    "hydra": set(LAYERS) - {"engine", "cli"},
-    "omegaconf": set(LAYERS) - {"engine", "cli"},
+    "hydra": set(LAYERS) - {"engine", "sweep", "cli"},
+    "omegaconf": set(LAYERS) - {"engine", "sweep", "cli"},
 }
 #: Modules with tensors in packages that do not import torch by themselves.
 WITH_TENSORS = {"io/workers.py", "structures/region_batch.py", "metrics/reward.py"}
 #: What only the command line does.
-COMPOSING = ("hydra.compose", "hydra.main", "hydra.initialize", "hydra.core")
+COMPOSING = ("hydra.compose", "hydra.main", "hydra.initialize", "hydra.core.hydra_config")
 FILES = sorted((ROOT / "bua").rglob("*.py"))
 
 

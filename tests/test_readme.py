@@ -45,9 +45,11 @@ def test_command_of_a_text_or_a_header_composes(line: str) -> None:
     if command in FAMILIES:
         command, words = f"{command} {words[0]}", words[1:]
     assert command in COMMANDS
+    if "-m" in words:
+        words = [word.partition(",")[0] for word in words if word != "-m"]
     words = [f'{k}="{v}"' if " " in v else w for w in words for k, _, v in [w.partition("=")]]
     with initialize_config_module("bua.conf", version_base="1.3"):
-        config = compose(config_name(command), words)
+        config = compose(config_name(command), words, return_hydra_config=True)
     for word in words:
         keys, node = word.split("=")[0].split("."), config
         for key in keys:

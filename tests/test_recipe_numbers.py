@@ -18,7 +18,8 @@ EXPERIMENTS = {path.stem: path for path in (ROOT / "conf/experiment").glob("*.ya
 RECIPES = receipts.names()
 #: Keys that are no settings of a source: where files are, when a run validates and saves, and how it reads.
 FREE = ("scenes", "features", "captions", "val_captions", "instances", "val_instances", "genome", "images")
-FREE += ("word_vectors", "extra_words", "data.vocabulary.extra_words", "save_every", "data.num_workers")
+FREE += ("word_vectors", "extra_words", "data.vocabulary.extra_words", "data.num_workers")
+FREE += ("callbacks.last.every_n_steps", "callbacks.samples.images")
 FREE += ("trainer.check_val_every_n_epoch", "trainer.val_check_interval", "trainer.max_epochs=-1")
 
 

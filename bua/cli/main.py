@@ -7,34 +7,30 @@ them, and ``bua.cli.text`` quotes their values for Hydra.
 Hydra and torch are imported when a command runs, so that ``bua --help`` is fast.
 """
 
-import dataclasses
-import difflib
 import functools
 import importlib
-import logging
 import os
 import re
 import sys
-import types
-import typing
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
 
+from bua.cli import help as help_texts
+from bua.cli.arguments import check_overrides, split_arguments
+from bua.cli.configurations import compose_keys
+from bua.cli.logs import configure_logging
+from bua.cli.mistakes import explain
+from bua.cli.options import FollowUp, read_options
 from bua.cli.shortage import describe_shortage
-from bua.cli.text import printable_output, quote_words, type_kinds
+from bua.cli.text import did_you_mean, printable_output, quote_words
 from bua.cli.trust import command_line_trust, refuse_configured_trust
 from bua.engine.trust import VARIABLE, describe_plugin_error
 from bua.errors import InputError, LostProcessError
-
-T = TypeVar("T")
-
-#: Metadata of a field that must be at least 1, or at least 0.
-POSITIVE = {"least": 1}
-NOT_NEGATIVE = {"least": 0}
+from bua.io.processes import end_with_launcher
 
 #: Descriptions of the commands; a command of two words belongs to the family of its first word.
-
-
 COMMANDS = {
     "quickstart": "run the whole pipeline on synthetic scenes, from images to a report: out=DIR",
     "scenes": "write the synthetic data set in the formats of COCO, VQA v2 and Visual Genome: out=DIR",
@@ -50,6 +46,9 @@ COMMANDS = {
     "questions check": "find mistakes in a file of questions: file=F.json",
     "prepare-vg": "convert Visual Genome for training a detector: source=DIR out=DIR captions=F.json",
     "train": "train a captioner, a VQA model or a detector: experiment=NAME",
+    "sweep status": "show how far a sweep (bua train -m) has come: DIR",
+    "sweep resume": "go on with a sweep that was interrupted, and try again what failed: DIR",
+    "sweep table": "show the results of a sweep, or write and draw them: DIR",
     "predict": "predict captions or answers of a data set in the official format: run=DIR out=P.json",
     "evaluate": "compute the average precision of a detector: instances=F.json images=DIR",
     "score": "compute the official scores of predictions: task=caption|vqa predictions=P.json ...",
@@ -60,10 +59,14 @@ COMMANDS = {
     "doctor": "show what is available on this machine: torch, devices, Java, free space",
 }
 
+#: Keys whose value is the first word of a command if it is not an override.
+POSITIONAL = {"sweep status": "sweep", "sweep resume": "sweep", "sweep table": "sweep"}
 #: First words of the commands of two words.
 FAMILIES = frozenset(command.partition(" ")[0] for command in COMMANDS if " " in command)
 #: Environment variable that tells processes started by Lightning which command to run.
 COMMAND_VARIABLE = "BUA_COMMAND"
+#: Value that Hydra does not read as the name of an option of a group.
+_NO_NAME = re.compile(r"=(null|true|false|[-+\d.e]+)$", re.IGNORECASE)
 #: How long an idle thread of GNU OpenMP, which torch computes with on Linux, spins before it sleeps. The
 #: default of milliseconds slows down all other threads if there are more threads than cores:
 #: experiments/speed/busy.py measures how much.
@@ -76,6 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     The code is 0, 2 after a user error or if the standard output is full, 130 after an interruption, and 141
     if the reader of the standard output has closed it, as for a program that the system ends for that reason.
     """
+    end_with_launcher()
     with printable_output() as output:
         code = _main(list(sys.argv[1:] if arguments is None else arguments))
     if output.failure is None or code:
@@ -86,28 +90,46 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(words: list[str]) -> int:
-    if not words or words[0] in ("-h", "--help", "help"):
-        return _print(usage())
-    if words[0] in ("-V", "--version", "version"):
+    if words and words[0] == "help":
+        words[0] = "--help"
+    try:
+        arguments = split_arguments(words)
+    except InputError as error:
+        return _fail("bua", str(error))
+    names, flags = arguments.words, arguments.flags
+    if "--version" in flags or names == ["version"]:
         from bua import __version__
 
         return _print(f"bua {__version__}")
-    if "LOCAL_RANK" in os.environ and "=" in words[0]:  # a process that Lightning started
-        words.insert(0, os.environ.get(COMMAND_VARIABLE, words[0]))
-    if words[0] in FAMILIES and (len(words) == 1 or words[1] in ("-h", "--help")):
-        return _print(usage(words[0]))
-    length = 2 if " ".join(words[:2]) in COMMANDS else 1
-    command, overrides = " ".join(words[:length]), words[length:]
+    if "--shell-completion" in flags:
+        from bua.cli import completion
+
+        sys.stdout.write(completion.answer(flags["--shell-completion"], COMMANDS, os.environ))
+        return 0
+    if not names or (names[0] in FAMILIES and len(names) == 1):
+        return _print(help_texts.usage(COMMANDS, *names))
+    if "LOCAL_RANK" in os.environ and "=" in names[0]:  # a process that Lightning started
+        names.insert(0, os.environ.get(COMMAND_VARIABLE, names[0]))
+    length = 2 if " ".join(names[:2]) in COMMANDS else 1
+    command, overrides = " ".join(names[:length]), names[length:]
     if command not in COMMANDS:
-        given = " ".join(words[:2] if words[0] in FAMILIES else words[:1])
-        hint = _did_you_mean(given, COMMANDS) or ";"
-        return _fail("bua", f"there is no command {given!r}{hint} the commands are {', '.join(COMMANDS)}")
+        given = " ".join(names[:2] if names[0] in FAMILIES else names[:1])
+        hint = did_you_mean(given, COMMANDS) or f"; the commands are {', '.join(COMMANDS)}"
+        return _fail("bua", f"there is no command {given!r}{hint}")
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when torch is imported
     os.environ[COMMAND_VARIABLE] = command
+    if command in POSITIONAL and overrides and ("=" not in overrides[0] or os.path.exists(overrides[0])):
+        overrides[0] = f"{POSITIONAL[command]}={overrides[0]}"
     try:
         with command_line_trust(command, overrides) as others:
-            _run(command, others)
+            if "--help" in flags:
+                return _print(_help(command, others, flags))
+            _check_overrides(command, others)
+            following = _run(command, [*arguments.for_hydra(), *others])
+            if isinstance(following, FollowUp):
+                os.environ[COMMAND_VARIABLE] = command = following.command
+                _run(command, following.words)
     except InputError as error:
         if os.environ.get("BUA_TRACEBACK"):
             raise
@@ -117,10 +139,29 @@ def _main(words: list[str]) -> int:
     return 0
 
 
-def _run(command: str, overrides: list[str]) -> None:
-    """Run a command; a shortage and a mistake in a trusted package become errors of one line."""
+def _help(command: str, overrides: list[str], flags: Mapping[str, str]) -> str:
+    folder = flags.get("--config-dir")
+    summary = COMMANDS[command].partition(": ")[0]
+    folders = [Path(folder)] if folder else []
+    return help_texts.command_help(config_name(command), summary, overrides, folders)
+
+
+def _check_overrides(command: str, overrides: list[str]) -> None:
+    if all("=" in word or word.startswith("~") for word in overrides):
+        return
+    composed = compose_keys(config_name(command))
+    options = [f"{group}={name}" for group in composed.groups for name in composed.options(group)]
+    check_overrides(overrides, [*options, *(f"{key}=" for key in composed.keys)])
+
+
+def _run(command: str, overrides: list[str]) -> Any:
+    """Run a command and return what it returns.
+
+    Raises:
+        InputError: Also if the machine runs out of something, or for a mistake in a trusted package.
+    """
     try:
-        run(command, overrides)
+        return run(command, overrides)
     except InputError:
         raise
     except Exception as error:
@@ -143,27 +184,8 @@ def _fail(command: str, message: str, code: int = 2, *, every_rank: bool = False
     return code
 
 
-def usage(family: str = "") -> str:
-    """Return the help text of ``bua`` or of one family of commands."""
-    width = max(map(len, COMMANDS)) + 2
-    shown = {name: text for name, text in COMMANDS.items() if not family or name.split()[0] == family}
-    return "\n".join(
-        [
-            "usage: bua COMMAND key=value ...",
-            "",
-            "Bottom-up attention: from images to regions to captions and answers.",
-            "",
-            *(f"  {name:{width}}{text}" for name, text in shown.items()),
-            "",
-            "bua COMMAND --cfg job   shows every key of a command and its value",
-            "bua COMMAND --help      shows the groups to choose from",
-            "BUA_TRACEBACK=1         shows the traceback of an error",
-        ]
-    )
-
-
-def run(command: str, overrides: list[str]) -> None:
-    """Compose the configuration of a command and run it.
+def run(command: str, overrides: list[str]) -> Any:
+    """Compose the configuration of a command, run it, and return what it returns.
 
     Args:
         command: Name of the command, as it is typed.
@@ -179,12 +201,11 @@ def run(command: str, overrides: list[str]) -> None:
 
     name = config_name(command)
     module = importlib.import_module(f"bua.cli.commands.{name}")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
-    for noisy in ("pytorch_lightning", "lightning", "lightning_fabric", "lightning.fabric", "PIL"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)  # after the import, which sets a level, too
+    configure_logging()  # after the import, which sets levels, too
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting
-    is_multirun = bool({"-m", "--multirun"} & set(overrides))
+    is_multirun = "--multirun" in overrides
     raised: list[BaseException] = []
+    returned: list[Any] = []
     trusted = os.environ.get(VARIABLE)
     register_search_path()
 
@@ -194,30 +215,51 @@ def run(command: str, overrides: list[str]) -> None:
         options = read_options(config, module.Options)
         if OmegaConf.select(config, "device") is not None:
             config.device = options.device = resolve_device(options.device)
-        return module.main(options)
+        result = module.main(options)
+        if not is_multirun:
+            returned.append(result)
+        return result
 
     application = hydra.main(version_base="1.3", config_path="pkg://bua.conf", config_name=name)(
         task if is_multirun else _keep_errors(task, raised)
     )
     interpolates = any("${" in word for word in overrides)
-    keys = {*_all_keys(name), *(word.partition("=")[0] for word in overrides)} if interpolates else set()
+    keys = {*compose_keys(name).keys, *(word.partition("=")[0] for word in overrides)} if interpolates else ()
     words = quote_words(overrides, module.Options, keys, multirun=is_multirun)
-    argv, sys.argv = sys.argv, [sys.argv[0], *words]
+    argv = sys.argv
     try:
-        application()
+        with _sweep(overrides, words) if is_multirun and command == "train" else nullcontext(words) as words:
+            sys.argv = [argv[0], *words]
+            application()
         if raised:
             raise raised[0]
+        return returned[0] if returned else None
     except _hydra_errors() as error:
         if os.environ.get("BUA_TRACEBACK"):
             raise
-        raise InputError(explain(error, name)) from None
-    except ValueError as error:  # of Hydra, about GROUP=null
+        raise InputError(explain(error, name, overrides, _folders(overrides))) from None
+    except ValueError as error:  # of Hydra, about GROUP=null or GROUP=5
         if not str(error).startswith("Config group override"):
             raise
-        word = next((word for word in overrides if word.endswith("=null")), "a group")
+        composed = compose_keys(name)
+        values = composed.keys.keys() - composed.groups.keys()
+        given = (word for word in overrides if word.partition("=")[0].lstrip("+") not in values)
+        word = next((word for word in given if _NO_NAME.search(word)), "a group")
         raise InputError(f"{word}: a group takes the name of one of its options") from None
     finally:
         sys.argv = argv
+
+
+def _sweep(typed: list[str], words: list[str]) -> AbstractContextManager[list[str]]:
+    from bua.cli.sweeps import prepared_sweep
+
+    return prepared_sweep("train", typed, words)
+
+
+def _folders(words: Sequence[str]) -> list[Path]:
+    """Return the folder of ``--config-dir``, if it is among the words."""
+    given = (word.partition("=")[2] for word in words if word.startswith("--config-dir="))
+    return [Path(folder) for folder in given]
 
 
 def config_name(command: str) -> str:
@@ -260,135 +302,3 @@ def _hydra_errors() -> tuple[type[Exception], type[Exception]]:
     from omegaconf.errors import OmegaConfBaseException
 
     return HydraException, OmegaConfBaseException
-
-
-def explain(error: Exception, name: str) -> str:
-    """Return one line about a mistake that Hydra or OmegaConf found.
-
-    Args:
-        error: What was raised.
-        name: Name of the configuration.
-    """
-    text = str(error)
-    unknown = re.search(r"Key '([^']+)' is not in struct|Could not override '([^']+)'", text)
-    if unknown:
-        key = (re.search(r"full_key: (\S+)", text) or unknown).group(1) or unknown.group(2)
-        if key in _all_keys(name):
-            return f"{key} is not a key of the chosen groups or experiment (--cfg job lists their keys)"
-        hint = _did_you_mean(key, _all_keys(name))
-        return f"there is no key {key!r}{hint} (bua {name.replace('_', ' ')} --cfg job lists the keys)"
-    missing = re.search(r"Missing mandatory value: (\S+)", text)
-    if missing:
-        return f"{missing.group(1)} must be given: {missing.group(1)}=..."
-    option = re.search(r"Could not find '([^/']+)/([^']+)'", text)
-    if option:
-        options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
-        hint = _did_you_mean(option[2], options) or ";"
-        return f"there is no {option[1]}={option[2]}{hint} the options are {', '.join(options) or 'none'}"
-    return text.split("\n")[0] if "\n\n" in text else text
-
-
-def _did_you_mean(word: str, words: Collection[str]) -> str:
-    """Return a question about the word that is most similar, or nothing if none is."""
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _all_keys(name: str) -> list[str]:
-    """Return every key of a configuration with the keys above it, joined by dots."""
-    from hydra import compose, initialize_config_module
-    from hydra.core.global_hydra import GlobalHydra
-    from omegaconf import OmegaConf
-
-    GlobalHydra.instance().clear()
-    with initialize_config_module("bua.conf", version_base="1.3"):
-        return _keys_below(OmegaConf.to_container(compose(name), resolve=False), "")
-
-
-def _keys_below(node: Any, prefix: str) -> list[str]:
-    if not isinstance(node, dict):
-        return []
-    pairs = [(f"{prefix}{key!s}", value) for key, value in node.items()]
-    return [key for key, _ in pairs] + [k for key, value in pairs for k in _keys_below(value, f"{key}.")]
-
-
-def read_options(config: Any, schema: type[T]) -> T:
-    """Return the values of a configuration as the dataclass of a command.
-
-    Args:
-        config: Composed configuration. Keys that are not fields are ignored; fields that are not keys are
-            ``None``.
-        schema: Dataclass whose field types are ``str``, ``int``, ``float``, ``bool``, any of them or
-            ``None``, a list of texts, or ``Any``. A field of type ``DictConfig`` gets the configuration
-            itself.
-
-    Raises:
-        InputError: If a mandatory key is not given, or a value has the wrong type or is too small.
-    """
-    from omegaconf import DictConfig, OmegaConf
-
-    missing = [str(key) for key in config if OmegaConf.is_missing(config, key)]
-    if missing:
-        given = " ".join(f"{key}=..." for key in missing)
-        raise InputError(f"{', '.join(missing)} must be given: {given}")
-    hints = typing.get_type_hints(schema)
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(schema):  # type: ignore[arg-type]
-        if hints[field.name] is DictConfig:
-            values[field.name] = config
-            continue
-        value = config.get(field.name)
-        values[field.name] = _checked(field.name, value, hints[field.name], field.metadata.get("least"))
-    return schema(**values)
-
-
-def _checked(key: str, value: Any, hint: Any, least: int | None) -> Any:
-    """Return a value converted to the type of its key."""
-    kinds = type_kinds(hint)
-    if Any in kinds or (value is None and types.NoneType in kinds):
-        return value
-    for kind in kinds:
-        if kind is bool and isinstance(value, bool):
-            return value
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if kind is int and isinstance(value, int) and is_number and _is_enough(value, least):
-            return value
-        if kind is float and is_number and _is_enough(value, least):
-            return float(value)
-        if kind is str and isinstance(value, str | int | float):
-            return str(value)
-        if kind == list[str] and isinstance(value, Sequence) and not isinstance(value, str):
-            return [str(item) for item in value]
-    raise InputError(f"{key}={value}: must be {_describe(kinds, least)}")
-
-
-def _is_enough(value: float, least: int | None) -> bool:
-    return least is None or value >= least
-
-
-def _describe(kinds: tuple[Any, ...], least: int | None) -> str:
-    names = {
-        bool: "true or false",
-        int: "an integer" if least is None else f"an integer of at least {least}",
-        float: "a number" if least is None else f"a number of at least {least}",
-        str: "a text",
-        list[str]: "a list, such as [a,b]",
-        types.NoneType: "null",
-    }
-    return " or ".join(names[kind] for kind in kinds)
-
-
-def reject_overrides(keys: Collection[str], reason: str) -> None:
-    """Raise ``InputError`` if the command line sets a key that would have no effect.
-
-    Args:
-        keys: Keys and groups, including the keys below them. ``key=null`` is allowed.
-        reason: Text of the message after the override.
-    """
-    from hydra.core.hydra_config import HydraConfig
-
-    for word in HydraConfig.get().overrides.task:
-        key, _, value = word.lstrip("+~").partition("=")
-        path = re.split(r"[.@]", key)
-        if value != "null" and any(".".join(path[:n]) in keys for n in range(1, len(path) + 1)):
-            raise InputError(f"{key}={value.replace(chr(39), '')}: {reason}")

@@ -7,6 +7,7 @@ Control characters of file names and texts are written out, and a closed standar
 """
 
 import contextlib
+import difflib
 import os
 import re
 import sys
@@ -17,6 +18,12 @@ from typing import Any, TextIO
 
 #: Control characters, which a terminal obeys, and halves of characters, which no file can hold.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def did_you_mean(word: str, words: Collection[str]) -> str:
+    """Return a question about the word that is most similar, or nothing if none is."""
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def printable(text: str) -> str:
@@ -106,6 +113,7 @@ def _quote_word(
         if (value == "null" and types.NoneType in kind) or _QUOTED.fullmatch(value):
             return word
         is_list = list[str] in kind and value.startswith("[") and value.endswith("]")
+        is_list = is_list and not os.path.exists(value)
         return f"{key}={_quote_list(value, keys) if is_list else quote(value, keys)}"
     if _is_readable(word, value, multirun):
         return word

@@ -15,7 +15,17 @@ from bua.engine.trust import (
 from bua.errors import InputError
 
 #: Commands that build objects from configurations or load them.
-BUILDING = ("train", "extract", "detect", "evaluate", "predict", "caption", "ask", "export-detector")
+BUILDING = (
+    "train",
+    "extract",
+    "detect",
+    "evaluate",
+    "predict",
+    "caption",
+    "ask",
+    "export-detector",
+    "sweep resume",
+)
 
 
 @contextmanager

@@ -180,6 +180,10 @@ class ResumableDataModule(LightningDataModule, ABC):
     def save(self, folder: Path) -> None:
         """Write what belongs to the data, such as a vocabulary, to a run directory."""
 
+    def describe(self) -> list[str]:
+        """Return lines about the data, for the beginning of a training; none by default."""
+        return []
+
     def state_dict(self) -> dict[str, int]:
         """Return how many batches of the current epoch each process has read, and what a batch is."""
         num_read = 0 if self._loader is None or self._is_epoch_complete else self._loader.num_yielded

@@ -6,7 +6,6 @@ earlier run was interrupted, nor on how many processes divide the work.
 """
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from bua.detectors.dataset import Item, PhotoDataset, batch_by_size, load_ahead
 from bua.detectors.detector import Detector, store_metadata
@@ -33,6 +31,8 @@ from bua.detectors.resume import (
     write_errors,
 )
 from bua.errors import InputError
+from bua.io.progress import counter
+from bua.io.write import check_replaceable
 from bua.store.reader import FeatureStore
 from bua.store.writer import StoreWriter, remove_leftovers
 from bua.structures.annotations import ImageId
@@ -231,15 +231,7 @@ class _Extraction:
         dataset = self._dataset(todo)
         items = load_ahead(dataset, self.options.num_workers, self.options.window_size)
         shard, detector_seconds = _Shard(np.dtype(self.options.dtype)), 0.0
-        progress = tqdm(
-            total=len(todo),
-            unit=" images",
-            disable=None if self.group.is_first else True,
-            mininterval=0.5,
-            file=sys.stderr,
-            desc=self.out.name,
-        )
-        with progress:
+        with counter(len(todo), name=self.out.name, is_shown=self.group.is_first) as bar:
             for window in windows:
                 prepared = [next(items) for _ in window]
                 remarks += [
@@ -249,7 +241,7 @@ class _Extraction:
                     for remark in image.remarks
                 ]
                 detector_seconds += self._detect(window, prepared, shard)
-                progress.update(len(window))
+                bar.update(len(window))
                 is_full = len(shard.images) + self.options.window_size > self.options.shard_size
                 if is_full or shard.num_bytes >= SHARD_BYTES:
                     self._write(writer, shard)
@@ -317,8 +309,7 @@ class _Extraction:
     def _accept_finished(self, identity: Mapping[str, Any]) -> ExtractionResult:
         """Return the result for a finished store after checking that it is the one asked for."""
         out, photos = self.out, self.photos
-        if out.is_dir():
-            raise InputError(f"{out}: is a folder, expected the name of a file")
+        check_replaceable(out)
         if self.group.is_first:
             remove_leftovers(out)
         store = FeatureStore(out)

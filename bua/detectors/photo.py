@@ -28,6 +28,7 @@ from bua.detectors.photo_pixels import to_pixels
 from bua.detectors.photo_remarks import Remark, decoder_remark, describe_remarks
 from bua.errors import InputError
 from bua.io.decoder_messages import collected_lines, collected_warnings
+from bua.io.progress import clear_bars, progress
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +161,7 @@ def map_photos(
     """
     num_results = 0
     remarks: list[tuple[str, Remark]] = []
-    for file in files:
+    for file in progress(files, is_shown=len(files) > 1):
         found: list[Remark] = []
         try:
             photo = read_photo(file.path, stretch_gray=stretch_gray, report=found.append)
@@ -168,6 +169,7 @@ def map_photos(
         except InputError as error:
             if len(files) == 1:
                 raise
+            clear_bars()
             print(f"{command}: {error}", file=sys.stderr)
             continue
         num_results += 1

@@ -1,14 +1,18 @@
 """Image files and the ids of their images: from a folder, a list, or a COCO JSON."""
 
+import glob
+import itertools
+import os
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bua.errors import InputError
 from bua.io.coco import coco_images
 from bua.io.files import read_json, read_text
-from bua.io.folder import list_folder
+from bua.io.folder import FolderFiles, list_folder
 from bua.structures.annotations import ImageId
 
 #: Suffixes of image files that are decoded.
@@ -35,59 +39,123 @@ class PhotoFile:
     path: Path
 
 
-def find_photos(source: Path | str, root: Path | str | None = None) -> list[PhotoFile]:
+def find_photos(source: Path | str | Sequence[Path | str], root: Path | str | None = None) -> list[PhotoFile]:
     """List the image files that ``source`` stands for, in a fixed order.
 
-    Files of a folder that are not images, or hidden, are counted on stderr.
+    An existing file or folder is itself, whatever its name. Any other text is split at commas; a part that
+    does not exist is a pattern such as ``photos/*.jpg``. Files of a folder or pattern that are not images, or
+    hidden, are counted on stderr.
 
     Args:
         source: An image, a folder (searched with its subfolders), a text file with one path per line,
-            optionally followed by the id of the image, or a COCO JSON whose ``images`` have ``id`` and
-            ``file_name``.
+            optionally followed by the id of the image, a COCO JSON whose ``images`` have ``id`` and
+            ``file_name``, a pattern (``**`` stands for any folders), or several of these.
         root: Folder that file names in a list or a JSON are relative to. Default: the folder of the list,
             or ``images`` beside it.
 
     Returns:
         The files with image ids: those of the JSON or of the list; otherwise the numbers in the file names if
-        all of them follow COCO's pattern; otherwise the paths relative to the folder.
+        all of them follow COCO's pattern; otherwise the paths relative to the folder, to the folder before
+        the first wildcard of a pattern, or to the folder that several sources have in common.
 
     Raises:
-        InputError: If the source does not exist or has no images, or an id is duplicated.
+        InputError: If a source does not exist or has no images, or an id is duplicated.
     """
-    source = Path(source)
-    if source.is_dir():
-        photos = _from_folder(source)
-    elif not source.is_file():
-        raise InputError(f"{source}: file or folder does not exist")
-    elif source.suffix.lower() == ".json":
-        photos = _from_json(source, root)
-    elif source.suffix.lower() in (".txt", ".lst"):
-        photos = _from_list(source, root)
-    else:
-        photos = _with_ids([(source.name, source)], source)
+    sources = [source] if isinstance(source, Path | str) else source
+    parts = [part for each in sources for part in _expand(each)]
+    if not parts:
+        raise InputError("no images are given")
+    shown = ", ".join(map(str, sources))
+    listed = [photo for part in parts if part.is_list for photo in _from_list_or_json(part.given, root)]
+    bases = [os.path.abspath(part.base) for part in parts if not part.is_list]
+    folder = Path(os.path.commonpath(bases)) if bases else Path()
+    named = [(_relative(path, folder), path) for part in parts if not part.is_list for path in part.files()]
+    photos = listed + (_with_ids(named, shown) if named else [])
+    if len({type(photo.image_id) for photo in photos}) > 1:
+        raise InputError(f"{shown}: image ids must be all integers or all texts, found both")
     paths_by_id: dict[ImageId, Path] = {}
     for photo in photos:
         if photo.image_id in paths_by_id:
             first = paths_by_id[photo.image_id]
-            raise InputError(f"{source}: image {photo.image_id!r} is duplicated: {first} and {photo.path}")
+            raise InputError(f"{shown}: image {photo.image_id!r} is duplicated: {first} and {photo.path}")
         paths_by_id[photo.image_id] = photo.path
     return photos
 
 
-def _from_folder(source: Path) -> list[PhotoFile]:
-    found = list_folder(source)
-    suffixes = SUFFIXES + UNSUPPORTED_SUFFIXES
-    paths = [path for path in found.files if path.suffix.lower() in suffixes]
-    counts = {"hidden": found.num_hidden, "not images": len(found.files) - len(paths)}
-    skipped = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    if not paths:
-        raise InputError(f"{source}: folder has no images ({', '.join(SUFFIXES)})")
-    if skipped:
-        print(f"{source}: {len(paths)} images; skipped: {skipped}", file=sys.stderr)
-    return _with_ids([(path.relative_to(source).as_posix(), path) for path in paths], source)
+@dataclass(frozen=True)
+class _Part:
+    """One of the sources of images: a file, a folder or a pattern.
+
+    Attributes:
+        given: Path or pattern, as it was given.
+        is_pattern: Whether it is a pattern.
+    """
+
+    given: Path
+    is_pattern: bool = False
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it is a file that lists images."""
+        is_file = not self.is_pattern and not self.given.is_dir()
+        return is_file and self.given.suffix.lower() in (".json", ".txt", ".lst")
+
+    @property
+    def base(self) -> Path:
+        """Folder that the names of its images are relative to."""
+        if not self.is_pattern:
+            return self.given if self.given.is_dir() else self.given.parent
+        parts = self.given.parent.parts
+        fixed = itertools.takewhile(lambda part: not glob.has_magic(part), parts)
+        return Path(*fixed)
+
+    def files(self) -> list[Path]:
+        """Return its image files, and report on stderr what was skipped."""
+        if not self.is_pattern and not self.given.is_dir():
+            return [self.given]
+        found = _matches(self.given) if self.is_pattern else list_folder(self.given)
+        paths = [path for path in found.files if path.suffix.lower() in SUFFIXES + UNSUPPORTED_SUFFIXES]
+        counts = {"hidden": found.num_hidden, "not images": len(found.files) - len(paths)}
+        skipped = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        if not paths:
+            kind = "pattern matches" if self.is_pattern else "folder has"
+            raise InputError(f"{self.given}: {kind} no images ({', '.join(SUFFIXES)})")
+        if skipped:
+            print(f"{self.given}: {len(paths)} images; skipped: {skipped}", file=sys.stderr)
+        return paths
 
 
-def _with_ids(files: list[tuple[str, Path]], source: Path) -> list[PhotoFile]:
+def _expand(source: Path | str) -> list[_Part]:
+    """Return the parts of a source.
+
+    Raises:
+        InputError: If a part does not exist and is not a pattern.
+    """
+    if os.path.exists(source):  # false of a text that is too long for a name
+        return [_Part(Path(source))]
+    parts = [part.strip() for part in str(source).split(",") if part.strip()]
+    if len(parts) > 1:
+        return [found for part in parts for found in _expand(part)]
+    if not glob.has_magic(str(source)):
+        raise InputError(f"{source}: file or folder does not exist")
+    return [_Part(Path(source), is_pattern=True)]
+
+
+def _matches(pattern: Path) -> FolderFiles:
+    """Return the files that match a pattern; wildcards match no hidden files."""
+    found = (Path(path) for path in sorted(glob.glob(str(pattern), recursive=True)))
+    return FolderFiles([path for path in found if path.is_file()], 0)
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path, folder)).as_posix()
+
+
+def _from_list_or_json(source: Path, root: Path | str | None) -> list[PhotoFile]:
+    return _from_json(source, root) if source.suffix.lower() == ".json" else _from_list(source, root)
+
+
+def _with_ids(files: list[tuple[str, Path]], source: Path | str) -> list[PhotoFile]:
     """Use COCO's numbers as ids if all files are named as in COCO, otherwise the names as they are."""
     numbers = [_COCO_NAME.fullmatch(path.name) for _, path in files]
     if all(numbers):

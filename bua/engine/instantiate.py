@@ -18,6 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 from bua.engine.targets import ALLOWED, find_class, find_targets
+from bua.engine.trainer_options import ELSEWHERE
 from bua.errors import InputError
 
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
@@ -104,6 +105,19 @@ TRAINER_COUNTS = {
 _LENGTHS = {"total_steps": 1000, "steps_per_epoch": 100}
 
 
+#: Options of optimizers that are numbers; torch compares them before it looks at their types.
+_NUMBERS = (
+    "lr",
+    "weight_decay",
+    "eps",
+    "momentum",
+    "dampening",
+    "rho",
+    "lr_decay",
+    "initial_accumulator_value",
+)
+
+
 def check_optimization(
     config: Mapping[str, Any], optimizer: Callable[..., Any], scheduler: Callable[..., Any] | None
 ) -> None:
@@ -117,6 +131,9 @@ def check_optimization(
     Raises:
         InputError: If torch rejects an option.
     """
+    for key, value in config["optimizer"].items():
+        if key in _NUMBERS and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise InputError(f"optimizer.{key}={value}: must be a number")
     parameter = nn.Parameter(torch.zeros(1))
     parameter.grad = torch.zeros(1)
     built = _try("optimizer", config["optimizer"], optimizer, [parameter])
@@ -142,14 +159,14 @@ def _try(
 
 
 def check_trainer(config: Mapping[str, Any]) -> None:
-    """Check the options of the trainer that count something, and those that a run determines itself.
+    """Check the options of the trainer that count something, and those that belong elsewhere.
 
     Raises:
-        InputError: If a count is not an integer or too small, or an option would have no effect.
+        InputError: If a count is not an integer or too small, or an option belongs elsewhere.
     """
-    for key in ("logger", "callbacks", "plugins", "default_root_dir", "enable_checkpointing"):
+    for key, instead in ELSEWHERE.items():
         if key in config:
-            raise InputError(f"trainer.{key}={config[key]}: is determined by the run; leave it out")
+            raise InputError(f"trainer.{key}={config[key]}: {instead}")
     for key, least in TRAINER_COUNTS.items():
         value = config.get(key)
         if value is not None and (type(value) is not int or value < least):

@@ -16,6 +16,7 @@ from bua.inference.ensemble import Ensemble, StoredImages
 from bua.inference.predict import (
     Record,
     RecordOptions,
+    check_n_best,
     predict_answers,
     predict_captions,
     predict_constrained_captions,
@@ -112,11 +113,7 @@ def caption_images(
     Raises:
         InputError: If the options contradict each other, or the file of constraints is broken.
     """
-    if options.n_best > decoder.num_sequences:
-        raise InputError(
-            f"n_best={options.n_best}: the search returns at most {decoder.num_sequences} captions; give a "
-            "larger decode.beam_size or decode.num_samples"
-        )
+    check_n_best(options.n_best, decoder)
     if constraints is None:
         if required is not None:
             raise InputError(f"required={required}: needs constraints=FILE")

@@ -29,6 +29,7 @@ LATER_FILES = (
     "answers.json",
     "document_frequencies.npz",
     "rewards.txt",
+    "loggers.json",
 )
 
 
@@ -114,6 +115,19 @@ class RunDirectory:
         write_text(self.path / "overrides.yaml", yaml.safe_dump(list(overrides)))
         write_text(self.path / "provenance.json", json.dumps(provenance, indent=2))
         self.set_status("running")
+
+    def resume(self, config: Any) -> None:
+        """Record that the run goes on, and the options that it goes on with."""
+        if self.is_writer:
+            write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+            self.set_status("running", metrics=self.metrics())
+
+    def git_state(self) -> dict[str, Any] | None:
+        """Return the commit of bua with which the run was started, and whether it was clean, if known."""
+        if not self.is_writer:
+            return None
+        content = read_json(self.path / "provenance.json")
+        return content.get("git") if isinstance(content, dict) else None
 
     def config(self) -> dict[str, Any]:
         """Return the configuration that the run was started with.

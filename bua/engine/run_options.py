@@ -14,6 +14,7 @@ INIT_FILES = ("word_vectors", "answer_images")
 #: Keys whose values are paths, or lists of paths.
 PATH_KEYS = (
     "init_from",
+    "callbacks.samples.images",
     *(f"objective.{key}" for key in (*INIT_FILES, "document_frequencies")),
     *(f"data.{split}{key}" for split in ("train", "val") for key in ("", ".file", ".ids")),
     *(f"data.{split}.{key}" for split in ("train", "val") for key in ("questions", "annotations")),
@@ -83,11 +84,19 @@ def _kept_options(config: Mapping[str, Any]) -> dict[str, Any]:
         "seed": public.get("seed"),  # before that of the data, which follows from it
         "data": data,
         "objective": {key: value for key, value in objective.items() if key not in INIT_FILES},
-        **{key: public.get(key) for key in ("optimizer", "scheduler", "multipliers", "ema")},
+        **{key: public.get(key) for key in ("optimizer", "scheduler", "multipliers")},
+        "callbacks": _averaging(public.get("callbacks") or {}),
         "trainer": {key: trainer.get(key) for key in KEPT_TRAINER_OPTIONS},
         "model": {key: value for key, value in public["model"].items() if key != "pretrained"},
     }
     return dict(_leaves(parts, ""))
+
+
+def _averaging(callbacks: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the callbacks that average weights; without a decay, they are not in use."""
+    kinds = {n: str(o.get("_target_", o.get(CLASS))) for n, o in callbacks.items() if isinstance(o, Mapping)}
+    names = [name for name, kind in kinds.items() if kind.endswith("Averaging")]
+    return {name: callbacks[name] for name in names if callbacks[name].get("decay", 0) is not None}
 
 
 def _leaves(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bua import __version__
@@ -9,6 +10,7 @@ from bua.data.captions.files import read_captions
 from bua.data.predictions import ALLOW_MISSING, check_complete, check_known, read_predictions
 from bua.errors import InputError
 from bua.io.files import file_sha256
+from bua.io.progress import progress
 from bua.metrics.caption import caption_scores, signature
 from bua.metrics.java import count_replaced
 
@@ -63,7 +65,13 @@ def score_captions(options: CaptionScoring) -> dict[str, Any]:
         raise InputError("metrics=[]: name at least one, as in metrics=[cider]")
 
     def score(part: Mapping[Any, str]) -> dict[str, Any]:
-        scores = caption_scores(part, file.captions, metrics=options.metrics, tokenizer=options.tokenizer)
+        scores = caption_scores(
+            part,
+            file.captions,
+            metrics=options.metrics,
+            tokenizer=options.tokenizer,
+            watch=partial(progress, unit="metrics"),
+        )
         return {"scores": scores, "images": len(part)}
 
     result = score(predictions)

@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from bua.data.detection.dataset import DetectionDataset
 from bua.detectors.detection_evaluator import EVALUATIONS, DetectionEvaluator, propose_image
 from bua.detectors.detector import FrozenDetector
 from bua.errors import InputError
+from bua.io.progress import progress
 
 
 @torch.inference_mode()
@@ -27,7 +27,7 @@ def evaluate_detector(
     """
     evaluator = DetectionEvaluator(model, evaluation, quirks=quirks)
     device = next(model.parameters()).device
-    for n in tqdm(range(len(test)), disable=None, unit=" images"):
+    for n in progress(range(len(test))):
         image, target, image_id = test[n]
         target = {name: value.to(device) for name, value in target.items()}
         evaluator.update(image.to(device) / 255, target, image_id)

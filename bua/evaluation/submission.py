@@ -20,6 +20,7 @@ from bua.data.vqa.files.read import question_format, read_questions
 from bua.errors import InputError
 from bua.evaluation.vqa import read_answer_vocabulary
 from bua.io.files import read_json
+from bua.io.write import is_special
 from bua.structures.annotations import ImageId
 from bua.text.answers import normalize
 
@@ -112,7 +113,7 @@ def prepare_submission(
         task: "vqa" or "caption".
         predictions_path: File of predictions in the official format.
         source: File of the questions or images that must be predicted.
-        out: File to write, or folder in which it gets its official name.
+        out: File to write, called ``.json``, or folder in which it gets its official name.
         split: Split, for the official name. Default: none.
         name: Name of the method, for the official name. Default: "bua".
         answers: Run or answer list; predictions outside of it are counted. Default: none.
@@ -144,9 +145,7 @@ def prepare_submission(
 
 
 def official_path(server: ServerFormat, out: str, split: str | None, name: str | None) -> Path:
-    """Return the file to write: ``out`` itself, or the official name in it if it is a folder.
-
-    ``out`` is a folder if it exists as one, ends in a slash, or has no extension and a split is given.
+    """Return the file to write: ``out`` itself if it is called ``.json``, otherwise the official name in it.
 
     Raises:
         InputError: If the split does not exist or is needed but missing, or ``out`` is a file although a name
@@ -158,15 +157,18 @@ def official_path(server: ServerFormat, out: str, split: str | None, name: str |
     if split is not None and split not in server.subsets:
         raise InputError(f"split={split}: must be one of {', '.join(server.subsets)}")
     path = Path(out)
-    if not (out.endswith("/") or path.is_dir() or (split is not None and not path.suffix)):
+    if is_special(path) or (path.suffix.lower() == ".json" and not path.is_dir() and not out.endswith("/")):
         if name is not None:
             raise InputError(f"name={name}: out={out} is the name of a file; give a folder")
         return path
     name = "bua" if name is None else name
     if not server.file_name:
-        raise InputError(f"out={out}: is a folder; give the name of a file, as there is no official one")
+        raise InputError(f"out={out}: give the name of a .json file, as there is no official one")
     if split is None:
-        raise InputError(f"out={out}: is a folder; give split={'|'.join(server.subsets)} for the file name")
+        splits = "|".join(server.subsets)
+        raise InputError(
+            f"out={out}: give the name of a .json file, or split={splits} for the official name in it"
+        )
     if not re.fullmatch(r"[\w.-]+", name):
         raise InputError(
             f"name={name}: must consist of letters, digits, _, - and ., as it is part of the file name"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from bua.data.vqa.files.read import Annotations, read_all_annotations, read_ques
 from bua.data.vqa.pairs import read_pairs
 from bua.errors import InputError
 from bua.io.files import file_sha256
+from bua.io.progress import progress
 from bua.metrics.vqa import RULES, accuracy_by_type, oracle_accuracies, question_accuracies
 from bua.metrics.vqa_pairs import pair_accuracy
 from bua.structures.annotations import VQAAnnotation
@@ -66,7 +68,9 @@ def score_vqa(options: VQAScoring) -> dict[str, Any]:
         check_complete(predictions, counted, "question", options.predictions, source, ALLOW_MISSING)
     num_asked = len(counted)
     counted = {i: annotation for i, annotation in counted.items() if i in predictions}
-    accuracies = question_accuracies(predictions, counted, options.rule)
+    accuracies = question_accuracies(
+        predictions, counted, options.rule, watch=partial(progress, unit="questions")
+    )
     result: dict[str, Any] = {
         **accuracy_by_type(accuracies, counted),
         "questions": len(counted),

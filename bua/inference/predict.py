@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bua.data.captions.constraints import build_automata, count_satisfied
-from bua.decode import Decoder
+from bua.decode import Decoder, Sampling
 from bua.decode.automaton import Constraint
+from bua.errors import InputError
 from bua.inference.ensemble import Ensemble, StoredImages
 from bua.inference.predictor import CaptionCandidate, CaptionOutput, Predictor, VQAOutput, VQAPrediction
+from bua.io.progress import counter
 from bua.structures.annotations import ImageId, Question
 from bua.text.vocabulary import UNKNOWN
 
@@ -37,6 +39,16 @@ class RecordOptions:
     attention: int | None = None
 
 
+def check_n_best(n_best: int, decoder: Decoder) -> None:
+    """Raise ``InputError`` if more captions are wanted than a search returns."""
+    if n_best > decoder.num_sequences:
+        key = "num_samples" if isinstance(decoder, Sampling) else "beam_size"
+        raise InputError(
+            f"n_best={n_best}: the search returns at most {decoder.num_sequences} captions; give a larger "
+            f"decode.{key}"
+        )
+
+
 def predict_captions(
     ensemble: Ensemble,
     images: Sequence[StoredImages],
@@ -54,9 +66,11 @@ def predict_captions(
         batch_size: Images in a batch.
     """
     records: list[Record] = []
-    for ids in batched(images[0].ids, repeat(1), batch_size):
-        captions = ensemble.caption_batch(ensemble.read_regions(images, ids), decoder=decoder)
-        records += [caption_record(i, c, images[0], options) for i, c in zip(ids, captions, strict=True)]
+    with counter(len(images[0].ids)) as bar:
+        for ids in batched(images[0].ids, repeat(1), batch_size):
+            captions = ensemble.caption_batch(ensemble.read_regions(images, ids), decoder=decoder)
+            records += [caption_record(i, c, images[0], options) for i, c in zip(ids, captions, strict=True)]
+            bar.update(len(ids))
     _warn_of_empty(records)
     return records
 
@@ -83,15 +97,17 @@ def predict_constrained_captions(
     """
     vocabulary, records = ensemble.first.vocabulary, list[Record]()
     states = (build_automata(constraints, [i], required).num_states for i in images[0].ids)
-    for ids in batched(images[0].ids, states, batch_size):
-        automaton = build_automata(constraints, ids, required)
-        regions = ensemble.read_regions(images, ids)
-        captions = ensemble.caption_batch(regions, decoder=decoder, automaton=automaton)
-        for image_id, candidates in zip(ids, captions, strict=True):
-            wanted = constraints.get(str(image_id), [])
-            satisfied = count_satisfied(candidates[0].words, wanted, vocabulary)
-            record = caption_record(image_id, candidates, images[0], options)
-            records.append({**record, "satisfied": satisfied, "constraints": len(wanted)})
+    with counter(len(images[0].ids)) as bar:
+        for ids in batched(images[0].ids, states, batch_size):
+            automaton = build_automata(constraints, ids, required)
+            regions = ensemble.read_regions(images, ids)
+            captions = ensemble.caption_batch(regions, decoder=decoder, automaton=automaton)
+            for image_id, candidates in zip(ids, captions, strict=True):
+                wanted = constraints.get(str(image_id), [])
+                satisfied = count_satisfied(candidates[0].words, wanted, vocabulary)
+                record = caption_record(image_id, candidates, images[0], options)
+                records.append({**record, "satisfied": satisfied, "constraints": len(wanted)})
+            bar.update(len(ids))
     _warn_of_empty(records)
     log.info(_describe_constraints(records, required))
     return records
@@ -116,13 +132,15 @@ def predict_answers(
     for predictor in ensemble.predictors:
         _describe_questions(questions, predictor)
     records = []
-    for start in range(0, len(questions), batch_size):
-        batch = questions[start : start + batch_size]
-        regions = ensemble.read_regions(images, [question.image_id for question in batch])
-        texts = [question.text for question in batch]
-        predictions = ensemble.answer_batch(regions, texts, candidates=options.n_best)
-        for question, prediction in zip(batch, predictions, strict=True):
-            records.append(answer_record(question, prediction, images[0], options))
+    with counter(len(questions), unit="questions") as bar:
+        for start in range(0, len(questions), batch_size):
+            batch = questions[start : start + batch_size]
+            regions = ensemble.read_regions(images, [question.image_id for question in batch])
+            texts = [question.text for question in batch]
+            predictions = ensemble.answer_batch(regions, texts, candidates=options.n_best)
+            for question, prediction in zip(batch, predictions, strict=True):
+                records.append(answer_record(question, prediction, images[0], options))
+            bar.update(len(batch))
     return records
 
 
@@ -165,14 +183,21 @@ def answer_record(
     return record
 
 
-def caption_output_record(name: str, output: CaptionOutput) -> Record:
-    """Return a caption as plain values: its words, each with the most attended region."""
+def caption_output_record(image_id: ImageId, output: CaptionOutput, n_best: int = 1) -> Record:
+    """Return a caption as plain values: its words, each with the most attended region.
+
+    Args:
+        image_id: Id of the image.
+        output: Captions of the image.
+        n_best: Number of captions; if more than one, they are listed as candidates. Default: 1.
+    """
     best = output.attention.argmax(1).tolist()
+    candidates = [{"caption": one.text, "log_prob": one.log_prob} for one in output.candidates[:n_best]]
     return {
-        "image": name,
+        "image_id": image_id,
         "caption": output.text,
         "log_prob": output.log_prob,
-        "candidates": [{"caption": one.text, "log_prob": one.log_prob} for one in output.candidates],
+        **({"candidates": candidates} if n_best > 1 else {}),
         "words": [
             {
                 "word": word,
@@ -184,15 +209,22 @@ def caption_output_record(name: str, output: CaptionOutput) -> Record:
     }
 
 
-def vqa_output_record(name: str, question: str, output: VQAOutput) -> Record:
-    """Return an answer as plain values, with the most attended region."""
+def vqa_output_record(image_id: ImageId, question: str, output: VQAOutput) -> Record:
+    """Return an answer as plain values, with the most attended region and the candidates if several.
+
+    Args:
+        image_id: Id of the image.
+        question: Question in words.
+        output: Answers to the question.
+    """
     best = int(output.attention.argmax())
+    candidates = [{"answer": text, "score": score} for text, score in output.candidates]
     return {
-        "image": name,
+        "image_id": image_id,
         "question": question,
         "answer": output.text,
         "score": output.score,
-        "candidates": [{"answer": text, "score": score} for text, score in output.candidates],
+        **({"candidates": candidates} if len(candidates) > 1 else {}),
         "box": [round(float(v), 1) for v in output.regions.boxes[best]],
         "weight": round(float(output.attention[best]), 4),
     }

@@ -5,11 +5,18 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from typing import TypeVar
 
 from bua.errors import InputError
+
+#: Environment variable with the number of a pipe whose other end only the parent of a process holds.
+PARENT_PIPE = "BUA_PARENT_PIPE"
+
+#: Set once another process has launched this one with a ``PARENT_PIPE``.
+_launched = threading.Event()
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -37,6 +44,26 @@ def map_in_processes(function: Callable[[T], R], values: Iterable[T], num_worker
             "a worker process ended unexpectedly, probably killed because memory ran out; "
             "use fewer num_workers"
         ) from None
+
+
+def end_with_launcher() -> None:
+    """End this process as soon as the process that launched it with a ``PARENT_PIPE`` is gone, if one did."""
+    descriptor = os.environ.pop(PARENT_PIPE, None)  # not passed on to the processes of this one
+    if descriptor is None:
+        return
+    _launched.set()
+
+    def watch() -> None:
+        with suppress(OSError):
+            os.read(int(descriptor), 1)  # returns when the other end is closed
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def has_launcher() -> bool:
+    """Return whether this process is a job that another one has launched."""
+    return _launched.is_set()
 
 
 def _end_with_parent() -> None:

@@ -4,7 +4,7 @@ The scorers are those of pycocoevalcap, as on the COCO evaluation server. What t
 CIDEr-D with document frequencies from the references of the scored images.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pycocoevalcap.bleu.bleu import Bleu
@@ -28,6 +28,7 @@ def caption_scores(
     *,
     metrics: Sequence[str] = DEFAULT_METRICS,
     tokenizer: str = "ptb",
+    watch: Callable[[Sequence[str]], Iterable[str]] = iter,
 ) -> dict[str, float]:
     """Score one caption per image against its references.
 
@@ -36,6 +37,7 @@ def caption_scores(
         references: Raw references by image id; only images with a prediction are scored.
         metrics: Subset of ``ALL_METRICS``.
         tokenizer: "ptb" (official, requires Java) or "python" (nearly the same, without Java).
+        watch: Function that goes through the names of the metrics, to show progress. Default: nothing shown.
 
     Returns:
         ``BLEU-1`` to ``BLEU-4``, ``METEOR``, ``ROUGE-L`` and ``SPICE`` from 0 to 1, and ``CIDEr``, which
@@ -54,19 +56,20 @@ def caption_scores(
         if not references.get(image_id):
             raise InputError(f"image {image_id!r} has a prediction but no references")
     hypotheses, references = tokenize_pairs(predictions, references, tokenizer)
+    captions, originals = [texts[0] for texts in hypotheses.values()], [references[i] for i in hypotheses]
     scores: dict[str, float] = {}
-    if "bleu" in metrics:
-        values, _ = Bleu(4).compute_score(references, hypotheses, verbose=0)
-        scores |= {f"BLEU-{n}": float(value) for n, value in enumerate(values, 1)}
-    if "meteor" in metrics:
-        captions = [hypotheses[i][0] for i in hypotheses]
-        scores["METEOR"] = meteor(captions, [references[i] for i in hypotheses])
-    if "rouge" in metrics:
-        scores["ROUGE-L"] = float(Rouge().compute_score(references, hypotheses)[0])
-    if "cider" in metrics:
-        scores["CIDEr"] = float(Cider().compute_score(references, hypotheses)[0])
-    if "spice" in metrics:
-        scores["SPICE"] = spice([hypotheses[i][0] for i in hypotheses], [references[i] for i in hypotheses])
+    for name in watch([name for name in ALL_METRICS if name in metrics]):
+        if name == "bleu":
+            values, _ = Bleu(4).compute_score(references, hypotheses, verbose=0)
+            scores |= {f"BLEU-{n}": float(value) for n, value in enumerate(values, 1)}
+        elif name == "meteor":
+            scores["METEOR"] = meteor(captions, originals)
+        elif name == "rouge":
+            scores["ROUGE-L"] = float(Rouge().compute_score(references, hypotheses)[0])
+        elif name == "cider":
+            scores["CIDEr"] = float(Cider().compute_score(references, hypotheses)[0])
+        elif name == "spice":
+            scores["SPICE"] = spice(captions, originals)
     return scores
 
 

@@ -14,7 +14,7 @@ decides which texts are normalized before they are compared:
     Everything is always normalized, as in several later evaluations.
 """
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from functools import reduce
 from operator import add
@@ -86,7 +86,11 @@ def _sum(values: Iterable[float]) -> float:
 
 
 def question_accuracies(
-    predictions: Mapping[IdT, str], questions: Mapping[IdT, VQAAnnotation], rule: str = "official"
+    predictions: Mapping[IdT, str],
+    questions: Mapping[IdT, VQAAnnotation],
+    rule: str = "official",
+    *,
+    watch: Callable[[Collection[IdT]], Iterable[IdT]] = iter,
 ) -> dict[IdT, float]:
     """Return the accuracy of the predicted answer to every question, 0 to 1.
 
@@ -94,13 +98,14 @@ def question_accuracies(
         predictions: Predicted answer by question id, one for every question.
         questions: Annotations by question id.
         rule: One of ``RULES``.
+        watch: Function that goes through the ids, to show progress. Default: nothing is shown.
 
     Returns:
         Accuracy by question id, in the order of ``questions``.
     """
     return {
-        question_id: question_accuracy(predictions[question_id], annotation.answers, rule)
-        for question_id, annotation in questions.items()
+        question_id: question_accuracy(predictions[question_id], questions[question_id].answers, rule)
+        for question_id in watch(questions.keys())
     }
 
 

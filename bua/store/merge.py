@@ -14,7 +14,7 @@ from bua.errors import InputError
 from bua.store.check import check_store
 from bua.store.reader import FeatureStore
 from bua.store.store_file import write_store_file
-from bua.store.writer import StoreWriter
+from bua.store.writer import StoreWriter, remove_leftovers
 from bua.structures.annotations import ImageId
 
 
@@ -49,6 +49,7 @@ def merge_stores(paths: Sequence[Path], out: Path) -> MergeResult:
     if len(paths) < 2 or len(set(paths)) < len(paths):
         raise InputError("files=...: must name two or more different files")
     if out.exists():
+        remove_leftovers(out)  # of a merge that was killed at its very end
         raise InputError(f"{out}: already exists; delete it or choose another out=")
     stores = [FeatureStore(path) for path in paths]
     for store in stores[1:]:

@@ -20,6 +20,7 @@ from bua.data.captions.document_frequencies import Captions
 from bua.decode import DECODERS, Decoder, Hypotheses, resolve_rule_words
 from bua.errors import InputError, check_flag, check_integer, check_kind, check_number
 from bua.inference.captioning import generate
+from bua.inference.predictor import merge_subword_attention
 from bua.metrics.caption import caption_scores
 from bua.metrics.endings import bad_ending_rate
 from bua.models.captioners.base import Captioner
@@ -27,6 +28,8 @@ from bua.structures.region_batch import RegionBatch
 from bua.tasks.base import BaseTask
 from bua.tasks.embeddings import init_caption_embeddings
 from bua.tasks.extra_metrics import ExtraMetrics
+from bua.tasks.metric_modes import metric_mode
+from bua.tasks.samples import Sample
 from bua.text.vocabulary import EOS, PADDING, UNKNOWN, Vocabulary
 
 #: Normalizations of a loss over words.
@@ -86,7 +89,7 @@ class CaptioningTask(BaseTask, ABC):
 
     Raises:
         InputError: If ``extra_metrics`` has something other than such metrics.
-        ValueError: If ``decoder`` is not a decoding algorithm.
+        ValueError: If ``model`` is not a captioner, or ``decoder`` is not a decoding algorithm.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class CaptioningTask(BaseTask, ABC):
     ) -> None:
         super().__init__(**kwargs)
         self.extra_metrics = ExtraMetrics(extra_metrics, self.own_metrics)
+        check_kind("model", model, Captioner)
         check_kind("decoder", decoder, *DECODERS)
         self.model = model
         self.vocabulary, self.captions = vocabulary, captions
@@ -117,8 +121,8 @@ class CaptioningTask(BaseTask, ABC):
     @property
     def own_metrics(self) -> dict[str, str]:
         """CIDEr is best when high; losses, bad endings and unfinished captions when low."""
-        low = ("val/loss", "val/bad_endings", "val/unfinished", "train/loss")
-        return {"val/CIDEr": "max", **dict.fromkeys(low, "min")}
+        names = ("val/CIDEr", "val/loss", "val/bad_endings", "val/unfinished", "train/loss")
+        return {name: metric_mode(name) for name in names}
 
     @abstractmethod
     def validation_loss(self, batch: CaptionBatch, generated: Hypotheses) -> Tensor:
@@ -137,6 +141,21 @@ class CaptioningTask(BaseTask, ABC):
         for image_id, words, references in zip(batch.image_id, best.tolist(), batch.references, strict=True):
             self.generated[image_id] = " ".join(self.vocabulary.decode(words))
             self.references[image_id] = references
+
+    def samples(self, batch: CaptionBatch, count: int) -> list[Sample]:
+        """Return the captions of the first images of a batch with their attention and their references."""
+        regions = RegionBatch(*(part[:count] for part in batch.regions))
+        generated = generate([self.model], [regions], self.decoder)
+        weights, num_regions = generated.weights[:, 0].float().cpu().numpy(), regions.mask.sum(1).tolist()
+        found = []
+        for n, words in enumerate(generated.words[:, 0].tolist()):
+            pairs = self.vocabulary.decode_with_lengths(words)
+            texts = [word for word, _ in pairs]
+            attention = merge_subword_attention(weights[n, :, : num_regions[n]], [size for _, size in pairs])
+            references = " | ".join(batch.references[n])
+            lines = [f"caption: {' '.join(texts)}", f"references: {references}"]
+            found.append(Sample(batch.image_id[n], lines, texts, attention))
+        return found
 
     def on_validation_epoch_end(self) -> None:
         """Log CIDEr, with a tokenizer that needs no Java, and the fractions of bad and of missing endings."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from bua.data.detection.dataset import Example
 from bua.detectors.detection_evaluator import EVALUATIONS, DetectionEvaluator
 from bua.tasks.base import BaseTask
+from bua.tasks.metric_modes import metric_mode
 
 
 class DetectionTask(BaseTask):
@@ -37,7 +38,8 @@ class DetectionTask(BaseTask):
             for name in EVALUATIONS[self.evaluation]
             if self.model.attributes or not name.startswith("attribute")
         )
-        return {**{f"val/{name}": "max" for name in precisions}, "train/loss": "min"}
+        names = (*(f"val/{name}" for name in precisions), "train/loss")
+        return {name: metric_mode(name) for name in names}
 
     def training_step(self, batch: list[Example], _: int) -> Tensor:
         """Return the sum of the losses."""

@@ -5,6 +5,7 @@ Shapes: B questions, C answers.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,14 @@ from torch.nn import functional as F
 
 from bua.data.vqa.dataset import VQABatch
 from bua.errors import InputError
+from bua.models.captioners.base import Captioner
+from bua.structures.region_batch import RegionBatch
 from bua.tasks.base import BaseTask
 from bua.tasks.embeddings import MISSING_WORDS, init_answer_embeddings, init_word_embeddings
+from bua.tasks.metric_modes import metric_mode
+from bua.tasks.samples import Sample
+from bua.text.answers import AnswerVocabulary
+from bua.text.vocabulary import PADDING, Vocabulary
 
 #: Normalizations of a loss over answers.
 PER_ANSWERS = ("question", "batch", "answer")
@@ -75,6 +82,8 @@ class VQATask(BaseTask):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if isinstance(model, Captioner):
+            raise ValueError(f"model must answer questions, and {type(model).__name__} generates captions")
         self.model, self.answer_types = model, answer_types
         self._loss = loss or AnswerLoss()
         if missing_words not in MISSING_WORDS:
@@ -91,7 +100,7 @@ class VQATask(BaseTask):
     def metrics(self) -> dict[str, str]:
         """Accuracies are best when high, losses when low."""
         accuracies = ("val/accuracy", *(f"val/accuracy/{name}" for name in self.answer_types))
-        return {**dict.fromkeys(accuracies, "max"), "val/loss": "min", "train/loss": "min"}
+        return {name: metric_mode(name) for name in (*accuracies, "val/loss", "train/loss")}
 
     def training_step(self, batch: VQABatch, _: int) -> Tensor:
         """Return the loss of a batch."""
@@ -117,6 +126,32 @@ class VQATask(BaseTask):
         accuracy = batch.answer_targets.score(logits.argmax(1).cpu().numpy())
         for column, values in enumerate((accuracy * counted, counted)):
             self.tally[:, column] += np.bincount(types, values, minlength=len(self.tally))
+
+    @torch.no_grad()
+    def samples(self, batch: VQABatch, count: int) -> list[Sample]:
+        """Return the answers to the first questions of a batch with their attention and the targets."""
+        regions = RegionBatch(*(part[:count] for part in batch.regions))
+        logits, weights = self.model(regions, batch.words[:count])
+        scores, best = logits.float().sigmoid().max(1)
+        forms, vocabulary = self._answer_vocabulary.surface_forms, self._question_vocabulary
+        attention, num_regions = weights.float().cpu().numpy(), regions.mask.sum(1).tolist()
+        found = []
+        for n, (answer, score) in enumerate(zip(best.tolist(), scores.tolist(), strict=True)):
+            question = " ".join(vocabulary.decode([w for w in batch.words[n].tolist() if w != PADDING]))
+            target = batch.targets[n]
+            right = forms[int(target.argmax())] if bool(target.any()) else "none of the known answers"
+            lines = [f"question: {question}", f"answer: {forms[answer]} ({score:.2f}), most given: {right}"]
+            weight = attention[n : n + 1, : num_regions[n]]
+            found.append(Sample(batch.question_id[n], lines, [forms[answer]], weight))
+        return found
+
+    @cached_property
+    def _question_vocabulary(self) -> Vocabulary:
+        return Vocabulary.from_dict(self._record["vocabulary"])
+
+    @cached_property
+    def _answer_vocabulary(self) -> AnswerVocabulary:
+        return AnswerVocabulary.from_dict(self._record["answers"])
 
     def on_validation_epoch_end(self) -> None:
         """Log the accuracy in percent, overall and by answer type, over the questions of all processes."""

@@ -1,5 +1,6 @@
 """Captions and answers as panels of an attention page."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 from bua.inference.predictor import CaptionOutput, Predictor, VQAOutput
 from bua.io.write import write_text
 from bua.visualize.page import AttendedText, Panel, Row, region_names, render_page, render_panel
+
+log = logging.getLogger(__name__)
 
 _LEAD = (
     '<p class="lead">Point at a word to see which regions the model attended to: the more opaque a box, the '
@@ -61,5 +64,5 @@ def write_gallery(path: Path, title: str, panels: Sequence[Panel]) -> None:
         panels: Panels, in order.
     """
     gallery = "".join(render_panel(panel) for panel in panels)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, render_page(title, f'<h1>{title}</h1>{_LEAD}<div class="gallery">{gallery}</div>'))
+    log.info(f"{path}: {len(panels)} images")

@@ -182,6 +182,7 @@ def kill_in_a_row(
     """Kill a command several times, run it to its end, and describe what happened."""
     words = (*command.words, f"{command.key}={folder / command.output}")
     log, left, lines = folder / "log.txt", 0, []
+    log.touch()  # the command may be killed before it does so
     done = moments = 0
     again: tuple[str, ...] = ()
     for _ in range(kills):

@@ -29,6 +29,10 @@ def test_the_objects_of_scenes_are_detected(scenes, tmp_path, capfd) -> None:
     drawn = sorted((tmp_path / "out/images").iterdir())
     assert len(drawn) == 3
     assert min(Image.open(drawn[0]).size) >= 480
+    (tmp_path / "out/images/mine.jpg").write_bytes(b"")
+    run_ok("detect", f"images={scenes}/images/{names[3]}", f"out={tmp_path}/out")
+    left = {path.name.partition("_")[0] for path in (tmp_path / "out/images").iterdir()}
+    assert left == {"000000", "mine.jpg"}
 
 
 @pytest.mark.slow

@@ -120,8 +120,10 @@ def test_dropped_images_are_reported_and_listed(tmp_path, capfd, vocabulary) -> 
     ]
     assert "b.h5: 2 images, 4 regions" in out
     assert len(json.loads((tmp_path / "b.import.json").read_text())["dropped"]) == 12
+    (tmp_path / "b.h5.lock").write_text("of a killed import")
     run_ok(*command)
     assert "2 images, 4 regions (2.0 per image), already imported" in capfd.readouterr().out
+    assert not (tmp_path / "b.h5.lock").exists()
     assert "more than max_errors=1" in run_error(capfd, *command[:-1], f"out={tmp_path}/c.h5", "max_errors=1")
 
 

@@ -36,6 +36,7 @@ from tests.helpers.commands import run_error, run_ok
         (["train", "experiment=best"], "there is no experiment=best; the options are"),
         (["train", "experiment=caption_scenes", "model.hiden_size=3"], "did you mean 'model.hidden_size'?"),
         (["train", "scheduler=null"], "scheduler=null: a group takes the name of one of its options"),
+        (["train", "model=5"], "model=5: a group takes the name of one of its options"),
         (["train", "experiment=caption_scenes"], "scenes must be given: scenes=..."),
         (["predict", "run=/nowhere", "out=p.json"], "/nowhere: does not exist; must be a run directory"),
         (["caption", "run=/nowhere", "images=x.jpg"], "/nowhere: does not exist; must be a run"),
@@ -74,8 +75,8 @@ def test_mistakes_are_reported_in_one_line(arguments, message, capfd, tmp_path, 
 
 PREDICTIONS = {
     "an object": ({"image_id": 1}, "a JSON list of"),
-    "an entry without caption": ([{"image_id": 1}], "entry 0 is not an object with"),
-    "a caption that is a number": ([{"image_id": 1, "caption": 3}], "entry 0"),
+    "an entry without caption": ([{"image_id": 1}], "entry[0] (image 1): has no caption"),
+    "a caption that is a number": ([{"image_id": 1, "caption": 3}], "entry[0]"),
     "a duplicate id": ([{"image_id": 1, "caption": "a"}] * 2, "image_id 1 is duplicated"),
     "an unknown id": ([{"image_id": 9, "caption": "a"}], "image 9 is not in"),
     "no predictions": ([], "holds no predictions"),
@@ -171,6 +172,45 @@ def test_an_unreadable_image_is_reported_and_skipped(scenes, capfd, tmp_path) ->
     assert "bad.jpg: not an image" in printed.err
     assert "1 images could not be read" in printed.err
     assert "2 images" in printed.out
+
+
+@pytest.mark.parametrize(
+    ("command", "key"),
+    [
+        (["captions", "constraints"], "features"),
+        (["score", "task=caption", "references=r.json"], "predictions"),
+        (["predict", "run=r"], "images"),
+        (["features", "import", "format=pa_tsv"], "source"),
+    ],
+)
+def test_a_file_that_a_command_reads_is_never_replaced(command, key, tmp_path, capfd) -> None:
+    (tmp_path / "same.json").write_text("precious")
+    (tmp_path / "link.json").symlink_to(tmp_path / "same.json")
+    line = run_error(capfd, *command, f"{key}={tmp_path}/same.json", f"out={tmp_path}/link.json")
+    assert line.endswith(f"out={tmp_path}/link.json: would replace the file of {key}=; give another out=")
+    assert (tmp_path / "same.json").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("experiment", "option", "message"),
+    [
+        (
+            "vqa_scenes",
+            "model=updown_small",
+            "model must answer questions, and UpDownCaptioner generates captions",
+        ),
+        ("vqa_scenes", "data.train=x", "train must be a VQASource, got 'x'"),
+        ("caption_scenes", "data.vocabulary=x", "vocabulary must be a VocabularyOptions, got 'x'"),
+        ("caption_scenes", "optimizer.lr=abc", "optimizer.lr=abc: must be a number"),
+        ("caption_scenes", "optimizer.lr=null", "optimizer.lr=None: must be a number"),
+    ],
+)
+def test_parts_of_another_kind_are_refused_before_a_run_begins(
+    experiment, option, message, scenes, tmp_path, capfd
+) -> None:
+    words = [f"experiment={experiment}", f"scenes={scenes}", "trainer.accelerator=cpu", option]
+    assert message in run_error(capfd, "train", *words, f"out={tmp_path}/r")
+    assert not (tmp_path / "r").exists()
 
 
 def test_help_lists_every_command_without_delay(bua) -> None:

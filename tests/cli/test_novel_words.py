@@ -58,7 +58,7 @@ def data_files(folder: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def run(folder) -> Path:
     """Return the run of a captioner that knows emus only by their vectors."""
-    common = [f"features={folder}/f.h5", f"out={folder}/constraints.json", f"words={folder}/names.txt"]
+    common = [f"features={folder}/f.h5", f"out={folder}/constraints.json", f"extra_words={folder}/names.txt"]
     run_ok("captions", "constraints", *common, "max_constraints=2")
     files = [*data_files(folder), f"word_vectors={folder}/vectors.txt", f"extra_words={folder}/names.txt"]
     short = ["data.vocabulary.min_count=1", "data.batch_size=2", "trainer.max_steps=3", "data.num_workers=0"]

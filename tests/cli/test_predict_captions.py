@@ -338,7 +338,7 @@ def test_detected_objects_become_constraints(tmp_path, capfd) -> None:
     run_ok(*command, f"features={path}")
     expected = [["bus", "buses"], ["dog", "dogs"]]
     assert json.loads((tmp_path / "c.json").read_text()) == {"1": expected, "2": expected}
-    run_ok(*command, f"features={path}", "threshold=0.5", "exclude=[dog]")
+    run_ok(*command, f"features={path}", "score_threshold=0.5", "exclude=[dog]")
     assert json.loads((tmp_path / "c.json").read_text())["1"] == expected[:1]
     capfd.readouterr()
     assert "exclude=cow: " in run_error(capfd, *command, f"features={path}", "exclude=[cow]")

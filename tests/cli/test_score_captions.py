@@ -33,7 +33,9 @@ def score(folder, images: int, domains: list[str] | None, capfd) -> tuple[dict, 
     common = ["task=caption", f"predictions={folder}/p.json", f"references={folder}/r.json"]
     capfd.readouterr()
     assert main(["score", *common, "tokenizer=python", "metrics=[cider,bleu]", f"out={folder}/m.json"]) == 0
-    return json.loads((folder / "m.json").read_text()), capfd.readouterr().out.strip().splitlines()
+    *lines, written = capfd.readouterr().out.strip().splitlines()
+    assert written == f"{folder}/m.json: scores with their provenance"
+    return json.loads((folder / "m.json").read_text()), lines
 
 
 def test_each_domain_is_scored_like_a_separate_file(tmp_path, capfd) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from bua.cli.shortage import describe_shortage
 from tests.helpers.captioners import training
@@ -21,6 +23,7 @@ from tests.helpers.parity import ROOT
     [
         (errno.EMFILE, "too many open files; use fewer num_workers, or a higher ulimit -n"),
         (errno.ENOSPC, "a file: No space left on device"),
+        (errno.ENOENT, "worker processes need /dev/shm, which does not exist; use num_workers=0"),
     ],
 )
 def test_a_system_error_without_a_file_is_named(number, expected) -> None:
@@ -35,6 +38,19 @@ def test_a_tensor_that_does_not_fit_into_memory_is_one_line() -> None:
     assert line.startswith("memory ran out (")
     assert line.endswith("use a smaller batch_size or fewer num_workers")
     assert "\n" not in line
+
+
+def test_a_worker_that_is_killed_while_its_batches_are_used_is_one_line() -> None:
+    """Torch raises the error wherever the main process is, not only where it waits for a batch."""
+    batches = iter(DataLoader(range(100), num_workers=1))
+    next(batches)
+    [worker] = multiprocessing.active_children()
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(RuntimeError) as raised:
+        time.sleep(30)
+    line = describe_shortage(raised.value)
+    assert line is not None
+    assert line.startswith("a worker process ended unexpectedly")
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), OSError("no number")])

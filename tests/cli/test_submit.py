@@ -111,7 +111,10 @@ def test_invalid_predictions_do_not_replace_an_older_submission(tmp_path, capfd)
 
 MISTAKES = [
     ({"split": "test"}, "split=test: must be one of val, test-dev, test-std"),
-    ({"out": "."}, "out=.: is a folder; give split=val|test-dev|test-std for the file name"),
+    (
+        {"out": "."},
+        "out=.: give the name of a .json file, or split=val|test-dev|test-std for the official name in it",
+    ),
     ({"out": ".", "split": "val", "name": "a/b"}, "name=a/b: must consist of letters, digits"),
     ({"split": "val"}, "split=val: "),
     ({"questions": "null"}, "questions must be given for task=vqa: questions=FILE"),
@@ -192,7 +195,7 @@ def test_answers_to_gqa_have_the_keys_of_its_server_also_for_unbalanced_question
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        (["out={folder}"], "is a folder; give the name of a file, as there is no official one"),
+        (["out={folder}"], "give the name of a .json file, as there is no official one"),
         (["out={folder}/s.json", "split=val"], "split=val: results with 'image' have no official file name"),
         (
             ["out={folder}/", "name=x"],

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bua.cli.findings import report_findings
-from bua.cli.main import POSITIVE
+from bua.cli.options import POSITIVE
 from bua.data.captions.datamodule import VocabularyOptions
 from bua.data.captions.files.check import check_captions, describe_words, find_wordless_captions
 from bua.engine.instantiate import to_plain

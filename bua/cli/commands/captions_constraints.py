@@ -1,11 +1,11 @@
 """``bua captions constraints``: turn detected objects into words that captions must contain."""
 
-import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bua.cli.main import POSITIVE
+from bua.cli.options import POSITIVE
+from bua.cli.outputs import write_json
 from bua.data.captions.constraints import singular_and_plural, store_constraints
 from bua.data.image_lookup import read_ids
 from bua.io.write import write_text
@@ -21,8 +21,8 @@ class Options:
     features: str
     out: str
     max_constraints: int = field(metadata=POSITIVE)
-    threshold: float
-    words: str | None
+    score_threshold: float
+    extra_words: str | None
     exclude: list[str]
     ids: str | None
 
@@ -38,12 +38,12 @@ def main(options: Options) -> None:
         store,
         ids,
         max_constraints=options.max_constraints,
-        threshold=options.threshold,
+        threshold=options.score_threshold,
         exclude=options.exclude,
     )
-    write_text(Path(options.out), json.dumps(constraints, ensure_ascii=False))
-    if options.words is not None:
+    if options.extra_words is not None:
         lines = [form for entry in store.metadata.class_names for form in singular_and_plural(entry)]
-        write_text(Path(options.words), "".join(f"{line}\n" for line in lines))
+        write_text(Path(options.extra_words), "".join(f"{line}\n" for line in lines))
+        log.info(f"{options.extra_words}: {len(lines):,} words")
     count = sum(map(len, constraints.values()))
-    log.info(f"{options.out}: {count:,} constraints of {len(constraints):,} images")
+    write_json(options.out, constraints, f"{count:,} constraints of {len(constraints):,} images", indent=None)

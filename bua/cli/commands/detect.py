@@ -1,12 +1,12 @@
 """``bua detect``: detect the objects in images, as JSON and drawn into the images."""
 
-import json
-import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bua.cli.main import NOT_NEGATIVE, POSITIVE
+from bua.cli.findings import warn_of_photographs
+from bua.cli.options import NOT_NEGATIVE, POSITIVE
+from bua.cli.outputs import write_json
 from bua.detectors.detections import (
     Detection,
     DetectionOptions,
@@ -18,18 +18,16 @@ from bua.detectors.detector import Detector
 from bua.detectors.photo import map_photos
 from bua.detectors.photo_files import find_photos
 from bua.engine.instantiate import instantiate
-from bua.io.write import save_image, write_text
+from bua.io.write import save_image
 from bua.store.reader import FeatureStore
 from bua.visualize.labels import LabeledBox, draw_boxes
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
 class Options:
     """Keys of the command, described in conf/detect.yaml."""
 
-    images: str
+    images: str | list[str]
     root: str | None
     out: str
     features: str | None
@@ -66,8 +64,12 @@ def main(options: Options) -> None:
         detect = detect_from_store(FeatureStore(options.features), reported)
     else:
         detect = detect_with(instantiate(options.detector, kind=Detector), reported)
+        if options.weights is None:
+            warn_of_photographs(options.detector.get("name", ""), photos, "bua detect")
     drawn = out / "images"
     (drawn if options.draw else out).mkdir(parents=True, exist_ok=True)
+    for stale in drawn.glob("[0-9][0-9][0-9][0-9][0-9][0-9]_*.jpg"):  # of an earlier call
+        stale.unlink()
     numbers = {file.image_id: number for number, file in enumerate(photos)}
     records = []
     for file, photo, detections in map_photos(
@@ -78,12 +80,9 @@ def main(options: Options) -> None:
             labels = [LabeledBox(d.box, _caption(d), d.name) for d in detections[: options.max_drawn]]
             name = f"{numbers[file.image_id]:06d}_{file.path.stem}.jpg"
             save_image(draw_boxes(photo, labels), drawn / name, quality=90)
-    write_text(out / "detections.json", json.dumps(records, indent=1, ensure_ascii=False) + "\n")
     num_objects = sum(len(record["objects"]) for record in records)
-    log.info(
-        f"{out / 'detections.json'}: {len(records)} images, {num_objects} objects, "
-        f"{len(photos) - len(records)} unreadable"
-    )
+    summary = f"{len(records)} images, {num_objects} objects, {len(photos) - len(records)} unreadable"
+    write_json(out / "detections.json", records, summary)
 
 
 def _caption(detection: Detection) -> str:

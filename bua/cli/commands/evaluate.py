@@ -1,16 +1,15 @@
 """``bua evaluate``: compute the average precision of a detector on annotated images."""
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bua.cli.outputs import check_file, write_json
 from bua.detectors.detector import Detector, FrozenDetector
 from bua.engine.instantiate import instantiate
 from bua.errors import InputError
 from bua.evaluation.detection import score_detector
-from bua.io.write import write_text
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +34,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Score a detector on COCO instances, and write the scores with their provenance."""
+    check_file(options.out)
     detector = instantiate(options.detector, kind=Detector)
     if not isinstance(detector, FrozenDetector):
         raise InputError(f"detector={detector.name}: detects no objects; scenes_fpn, vg_c4 and fpn_r50 do")
@@ -43,6 +43,4 @@ def main(options: Options) -> None:
     for name, value in result["scores"].items():
         log.info(f"{name:24}{value:.4f}")
     if options.out is not None:
-        out = Path(options.out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_text(out, json.dumps(result, indent=1) + "\n")
+        write_json(options.out, result, "scores with their provenance")

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bua.cli.main import NOT_NEGATIVE, POSITIVE
+from bua.cli.findings import warn_of_photographs
+from bua.cli.options import NOT_NEGATIVE, POSITIVE
 from bua.detectors.detector import Detector
 from bua.detectors.extract import ExtractionOptions, ExtractionResult, ProcessGroup, extract
 from bua.detectors.given_boxes import read_given_boxes
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 class Options:
     """Keys of the command, described in conf/extract.yaml."""
 
-    images: str
+    images: str | list[str]
     root: str | None
     out: str
     boxes: str | None
@@ -58,6 +59,8 @@ def main(options: Options) -> None:
     recipe = to_plain(options.detector)
 
     def run(group: ProcessGroup, device: str) -> ExtractionResult:
+        if options.weights is None and group.is_first:
+            warn_of_photographs(recipe.get("name", ""), photos, "bua extract")
         overrides = {"device": device} if "device" in recipe else {}
         detector = instantiate({**recipe, **overrides}, kind=Detector)
         result = extract(photos, detector, out, extraction, boxes=boxes, group=group)

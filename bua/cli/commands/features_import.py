@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bua.cli.main import NOT_NEGATIVE, POSITIVE
+from bua.cli.options import NOT_NEGATIVE, POSITIVE
 from bua.errors import InputError
 from bua.store.formats import get_format
 from bua.store.formats.image_ids import ID_RULES
@@ -43,7 +43,7 @@ class Options:
     classes: str | None
     attributes: str | None
     background: str | None
-    ids: str
+    id_type: str
     dtype: str
     detector_name: str | None
     weights_sha256: str | None
@@ -74,7 +74,7 @@ def main(options: Options) -> None:
 
 
 def _check_choices(options: Options) -> None:
-    choices = {"dtype": ("float16", "float32"), "ids": ID_RULES, "background": BACKGROUND_POSITIONS}
+    choices = {"dtype": ("float16", "float32"), "id_type": ID_RULES, "background": BACKGROUND_POSITIONS}
     for key, allowed in choices.items():
         value = getattr(options, key)
         if value is not None and value not in allowed:
@@ -105,7 +105,7 @@ def _import_options(options: Options) -> ImportOptions:
     return ImportOptions(
         images=_path(options.images),
         whole_image_boxes=options.boxes == WHOLE_IMAGE,
-        ids=options.ids,
+        ids=options.id_type,
         dtype=options.dtype,
         detector=options.detector_name,
         weights_sha256=options.weights_sha256,

@@ -1,23 +1,18 @@
 """``bua predict``: predict captions or answers for a data set, in the official result format."""
 
-import json
-import logging
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from bua.cli.main import NOT_NEGATIVE, POSITIVE, reject_overrides
+from bua.cli.options import NOT_NEGATIVE, POSITIVE, reject_overrides
+from bua.cli.outputs import check_file, write_json
 from bua.engine.instantiate import instantiate, to_plain
 from bua.engine.prediction import EnsembleRuns, answer_questions, caption_images, select_ensemble_images
 from bua.engine.run_data import ImageSelection, run_questions
 from bua.errors import InputError
 from bua.inference.predict import RecordOptions
 from bua.inference.vqa import VQAPredictor
-from bua.io.write import write_text
-
-log = logging.getLogger(__name__)
 
 #: Keys that have no effect for a VQA model, and for a captioner.
 CAPTION_KEYS = ("images", "image_key", "ids", "splits", "constraints", "required", "decode")
@@ -55,6 +50,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Predict and write the file."""
+    check_file(options.out)
     torch.manual_seed(options.seed)
     decoder = instantiate(options.decode)
     more = to_plain(options.ensemble)
@@ -87,10 +83,7 @@ def main(options: Options) -> None:
             constraints=options.constraints,
             required=options.required,
         )
-    out = Path(options.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, json.dumps(records, allow_nan=False))
-    log.info(f"{out}: {len(records)} {noun}")
+    write_json(options.out, records, f"{len(records)} {noun}", indent=None)
 
 
 def image_selection(options: Options) -> ImageSelection:

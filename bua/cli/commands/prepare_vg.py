@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from bua.cli.main import NOT_NEGATIVE, POSITIVE
+from bua.cli.options import NOT_NEGATIVE, POSITIVE
 from bua.data.genome.prepare import GenomeOptions, preparation_provenance, prepare_genome
 from bua.io.write import write_text
 
@@ -23,9 +23,9 @@ class Options:
     out: str
     captions: str | None
     images: str | None
-    objects: str | None
+    classes: str | None
     attributes: str | None
-    top_objects: int = field(metadata=POSITIVE)
+    top_classes: int = field(metadata=POSITIVE)
     top_attributes: int = field(metadata=POSITIVE)
     count: str
     max_attributes: int = field(metadata=POSITIVE)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bua.cli.findings import report_findings
-from bua.cli.main import POSITIVE
+from bua.cli.options import POSITIVE
 from bua.data.vqa.files import describe_questions
 from bua.data.vqa.files.check import check_questions
 from bua.store.reader import FeatureStore

@@ -8,7 +8,7 @@ from pathlib import Path
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 
-from bua.cli.main import NOT_NEGATIVE, POSITIVE
+from bua.cli.options import NOT_NEGATIVE, POSITIVE
 from bua.cli.text import unquote
 from bua.errors import InputError
 from bua.quickstart.pipeline import Quickstart, describe_results

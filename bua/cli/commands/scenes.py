@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bua.cli.main import NOT_NEGATIVE, POSITIVE
+from bua.cli.options import NOT_NEGATIVE, POSITIVE
 from bua.data.scenes.world import CANVAS
 from bua.data.scenes.write import SPLITS, write_scenes
 

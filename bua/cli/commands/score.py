@@ -1,16 +1,14 @@
 """``bua score``: compute the official scores of a file of predictions."""
 
-import json
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 
-from bua.cli.main import reject_overrides
+from bua.cli.options import reject_overrides
+from bua.cli.outputs import check_file, write_json
 from bua.engine.instantiate import to_plain
 from bua.errors import InputError
 from bua.evaluation.captions import CaptionScoring, describe_caption_scores, score_captions
 from bua.evaluation.vqa import VQAScoring, describe_vqa_scores, score_vqa
-from bua.io.write import write_text
 
 log = logging.getLogger(__name__)
 
@@ -47,18 +45,17 @@ def main(options: Options) -> None:
     if options.task not in REJECTED_KEYS:
         raise InputError(f"task={options.task}: must be {' or '.join(REJECTED_KEYS)}")
     reject_overrides(REJECTED_KEYS[options.task], f"task={options.task} does not take it")
+    check_file(options.out)
     if options.task == "caption":
         result = score_captions(_caption_scoring(options))
         lines = describe_caption_scores(result)
     else:
         result = score_vqa(_vqa_scoring(options))
         lines = describe_vqa_scores(result)
-    if options.out is not None:
-        out = Path(options.out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_text(out, json.dumps(result, indent=2, allow_nan=False))
     for line in lines:
         log.info(line)
+    if options.out is not None:
+        write_json(options.out, result, "scores with their provenance", indent=2)
 
 
 def _caption_scoring(options: Options) -> CaptionScoring:

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 
-from bua.cli.main import reject_overrides
+from bua.cli.options import reject_overrides
 from bua.errors import InputError
 from bua.evaluation.submission import SERVER_FORMATS, prepare_submission
 from bua.io.files import file_sha256
@@ -48,7 +48,6 @@ def main(options: Options) -> None:
     )
     for line in submission.warnings:
         log.info(f"{options.predictions}: {line}")
-    submission.path.parent.mkdir(parents=True, exist_ok=True)
     write_text(submission.path, submission.text)
     log.info(
         f"{submission.path}: {submission.count} {server.value}s, {len(submission.text) / 1e6:.1f} MB, sha256 "

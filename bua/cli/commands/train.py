@@ -3,12 +3,19 @@
 import os
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from bua.cli.main import NOT_NEGATIVE
+from bua.cli.logs import configure_logging
+from bua.cli.options import NOT_NEGATIVE
 from bua.engine.training import train
+from bua.errors import InputError
+from bua.io.processes import has_launcher
+from bua.sweep import resolvers as resolvers  # registers those of the job's folder
+from bua.sweep.jobs import best_value, has_begun, is_done
 
 
 @dataclass
@@ -45,6 +52,13 @@ def main(options: Options) -> float | None:
     """Train into the run directory, and return the best value of the monitored metric, for sweeps."""
     hydra = HydraConfig.get()
     options.config.out = hydra.runtime.output_dir
+    if hydra.mode is RunMode.MULTIRUN:
+        configure_logging()  # in the processes of other launchers, too
+        if options.resume and is_done(Path(options.config.out)):
+            return best_value(Path(options.config.out))
+        options.config.resume = options.resume and has_begun(Path(options.config.out))
+    elif (search := hydra.runtime.choices.get("hparams_search")) and not has_launcher():
+        raise InputError(f"hparams_search={search}: is for sweeps; add -m")
     try:
         metrics = train(options.config, list(hydra.overrides.task))
     except Exception:

@@ -13,7 +13,7 @@ from bua.data.captions.dataset import CaptionBatch, CaptionDataset
 from bua.data.captions.files import CaptionFile, read_caption_file, select_images
 from bua.data.datamodule import EpochSampler, ResumableDataModule, identity_collate
 from bua.data.image_lookup import RegionInput
-from bua.errors import InputError, check_flag, check_integer
+from bua.errors import InputError, check_flag, check_integer, check_kind
 from bua.io.files import read_text
 from bua.store.reader import FeatureStore
 from bua.text.subwords import SubwordModel
@@ -179,6 +179,9 @@ class CaptionDataModule(ResumableDataModule):
         keep_end: bool = True,
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
+        check_kind("train", train, CaptionSource)
+        check_kind("val", val, CaptionSource)
+        check_kind("vocabulary", vocabulary, VocabularyOptions)
         self.region_input = RegionInput(geometry)
         check_integer("max_length", max_length, 1)
         check_flag("keep_end", keep_end)
@@ -213,6 +216,23 @@ class CaptionDataModule(ResumableDataModule):
             "feature_size": self.region_input.feature_size(self.store.feature_size),
             "vocabulary_size": len(self.vocabulary),
         }
+
+    def describe(self) -> list[str]:
+        """Return lines about the captions and the vocabulary."""
+        rates = {name: data.unknown_rate() for name, data in self._sets.items()}
+        unknown = " and ".join(f"{rate:.2%} of the words of {name}" for name, rate in rates.items())
+        kind = "subwords" if self.vocabulary.subword_model else "words"
+        return [
+            *(
+                f"{name}: {len(data):,} images, {data.num_captions():,} captions of {data.file.path}"
+                for name, data in self._sets.items()
+            ),
+            f"vocabulary: {len(self.vocabulary) - len(SPECIAL):,} {kind}; {unknown} are unknown",
+        ]
+
+    @property
+    def _sets(self) -> dict[str, CaptionDataset]:
+        return {"train": self.train_set, "val": self.val_set}
 
     @property
     def record(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from bua.errors import InputError
 from bua.store.reader import FeatureStore
 from bua.structures.annotations import ImageId
 from bua.structures.region_batch import RegionBatch
-from bua.text.vocabulary import BOS, EOS, PADDING, Vocabulary
+from bua.text.vocabulary import BOS, EOS, PADDING, UNKNOWN, Vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +101,18 @@ class CaptionDataset(Dataset[CaptionBatch]):
     def __len__(self) -> int:
         return len(self.image_ids)
 
+    def stored_id(self, image_id: ImageId) -> ImageId:
+        """Return the id in the feature store of an image of the file."""
+        return self._stored_ids[image_id]
+
+    def unknown_rate(self) -> float:
+        """Return the fraction of the words of all captions that the vocabulary lacks."""
+        return self._encoded.fraction(UNKNOWN)
+
+    def num_captions(self) -> int:
+        """Return the number of captions of all images."""
+        return sum(map(len, self.file.captions.values()))
+
     def set_sampler(self, sampler: EpochSampler) -> None:
         """Take the epoch, on which the drawn captions depend, from a sampler."""
         self._sampler = sampler
@@ -150,6 +162,10 @@ class EncodedCaptions:
             self._words.extend(words)
             self._ends.append(len(self._words))
         self._images.append(len(self._ends) - 1)
+
+    def fraction(self, word: int) -> float:
+        """Return which fraction of all words is this one."""
+        return float((np.frombuffer(self._words, np.int32) == word).mean()) if self._words else 0.0
 
     def __len__(self) -> int:
         return len(self._images) - 1

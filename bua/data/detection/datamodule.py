@@ -63,6 +63,14 @@ class DetectionDataModule(ResumableDataModule):
         """Names of classes and attributes, which are determined by the data."""
         return {"classes": list(self.train_set.classes), "attributes": list(self.train_set.attributes)}
 
+    def describe(self) -> list[str]:
+        """Return lines about the images, the classes and the attributes."""
+        sets = {"train": self.train_set, "val": self.val_set}
+        return [
+            *(f"{name}: {len(data):,} images of {data.path}" for name, data in sets.items()),
+            f"classes: {len(self.train_set.classes):,}; attributes: {len(self.train_set.attributes):,}",
+        ]
+
     @property
     def record(self) -> dict[str, Any]:
         """Plain values that a checkpoint needs in addition to the weights."""

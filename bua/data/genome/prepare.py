@@ -30,9 +30,9 @@ class GenomeOptions:
     """Options of the preparation of Visual Genome.
 
     Attributes:
-        objects: Vocabulary file of classes with their synonyms; ``None`` for the most frequent names.
+        classes: Vocabulary file of classes with their synonyms; ``None`` for the most frequent names.
         attributes: Vocabulary file of attributes; ``None`` for the most frequent attributes.
-        top_objects: Number of classes without a vocabulary file.
+        top_classes: Number of classes without a vocabulary file.
         top_attributes: Number of attributes without a vocabulary file.
         count: Attributes that count towards the most frequent ones: "first" for the first one of every
             object, as for the released vocabulary, or "all". Attributes leading names always count.
@@ -44,9 +44,9 @@ class GenomeOptions:
         seed: Seed of the draw that fills val and test.
     """
 
-    objects: str | None
+    classes: str | None
     attributes: str | None
-    top_objects: int
+    top_classes: int
     top_attributes: int
     count: str
     max_attributes: int
@@ -79,7 +79,7 @@ def prepare_genome(
     """
     if options.count not in ("first", "all"):
         raise InputError(f"count={options.count}: must be first or all")
-    classes = read_label_vocabulary(options.objects) if options.objects else None
+    classes = read_label_vocabulary(options.classes) if options.classes else None
     attributes = read_label_vocabulary(options.attributes) if options.attributes else None
     images = read_images(source / "image_data.json")
     objects = find_objects_file(source)
@@ -96,7 +96,7 @@ def prepare_genome(
     if classes is None or attributes is None:
         names, leading = count_names(read_objects(objects, images))
         if classes is None:
-            classes, skipped = most_frequent_labels(names, options.top_objects)
+            classes, skipped = most_frequent_labels(names, options.top_classes)
         if attributes is None:
             attributes, more = most_frequent_labels(frequencies + leading, options.top_attributes)
             skipped += more
@@ -183,12 +183,12 @@ def preparation_provenance(source: Path, options: GenomeOptions) -> dict[str, An
         "objects": find_objects_file(source),
         "attributes": source / "attributes.json",
         "captions": options.captions,
-        "objects vocabulary": options.objects,
+        "objects vocabulary": options.classes,
         "attributes vocabulary": options.attributes,
     }
     return {
         "options": {
-            "top_objects": options.top_objects,
+            "top_classes": options.top_classes,
             "top_attributes": options.top_attributes,
             "count": options.count,
             "max_attributes": options.max_attributes,

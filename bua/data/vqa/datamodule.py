@@ -35,7 +35,7 @@ from bua.data.vqa.options import (
     number_files,
 )
 from bua.data.vqa.pairs import pair_indices
-from bua.errors import InputError, check_flag
+from bua.errors import InputError, check_flag, check_kind
 from bua.io.write import write_text
 from bua.store.reader import FeatureStore
 from bua.structures.annotations import QuestionId, VQAAnnotation
@@ -86,6 +86,11 @@ class VQADataModule(ResumableDataModule):
         drop_last: bool = False,
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
+        check_kind("train", train, VQASource)
+        check_kind("val", val, VQASource)
+        check_kind("questions", questions, QuestionOptions)
+        check_kind("answers", answers, AnswerOptions)
+        check_kind("visual_genome", visual_genome, VisualGenomeSource)
         check_flag("drop_last", drop_last)
         self._drop_last = drop_last
         self.region_input = RegionInput(geometry)
@@ -96,7 +101,6 @@ class VQADataModule(ResumableDataModule):
         if visual_genome.questions is not None:
             train_files.append(self._read_visual_genome(visual_genome, train_files))
         self.vocabulary = _known_words(questions, train_files)
-        _log(f"vocabulary of the questions: {len(self.vocabulary) - len(SPECIAL):,} words")
         self.encoding = QuestionEncoding(self.vocabulary, questions.max_length, questions.padding)
         dataset = partial(
             VQADataset,
@@ -154,6 +158,16 @@ class VQADataModule(ResumableDataModule):
             "vocabulary_size": len(self.vocabulary),
             "answers": len(self.answers),
         }
+
+    def describe(self) -> list[str]:
+        """Return lines about the questions, their words and the answers."""
+        sets = {"train": self.train_set, "val": self.val_set}
+        unknown = " and ".join(f"{data.unknown_rate():.2%} of the words of {n}" for n, data in sets.items())
+        return [
+            *(f"{n}: {len(data):,} questions on {data.num_images():,} images" for n, data in sets.items()),
+            f"vocabulary: {len(self.vocabulary) - len(SPECIAL):,} words; {unknown} are unknown",
+            f"answers: {len(self.answers):,}",
+        ]
 
     @property
     def record(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from bua.errors import InputError
 from bua.io.schema import Report
 from bua.metrics.vqa import question_accuracy
 from bua.store.reader import FeatureStore
-from bua.structures.annotations import QuestionId, VQAAnnotation
+from bua.structures.annotations import ImageId, QuestionId, VQAAnnotation
 from bua.structures.region_batch import RegionBatch
 from bua.text.answers import AnswerVocabulary
 from bua.text.vocabulary import PADDING, UNKNOWN, Vocabulary
@@ -157,6 +157,19 @@ class VQADataset(Dataset[VQABatch]):
             rows = slice(end - len(file), end)
             counts = [f"{np.count_nonzero(flag[rows]):,} {what}" for what, flag in flags.items()]
             report(f"{describe_questions(file)}, {', '.join(counts)}")
+
+    def stored_id(self, question_id: QuestionId) -> ImageId:
+        """Return the id in the feature store of the image of a question."""
+        position = int(np.flatnonzero(self._ids == question_id)[0])
+        return self.store.image_ids[int(self._images[position])]
+
+    def unknown_rate(self) -> float:
+        """Return the fraction of the words of all questions that the vocabulary lacks."""
+        return float((self._words == UNKNOWN).sum() / max(int((self._words != PADDING).sum()), 1))
+
+    def num_images(self) -> int:
+        """Return the number of images with questions."""
+        return len(np.unique(self._images))
 
     def __len__(self) -> int:
         return len(self._ids)

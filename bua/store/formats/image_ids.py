@@ -2,7 +2,7 @@
 
 If every id of a source is an integer or a COCO file name (``COCO_val2014_000000000042``,
 ``000000000042``, or either with ``.jpg``), the integers become the ids. Otherwise all ids remain strings,
-exactly as they are written. ``ids=text`` and ``ids=number`` override this rule.
+exactly as they are written. ``id_type=text`` and ``id_type=number`` override this rule.
 """
 
 import re

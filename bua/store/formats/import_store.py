@@ -15,6 +15,7 @@ from bua import __version__
 from bua.errors import InputError
 from bua.io.files import read_json
 from bua.io.schema import validate
+from bua.io.write import check_replaceable
 from bua.store.formats import Format, get_format
 from bua.store.formats.image_ids import parse_number
 from bua.store.formats.image_sizes import ImageSizes
@@ -25,7 +26,7 @@ from bua.store.formats.validation import ImportRules
 from bua.store.formats.vinvl import companion_path
 from bua.store.reader import FeatureStore
 from bua.store.schema import StoreMetadata
-from bua.store.writer import StoreWriter
+from bua.store.writer import StoreWriter, remove_leftovers
 
 #: Used as the hash of unknown detector weights.
 UNKNOWN = "unknown"
@@ -78,6 +79,7 @@ def import_store(
     """
     file_format = get_format(format_name)
     origin = {"format": format_name, "source": source.path.name}
+    check_replaceable(out)
     if out.exists():
         return _existing_result(out, origin, options)
     if file_format.uses_names and not (source.class_names and source.attribute_names):
@@ -174,7 +176,7 @@ def _existing_result(out: Path, origin: dict[str, str], options: ImportOptions) 
     dtype = store[store.image_ids[0]].features.dtype
     if store.metadata.origin != origin or dtype != options.dtype:
         raise InputError(f"{out}: already exists, but was not imported from this source; choose another out=")
-    shutil.rmtree(out.with_name(f"{out.name}.shards"), ignore_errors=True)
+    remove_leftovers(out)
     report = report_path(out)
     content = read_json(report) if report.exists() else {}
     validate(content, _Report, report)

@@ -1,7 +1,6 @@
 """Write the images of a foreign file into shards, skipping those that are already in a shard."""
 
 import functools
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,9 +8,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from bua.errors import InputError
+from bua.io.progress import progress
 from bua.store.formats.image_ids import parse_image_id, parse_number
 from bua.store.formats.journal import ImportJournal
 from bua.store.formats.source import InvalidImageError, RawImage, SourceImage
@@ -124,8 +122,7 @@ class Importer:
             NonNumericIdError: If ``limits.ids`` is ``auto`` and an id is not a number.
             InputError: If too many images are left out, or the shards cannot be written.
         """
-        bar = tqdm(items, unit=" images", disable=None, mininterval=0.5, file=sys.stderr)
-        for item in bar:
+        for item in progress(items):
             try:
                 image = self._parse_id(item, rule)
                 if image in self._done and image not in self.order:

@@ -14,9 +14,9 @@ from bua.data.scenes.world import ATTRIBUTES, KINDS
 from bua.errors import InputError
 
 OPTIONS = {
-    "objects": None,
+    "classes": None,
     "attributes": None,
-    "top_objects": 2500,
+    "top_classes": 2500,
     "top_attributes": 1000,
     "count": "first",
     "max_attributes": 16,
@@ -99,7 +99,7 @@ def test_names_that_cannot_be_written_are_counted_in_a_new_folder_of_a_new_folde
     (tmp_path / "o.txt").write_text("dog\n")
     (tmp_path / "a.txt").write_text("red\n")
     given_both, _ = prepare(
-        source, tmp_path / "given", objects=tmp_path / "o.txt", attributes=tmp_path / "a.txt"
+        source, tmp_path / "given", classes=tmp_path / "o.txt", attributes=tmp_path / "a.txt"
     )
     assert given_both["names_skipped_as_invalid"] == 0
 
@@ -125,7 +125,7 @@ def test_given_vocabularies_join_synonyms(tmp_path) -> None:
         make_object(3, "cat"),
     ]
     source = write(tmp_path / "s", {1: objects, 2: [make_object(4, "fox")]})
-    vocabularies = {"objects": str(tmp_path / "o.txt"), "attributes": str(tmp_path / "a.txt")}
+    vocabularies = {"classes": str(tmp_path / "o.txt"), "attributes": str(tmp_path / "a.txt")}
     report, files = prepare(source, tmp_path / "o", **vocabularies)
     labels = [(a["category_id"], a["attribute_ids"]) for a in files["train"]["annotations"]]
     assert labels == [(1, [1]), (2, [])]
@@ -139,7 +139,7 @@ def test_a_vocabulary_without_any_object_is_refused_and_nothing_is_written(tmp_p
     (tmp_path / "o.txt").write_text("cat")
     source = write(tmp_path / "s", {1: [make_object(1, "dog")]})
     with pytest.raises(InputError, match="no image of train has an object of any of the 1 classes"):
-        prepare(source, tmp_path / "o", objects=str(tmp_path / "o.txt"))
+        prepare(source, tmp_path / "o", classes=str(tmp_path / "o.txt"))
     assert not list((tmp_path / "o").iterdir())
     with pytest.raises(InputError, match="scene_graphs.json: no object has a name"):
         prepare(write(tmp_path / "s", {1: [make_object(1, ".")]}), tmp_path / "o")
@@ -168,7 +168,7 @@ def test_every_object_and_every_attribute_is_written_or_counted(
     (source / "attributes.json").write_text(json.dumps(attributes))
     (folder / "o.txt").write_text("dog\ncat\nwhite")
     (folder / "a.txt").write_text("red\nsmall\nwhite\nold\ngrey")
-    vocabularies = {"objects": str(folder / "o.txt"), "attributes": str(folder / "a.txt")}
+    vocabularies = {"classes": str(folder / "o.txt"), "attributes": str(folder / "a.txt")}
     report, files = prepare(source, folder / "out", max_attributes=limit, **vocabularies)
     counts, annotations = report["counts"], files["train"]["annotations"]
     assert counts["objects"] == sum(map(len, images.values()))
@@ -294,7 +294,7 @@ def test_an_error_halfway_keeps_the_previous_files(scenes, tmp_path) -> None:
     (tmp_path / "s" / "scene_graphs.json").write_text(json.dumps(graphs))
     (tmp_path / "v.txt").write_text("\n".join(KINDS))
     (tmp_path / "a.txt").write_text("red")
-    vocabularies = {"objects": str(tmp_path / "v.txt"), "attributes": str(tmp_path / "a.txt")}
+    vocabularies = {"classes": str(tmp_path / "v.txt"), "attributes": str(tmp_path / "a.txt")}
     with pytest.raises(InputError, match=r"image 1000020: objects\[1\].w is 'wide'"):
         prepare(tmp_path / "s", tmp_path / "o", val=5, test=5, **vocabularies)
     assert digests(tmp_path / "o") == before
