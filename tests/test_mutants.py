@@ -1,9 +1,9 @@
 """Mutants: which tests are chosen for a change, and what the tables say about those that no test notices."""
 
 import pytest
-from experiments.mutants.selection import enclosing_function, select_tests
 
 from experiments.mutants.run import TESTS, digest
+from experiments.mutants.selection import enclosing_function, select_tests
 from experiments.mutants.testing import run_tests
 from experiments.readme import mutants
 from tests.helpers.parity import ROOT

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from bua.cli.text import did_you_mean
+from bua.engine.trust import configuration_folders
 from bua.errors import InputError
 
 #: The parser of libyaml where there is one, which is ten times faster.
@@ -279,7 +280,7 @@ def compose_keys(name: str, words: Sequence[str] = (), folders: Sequence[Path] =
     Raises:
         InputError: If an option of a group does not exist, or a file is not YAML.
     """
-    folders = [conf_folder(), *folders]
+    folders = [conf_folder(), *configuration_folders(), *folders]
     pairs = [(word.partition("=")[0], word.partition("=")[2]) for word in words if "=" in word]
     choices = {
         key.lstrip("+"): None if value in ("null", "") else value.strip("'\"").split(",")[0]

@@ -42,6 +42,7 @@ def usage(commands: dict[str, str], family: str = "") -> str:
             "bua COMMAND --help              explains a command and its keys, with examples",
             "bua COMMAND --cfg job           prints its configuration",
             'eval "$(bua -sc install=bash)"  completes commands, keys and values with TAB; or zsh, fish',
+            "trust=[PACKAGE]                 lets a command use classes of a package of your own",
             "BUA_TRACEBACK=1                 shows the traceback of an error",
         ]
     )

@@ -122,9 +122,9 @@ def _main(words: list[str]) -> int:
     if command in POSITIONAL and overrides and ("=" not in overrides[0] or os.path.exists(overrides[0])):
         overrides[0] = f"{POSITIONAL[command]}={overrides[0]}"
     try:
-        if "--help" in flags:
-            return _print(_help(command, overrides, flags))
         with command_line_trust(command, overrides) as others:
+            if "--help" in flags:
+                return _print(_help(command, others, flags))
             _check_overrides(command, others)
             following = _run(command, [*arguments.for_hydra(), *others])
             if isinstance(following, FollowUp):

@@ -66,9 +66,11 @@ class JobProcesses:
             initial_job_idx: Position of the first job in the sweep.
 
         Raises:
-            InputError: If there are not enough GPUs for so many jobs at a time; or if jobs failed, after all
-                others are done.
+            InputError: If there are not enough GPUs for so many jobs at a time; if a configuration makes a
+                package trusted; or if jobs failed, after all others are done.
         """
+        if any(override_key(word) == "trust" for words in job_overrides for word in words):
+            raise InputError("trust: does not count as a parameter of a sweep; give it on the command line")
         hydra = self._config.hydra
         sweep, fixed = Path(str(hydra.sweep.dir)), set(hydra.job.config.override_dirname.exclude_keys)
         names = [job_folder(words, initial_job_idx + n, fixed) for n, words in enumerate(job_overrides)]
