@@ -95,6 +95,8 @@ def _instantiate(name: str, options: dict[str, Any], identity: str | None, step:
         options = {**options, key: options.get(key) or identity}
     if kind == "WandbLogger":
         os.environ.setdefault("WANDB_SILENT", "true")  # its lines are not about what was asked for
+        if options.pop("offline", False):  # Lightning's option would hold for all runs of this process
+            options["mode"] = "offline"
     if not _is_installed(options["_target_"]):
         package = PACKAGES[kind]
         raise InputError(f"logger.{name}: the package {package} is not installed; pip install {package}")

@@ -65,8 +65,7 @@ def main(options: Options) -> float | None:
     try:
         check_kinds(options.config, hydra.runtime.choices)
         metrics = train(options.config, list(hydra.overrides.task))
-    except Exception:
-        with suppress(OSError):  # Hydra makes the folder; nothing is in it if an option or a file was wrong
+    finally:
+        with suppress(OSError):  # Hydra makes the folder; nothing is in it after a mistake or a trial
             os.rmdir(options.config.out)
-        raise
     return metrics.get(f"best/{options.monitor}")
