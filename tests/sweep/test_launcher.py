@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -77,7 +78,7 @@ def test_jobs_end_with_the_process_that_launched_them_and_go_on_later(scenes, tm
         [sys.executable, "-m", "bua", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     status = tmp_path / "s/0/status.json"
-    pid = wait_for(lambda: json.loads(status.read_text())["pid"] if status.exists() else None)
+    pid = wait_for(lambda: running_pid(status))
     assert pid != process.pid
     wait_for(lambda: (tmp_path / "s/0/checkpoints/last.ckpt").exists())
     assert "is being swept by process" in run_error(capfd, "sweep", "resume", tmp_path / "s")
@@ -88,7 +89,40 @@ def test_jobs_end_with_the_process_that_launched_them_and_go_on_later(scenes, tm
     assert job.state == "killed"
 
 
-def wait_for(condition, seconds: float = 60.0):
+@pytest.mark.slow
+def test_a_full_disk_and_a_killed_job_cost_these_jobs_alone(scenes, tmp_path, small_disk) -> None:
+    folder = tmp_path / "s"
+    command = training(
+        scenes, folder, "model.attention_size=6", "-m", "seed=0,1,2", "hydra.launcher.n_jobs=3"
+    )
+    folder.mkdir()
+    (folder / "seed=1").symlink_to(small_disk)
+    (small_disk / "ballast").write_bytes(bytes(900_000))
+    long = "trainer.max_epochs=400"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bua", *command, long],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    pids = {n: wait_for(lambda n=n: running_pid(folder / f"seed={n}/status.json")) for n in (0, 2)}
+    os.kill(pids[2], signal.SIGKILL)
+    wait_for(lambda: (folder / "seed=0/checkpoints/last.ckpt").exists())
+    wait_for(lambda: SweepDirectory(folder).describe().count("killed"))
+    assert is_alive(pids[0])
+    os.kill(pids[0], signal.SIGTERM)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 2
+    assert re.search(r"seed=1: failed: .*No space left on device", output)
+    assert "seed=2: failed: was ended by SIGKILL, probably because memory ran out" in output
+    assert "(3 of 3 jobs failed)" in output.splitlines()[-1]
+
+
+def running_pid(status: Path) -> int | None:
+    return json.loads(status.read_text())["pid"] if status.exists() else None
+
+
+def wait_for(condition, seconds: float = 200.0):
     """Return the value of a condition once it is true."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
