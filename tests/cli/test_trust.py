@@ -12,6 +12,7 @@ import torch
 import yaml
 
 import bua
+from bua.cli import main
 from bua.engine import trusting
 from bua.engine.instantiate import instantiate
 from bua.errors import InputError
@@ -171,6 +172,23 @@ def test_a_received_experiment_makes_no_package_trusted(
     words = own_training(scenes, tmp_path / "run", f"{name}.OwnCaptioner", "experiment=received")
     words.remove("experiment=caption_scenes")
     assert message in run_error(capfd, words[0], f"--config-dir={tmp_path}/conf", *words[1:])
+    assert name not in sys.modules
+
+
+@pytest.mark.parametrize("launcher", ["processes", "basic"])
+def test_a_received_sweep_makes_no_package_trusted(
+    launcher: str, scenes, tmp_path, capfd, monkeypatch
+) -> None:
+    name = write_package(monkeypatch, tmp_path, CAPTIONER)
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    hydra = f"hydra: {{sweeper: {{params: {{+trust: {name}}}}}}}"
+    text = f"# @package _global_\ndefaults: [caption_scenes]\n{hydra}\n"
+    (tmp_path / "conf" / "experiment" / "received.yaml").write_text(text)
+    words = own_training(scenes, tmp_path / "sweep", f"{name}.OwnCaptioner", "experiment=received", "-m")
+    words.remove("experiment=caption_scenes")
+    options = [f"--config-dir={tmp_path}/conf", f"hydra/launcher={launcher}"]
+    assert main([*words, *options]) == 2
+    assert "does not count" in capfd.readouterr().err
     assert name not in sys.modules
 
 
