@@ -14,6 +14,7 @@ from bua.decode import BeamSearch, Hypotheses, Rules, Sampling, greedy
 from bua.errors import InputError
 from bua.inference.captioning import generate
 from bua.metrics.endings import BAD_ENDINGS
+from bua.models.captioners.base import Captioner
 from bua.structures.region_batch import RegionBatch
 from bua.tasks.captioning import LossReduction
 from bua.tasks.self_critical import BASELINES, Reward, SelfCriticalTask
@@ -29,6 +30,7 @@ class EmptyState(NamedTuple):
     empty: torch.Tensor
 
 
+@Captioner.register
 class BigramCaptioner(nn.Module):
     """A captioner whose next word depends only on the last: a table of logits."""
 
