@@ -239,6 +239,16 @@ class _Composer:
         self.groups[entry.key] = name
         if name is None:
             return []
+        if name.startswith("["):  # several options of one group
+            listed = [
+                _Entry(entry.group, option.strip(" '\""), entry.package) for option in name[1:-1].split(",")
+            ]
+            return [part for one in listed for part in self._follow_option(one, one.name)]
+        return self._follow_option(entry, name)
+
+    def _follow_option(self, entry: _Entry, name: str | None) -> list[tuple[ConfigFile, str]]:
+        if not name:
+            return []
         path = f"{entry.group}/{name}"
         if self.read(path) is None and not entry.group.startswith("hydra/") and "${" not in name:
             options = list_options(self.folders, entry.group)
@@ -269,6 +279,11 @@ def _parse_entry(item: Any, group: str, overrides: dict[str, str | None]) -> lis
     return [entry]
 
 
+def _first_choice(value: str) -> str:
+    """Return the first of the values of a sweep; a list in brackets is one value."""
+    return value[: value.index("]") + 1] if value.startswith("[") and "]" in value else value.split(",")[0]
+
+
 def compose_keys(name: str, words: Sequence[str] = (), folders: Sequence[Path] = ()) -> Composed:
     """Compose the configuration of a command as far as its keys go; the values of ``words`` are not applied.
 
@@ -283,7 +298,7 @@ def compose_keys(name: str, words: Sequence[str] = (), folders: Sequence[Path] =
     folders = [conf_folder(), *configuration_folders(), *folders]
     pairs = [(word.partition("=")[0], word.partition("=")[2]) for word in words if "=" in word]
     choices = {
-        key.lstrip("+"): None if value in ("null", "") else value.strip("'\"").split(",")[0]
+        key.lstrip("+"): None if value in ("null", "") else _first_choice(value.strip("'\""))
         for key, value in pairs
         if "." not in key.partition("@")[0] and list_options(folders, key.lstrip("+"))
     }

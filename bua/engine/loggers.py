@@ -30,7 +30,7 @@ PACKAGES = {
     "WandbLogger": "wandb",
 }
 #: Loggers that write files into a folder.
-WITH_FILES = ("CSVLogger", "MLFlowLogger", "TensorBoardLogger", "WandbLogger")
+WITH_FILES = ("CSVLogger", "TensorBoardLogger", "WandbLogger")
 #: File of a run that names what a resumed run continues in a logger, by the name of the logger.
 IDS = "loggers.json"
 
@@ -82,8 +82,12 @@ def _with_run_values(name: str, options: dict[str, Any], run: RunDirectory) -> d
     named: dict[str, Any] = {
         key: run.path.name for key in ("name", "run_name") if key in options and options[key] is None
     }
-    has_files = options["_target_"].rpartition(".")[2] in WITH_FILES
-    return {**({"save_dir": str(run.path / name)} if has_files else {}), **options, **named}
+    kind, values = options["_target_"].rpartition(".")[2], dict[str, Any]()
+    if kind in WITH_FILES:
+        values["save_dir"] = str(run.path / name)
+    if kind == "TensorBoardLogger":  # no folders below, and no metric that is none
+        values |= {"name": "", "version": "", "default_hp_metric": False}
+    return {**values, **options, **named}
 
 
 def _instantiate(name: str, options: dict[str, Any], identity: str | None, step: int | None) -> Logger:
@@ -100,10 +104,17 @@ def _instantiate(name: str, options: dict[str, Any], identity: str | None, step:
     if not _is_installed(options["_target_"]):
         package = PACKAGES[kind]
         raise InputError(f"logger.{name}: the package {package} is not installed; pip install {package}")
+    if kind == "MLFlowLogger" and not options.get("tracking_uri"):
+        raise InputError(
+            f"logger.{name}.tracking_uri must be given: http://SERVER or sqlite:///mlflow.db, or set "
+            "MLFLOW_TRACKING_URI"
+        )
     try:
         logger: Logger = instantiate(options, kind=Logger, **values)
-    except (InputError, ImportError) as error:
-        raise InputError(f"logger.{name}: {' '.join(str(error).split())}") from error
+    except InputError as error:
+        raise InputError(f"logger.{name}: {error}") from error
+    except Exception as error:  # of a package that the logger uses
+        raise InputError(f"logger.{name}: {_first_line(error)}") from error
     if isinstance(logger, WandbLogger):  # Lightning sets what wandb warns about, whatever the value
         logger._wandb_init.pop("anonymous", None)
     return logger
@@ -132,7 +143,7 @@ def started(
         except (InputError, KeyboardInterrupt):
             raise
         except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = _first_line(error)
             hint = f", or logger.{name}.offline=true" if "wandb login" in reason else ""
             raise InputError(f"logger.{name}: {reason.rstrip('.')}{hint}") from error
     if run.is_writer and loggers:
@@ -144,6 +155,10 @@ def started(
         for logger in loggers.values():
             if isinstance(logger, WandbLogger) and run.is_writer:
                 logger.experiment.finish()  # otherwise the next run of this process would be part of it
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def log_result(

@@ -88,6 +88,14 @@ def test_the_last_override_of_an_experiment_and_the_words_prevail() -> None:
     assert compose_keys("train", ["+decode=beam"]).find("decode.beam_size").value == "5"
 
 
+def test_a_list_of_options_of_a_group_has_the_keys_of_all_of_them() -> None:
+    both = compose_keys("train", ["logger=[csv,wandb]"])
+    assert both.find("logger.wandb.project").value == "bua"
+    assert both.groups["logger"] == "[csv,wandb]"
+    with pytest.raises(InputError, match=r"there is no logger=wand; did you mean 'wandb'"):
+        compose_keys("train", ["logger=[csv,wand]"])
+
+
 def test_folders_of_ones_own_are_searched(tmp_path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine.yaml").write_text("_target_: mine.Model\nsize: 3 # of mine\n")

@@ -86,6 +86,19 @@ def test_several_loggers_are_used_at_once_and_resume_their_runs(scenes, tmp_path
     assert len(scalars(tmp_path / "run", "val/accuracy")) == 2
 
 
+def test_mlflow_gets_metrics_and_pictures_and_resumes_its_run(scenes, tmp_path) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    address = f"sqlite:///{tmp_path}/mlflow.db"
+    place = [f"logger.mlflow.tracking_uri={address}", f"+logger.mlflow.artifact_location={tmp_path}/files"]
+    run_ok(*questions(scenes, tmp_path / "run", "logger=mlflow", *place))
+    run_ok("train", f"run={tmp_path / 'run'}", "resume=true", "trainer.max_epochs=2")
+    client = mlflow.MlflowClient(address)
+    [found] = client.search_runs(client.get_experiment_by_name("bua").experiment_id)
+    assert len(client.get_metric_history(found.info.run_id, "val/accuracy")) == 2
+    assert len(list((tmp_path / "files").rglob("*.png"))) == 6
+    assert found.data.params["optimizer/lr"] == "0.006"
+
+
 def test_a_logger_of_lightning_is_added_by_its_class(scenes, tmp_path) -> None:
     mine = ["logger=csv", "+logger.mine._target_=pytorch_lightning.loggers.CSVLogger"]
     run_ok(*questions(scenes, tmp_path / "run", *mine))

@@ -9,7 +9,7 @@ from bua.cli.findings import report_findings
 from bua.cli.options import POSITIVE
 from bua.data.captions.datamodule import VocabularyOptions
 from bua.data.captions.files.check import check_captions, describe_words, find_wordless_captions
-from bua.engine.instantiate import to_plain
+from bua.engine.instantiate import instantiate, to_plain
 from bua.errors import InputError
 from bua.store.reader import FeatureStore
 
@@ -32,7 +32,7 @@ class Options:
 def main(options: Options) -> None:
     """Print a summary of a caption file, and every problem with it, one per line."""
     path = Path(options.file)
-    vocabulary_options = VocabularyOptions(**to_plain(options.data.vocabulary))
+    vocabulary_options = instantiate(options.data.vocabulary, kind=VocabularyOptions)
     store = FeatureStore(options.features) if options.features is not None else None
     found = check_captions(path, splits=to_plain(options.splits), store=store, image_key=options.image_key)
     problems = [*found.problems]
