@@ -60,7 +60,12 @@ _NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?")
 _PLAIN = re.compile(r"[\w@%+=:,./\[\]~-]", re.ASCII)
 
 
-def answer(request: str, commands: Collection[str], environment: Mapping[str, str]) -> str:
+def answer(
+    request: str,
+    commands: Collection[str],
+    environment: Mapping[str, str],
+    positional: Collection[str] = (),
+) -> str:
     """Return what ``-sc`` prints.
 
     Args:
@@ -68,6 +73,7 @@ def answer(request: str, commands: Collection[str], environment: Mapping[str, st
         commands: Names of the commands.
         environment: Environment variables; a query has the line in ``COMP_LINE`` and, if the cursor is not at
             its end, the number of bytes before it in ``COMP_POINT``.
+        positional: Commands whose first word may be a path. Default: none.
     """
     action, _, shell = request.partition("=")
     if action != "query":
@@ -75,7 +81,7 @@ def answer(request: str, commands: Collection[str], environment: Mapping[str, st
     line = environment.get("COMP_LINE", "").encode()
     line_before = line[: int(environment.get("COMP_POINT") or len(line))].decode(errors="ignore")
     words, current, quote = split_line(line_before)
-    found = complete(words[1:], current, commands)
+    found = complete(words[1:], current, commands, positional)
     if shell == "bash":
         breaks = environment.get("COMP_WORDBREAKS", "=:")
         found = [_for_bash(word, current, quote, breaks) for word in found]
@@ -107,13 +113,16 @@ def _for_bash(word: str, current: str, quote: str, breaks: str) -> str:
     return rest if word.endswith(("=", ".", "/")) else f"{rest}{quote} "
 
 
-def complete(words: Sequence[str], current: str, commands: Collection[str]) -> list[str]:
+def complete(
+    words: Sequence[str], current: str, commands: Collection[str], positional: Collection[str] = ()
+) -> list[str]:
     """Return the words that the last word of a command line may become.
 
     Args:
         words: Words after ``bua`` and before the last one.
         current: The last word, as far as it is typed.
         commands: Names of the commands.
+        positional: Commands whose first word may be a path. Default: none.
     """
     previous = words[-1] if words else ""
     if current.startswith("-") and "=" not in current:
@@ -136,7 +145,9 @@ def complete(words: Sequence[str], current: str, commands: Collection[str]) -> l
     key, equals, value = current.partition("=")
     if equals:
         return [f"{key}={found}" for found in _complete_value(composed, key.lstrip("+~"), value)]
-    return _complete_key(composed, current, {word.partition("=")[0] for word in given})
+    takes_path = not given and " ".join(arguments.words[:length]) in positional
+    paths = list(_complete_path(current)) if takes_path else []
+    return paths + _complete_key(composed, current, {word.partition("=")[0] for word in given})
 
 
 def _complete_command(words: Sequence[str], current: str, commands: Collection[str]) -> list[str]:

@@ -104,7 +104,7 @@ def _main(words: list[str]) -> int:
     if "--shell-completion" in flags:
         from bua.cli import completion
 
-        sys.stdout.write(completion.answer(flags["--shell-completion"], COMMANDS, os.environ))
+        sys.stdout.write(completion.answer(flags["--shell-completion"], COMMANDS, os.environ, POSITIONAL))
         return 0
     if not names or (names[0] in FAMILIES and len(names) == 1):
         return _print(help_texts.usage(COMMANDS, *names))

@@ -125,7 +125,7 @@ def test_presets_and_vocabulary_files_are_described(capfd, tmp_path) -> None:
         (["check", "file=v.json"], "v.json: not a caption file; must be COCO's "),
         (
             ["chek", "file=c.json"],
-            "there is no command 'captions chek'; did you mean 'captions check'? the commands are",
+            "there is no command 'captions chek'; did you mean 'captions check'?",
         ),
     ],
 )
