@@ -11,7 +11,7 @@ from bua.data.predictions import read_predictions
 from tests.helpers.commands import run_error, run_ok
 
 #: Keys of several commands that do not depend on what a command does.
-SHARED = {"root", "device", "precision", "channels_last", "allow_other_features", "html", "json", "weights"}
+SHARED = {"root", "device", "precision", "channels_last", "allow_other_features", "json", "weights"}
 SHARED |= {"stretch_gray", "dtype", "attributes", "predictions"}
 SMALL = ["trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.accelerator=cpu"]
 

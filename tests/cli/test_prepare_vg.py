@@ -94,12 +94,12 @@ MISTAKES = {
     "no names": (
         "scene_graphs.json",
         edit(lambda content: content[0]["objects"][0].update(names=[])),
-        "scene_graphs.json: image 1000000, object 10000000: names is []",
+        "scene_graphs.json: image 1000000: objects[0].names is []",
     ),
     "a string in a box": (
         "scene_graphs.json",
         edit(lambda content: content[0]["objects"][0].update(w="30")),
-        "image 1000000, object 10000000: x, y, w, h are",
+        "image 1000000: objects[0].w is '30', expected a number",
     ),
     "no coco ids": (
         "image_data.json",

@@ -60,8 +60,12 @@ def test_the_shipped_weights_are_small_and_the_ones_that_were_evaluated() -> Non
     assert record["measured"]["AP50"] >= 0.80
     assert record["recipe"]["scenes"]["counts"]["train"] > 0
     with initialize_config_module("bua.conf", version_base="1.3"):
-        trainer = compose("train", record["recipe"]["train"]).trainer
-    assert to_public(to_plain(trainer)) == record["recipe"]["trainer"]
+        trainer = to_public(to_plain(compose("train", record["recipe"]["train"]).trainer))
+    shown = {"profiler", "enable_progress_bar"}  # options of what is printed, which do not change the weights
+    recorded = record["recipe"]["trainer"]
+    assert {k: v for k, v in trainer.items() if k not in shown} == {
+        k: v for k, v in recorded.items() if k not in shown
+    }
     assert "/" not in json.dumps(record["provenance"]["sources"])
 
 

@@ -59,10 +59,10 @@ def main(options: Options) -> None:
     recipe = to_plain(options.detector)
 
     def run(group: ProcessGroup, device: str) -> ExtractionResult:
-        if options.weights is None and group.is_first:
-            warn_of_photographs(recipe.get("name", ""), photos, "bua extract")
         overrides = {"device": device} if "device" in recipe else {}
         detector = instantiate({**recipe, **overrides}, kind=Detector)
+        if options.weights is None and group.is_first:
+            warn_of_photographs(recipe.get("name", ""), photos, "bua extract")
         result = extract(photos, detector, out, extraction, boxes=boxes, group=group)
         if group.is_first:
             report(result, out)
